@@ -1,0 +1,55 @@
+//! What the domain refuses: values that are not valid, and transitions that are not legal.
+
+use std::fmt;
+
+use crate::campaign::CampaignState;
+
+/// A value that is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct Invalid {
+    /// Path of the field as in the request, `campaign.active_hours.windows[1].end_time`.
+    pub field: String,
+    /// What is wrong with the value, and the remedy.
+    pub problem: String,
+}
+
+impl Invalid {
+    /// Names a field and its problem, remedy included.
+    pub fn new(field: impl Into<String>, problem: impl fmt::Display) -> Self {
+        Self {
+            field: field.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// Puts the field under `prefix`: `end_time` under `windows[1]` is `windows[1].end_time`.
+    #[must_use]
+    pub fn under(mut self, prefix: &str) -> Self {
+        self.field = if self.field.is_empty() {
+            prefix.to_owned()
+        } else {
+            format!("{prefix}.{}", self.field)
+        };
+        self
+    }
+}
+
+/// A change of state that product rules forbid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a campaign that is {from} can't become {to}: create a new campaign instead")]
+pub struct IllegalTransition {
+    /// The state the campaign is in.
+    pub from: CampaignState,
+    /// The state asked for.
+    pub to: CampaignState,
+}
+
+/// Shows at most 64 characters of a value in an error, so that an error never grows with its input.
+pub(crate) fn excerpt(value: &str) -> String {
+    let mut shown: String = value.chars().take(64).flat_map(char::escape_debug).collect();
+    if value.chars().nth(64).is_some() {
+        shown.push('…');
+    }
+    shown
+}
