@@ -51,7 +51,7 @@ pub enum AccountField {
 
 impl AccountSettings {
     /// Takes the named fields from `new`.
-    pub fn update(&mut self, new: Self, fields: &[AccountField]) {
+    pub fn update(&mut self, new: &Self, fields: &[AccountField]) {
         for field in fields {
             match field {
                 AccountField::DisplayName => self.display_name.clone_from(&new.display_name),

@@ -305,11 +305,6 @@ pub struct Campaign {
     pub owner: Option<Owner>,
 }
 
-/// Whether a campaign that is not finished must finish by itself, by product.md, "Campaign states".
-pub fn is_complete(lead_list_complete: bool, counts: LeadCounts) -> bool {
-    lead_list_complete && counts.total() > 0 && counts.pending + counts.partial == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

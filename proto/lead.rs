@@ -226,9 +226,27 @@ impl Facts {
     }
 }
 
-/// The three bits of a step in the stored reasons.
-pub fn reason_of(reasons: i64, step: Step) -> Option<FailureReason> {
-    FailureReason::from_number(reasons >> (3 * (step.0 - 1)) & 7)
+/// Why the steps of a lead failed and bounced: three bits for each step, the number of a [`FailureReason`].
+///
+/// Both are kept, so that the reason of a step is that of its strongest fact in whatever order they came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reasons {
+    /// Of failed steps.
+    pub failed: i64,
+    /// Of bounced steps.
+    pub bounced: i64,
+}
+
+impl Reasons {
+    /// The reason of a step's result; `None` when it was delivered or has none.
+    pub fn of(self, step: Step, result: StepOutcome) -> Option<FailureReason> {
+        let reasons = match result {
+            StepOutcome::Delivered => return None,
+            StepOutcome::Failed => self.failed,
+            StepOutcome::Bounced => self.bounced,
+        };
+        FailureReason::from_number(reasons >> (3 * (step.0 - 1)) & 7)
+    }
 }
 
 /// A lead as of some moment.
@@ -242,8 +260,8 @@ pub struct Lead {
     pub steps: Step,
     /// What is known.
     pub facts: Facts,
-    /// Reasons of failed and bounced steps, three bits each.
-    pub reasons: i64,
+    /// Why its steps failed and bounced.
+    pub reasons: Reasons,
     /// Latest time of any fact.
     pub last_action_time: Option<Timestamp>,
 }

@@ -2,18 +2,21 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
+    account::AccountState,
+    campaign::CampaignState,
     invalid::{Invalid, excerpt},
     lead::{Fact, FailureReason, Step},
     name::{AccountName, CampaignName, LeadName},
+    schedule::{ActiveHours, next_day},
 };
 
 /// How long a claim is held unless the caller says otherwise.
-pub const HOLD_DEFAULT: Duration = Duration::from_secs(5 * 60);
+pub const HOLD_DEFAULT: Duration = Duration::from_mins(5);
 /// Longest time a claim can be held at once.
-pub const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
+pub const HOLD_MAX: Duration = Duration::from_hours(1);
 /// Most claims of one call.
 pub const CLAIMS_MAX: usize = 1000;
 /// Most outcomes of one call.
@@ -23,7 +26,7 @@ pub const LEADS_MAX: usize = 5000;
 /// Longest free text of an outcome, in bytes.
 pub const DETAIL_MAX: usize = 1024;
 /// How far ahead of the service's clock an outcome's time may lie.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
 
 /// Names a lead and step for good: the same on every claim of them, in no other campaign and no other installation.
 ///
@@ -222,6 +225,104 @@ impl Blocked {
     /// Takes note of a moment at which something changes.
     pub fn change_at(&mut self, moment: Option<Timestamp>) {
         self.next_change = [self.next_change, moment].into_iter().flatten().min();
+    }
+}
+
+/// What decides whether an account may claim.
+#[derive(Debug, Clone)]
+pub struct AccountStanding {
+    /// State.
+    pub state: AccountState,
+    /// Claims per local day at most.
+    pub daily_limit: Option<i32>,
+    /// Reserved of it on the present local day.
+    pub reserved: i64,
+    /// Zone of its days.
+    pub time_zone: TimeZone,
+}
+
+/// What decides whether anything of a campaign can be claimed.
+#[derive(Debug, Clone)]
+pub struct CampaignStanding<'a> {
+    /// State.
+    pub state: CampaignState,
+    /// When messages may go out.
+    pub active_hours: &'a ActiveHours,
+    /// Claims per local day at most.
+    pub daily_limit: Option<i32>,
+    /// Reserved of it on the present local day.
+    pub reserved: i64,
+    /// The accounts in question: all of the campaign's, or the one that asks.
+    pub accounts: &'a [AccountStanding],
+    /// The earliest moment at which a step is due to one of them; `None` when nothing waits.
+    pub next_due: Option<Timestamp>,
+    /// Whether leads wait for an account that no longer serves the campaign.
+    pub account_removed: bool,
+    /// Claims that expired without an outcome.
+    pub uncertain_claims: i64,
+}
+
+/// Claims that a daily limit still allows.
+pub fn allowance(daily_limit: Option<i32>, reserved: i64) -> i64 {
+    daily_limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved).max(0))
+}
+
+impl CampaignStanding<'_> {
+    /// All the reasons for which nothing can be claimed at `now`, by product.md, "Why not sending".
+    ///
+    /// That claims are uncertain, or leads without account, is a reason only where nothing is due: else something can be claimed.
+    pub fn blocked(&self, now: Timestamp) -> Blocked {
+        let mut blocked = Blocked::default();
+        match self.state {
+            CampaignState::Active => {}
+            CampaignState::Paused => blocked.add(NotSending::Paused, None),
+            CampaignState::Finished => {
+                blocked.add(NotSending::Finished, None);
+                return blocked;
+            }
+        }
+        let hours_change = self.active_hours.next_change(now);
+        if !self.active_hours.is_active(now) {
+            blocked.add(NotSending::OutsideActiveHours, hours_change);
+        }
+        blocked.change_at(hours_change);
+        if allowance(self.daily_limit, self.reserved) == 0 {
+            blocked.add(
+                NotSending::CampaignDailyLimit,
+                next_day(&self.active_hours.time_zone, now),
+            );
+        }
+        self.blocked_accounts(now, &mut blocked);
+        if self.next_due.is_none_or(|due| due > now) {
+            blocked.add(NotSending::NoLeadDue, self.next_due);
+            if self.account_removed {
+                blocked.add(NotSending::AccountRemoved, None);
+            }
+            if self.uncertain_claims > 0 {
+                blocked.add(NotSending::UncertainClaims, None);
+            }
+        }
+        blocked
+    }
+
+    /// An account's reason holds only where it holds for all.
+    fn blocked_accounts(&self, now: Timestamp, blocked: &mut Blocked) {
+        if self.accounts.is_empty() {
+            return blocked.add(NotSending::NoAccountAssigned, None);
+        }
+        let suspended = |account: &AccountStanding| account.state == AccountState::Suspended;
+        let used_up = |account: &AccountStanding| allowance(account.daily_limit, account.reserved) == 0;
+        if self.accounts.iter().all(suspended) {
+            blocked.add(NotSending::AccountSuspended, None);
+        } else if self
+            .accounts
+            .iter()
+            .all(|account| suspended(account) || used_up(account))
+        {
+            let active = self.accounts.iter().filter(|account| !suspended(account));
+            let turns = active.filter_map(|account| next_day(&account.time_zone, now)).min();
+            blocked.add(NotSending::AccountDailyLimit, turns);
+        }
     }
 }
 

@@ -1,0 +1,152 @@
+//! Claims and outcomes on the wire.
+
+use super::{campaign::not_sending, parse, parse_timestamp, timestamp};
+use crate::{
+    invalid::Invalid,
+    lead::{Fact, FailureReason, Step},
+    name::{LeadName, WorkspaceId},
+    pb,
+    sending::{CampaignBlocked, Claim, ClaimState, DETAIL_MAX, LeadRef, Outcome, Rejection, SendKey, Verdict},
+};
+
+/// Parses one outcome reported to `workspace`; what is wrong with it rejects it alone.
+pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome, Rejection> {
+    let invalid = |field: &str, problem: &str| Rejection::Invalid(Invalid::new(field, problem));
+    let (lead, step) = match (outcome.send_key.as_str(), outcome.lead.as_str()) {
+        ("", "") => return Err(invalid("send_key", "is required, or `lead`")),
+        ("", lead) => {
+            let name: LeadName = parse("lead", lead).map_err(Rejection::Invalid)?;
+            if name.campaign.workspace != *workspace {
+                return Err(invalid("lead", "belongs to another workspace than `parent`"));
+            }
+            (
+                LeadRef::Name(name),
+                (outcome.step != 0)
+                    .then(|| Step::new(outcome.step).ok_or(Rejection::StepOutOfRange))
+                    .transpose()?,
+            )
+        }
+        (key, "") => {
+            let key: SendKey = parse("send_key", key).map_err(Rejection::Invalid)?;
+            if outcome.step != 0 && outcome.step != i32::from(key.step.number()) {
+                return Err(invalid("step", "differs from the one of send_key; leave it out"));
+            }
+            (LeadRef::Key(key), Some(key.step))
+        }
+        _ => return Err(invalid("lead", "must be left out where send_key is given")),
+    };
+    let message = |fact: fn(Step) -> Fact| {
+        step.map(fact)
+            .ok_or_else(|| invalid("step", "is required for this kind"))
+    };
+    let fact = match pb::OutcomeKind::try_from(outcome.kind) {
+        Ok(pb::OutcomeKind::Delivered) => message(Fact::Delivered)?,
+        Ok(pb::OutcomeKind::Failed) => message(Fact::Failed)?,
+        Ok(pb::OutcomeKind::Bounced) => message(Fact::Bounced)?,
+        Ok(pb::OutcomeKind::Replied) => Fact::Replied,
+        Ok(pb::OutcomeKind::Converted) => Fact::Converted,
+        Ok(pb::OutcomeKind::AutoReplied) => Fact::AutoReplied,
+        Ok(pb::OutcomeKind::OptedOut) => Fact::OptedOut,
+        Ok(pb::OutcomeKind::Unspecified) | Err(_) => return Err(invalid("kind", "is required; see OutcomeKind")),
+    };
+    let reason = match (pb::FailureReason::try_from(outcome.reason), fact) {
+        (Err(_), _) => return Err(invalid("reason", "is none of FailureReason")),
+        (Ok(reason), Fact::Failed(_) | Fact::Bounced(_)) => Some(match reason {
+            pb::FailureReason::AccountIssue => FailureReason::AccountIssue,
+            pb::FailureReason::InvalidLead => FailureReason::InvalidLead,
+            pb::FailureReason::RateLimited => FailureReason::RateLimited,
+            pb::FailureReason::ContentRejected => FailureReason::ContentRejected,
+            pb::FailureReason::Unspecified | pb::FailureReason::Other => FailureReason::Other,
+        }),
+        (Ok(pb::FailureReason::Unspecified), _) => None,
+        _ => return Err(invalid("reason", "goes only with FAILED and BOUNCED; leave it out")),
+    };
+    if outcome.detail.len() > DETAIL_MAX || outcome.detail.contains('\0') {
+        return Err(invalid("detail", "must have at most 1024 bytes and no NUL; shorten it"));
+    }
+    let time = outcome
+        .time
+        .map(|time| parse_timestamp("time", time))
+        .transpose()
+        .map_err(Rejection::Invalid)?;
+    Ok(Outcome {
+        lead,
+        fact,
+        reason,
+        detail: outcome.detail,
+        time,
+    })
+}
+
+impl From<Verdict> for pb::OutcomeResult {
+    fn from(verdict: Verdict) -> Self {
+        let taken = |verdict: pb::OutcomeVerdict| Self {
+            verdict: verdict.into(),
+            ..Self::default()
+        };
+        let rejected = |reason: &str, message: String| Self {
+            verdict: pb::OutcomeVerdict::Rejected.into(),
+            reason: reason.to_owned(),
+            message,
+        };
+        match verdict {
+            Verdict::Applied => taken(pb::OutcomeVerdict::Applied),
+            Verdict::Duplicate => taken(pb::OutcomeVerdict::Duplicate),
+            Verdict::Rejected(Rejection::UnknownLead) => rejected(
+                "UNKNOWN_LEAD",
+                "no such lead; add it first, or check the name or key".to_owned(),
+            ),
+            Verdict::Rejected(Rejection::StepOutOfRange) => rejected(
+                "STEP_OUT_OF_RANGE",
+                "step: must be from 1 to the campaign's steps".to_owned(),
+            ),
+            Verdict::Rejected(Rejection::CampaignFinal) => rejected(
+                "CAMPAIGN_FINAL",
+                "the campaign's results are final; drop this outcome".to_owned(),
+            ),
+            Verdict::Rejected(Rejection::TimeInFuture) => rejected(
+                "TIME_IN_FUTURE",
+                "time: lies more than 5 minutes ahead; check the sender's clock and report again".to_owned(),
+            ),
+            Verdict::Rejected(Rejection::Invalid(invalid)) => rejected("INVALID_OUTCOME", invalid.to_string()),
+        }
+    }
+}
+
+/// Parses a claim state; unspecified is `None`.
+pub fn parse_claim_state(state: i32) -> Result<Option<ClaimState>, Invalid> {
+    match pb::ClaimState::try_from(state) {
+        Ok(pb::ClaimState::Unspecified) => Ok(None),
+        Ok(pb::ClaimState::Held) => Ok(Some(ClaimState::Held)),
+        Ok(pb::ClaimState::Uncertain) => Ok(Some(ClaimState::Uncertain)),
+        Err(_) => Err(Invalid::new("state", "must be HELD or UNCERTAIN")),
+    }
+}
+
+impl From<Claim> for pb::Claim {
+    fn from(claim: Claim) -> Self {
+        let state = match claim.state {
+            ClaimState::Held => pb::ClaimState::Held,
+            ClaimState::Uncertain => pb::ClaimState::Uncertain,
+        };
+        Self {
+            claim_id: claim.id.to_string(),
+            lead: claim.lead.to_string(),
+            step: claim.id.key.step.number().into(),
+            send_key: claim.id.key.to_string(),
+            account: claim.account.to_string(),
+            expire_time: Some(timestamp(claim.expire_time)),
+            state: state.into(),
+        }
+    }
+}
+
+impl From<CampaignBlocked> for pb::CampaignNotSending {
+    fn from(blocked: CampaignBlocked) -> Self {
+        Self {
+            campaign: blocked.campaign.map(|name| name.to_string()).unwrap_or_default(),
+            reasons: not_sending(&blocked.blocked.reasons),
+            next_change_time: blocked.blocked.next_change.map(timestamp),
+        }
+    }
+}

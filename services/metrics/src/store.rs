@@ -1,0 +1,220 @@
+//! The store: all SQL of the service, beside the mapping of its rows.
+//!
+//! Methods are noun first (`campaign_create`); helpers inside a transaction end in `_in_txn`. Each method is one
+//! transaction. Rows are locked in the order that `migrations/0001_campaigns.sql` states; what deadlocks all the same is
+//! run again here and never reaches a caller. Nothing here knows gRPC.
+
+mod account;
+mod campaign;
+mod campaign_state;
+mod campaign_view;
+mod claim;
+mod claim_end;
+mod claim_grant;
+mod claim_take;
+mod fleet;
+mod lead;
+mod lead_add;
+mod migrate;
+mod outcome;
+mod request;
+mod sqlstate;
+
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
+use rand::Rng as _;
+use tokio_postgres::{Config, IsolationLevel, NoTls};
+
+use crate::{
+    clock::Clock,
+    error::{Error, Result},
+};
+
+pub use self::{
+    account::NewAccount,
+    campaign::{Actor, NewCampaign},
+    claim::{ClaimCursor, Renewal},
+    claim_grant::{ClaimRequest, Grant},
+    fleet::{AccountRow, Fleet},
+    lead::LeadFilter,
+    lead_add::{AddedLeads, NewLead, Refusal},
+    migrate::migrate,
+    outcome::Reported,
+    request::RequestId,
+};
+
+/// Longest wait for a free connection: past it the service is overloaded, and saying so beats queueing.
+const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How often a transaction is run again after a deadlock or serialization failure.
+const RETRIES_MAX: u32 = 8;
+/// Time for a statement where the caller set no deadline.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+tokio::task_local! {
+    /// When the call that is being served must have its answer.
+    static DEADLINE: Instant;
+}
+
+/// Runs a call under a deadline that reaches down to the statement timeout of Postgres.
+pub async fn with_deadline<F: Future>(deadline: Instant, call: F) -> F::Output {
+    DEADLINE.scope(deadline, call).await
+}
+
+/// Access to the database.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    clock: Clock,
+}
+
+/// Runs a block in a transaction and commits it, again after a deadlock or serialization failure.
+///
+/// `in_txn!(store, isolation, |txn, attempt| { ... })`: the block yields a `Result`; `attempt` counts from 0. A macro,
+/// because a closure can't lend the transaction to a future that must be `Send`.
+macro_rules! in_txn {
+    ($store:expr, $kind:expr, |$txn:ident, $attempt:ident| $body:expr) => {{
+        let mut $attempt = 0;
+        loop {
+            let mut client = $store.client().await?;
+            let $txn = $crate::store::begin(&mut client, $kind).await?;
+            let result: $crate::error::Result<_> = async { $body }.await;
+            let result = match result {
+                Ok(value) => $txn.commit().await.map(|()| value).map_err($crate::error::Error::from),
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) => $crate::store::retry_after(error, $attempt).await?,
+                Ok(value) => break Ok(value),
+            }
+            $attempt += 1;
+        }
+    }};
+}
+use in_txn;
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Reads that must agree with each other.
+    Read,
+    /// Writes, with locks where they decide.
+    Write,
+}
+
+async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
+    let left = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.unwrap_or(STATEMENT_TIMEOUT).min(STATEMENT_TIMEOUT);
+    if left.is_zero() {
+        return Err(Error::DeadlineExceeded);
+    }
+    let builder = client.build_transaction();
+    let txn = match kind {
+        Kind::Read => {
+            builder
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start()
+                .await?
+        }
+        Kind::Write => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
+    };
+    txn.batch_execute(&format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1)))
+        .await?;
+    Ok(txn)
+}
+
+/// Returns when a transaction that failed with `error` is worth running again, else the error.
+async fn retry_after(error: Error, attempt: u32) -> Result<()> {
+    if attempt >= RETRIES_MAX || !sqlstate::is_retryable(&error) {
+        return Err(error);
+    }
+    tracing::debug!(attempt, "running a transaction again");
+    let most = 2_u64 << attempt;
+    let pause = rand::rng().random_range(0..=most);
+    tokio::time::sleep(Duration::from_millis(pause)).await;
+    Ok(())
+}
+
+/// Makes the error that has a transaction run again.
+fn run_again() -> Error {
+    Error::Internal(Box::new(RunAgain))
+}
+
+/// A transaction saw less than it needs, because another one committed after its statement began.
+#[derive(Debug, thiserror::Error)]
+#[error("a concurrent transaction was not visible yet")]
+struct RunAgain;
+
+impl Store {
+    /// Opens a pool of at most `pool_size` connections; connects when first used.
+    pub fn open(config: Config, pool_size: usize, clock: Clock) -> anyhow::Result<Self> {
+        let manager = Manager::from_config(
+            config,
+            NoTls,
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(pool_size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(POOL_WAIT))
+            .build()?;
+        Ok(Self { pool, clock })
+    }
+
+    /// The clock by which the store decides.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Answers when the database does.
+    pub async fn ping(&self) -> Result<()> {
+        self.client().await?.batch_execute("SELECT 1").await?;
+        Ok(())
+    }
+
+    /// Connections open, idle, and callers that wait for one.
+    pub fn pool_status(&self) -> deadpool_postgres::Status {
+        self.pool.status()
+    }
+
+    async fn client(&self) -> Result<Object> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Makes the partitions of the outcome log for this month and the next, and forgets request ids of yesterday.
+    pub async fn maintain(&self) -> Result<()> {
+        let now = self.clock.now();
+        let month = now.to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month();
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            // Two replicas would otherwise make the same partition.
+            txn.execute(
+                "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))",
+                &[],
+            )
+            .await?;
+            let mut first = month;
+            for _ in 0..2 {
+                let next = first
+                    .last_of_month()
+                    .tomorrow()
+                    .map_err(|error| Error::Internal(error.into()))?;
+                let name = format!("outcomes_{:04}_{:02}", first.year(), first.month());
+                txn.batch_execute(&format!(
+                    "CREATE TABLE IF NOT EXISTS {name} PARTITION OF outcomes FOR VALUES FROM ('{first} 00:00:00+00') TO ('{next} 00:00:00+00')"
+                ))
+                .await?;
+                first = next;
+            }
+            txn.execute(
+                "DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'",
+                &[&now],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! Accounts: creation, reading, settings, state, deletion.
+//!
+//! A suspension and a claim both lock the account's row, so from the commit of a suspension on the account is granted
+//! nothing.
+
+use std::collections::HashMap;
+
+use campaign_metrics::{
+    account::{Account, AccountField, AccountPerformance, AccountSettings, AccountState},
+    name::{AccountName, CampaignName, WorkspaceId},
+    schedule::{local_day, parse_time_zone, time_zone_name},
+};
+use deadpool_postgres::Transaction;
+use futures::try_join;
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use tokio_postgres::{Row, types::ToSql};
+use uuid::Uuid;
+
+use super::{
+    Kind, Store,
+    campaign::{check_etag, workspace_ensure_in_txn, workspace_in_txn},
+    campaign_view::account_state,
+    in_txn,
+    request::{RequestId, Seen, request_note_in_txn},
+};
+use crate::error::{Error, Result};
+
+/// An account to create.
+#[derive(Debug)]
+pub struct NewAccount<'a> {
+    /// Resource name.
+    pub name: &'a AccountName,
+    /// Settings.
+    pub settings: &'a AccountSettings,
+    /// Makes a repeat the same request.
+    pub request: Option<&'a RequestId>,
+}
+
+impl Store {
+    /// Creates an account.
+    pub async fn account_create(&self, new: NewAccount<'_>) -> Result<Account> {
+        let insert = "
+            INSERT INTO accounts (workspace_id, name, uid, display_name, state, daily_limit, time_zone, created_at, updated_at, revision)
+            VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $7, 1) ON CONFLICT (workspace_id, name) DO NOTHING";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
+            let seen = match new.request {
+                Some(request) => request_note_in_txn(&txn, workspace_id, request, None, now).await?,
+                None => Seen::Never,
+            };
+            let AccountSettings {
+                display_name,
+                daily_limit,
+                time_zone,
+            } = new.settings;
+            let zone = time_zone_name(time_zone);
+            let params: &[&(dyn ToSql + Sync)] = &[
+                &workspace_id,
+                &new.name.account.as_str(),
+                &Uuid::now_v7(),
+                display_name,
+                daily_limit,
+                &zone,
+                &now,
+            ];
+            if seen == Seen::Never && txn.execute(insert, params).await? == 0 {
+                let message = format!("{} exists; choose another id, or update it", new.name);
+                return Err(Error::AlreadyExists {
+                    reason: "ACCOUNT_EXISTS",
+                    message,
+                });
+            }
+            account_load_in_txn(&txn, new.name, now).await
+        })
+    }
+
+    /// Reads an account.
+    pub async fn account_get(&self, name: &AccountName) -> Result<Account> {
+        in_txn!(self, Kind::Read, |txn, attempt| account_load_in_txn(
+            &txn,
+            name,
+            self.clock.now()
+        )
+        .await)
+    }
+
+    /// Reads accounts of a workspace by id, after `after`, at most `limit`.
+    pub async fn account_list(&self, workspace: &WorkspaceId, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
+        let sql = "SELECT account_id FROM accounts WHERE workspace_id = $1 AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3";
+        in_txn!(self, Kind::Read, |txn, attempt| {
+            let Some(workspace_id) = workspace_in_txn(&txn, workspace).await? else {
+                return Ok(Vec::new());
+            };
+            let rows = txn.query(sql, &[&workspace_id, &after, &limit]).await?;
+            let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+            accounts_load_in_txn(&txn, workspace, workspace_id, &ids, self.clock.now()).await
+        })
+    }
+
+    /// Changes the named settings of an account; `etag` is a revision to check.
+    pub async fn account_update(
+        &self,
+        name: &AccountName,
+        new: &AccountSettings,
+        fields: &[AccountField],
+        etag: Option<i64>,
+    ) -> Result<Account> {
+        let update = "UPDATE accounts SET display_name = $3, daily_limit = $4, time_zone = $5, updated_at = $6, revision = revision + 1
+            WHERE workspace_id = $1 AND account_id = $2";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let row = account_lock_in_txn(&txn, name).await?;
+            check_etag(&row, etag)?;
+            let mut settings = settings_from_row(&row)?;
+            settings.update(new, fields);
+            let (workspace_id, account_id) = key(&row);
+            let zone = time_zone_name(&settings.time_zone);
+            let params: &[&(dyn ToSql + Sync)] = &[
+                &workspace_id,
+                &account_id,
+                &settings.display_name,
+                &settings.daily_limit,
+                &zone,
+                &now,
+            ];
+            txn.execute(update, params).await?;
+            account_load_in_txn(&txn, name, now).await
+        })
+    }
+
+    /// Suspends or reinstates an account.
+    pub async fn account_set_state(&self, name: &AccountName, to: AccountState, etag: Option<i64>) -> Result<Account> {
+        let update = "UPDATE accounts SET state = $3, updated_at = $4, revision = revision + 1
+            WHERE workspace_id = $1 AND account_id = $2 AND state <> $3";
+        let stored: i16 = match to {
+            AccountState::Active => 1,
+            AccountState::Suspended => 2,
+        };
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let row = account_lock_in_txn(&txn, name).await?;
+            check_etag(&row, etag)?;
+            let (workspace_id, account_id) = key(&row);
+            txn.execute(update, &[&workspace_id, &account_id, &stored, &now])
+                .await?;
+            account_load_in_txn(&txn, name, now).await
+        })
+    }
+
+    /// Deletes an account that serves no campaign and has no leads.
+    pub async fn account_delete(&self, name: &AccountName, etag: Option<i64>) -> Result<()> {
+        let uses = "
+            SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2)
+                OR EXISTS (SELECT FROM claims WHERE workspace_id = $1 AND account_id = $2)
+                OR EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND account_id = $2)";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let row = account_lock_in_txn(&txn, name).await?;
+            check_etag(&row, etag)?;
+            let (workspace_id, account_id) = key(&row);
+            txn.execute(
+                "SELECT FROM accounts WHERE workspace_id = $1 AND account_id = $2 FOR UPDATE",
+                &[&workspace_id, &account_id],
+            )
+            .await?;
+            if txn.query_one(uses, &[&workspace_id, &account_id]).await?.get(0) {
+                return Err(Error::Precondition {
+                    reason: "ACCOUNT_IN_USE",
+                    message: format!("{name} serves campaigns or has leads; suspend it instead"),
+                });
+            }
+            for table in ["account_days", "account_reservations", "accounts"] {
+                let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND account_id = $2");
+                txn.execute(&sql, &[&workspace_id, &account_id]).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn key(row: &Row) -> (i32, i32) {
+    (row.get("workspace_id"), row.get("account_id"))
+}
+
+/// Locks an account against claims, suspension and updates.
+pub(super) async fn account_lock_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<Row> {
+    let sql = "SELECT a.* FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2
+        FOR NO KEY UPDATE OF a";
+    let statement = txn.prepare_cached(sql).await?;
+    let row = txn
+        .query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()])
+        .await?;
+    row.ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
+async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
+    let sql = "SELECT a.workspace_id, a.account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
+    let statement = txn.prepare_cached(sql).await?;
+    let row = txn
+        .query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()])
+        .await?;
+    let (workspace_id, account_id) = row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))?;
+    let accounts = accounts_load_in_txn(txn, &name.workspace, workspace_id, &[account_id], now).await?;
+    accounts
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
+async fn accounts_load_in_txn(
+    txn: &Transaction<'_>,
+    workspace: &WorkspaceId,
+    workspace_id: i32,
+    ids: &[i32],
+    now: Timestamp,
+) -> Result<Vec<Account>> {
+    let today = local_day(&TimeZone::UTC, now);
+    let (first, last) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
+    // 30 UTC days, today included.
+    let month_ago = today.saturating_sub(29.days());
+    let accounts = "SELECT * FROM accounts WHERE workspace_id = $1 AND account_id = ANY ($2) ORDER BY name";
+    let campaigns =
+        "SELECT s.account_id, c.name FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
+        WHERE s.workspace_id = $1 AND s.account_id = ANY ($2) AND NOT s.removed ORDER BY c.name";
+    let reserved = "SELECT account_id, day, reserved FROM account_reservations
+        WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4";
+    let days = "
+        SELECT account_id, day >= $3 AS recent, sum(delivered - superseded_delivered)::int8 AS delivered,
+            sum(failed - superseded_failed)::int8 AS failed, sum(bounced)::int8 AS bounced
+        FROM account_days WHERE workspace_id = $1 AND account_id = ANY ($2) GROUP BY 1, 2";
+    let statements = try_join!(
+        txn.prepare_cached(accounts),
+        txn.prepare_cached(campaigns),
+        txn.prepare_cached(reserved),
+        txn.prepare_cached(days),
+    )?;
+    let keys: [&(dyn ToSql + Sync); 2] = [&workspace_id, &ids];
+    let reserved_params: [&(dyn ToSql + Sync); 4] = [&workspace_id, &ids, &first, &last];
+    let days_params: [&(dyn ToSql + Sync); 3] = [&workspace_id, &ids, &month_ago];
+    let (accounts, campaigns, reserved, days) = try_join!(
+        txn.query(&statements.0, &keys),
+        txn.query(&statements.1, &keys),
+        txn.query(&statements.2, &reserved_params),
+        txn.query(&statements.3, &days_params),
+    )?;
+    let mut campaigns_of: HashMap<i32, Vec<CampaignName>> = HashMap::new();
+    for row in &campaigns {
+        let campaign = row.get::<_, &str>(1).parse()?;
+        campaigns_of.entry(row.get(0)).or_default().push(CampaignName {
+            workspace: workspace.clone(),
+            campaign,
+        });
+    }
+    let reserved: HashMap<(i32, Date), i64> = reserved
+        .iter()
+        .map(|row| ((row.get(0), row.get(1)), row.get(2)))
+        .collect();
+    let mut performance: HashMap<i32, (AccountPerformance, AccountPerformance)> = HashMap::new();
+    for row in &days {
+        let (lifetime, recent) = performance.entry(row.get(0)).or_default();
+        add(lifetime, row);
+        if row.get("recent") {
+            add(recent, row);
+        }
+    }
+    let account = |row: &Row| {
+        let account_id = row.get("account_id");
+        let settings = settings_from_row(row)?;
+        let (lifetime, last_30_days) = performance.get(&account_id).copied().unwrap_or_default();
+        Ok(Account {
+            name: AccountName {
+                workspace: workspace.clone(),
+                account: row.get::<_, &str>("name").parse()?,
+            },
+            uid: row.get::<_, Uuid>("uid").to_string(),
+            state: account_state(row.get("state"))?,
+            reserved_today: *reserved
+                .get(&(account_id, local_day(&settings.time_zone, now)))
+                .unwrap_or(&0),
+            campaigns: campaigns_of.get(&account_id).cloned().unwrap_or_default(),
+            lifetime,
+            last_30_days,
+            create_time: row.get("created_at"),
+            update_time: row.get("updated_at"),
+            revision: row.get("revision"),
+            settings,
+        })
+    };
+    accounts.iter().map(account).collect()
+}
+
+fn add(sum: &mut AccountPerformance, row: &Row) {
+    sum.delivered += row.get::<_, i64>("delivered");
+    sum.failed += row.get::<_, i64>("failed");
+    sum.bounced += row.get::<_, i64>("bounced");
+}
+
+fn settings_from_row(row: &Row) -> Result<AccountSettings> {
+    Ok(AccountSettings {
+        display_name: row.get("display_name"),
+        daily_limit: row.get("daily_limit"),
+        time_zone: parse_time_zone(row.get("time_zone"))?,
+    })
+}

@@ -1,0 +1,163 @@
+//! Ends claims without an outcome: released by their holder, or expired under the policy `retry`.
+//!
+//! Either way the steps become due again for the same account. A release gives the reservations of its days back.
+
+use std::collections::BTreeMap;
+
+use campaign_metrics::{name::AccountName, sending::ClaimId};
+use deadpool_postgres::Transaction;
+use jiff::{Timestamp, civil::Date};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{Kind, Store, account::account_lock_in_txn, claim::claims_lock_in_txn, in_txn};
+use crate::error::Result;
+
+impl Store {
+    /// Gives claims back; their steps are due again at `not_before`. Returns for each id, in order, whether it was held.
+    pub async fn claim_release(
+        &self,
+        account: &AccountName,
+        ids: &[ClaimId],
+        not_before: Option<Timestamp>,
+    ) -> Result<Vec<bool>> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let holder = account_lock_in_txn(&txn, account).await?;
+            let rows = claims_lock_in_txn(&txn, &holder, ids, now).await?;
+            let mut released = vec![false; ids.len()];
+            let mut held: Vec<(ClaimId, &Row)> = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let place = usize::try_from(row.get::<_, i32>("place")).unwrap_or(0);
+                // An id that is listed twice is released once.
+                if !held.iter().any(|(id, _)| *id == ids[place]) {
+                    held.push((ids[place], row));
+                }
+                released[place] = true;
+            }
+            release_in_txn(&txn, &holder, &held, not_before.map_or(now, |time| time.max(now))).await?;
+            Ok(released)
+        })
+    }
+}
+
+async fn release_in_txn(
+    txn: &Transaction<'_>,
+    holder: &Row,
+    held: &[(ClaimId, &Row)],
+    due_at: Timestamp,
+) -> Result<()> {
+    let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
+    let mut blocks: BTreeMap<(i32, i32, i16, i64), i64> = BTreeMap::new();
+    let mut days: BTreeMap<(&str, i32, Date), i64> = BTreeMap::new();
+    for (id, row) in held {
+        let key = id.key;
+        let block = (
+            key.campaign_number,
+            key.lead_number >> 6,
+            i16::from(key.step.number()),
+            id.grant,
+        );
+        *blocks.entry(block).or_default() |= 1 << (key.lead_number & 63);
+        *days.entry(("account", account_id, row.get("account_day"))).or_default() -= 1;
+        *days
+            .entry(("campaign", key.campaign_number, row.get("campaign_day")))
+            .or_default() -= 1;
+    }
+    let shrink = "UPDATE claims SET granted = granted & ~$6::int8, held = held & ~$6::int8
+        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5";
+    let delete = "DELETE FROM claims
+        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5 AND held = 0";
+    let (shrink, delete) = futures::try_join!(txn.prepare_cached(shrink), txn.prepare_cached(delete))?;
+    for ((campaign_id, block, step, grant), bits) in &blocks {
+        let row: [&(dyn ToSql + Sync); 6] = [&workspace_id, campaign_id, block, step, grant, bits];
+        txn.execute(&shrink, &row).await?;
+        txn.execute(&delete, &row[..5]).await?;
+    }
+    let campaigns: Vec<i32> = held.iter().map(|(id, _)| id.key.campaign_number).collect();
+    let leads: Vec<i32> = held.iter().map(|(id, _)| id.key.lead_number).collect();
+    let steps: Vec<i16> = held.iter().map(|(id, _)| id.key.step.number().into()).collect();
+    leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
+    for ((of, id, day), count) in days {
+        reservation_add_in_txn(txn, of, workspace_id, id, day, count).await?;
+    }
+    Ok(())
+}
+
+/// Makes steps due again for their account, which from now on the leads themselves know.
+async fn leads_return_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    account_id: i32,
+    campaigns: &[i32],
+    leads: &[i32],
+    steps: &[i16],
+    due_at: Timestamp,
+) -> Result<()> {
+    let sql = "
+        WITH back AS MATERIALIZED (
+            SELECT * FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
+            ORDER BY campaign_id, lead_no
+        ), assigned AS (
+            UPDATE leads l SET account_id = $2 FROM back b
+            WHERE l.workspace_id = $1 AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
+                AND l.account_id IS DISTINCT FROM $2
+        )
+        INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+        SELECT $1, campaign_id, $2, $6, lead_no, step FROM back
+        ON CONFLICT DO NOTHING";
+    let statement = txn.prepare_cached(sql).await?;
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &campaigns, &leads, &steps, &due_at];
+    txn.execute(&statement, params).await?;
+    Ok(())
+}
+
+/// Makes the expired claims of a campaign due again: its policy says that a second send may happen.
+pub(super) async fn claims_retry_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    now: Timestamp,
+) -> Result<()> {
+    let sql = "
+        WITH expired AS MATERIALIZED (
+            SELECT block, step, grant_no, account_id, held FROM claims
+            WHERE workspace_id = $1 AND campaign_id = $2 AND expires_at <= $3 AND held <> 0
+            ORDER BY block, step, grant_no FOR UPDATE
+        ), gone AS (
+            DELETE FROM claims c USING expired e
+            WHERE c.workspace_id = $1 AND c.campaign_id = $2 AND c.block = e.block AND c.step = e.step AND c.grant_no = e.grant_no
+        )
+        SELECT e.account_id, e.step, e.block * 64 + place AS lead_no
+        FROM expired e JOIN LATERAL generate_series(0, 63) AS place (place) ON e.held >> place & 1 = 1
+        ORDER BY 1, 3, 2";
+    let rows = txn.query(sql, &[&workspace_id, &campaign_id, &now]).await?;
+    let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
+    for row in &rows {
+        let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
+        leads.push(row.get("lead_no"));
+        steps.push(row.get("step"));
+    }
+    for (account_id, (leads, steps)) in by_account {
+        let campaigns = vec![campaign_id; leads.len()];
+        leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
+    }
+    Ok(())
+}
+
+/// Adds to, or with a negative count gives back from, what is reserved of a day. `of` is `account` or `campaign`.
+pub(super) async fn reservation_add_in_txn(
+    txn: &Transaction<'_>,
+    of: &str,
+    workspace_id: i32,
+    id: i32,
+    day: Date,
+    count: i64,
+) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO {of}_reservations AS r (workspace_id, {of}_id, day, reserved) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (workspace_id, {of}_id, day) DO UPDATE SET reserved = r.reserved + $4"
+    );
+    let statement = txn.prepare_cached(&sql).await?;
+    txn.execute(&statement, &[&workspace_id, &id, &day, &count]).await?;
+    Ok(())
+}

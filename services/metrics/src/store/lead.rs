@@ -1,0 +1,182 @@
+//! Reads leads and the trail of their outcomes.
+
+use campaign_metrics::{
+    lead::{Fact, Facts, FailureReason, Lead, LeadOutcome, LeadStatus, Reasons, Step},
+    name::{AccountId, AccountName, CampaignName, LeadName},
+};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    Kind, Store,
+    campaign::campaign_key_in_txn,
+    campaign_view::{CampaignKey, broken},
+    in_txn,
+};
+use crate::error::{Error, Result};
+
+/// Which leads to list.
+#[derive(Debug, Default)]
+pub struct LeadFilter<'a> {
+    /// Only of this status.
+    pub status: Option<LeadStatus>,
+    /// Only of this account.
+    pub account: Option<&'a AccountId>,
+}
+
+/// Until an outcome tells the lead its account, its claim knows it.
+const LEADS: &str = "
+    SELECT l.lead_no, i.lead_id, l.mask, l.failed_reasons, l.bounced_reasons, l.last_action_at, n.steps, a.name AS account
+    FROM leads l
+    JOIN lead_ids i USING (workspace_id, campaign_id, lead_no)
+    JOIN campaigns n USING (workspace_id, campaign_id)
+    LEFT JOIN LATERAL (
+        SELECT c.account_id FROM claims c
+        WHERE c.workspace_id = l.workspace_id AND c.campaign_id = l.campaign_id AND c.block = l.lead_no >> 6
+            AND c.held >> (l.lead_no & 63) & 1 = 1
+        LIMIT 1
+    ) h ON l.account_id IS NULL
+    LEFT JOIN accounts a ON a.workspace_id = l.workspace_id AND a.account_id = coalesce(l.account_id, h.account_id)
+    WHERE l.workspace_id = $1 AND l.campaign_id = $2";
+
+/// Leads that a filtered page looks at before it ends, found or not: keeps a page of a rare status from reading millions.
+const SCAN_MAX: i64 = 50_000;
+
+impl Store {
+    /// Reads a lead.
+    pub async fn lead_get(&self, name: &LeadName) -> Result<Lead> {
+        let sql = format!("{LEADS} AND i.lead_id = $3");
+        in_txn!(self, Kind::Read, |txn, attempt| {
+            let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
+            let statement = txn.prepare_cached(&sql).await?;
+            let row = txn
+                .query_opt(&statement, &[&workspace_id, &campaign_id, &name.lead.as_str()])
+                .await?;
+            lead_from_row(&row.ok_or_else(|| Error::NotFound(name.to_string()))?, &name.campaign)
+        })
+    }
+
+    /// Reads leads after number `after`, at most `limit`, with the number from which to go on, if there are more.
+    pub async fn lead_list(
+        &self,
+        campaign: &CampaignName,
+        filter: &LeadFilter<'_>,
+        after: i32,
+        limit: i64,
+    ) -> Result<(Vec<Lead>, Option<i32>)> {
+        let sql = format!(
+            "{LEADS} AND l.lead_no > $3 AND l.lead_no <= $4 AND ($5::int4 IS NULL OR lead_status(l.mask, n.steps) = $5)
+                AND ($6::text IS NULL OR a.name = $6)
+            ORDER BY l.lead_no LIMIT $7"
+        );
+        let status = filter.status.map(|status| match status {
+            LeadStatus::Pending => 1_i32,
+            LeadStatus::Partial => 2,
+            LeadStatus::Sent => 3,
+            LeadStatus::Failed => 4,
+        });
+        let account = filter.account.map(AccountId::as_str);
+        let scan = i32::try_from(SCAN_MAX).unwrap_or(i32::MAX);
+        in_txn!(self, Kind::Read, |txn, attempt| {
+            let (workspace_id, campaign_id) = campaign_in_txn(&txn, campaign).await?;
+            let last = "SELECT next_lead_no - 1 FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2";
+            let last: i32 = txn.query_one(last, &[&workspace_id, &campaign_id]).await?.get(0);
+            let until = after.saturating_add(scan);
+            let statement = txn.prepare_cached(&sql).await?;
+            let params: &[&(dyn ToSql + Sync)] =
+                &[&workspace_id, &campaign_id, &after, &until, &status, &account, &limit];
+            let rows = txn.query(&statement, params).await?;
+            let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
+            let reached = if is_full {
+                rows.last().map_or(until, |row| row.get("lead_no"))
+            } else {
+                until
+            };
+            let leads = rows
+                .iter()
+                .map(|row| lead_from_row(row, campaign))
+                .collect::<Result<_>>()?;
+            Ok((leads, (reached < last).then_some(reached)))
+        })
+    }
+
+    /// Reads the outcomes of a lead in the order of their arrival, after the first `skip`, at most `limit`.
+    pub async fn lead_outcomes(&self, name: &LeadName, skip: i64, limit: i64) -> Result<Vec<LeadOutcome>> {
+        // A lead has at most 52 facts, so skipping is cheap.
+        let sql = "
+            SELECT o.bit, o.reason, o.detail, o.happened_at, o.received_at, a.name AS account
+            FROM lead_ids i JOIN outcomes o USING (workspace_id, campaign_id, lead_no)
+            LEFT JOIN accounts a ON a.workspace_id = o.workspace_id AND a.account_id = o.account_id
+            WHERE i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_id = $3
+            ORDER BY o.received_at, o.batch_ordinal, o.bit OFFSET $4 LIMIT $5";
+        in_txn!(self, Kind::Read, |txn, attempt| {
+            let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
+            let lead = "SELECT FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
+            if txn
+                .query_opt(lead, &[&workspace_id, &campaign_id, &name.lead.as_str()])
+                .await?
+                .is_none()
+            {
+                return Err(Error::NotFound(name.to_string()));
+            }
+            let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &name.lead.as_str(), &skip, &limit];
+            txn.query(sql, params)
+                .await?
+                .iter()
+                .map(|row| outcome_from_row(row, name))
+                .collect()
+        })
+    }
+}
+
+async fn campaign_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<CampaignKey> {
+    campaign_key_in_txn(txn, name)
+        .await?
+        .ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
+fn account_from_row(row: &Row, campaign: &CampaignName) -> Result<Option<AccountName>> {
+    let Some(account) = row.get::<_, Option<&str>>("account") else {
+        return Ok(None);
+    };
+    Ok(Some(AccountName {
+        workspace: campaign.workspace.clone(),
+        account: account.parse()?,
+    }))
+}
+
+fn lead_from_row(row: &Row, campaign: &CampaignName) -> Result<Lead> {
+    Ok(Lead {
+        name: LeadName {
+            campaign: campaign.clone(),
+            lead: row.get::<_, &str>("lead_id").parse()?,
+        },
+        account: account_from_row(row, campaign)?,
+        steps: Step::new(row.get::<_, i16>("steps").into()).ok_or_else(|| broken("steps out of range"))?,
+        facts: Facts(row.get("mask")),
+        reasons: Reasons {
+            failed: row.get("failed_reasons"),
+            bounced: row.get("bounced_reasons"),
+        },
+        last_action_time: row.get("last_action_at"),
+    })
+}
+
+fn outcome_from_row(row: &Row, lead: &LeadName) -> Result<LeadOutcome> {
+    let bit: i16 = row.get("bit");
+    let time: Timestamp = row.get("happened_at");
+    Ok(LeadOutcome {
+        fact: u8::try_from(bit)
+            .ok()
+            .and_then(Fact::from_bit)
+            .ok_or_else(|| broken(format!("fact bit {bit}")))?,
+        reason: row
+            .get::<_, Option<i16>>("reason")
+            .and_then(|reason| FailureReason::from_number(reason.into())),
+        detail: row.get::<_, Option<String>>("detail").unwrap_or_default(),
+        time,
+        receive_time: row.get("received_at"),
+        account: account_from_row(row, &lead.campaign)?,
+    })
+}

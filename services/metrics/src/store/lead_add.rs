@@ -1,0 +1,223 @@
+//! Adds leads in bulk: numbered densely, those of one account next to each other, so that claims take ranges.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use campaign_metrics::{
+    campaign::CampaignState,
+    name::{AccountId, CampaignName, LeadId},
+};
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+
+use super::{
+    Kind, Store,
+    campaign_state::{campaigns_finish_in_txn, key},
+    campaign_view::campaign_state,
+    in_txn,
+};
+use crate::error::{Error, Result};
+
+/// A lead to add.
+#[derive(Debug, Clone)]
+pub struct NewLead {
+    /// The caller's own id.
+    pub id: LeadId,
+    /// The account that is to send to it.
+    pub account: Option<AccountId>,
+}
+
+/// Why a lead was not added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its account does not serve the campaign.
+    AccountNotServing(AccountId),
+    /// The lead exists with another account.
+    AccountDiffers,
+}
+
+/// What became of a batch of leads.
+#[derive(Debug, Default)]
+pub struct AddedLeads {
+    /// New ones.
+    pub added: i64,
+    /// Those that were there already.
+    pub existing: i64,
+    /// Place in the batch and reason of those refused.
+    pub refused: Vec<(usize, Refusal)>,
+}
+
+/// Number of "any account" in segments.
+const ANY_ACCOUNT: i32 = 0;
+
+impl Store {
+    /// Adds leads to a campaign in one transaction, and declares its list complete when `complete`.
+    pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let (workspace_id, campaign_id) = counters_lock_in_txn(&txn, name).await?;
+            let result = if leads.is_empty() {
+                AddedLeads::default()
+            } else {
+                leads_insert_in_txn(&txn, workspace_id, campaign_id, leads).await?
+            };
+            if complete {
+                let declare = "UPDATE campaigns SET lead_list_complete = true, updated_at = $3, revision = revision + 1
+                    WHERE workspace_id = $1 AND campaign_id = $2 AND NOT lead_list_complete";
+                txn.execute(declare, &[&workspace_id, &campaign_id, &now]).await?;
+                campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
+            }
+            Ok(result)
+        })
+    }
+}
+
+/// Locks the counters, then reads the state: a finish that comes first is seen, one that comes later sees the leads.
+async fn counters_lock_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
+    let lock = "SELECT k.workspace_id, k.campaign_id FROM campaigns c
+        JOIN workspaces w USING (workspace_id) JOIN campaign_counters k USING (workspace_id, campaign_id)
+        WHERE w.name = $1 AND c.name = $2 FOR KEY SHARE OF c FOR UPDATE OF k";
+    let lock = txn.prepare_cached(lock).await?;
+    let row = txn
+        .query_opt(&lock, &[&name.workspace.as_str(), &name.campaign.as_str()])
+        .await?;
+    let (workspace_id, campaign_id) = row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))?;
+    let state = txn
+        .prepare_cached("SELECT state FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2")
+        .await?;
+    let state = txn.query_one(&state, &[&workspace_id, &campaign_id]).await?.get(0);
+    if campaign_state(state)? == CampaignState::Finished {
+        let message = format!("{name} is FINISHED and takes no more leads; create another campaign");
+        return Err(Error::Precondition {
+            reason: "CAMPAIGN_FINISHED",
+            message,
+        });
+    }
+    Ok((workspace_id, campaign_id))
+}
+
+async fn leads_insert_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    leads: &[NewLead],
+) -> Result<AddedLeads> {
+    let mut result = AddedLeads::default();
+    let serving = serving_in_txn(txn, workspace_id, campaign_id, leads).await?;
+    let mut fresh: HashSet<&str> = HashSet::new();
+    // By account: what an account's claims will take lies together.
+    let mut groups: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
+    let existing = existing_in_txn(txn, workspace_id, campaign_id, leads).await?;
+    for (place, lead) in leads.iter().enumerate() {
+        let account_id = match &lead.account {
+            None => ANY_ACCOUNT,
+            Some(account) => match serving.get(account.as_str()) {
+                Some(account_id) => *account_id,
+                None => {
+                    result
+                        .refused
+                        .push((place, Refusal::AccountNotServing(account.clone())));
+                    continue;
+                }
+            },
+        };
+        match existing.get(lead.id.as_str()) {
+            Some(Some(assigned)) if account_id != ANY_ACCOUNT && *assigned != account_id => {
+                result.refused.push((place, Refusal::AccountDiffers));
+            }
+            Some(_) => result.existing += 1,
+            None if fresh.insert(lead.id.as_str()) => groups.entry(account_id).or_default().push(lead.id.as_str()),
+            None => result.existing += 1,
+        }
+    }
+    result.added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
+    if result.added > 0 {
+        groups_insert_in_txn(txn, workspace_id, campaign_id, groups, result.added).await?;
+    }
+    Ok(result)
+}
+
+/// Numbers of the named accounts that serve the campaign.
+async fn serving_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    leads: &[NewLead],
+) -> Result<HashMap<String, i32>> {
+    let mut names: Vec<&str> = leads
+        .iter()
+        .filter_map(|lead| lead.account.as_ref())
+        .map(AccountId::as_str)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = "SELECT a.name, a.account_id FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
+        WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND NOT s.removed AND a.name = ANY ($3)";
+    let rows = txn.query(sql, &[&workspace_id, &campaign_id, &names]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Leads of the batch that exist, with their account where it is known.
+async fn existing_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    leads: &[NewLead],
+) -> Result<HashMap<String, Option<i32>>> {
+    let sql = "SELECT i.lead_id, l.account_id FROM lead_ids i JOIN leads l USING (workspace_id, campaign_id, lead_no)
+        WHERE i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_id = ANY ($3)";
+    let ids: Vec<&str> = leads.iter().map(|lead| lead.id.as_str()).collect();
+    let statement = txn.prepare_cached(sql).await?;
+    let rows = txn.query(&statement, &[&workspace_id, &campaign_id, &ids]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+async fn groups_insert_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    groups: BTreeMap<i32, Vec<&str>>,
+    added: i64,
+) -> Result<()> {
+    let count = "UPDATE campaign_counters SET total = total + $3, pending = pending + $3, version = version + 1,
+        next_lead_no = next_lead_no + $3::int8::int4
+        WHERE workspace_id = $1 AND campaign_id = $2 RETURNING next_lead_no - $3::int8::int4";
+    let count = txn.prepare_cached(count).await?;
+    let mut next: i32 = txn
+        .query_one(&count, &[&workspace_id, &campaign_id, &added])
+        .await?
+        .get(0);
+    let (mut numbers, mut ids, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut segments: Vec<(i32, i32, i32)> = Vec::new();
+    for (account_id, leads) in groups {
+        let lo = next;
+        for id in leads {
+            numbers.push(next);
+            ids.push(id);
+            accounts.push((account_id != ANY_ACCOUNT).then_some(account_id));
+            next += 1;
+        }
+        segments.push((account_id, lo, next));
+    }
+    let insert = "
+        WITH new AS MATERIALIZED (SELECT * FROM unnest($3::int4[], $4::text[], $5::int4[]) AS new (lead_no, lead_id, account_id)),
+        named AS (INSERT INTO lead_ids (workspace_id, campaign_id, lead_no, lead_id) SELECT $1, $2, lead_no, lead_id FROM new)
+        INSERT INTO leads (workspace_id, campaign_id, lead_no, account_id) SELECT $1, $2, lead_no, account_id FROM new";
+    let insert = txn.prepare_cached(insert).await?;
+    txn.execute(&insert, &[&workspace_id, &campaign_id, &numbers, &ids, &accounts])
+        .await?;
+    for (account_id, lo, hi) in segments {
+        // Batches that follow each other make one segment.
+        let grow =
+            "UPDATE segments SET hi = $5 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND hi = $4";
+        let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id, &lo, &hi];
+        if txn.execute(grow, params).await? == 0 {
+            let insert =
+                "INSERT INTO segments (workspace_id, campaign_id, account_id, lo, hi) VALUES ($1, $2, $3, $4, $5)";
+            txn.execute(insert, params).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What an error of Postgres means to a caller: the only place that looks at SQLSTATEs.
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::{Error as PgError, error::SqlState};
+
+use crate::error::Error;
+
+/// Whether the transaction can succeed when it is run again as it is.
+pub fn is_retryable(error: &Error) -> bool {
+    let Error::Internal(source) = error else { return false };
+    if source.is::<super::RunAgain>() {
+        return true;
+    }
+    let code = source.downcast_ref::<PgError>().and_then(PgError::code);
+    matches!(code, Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// Whether the error is the violation of a unique constraint.
+pub fn is_unique_violation(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::UNIQUE_VIOLATION)
+}
+
+impl From<PgError> for Error {
+    fn from(error: PgError) -> Self {
+        let Some(code) = error.code() else {
+            // Without a code the server said nothing: the connection broke, or a value did not fit its column's type.
+            return if error.is_closed() || is_io(&error) {
+                Self::Unavailable(error.into())
+            } else {
+                Self::Internal(error.into())
+            };
+        };
+        // Class 08: connection; 57P: shutdown and start; 53: out of resources.
+        match code.code() {
+            "57014" => Self::DeadlineExceeded,
+            code if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => {
+                Self::Unavailable(error.into())
+            }
+            _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+fn is_io(error: &PgError) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
+                Self::Exhausted("every database connection is in use")
+            }
+            error => Self::Unavailable(error.into()),
+        }
+    }
+}
