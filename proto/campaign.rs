@@ -289,6 +289,8 @@ pub struct Campaign {
     pub in_flight_until: Option<Timestamp>,
     /// Claims that expired without an outcome.
     pub uncertain_claims: i64,
+    /// Earliest moment at which a step is due to one of its accounts; `None` when nothing waits.
+    pub next_due: Option<Timestamp>,
     /// Why nothing can be claimed.
     pub blocked: Blocked,
     /// When it was created.

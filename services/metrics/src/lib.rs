@@ -1,4 +1,30 @@
 //! The gRPC service of Campaign Metrics: owns campaigns, accounts and leads in Postgres.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`serve`] | wires everything and owns every long-lived task |
+//! | [`layer`] | readiness, deadline, trace id and metrics of each call |
+//! | [`rpc`] | parses, calls the store, renders |
+//! | [`store`] | all SQL |
+//! | [`exporter`], [`telemetry`], [`admin`] | gauges of campaigns, metrics of the process, their port |
+//!
+//! A call crosses `layer`, one handler of `rpc`, one method of `store`, and is a transaction by then.
+
+pub mod admin;
+pub mod args;
 pub mod clock;
 pub mod error;
+pub mod exporter;
+pub mod layer;
+pub mod rpc;
+pub mod serve;
 pub mod store;
+pub mod telemetry;
+
+pub use clock::Clock;
+
+/// Brings the schema of the database at `database_url` up to date.
+pub async fn migrate(database_url: &str) -> anyhow::Result<()> {
+    store::migrate(&serve::Options::new(database_url)?.database).await
+}

@@ -23,6 +23,7 @@ mod sqlstate;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
+use prometheus::IntCounter;
 use rand::Rng as _;
 use tokio_postgres::{Config, IsolationLevel, NoTls};
 
@@ -40,7 +41,6 @@ pub use self::{
     lead::LeadFilter,
     lead_add::{AddedLeads, NewLead, Refusal},
     migrate::migrate,
-    outcome::Reported,
     request::RequestId,
 };
 
@@ -66,6 +66,7 @@ pub async fn with_deadline<F: Future>(deadline: Instant, call: F) -> F::Output {
 pub struct Store {
     pool: Pool,
     clock: Clock,
+    retries: IntCounter,
 }
 
 /// Runs a block in a transaction and commits it, again after a deadlock or serialization failure.
@@ -84,7 +85,7 @@ macro_rules! in_txn {
                 Err(error) => Err(error),
             };
             match result {
-                Err(error) => $crate::store::retry_after(error, $attempt).await?,
+                Err(error) => $store.retry_after(error, $attempt).await?,
                 Ok(value) => break Ok(value),
             }
             $attempt += 1;
@@ -124,18 +125,6 @@ async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
     Ok(txn)
 }
 
-/// Returns when a transaction that failed with `error` is worth running again, else the error.
-async fn retry_after(error: Error, attempt: u32) -> Result<()> {
-    if attempt >= RETRIES_MAX || !sqlstate::is_retryable(&error) {
-        return Err(error);
-    }
-    tracing::debug!(attempt, "running a transaction again");
-    let most = 2_u64 << attempt;
-    let pause = rand::rng().random_range(0..=most);
-    tokio::time::sleep(Duration::from_millis(pause)).await;
-    Ok(())
-}
-
 /// Makes the error that has a transaction run again.
 fn run_again() -> Error {
     Error::Internal(Box::new(RunAgain))
@@ -147,8 +136,9 @@ fn run_again() -> Error {
 struct RunAgain;
 
 impl Store {
-    /// Opens a pool of at most `pool_size` connections; connects when first used.
-    pub fn open(config: Config, pool_size: usize, clock: Clock) -> anyhow::Result<Self> {
+    /// Opens a pool of at most `pool_size` connections; connects when first used. `retries` counts transactions that were
+    /// run again.
+    pub fn open(config: Config, pool_size: usize, clock: Clock, retries: IntCounter) -> anyhow::Result<Self> {
         let manager = Manager::from_config(
             config,
             NoTls,
@@ -162,7 +152,7 @@ impl Store {
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(POOL_WAIT))
             .build()?;
-        Ok(Self { pool, clock })
+        Ok(Self { pool, clock, retries })
     }
 
     /// The clock by which the store decides.
@@ -179,6 +169,18 @@ impl Store {
     /// Connections open, idle, and callers that wait for one.
     pub fn pool_status(&self) -> deadpool_postgres::Status {
         self.pool.status()
+    }
+
+    /// Returns when a transaction that failed with `error` is worth running again, else the error.
+    async fn retry_after(&self, error: Error, attempt: u32) -> Result<()> {
+        if attempt >= RETRIES_MAX || !sqlstate::is_retryable(&error) {
+            return Err(error);
+        }
+        self.retries.inc();
+        let most = 2_u64 << attempt;
+        let pause = rand::rng().random_range(0..=most);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        Ok(())
     }
 
     async fn client(&self) -> Result<Object> {

@@ -155,7 +155,12 @@ pub(super) async fn campaigns_load_in_txn(
                 .get(&(key.0, key.1, local_day(&campaign.settings.active_hours.time_zone, now)))
                 .unwrap_or(&0);
             let due = due.get(&key).ok_or_else(|| broken("a campaign without due row"))?;
-            campaign.blocked = standing(&campaign, reserved, &standings, due, now).blocked(now);
+            campaign.next_due = if due.get("has_new") {
+                Some(now)
+            } else {
+                due.get("next_return")
+            };
+            campaign.blocked = standing(&campaign, reserved, &standings, due).blocked(now);
             campaign
                 .blocked
                 .change_at(claims.get(&key).and_then(|claims| claims.get("next_expiry")));
@@ -169,7 +174,6 @@ fn standing<'a>(
     reserved: i64,
     accounts: &'a [AccountStanding],
     due: &Row,
-    now: Timestamp,
 ) -> CampaignStanding<'a> {
     CampaignStanding {
         state: campaign.state,
@@ -177,11 +181,7 @@ fn standing<'a>(
         daily_limit: campaign.settings.daily_limit,
         reserved,
         accounts,
-        next_due: if due.get("has_new") {
-            Some(now)
-        } else {
-            due.get("next_return")
-        },
+        next_due: campaign.next_due,
         account_removed: due.get("account_removed"),
         uncertain_claims: campaign.uncertain_claims,
     }
@@ -323,6 +323,7 @@ fn campaign_from_row(row: &Row, accounts: Vec<AccountId>) -> Result<Campaign> {
         in_flight_claims: 0,
         in_flight_until: None,
         uncertain_claims: 0,
+        next_due: None,
         blocked: campaign_metrics::sending::Blocked::default(),
         create_time: row.get("created_at"),
         update_time: row.get("updated_at"),

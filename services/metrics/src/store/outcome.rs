@@ -58,21 +58,14 @@ struct Terms {
     time_zone: TimeZone,
 }
 
-/// What became of a batch.
-#[derive(Debug)]
-pub struct Reported {
-    /// One for each outcome, in their order.
-    pub verdicts: Vec<Verdict>,
-}
-
 impl Store {
     /// Takes in outcomes of a workspace; each gets its own verdict, after the commit of all.
-    pub async fn outcomes_report(&self, workspace: &WorkspaceId, outcomes: &[Outcome]) -> Result<Reported> {
+    pub async fn outcomes_report(&self, workspace: &WorkspaceId, outcomes: &[Outcome]) -> Result<Vec<Verdict>> {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
             let Some(workspace_id) = workspace_in_txn(&txn, workspace).await? else {
-                return Ok(Reported { verdicts });
+                return Ok(verdicts);
             };
             let numbered = number_in_txn(&txn, workspace_id, outcomes).await?;
             let terms = terms_in_txn(&txn, workspace_id, &numbered, now).await?;
@@ -106,7 +99,7 @@ impl Store {
                 attempt,
             };
             batch.apply(events, &mut verdicts).await?;
-            Ok(Reported { verdicts })
+            Ok(verdicts)
         })
     }
 }

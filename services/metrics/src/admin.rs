@@ -1,0 +1,89 @@
+//! The admin port: /livez, /readyz and /metrics over plain HTTP.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use prometheus::{Encoder as _, TextEncoder};
+use tokio::{net::TcpListener, sync::Mutex, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{exporter, store::Store, telemetry::Telemetry};
+
+/// A scrape must be over before the next one, usually 15 s later.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A database that does not answer a ping within this is not ready for calls.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the admin port shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// The database.
+    pub store: Store,
+    /// Metrics of this process.
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the database was reached and migrated.
+    pub ready: Arc<AtomicBool>,
+    /// Campaigns that have series of their own.
+    pub campaigns_max: i64,
+    /// Scrapes read the database one after the other, however many scrapers there are.
+    pub scrape: Arc<Mutex<()>>,
+}
+
+/// Serves until `shutdown`.
+pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    if !admin.ready.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the database\n");
+    }
+    match timeout(PING_TIMEOUT, admin.store.ping()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ok\n"),
+        Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database can't be reached\n"),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Result<([(&'static str, &'static str); 1], Vec<u8>), StatusCode> {
+    let text = render(&admin).await.map_err(|error| {
+        tracing::error!(%error, "rendering metrics");
+        StatusCode::INTERNAL_SERVER_ERROR
+    })?;
+    Ok(([("content-type", prometheus::TEXT_FORMAT)], text))
+}
+
+async fn render(admin: &Admin) -> prometheus::Result<Vec<u8>> {
+    let read = async {
+        let _turn = admin.scrape.lock().await;
+        admin.store.fleet(admin.campaigns_max).await
+    };
+    let fleet = match timeout(SCRAPE_TIMEOUT, read).await {
+        Ok(Ok(fleet)) => Some(fleet),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the state of campaigns could not be read");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("reading the state of campaigns took too long");
+            None
+        }
+    };
+    let mut families = exporter::gather(fleet.as_ref())?;
+    families.extend(admin.telemetry.gather(&admin.store.pool_status()));
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families, &mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,239 @@
+//! The one tower layer around every RPC: readiness, deadline, trace id, metrics.
+//!
+//! A call's `grpc-timeout` bounds the call and, through the store, the statement timeout of Postgres. When it runs out
+//! the status is DEADLINE_EXCEEDED. Handlers know nothing of this.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::{error::Error, rpc, store, telemetry::Telemetry};
+
+/// Longest deadline that is honoured; a stream may live as long as it likes without one.
+const DEADLINE_MAX: Duration = Duration::from_hours(1);
+
+/// Wraps services; see the module.
+#[derive(Clone)]
+pub struct CallLayer {
+    /// Where calls are counted.
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the database was reached and migrated.
+    pub ready: Arc<AtomicBool>,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = Calls<S>;
+
+    fn layer(&self, inner: S) -> Calls<S> {
+        Calls {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// A service whose calls are timed, bounded and traced.
+#[derive(Clone)]
+pub struct Calls<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+impl<S> Service<Request<Body>> for Calls<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let method = Method::of(request.uri().path());
+        let timeout = timeout(request.headers());
+        let span = tracing::info_span!("rpc", method = method.name, trace_id = trace_id(request.headers()));
+        let layer = self.layer.clone();
+        // The clone is ready only once polled: keep the polled one for this call.
+        let ready_clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready_clone);
+        let call = async move {
+            let start = Instant::now();
+            let in_flight = layer.telemetry.call_started(method.name);
+            let response = if method.needs_database && !layer.ready.load(Ordering::Acquire) {
+                rpc::unready().into_http()
+            } else {
+                match timeout {
+                    None => inner.call(request).await?,
+                    Some(timeout) => {
+                        let deadline = start + timeout;
+                        let bounded = tokio::time::timeout_at(deadline.into(), inner.call(request));
+                        match store::with_deadline(deadline, bounded).await {
+                            Ok(response) => response?,
+                            Err(_) => Status::from(Error::DeadlineExceeded).into_http(),
+                        }
+                    }
+                }
+            };
+            drop(in_flight);
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            layer.telemetry.call_ended(method.name, code, start.elapsed());
+            tracing::debug!(?code, elapsed_ms = start.elapsed().as_millis(), "handled");
+            Ok(response)
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+/// What the metrics call a method: only names of ours, so that callers can't invent labels.
+#[derive(Clone, Copy)]
+struct Method {
+    name: &'static str,
+    needs_database: bool,
+}
+
+/// Methods of the API, by path.
+const METHODS: [&str; 27] = [
+    "campaign_metrics.v1.CampaignService/CreateCampaign",
+    "campaign_metrics.v1.CampaignService/GetCampaign",
+    "campaign_metrics.v1.CampaignService/ListCampaigns",
+    "campaign_metrics.v1.CampaignService/UpdateCampaign",
+    "campaign_metrics.v1.CampaignService/DeleteCampaign",
+    "campaign_metrics.v1.CampaignService/PauseCampaign",
+    "campaign_metrics.v1.CampaignService/ResumeCampaign",
+    "campaign_metrics.v1.CampaignService/FinishCampaign",
+    "campaign_metrics.v1.CampaignService/ApplyCampaign",
+    "campaign_metrics.v1.CampaignService/OrphanCampaign",
+    "campaign_metrics.v1.CampaignService/WatchCampaigns",
+    "campaign_metrics.v1.AccountService/CreateAccount",
+    "campaign_metrics.v1.AccountService/GetAccount",
+    "campaign_metrics.v1.AccountService/ListAccounts",
+    "campaign_metrics.v1.AccountService/UpdateAccount",
+    "campaign_metrics.v1.AccountService/DeleteAccount",
+    "campaign_metrics.v1.AccountService/SuspendAccount",
+    "campaign_metrics.v1.AccountService/ReinstateAccount",
+    "campaign_metrics.v1.LeadService/AddLeads",
+    "campaign_metrics.v1.LeadService/GetLead",
+    "campaign_metrics.v1.LeadService/ListLeads",
+    "campaign_metrics.v1.LeadService/ListLeadOutcomes",
+    "campaign_metrics.v1.SendingService/ClaimSends",
+    "campaign_metrics.v1.SendingService/ListClaims",
+    "campaign_metrics.v1.SendingService/RenewClaims",
+    "campaign_metrics.v1.SendingService/ReleaseClaims",
+    "campaign_metrics.v1.SendingService/ReportOutcomes",
+];
+
+impl Method {
+    fn of(path: &str) -> Self {
+        let path = path.trim_start_matches('/');
+        match METHODS.into_iter().find(|name| *name == path) {
+            Some(name) => Self {
+                name,
+                needs_database: true,
+            },
+            None => Self {
+                name: "other",
+                needs_database: false,
+            },
+        }
+    }
+}
+
+/// Parses `grpc-timeout`: up to eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    };
+    Some(timeout.min(DEADLINE_MAX))
+}
+
+/// The trace id of the caller's `traceparent` (W3C Trace Context), else a new one.
+fn trace_id(headers: &HeaderMap) -> String {
+    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let id = parent.and_then(|parent| parent.split('-').nth(1));
+    match id {
+        Some(id) if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => id.to_owned(),
+        _ => format!("{:032x}", rand::random::<u128>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn timeouts_are_read_in_every_unit_and_bounded() {
+        let read = |value| timeout(&headers("grpc-timeout", value));
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(DEADLINE_MAX));
+        for bad in ["", "S", "5", "5x", "-5S", "123456789S", "é"] {
+            if let Ok(value) = http::HeaderValue::from_str(bad) {
+                let headers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), value)]);
+                assert_eq!(timeout(&headers), None, "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_trace_of_the_caller_goes_on() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(
+            trace_id(&headers("traceparent", &format!("00-{id}-00f067aa0ba902b7-01"))),
+            id
+        );
+        assert_eq!(trace_id(&headers("traceparent", "garbage")).len(), 32);
+    }
+
+    #[test]
+    fn the_methods_are_those_of_the_contract() {
+        let descriptors: prost_types::FileDescriptorSet =
+            prost::Message::decode(campaign_metrics::FILE_DESCRIPTOR_SET).unwrap();
+        let mut methods: Vec<String> = descriptors
+            .file
+            .iter()
+            .flat_map(|file| file.service.iter().map(move |service| (file.package(), service)))
+            .flat_map(|(package, service)| {
+                service
+                    .method
+                    .iter()
+                    .map(move |method| format!("{package}.{}/{}", service.name(), method.name()))
+            })
+            .collect();
+        let mut known = METHODS.map(str::to_owned).to_vec();
+        methods.sort();
+        known.sort();
+        assert_eq!(methods, known);
+    }
+}

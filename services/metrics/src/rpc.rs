@@ -1,0 +1,74 @@
+//! The gRPC surface: parses requests, calls the store, renders answers. Knows neither SQL nor Postgres.
+//!
+//! Deadlines, status metrics and trace ids live in [`crate::layer`], never here.
+
+mod account;
+mod campaign;
+mod lead;
+mod page;
+mod sending;
+mod status;
+mod watch;
+
+use std::sync::Arc;
+
+use campaign_metrics::invalid::Invalid;
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    error::Result,
+    store::{RequestId, Store},
+    telemetry::Telemetry,
+};
+
+pub use self::status::unready;
+
+/// Serves all four services from one store.
+#[derive(Clone)]
+pub struct Rpc {
+    store: Store,
+    telemetry: Arc<Telemetry>,
+    /// Ends the streams that would otherwise outlive a drain.
+    shutdown: CancellationToken,
+}
+
+impl Rpc {
+    /// Serves from `store`; `shutdown` ends streams.
+    pub fn new(store: Store, telemetry: Arc<Telemetry>, shutdown: CancellationToken) -> Self {
+        Self {
+            store,
+            telemetry,
+            shutdown,
+        }
+    }
+}
+
+/// Reads a request id and digests the request it came with: the same id with another body is refused.
+fn request_id(method: &str, text: &str, request: &impl Message) -> Result<Option<RequestId>> {
+    let Some(text) = campaign_metrics::wire::request_id(text)? else {
+        return Ok(None);
+    };
+    let id = Uuid::try_parse(text).map_err(|error| Invalid::new("request_id", error))?;
+    let mut digest = Sha256::new();
+    digest.update(method);
+    digest.update(request.encode_to_vec());
+    Ok(Some(RequestId {
+        id,
+        digest: digest.finalize().to_vec(),
+    }))
+}
+
+/// Refuses a batch that is empty or too large.
+fn batch_size(field: &str, size: usize, most: usize) -> Result<()> {
+    match size {
+        0 => Err(Invalid::new(field, "must not be empty").into()),
+        size if size > most => {
+            let problem = format!("has {size} entries, at most {most} fit in one call; split it");
+            Err(Invalid::new(field, problem).into())
+        }
+        _ => Ok(()),
+    }
+}

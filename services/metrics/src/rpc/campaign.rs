@@ -1,0 +1,224 @@
+//! CampaignService.
+
+use campaign_metrics::{
+    campaign::CampaignState,
+    invalid::Invalid,
+    name::{CampaignName, WorkspaceId, WorkspaceName},
+    pb, wire,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Rpc,
+    page::{Query, bad_cursor},
+    request_id,
+    watch::{WatchStream, watch},
+};
+use crate::{
+    error::{Error, Result},
+    store::{Actor, NewCampaign},
+};
+
+/// Parses a parent of campaigns; `None` is all workspaces.
+pub(super) fn parent(text: &str) -> Result<Option<WorkspaceId>> {
+    if text == "workspaces/-" {
+        return Ok(None);
+    }
+    Ok(Some(wire::parse::<WorkspaceName>("parent", text)?.0))
+}
+
+impl Rpc {
+    async fn create(&self, request: pb::CreateCampaignRequest) -> Result<pb::Campaign> {
+        let request_key = request_id("CreateCampaign", &request.request_id, &request)?;
+        let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
+        let campaign = wire::parse("campaign_id", &request.campaign_id)?;
+        let settings = wire::campaign_settings(&wire::required("campaign", request.campaign)?, &workspace)?;
+        let name = CampaignName { workspace, campaign };
+        let new = NewCampaign {
+            name: &name,
+            settings: &settings,
+            request: request_key.as_ref(),
+        };
+        Ok(self.store.campaign_create(new).await?.into())
+    }
+
+    async fn list(&self, request: pb::ListCampaignsRequest) -> Result<pb::ListCampaignsResponse> {
+        let workspace = parent(&request.parent)?;
+        let state = wire::parse_campaign_state("state", request.state)?;
+        let limit = wire::page_size(request.page_size)?;
+        let query = Query::new(&["ListCampaigns", &request.parent, &request.state.to_string()]);
+        let cursor = query.cursor(&request.page_token)?;
+        let after = cursor
+            .as_deref()
+            .map(|cursor| cursor.split_once('/').ok_or_else(bad_cursor))
+            .transpose()?;
+        let campaigns = self
+            .store
+            .campaign_list(workspace.as_ref(), state, after, limit + 1)
+            .await?;
+        let (campaigns, last) = page(campaigns, limit);
+        let next_page_token = last
+            .map(|last| query.token(&format!("{}/{}", last.name.workspace, last.name.campaign)))
+            .unwrap_or_default();
+        Ok(pb::ListCampaignsResponse {
+            campaigns: campaigns.into_iter().map(Into::into).collect(),
+            next_page_token,
+        })
+    }
+
+    async fn update(&self, request: pb::UpdateCampaignRequest) -> Result<pb::Campaign> {
+        let campaign = wire::required("campaign", request.campaign)?;
+        let name: CampaignName = wire::parse("campaign.name", &campaign.name)?;
+        let fields = wire::campaign_fields(&campaign, request.update_mask.as_ref())?;
+        let settings = wire::campaign_settings(&campaign, &name.workspace)?;
+        let etag = wire::parse_etag(&campaign.etag)?;
+        Ok(self
+            .store
+            .campaign_update(&name, &settings, &fields, etag)
+            .await?
+            .into())
+    }
+
+    async fn set_state(&self, name: &str, etag: &str, to: CampaignState) -> Result<Response<pb::Campaign>, Status> {
+        let name = wire::parse("name", name).map_err(Error::from)?;
+        let etag = wire::parse_etag(etag).map_err(Error::from)?;
+        let campaign = self.store.campaign_set_state(&name, to, etag, Actor::Client).await?;
+        Ok(Response::new(campaign.into()))
+    }
+
+    async fn delete(&self, request: pb::DeleteCampaignRequest) -> Result<()> {
+        let name = wire::parse("name", &request.name)?;
+        let etag = wire::parse_etag(&request.etag)?;
+        let actor = match request.owner_uid.as_str() {
+            "" => Actor::Client,
+            uid => Actor::Owner(uid),
+        };
+        self.store.campaign_delete(&name, etag, request.force, actor).await
+    }
+
+    async fn apply(&self, request: pb::ApplyCampaignRequest) -> Result<pb::Campaign> {
+        let campaign = wire::required("campaign", request.campaign)?;
+        let name: CampaignName = wire::parse("campaign.name", &campaign.name)?;
+        let settings = wire::campaign_settings(&campaign, &name.workspace)?;
+        let state = wire::parse_campaign_state("state", request.state)?.unwrap_or(CampaignState::Active);
+        let owner = wire::parse_owner(request.owner)?;
+        let adoption = wire::adoption_policy(request.adoption_policy)?;
+        Ok(self
+            .store
+            .campaign_apply(&name, &settings, state, &owner, adoption)
+            .await?
+            .into())
+    }
+}
+
+/// Cuts a page that was read one longer than asked: the rest says that there are more after its last.
+pub(super) fn page<T>(mut items: Vec<T>, limit: i64) -> (Vec<T>, Option<T>)
+where
+    T: Clone,
+{
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let last = if has_more { items.last().cloned() } else { None };
+    (items, last)
+}
+
+#[tonic::async_trait]
+impl pb::campaign_service_server::CampaignService for Rpc {
+    async fn create_campaign(
+        &self,
+        request: Request<pb::CreateCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        Ok(Response::new(self.create(request.into_inner()).await?))
+    }
+
+    async fn get_campaign(&self, request: Request<pb::GetCampaignRequest>) -> Result<Response<pb::Campaign>, Status> {
+        let name = wire::parse("name", &request.into_inner().name).map_err(Error::from)?;
+        Ok(Response::new(self.store.campaign_get(&name).await?.into()))
+    }
+
+    async fn list_campaigns(
+        &self,
+        request: Request<pb::ListCampaignsRequest>,
+    ) -> Result<Response<pb::ListCampaignsResponse>, Status> {
+        Ok(Response::new(self.list(request.into_inner()).await?))
+    }
+
+    async fn update_campaign(
+        &self,
+        request: Request<pb::UpdateCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        Ok(Response::new(self.update(request.into_inner()).await?))
+    }
+
+    async fn delete_campaign(&self, request: Request<pb::DeleteCampaignRequest>) -> Result<Response<()>, Status> {
+        Ok(Response::new(self.delete(request.into_inner()).await?))
+    }
+
+    async fn pause_campaign(
+        &self,
+        request: Request<pb::PauseCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        let request = request.into_inner();
+        self.set_state(&request.name, &request.etag, CampaignState::Paused)
+            .await
+    }
+
+    async fn resume_campaign(
+        &self,
+        request: Request<pb::ResumeCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        let request = request.into_inner();
+        self.set_state(&request.name, &request.etag, CampaignState::Active)
+            .await
+    }
+
+    async fn finish_campaign(
+        &self,
+        request: Request<pb::FinishCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        let request = request.into_inner();
+        self.set_state(&request.name, &request.etag, CampaignState::Finished)
+            .await
+    }
+
+    async fn apply_campaign(
+        &self,
+        request: Request<pb::ApplyCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        Ok(Response::new(self.apply(request.into_inner()).await?))
+    }
+
+    async fn orphan_campaign(
+        &self,
+        request: Request<pb::OrphanCampaignRequest>,
+    ) -> Result<Response<pb::Campaign>, Status> {
+        let request = request.into_inner();
+        let name = wire::parse("name", &request.name).map_err(Error::from)?;
+        if request.owner_uid.is_empty() {
+            return Err(Error::from(Invalid::new("owner_uid", "is required")).into());
+        }
+        Ok(Response::new(
+            self.store.campaign_orphan(&name, &request.owner_uid).await?.into(),
+        ))
+    }
+
+    type WatchCampaignsStream = WatchStream;
+
+    async fn watch_campaigns(
+        &self,
+        request: Request<pb::WatchCampaignsRequest>,
+    ) -> Result<Response<Self::WatchCampaignsStream>, Status> {
+        let request = request.into_inner();
+        let workspace = parent(&request.parent)?;
+        let interval = wire::watch_interval(request.min_interval).map_err(Error::from)?;
+        let open = self.telemetry.watch_started();
+        Ok(Response::new(watch(
+            self.store.clone(),
+            workspace,
+            interval,
+            self.shutdown.clone(),
+            open,
+        )))
+    }
+}

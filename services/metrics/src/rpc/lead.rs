@@ -1,0 +1,214 @@
+//! LeadService.
+
+use std::time::Duration;
+
+use campaign_metrics::{
+    invalid::Invalid,
+    name::{AccountName, CampaignName, LeadName},
+    pb,
+    sending::LEADS_MAX,
+    wire,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Rpc,
+    campaign::page,
+    page::{Query, bad_cursor},
+};
+use crate::{
+    error::{Error, Result},
+    store::{LeadFilter, NewLead, Refusal},
+};
+
+/// Longest wait for the next message of a stream: a client that is silent for longer is gone.
+const STREAM_IDLE: Duration = Duration::from_mins(1);
+/// Refused leads that a response lists; more would not fit into its message.
+const REFUSED_MAX: usize = 10_000;
+
+impl Rpc {
+    async fn add(&self, mut stream: Streaming<pb::AddLeadsRequest>) -> Result<pb::AddLeadsResponse, Status> {
+        let mut response = pb::AddLeadsResponse::default();
+        let mut campaign: Option<CampaignName> = None;
+        let mut offset = 0;
+        loop {
+            let next = tokio::time::timeout(STREAM_IDLE, stream.message())
+                .await
+                .map_err(|_| Error::DeadlineExceeded)?;
+            let Some(message) = next? else { break };
+            let name = match &campaign {
+                Some(name) => name,
+                None => campaign.insert(wire::parse("parent", &message.parent).map_err(Error::from)?),
+            };
+            offset += self.add_message(name, message, offset, &mut response).await?;
+        }
+        if campaign.is_none() {
+            return Err(Error::from(Invalid::new("parent", "is required: the stream was empty")).into());
+        }
+        Ok(response)
+    }
+
+    /// Adds the leads of one message; returns how many there were, refused ones included.
+    async fn add_message(
+        &self,
+        campaign: &CampaignName,
+        message: pb::AddLeadsRequest,
+        offset: i64,
+        response: &mut pb::AddLeadsResponse,
+    ) -> Result<i64> {
+        let count = message.leads.len();
+        if count > LEADS_MAX {
+            let problem = format!("has {count} entries, at most {LEADS_MAX} fit in one message; split it");
+            return Err(Invalid::new("leads", problem).into());
+        }
+        let at = |place: usize| offset + i64::try_from(place).unwrap_or(0);
+        let mut refused: Vec<pb::RefusedLead> = Vec::new();
+        let mut leads = Vec::with_capacity(count);
+        let mut places = Vec::with_capacity(count);
+        for (place, lead) in message.leads.into_iter().enumerate() {
+            match new_lead(&lead) {
+                Ok(lead) => {
+                    leads.push(lead);
+                    places.push(place);
+                }
+                Err((reason, invalid)) => {
+                    refused.push(pb::RefusedLead {
+                        index: at(place),
+                        reason: reason.to_owned(),
+                        message: invalid.to_string(),
+                    });
+                }
+            }
+        }
+        let added = self
+            .store
+            .leads_add(campaign, &leads, message.lead_list_complete)
+            .await?;
+        refused.extend(
+            added
+                .refused
+                .into_iter()
+                .map(|(place, refusal)| refused_lead(at(places[place]), &refusal)),
+        );
+        refused.sort_by_key(|refused| refused.index);
+        response.added_count += added.added;
+        response.existing_count += added.existing;
+        response.refused_count += i64::try_from(refused.len()).unwrap_or(0);
+        let room = REFUSED_MAX.saturating_sub(response.refused.len());
+        response.refused.extend(refused.into_iter().take(room));
+        Ok(i64::try_from(count).unwrap_or(0))
+    }
+
+    async fn leads_page(&self, request: pb::ListLeadsRequest) -> Result<pb::ListLeadsResponse> {
+        let campaign: CampaignName = wire::parse("parent", &request.parent)?;
+        let status = wire::parse_lead_status(request.status)?;
+        let account = match request.account.as_str() {
+            "" => None,
+            account => Some(wire::parse::<AccountName>("account", account)?),
+        };
+        if account
+            .as_ref()
+            .is_some_and(|account| account.workspace != campaign.workspace)
+        {
+            return Err(Invalid::new("account", "belongs to another workspace than `parent`").into());
+        }
+        let limit = wire::page_size(request.page_size)?;
+        let query = Query::new(&[
+            "ListLeads",
+            &request.parent,
+            &request.status.to_string(),
+            &request.account,
+        ]);
+        let after = match query.cursor(&request.page_token)? {
+            None => 0,
+            Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
+        };
+        let filter = LeadFilter {
+            status,
+            account: account.as_ref().map(|account| &account.account),
+        };
+        let (leads, next) = self.store.lead_list(&campaign, &filter, after, limit).await?;
+        let next_page_token = next.map(|next| query.token(&next.to_string())).unwrap_or_default();
+        Ok(pb::ListLeadsResponse {
+            leads: leads.into_iter().map(Into::into).collect(),
+            next_page_token,
+        })
+    }
+
+    async fn outcomes_page(&self, request: pb::ListLeadOutcomesRequest) -> Result<pb::ListLeadOutcomesResponse> {
+        let lead: LeadName = wire::parse("parent", &request.parent)?;
+        let limit = wire::page_size(request.page_size)?;
+        let query = Query::new(&["ListLeadOutcomes", &request.parent]);
+        let skip: i64 = match query.cursor(&request.page_token)? {
+            None => 0,
+            Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
+        };
+        let outcomes = self.store.lead_outcomes(&lead, skip.max(0), limit + 1).await?;
+        let (outcomes, last) = page(outcomes, limit);
+        let next_page_token = last
+            .map(|_| query.token(&(skip + limit).to_string()))
+            .unwrap_or_default();
+        Ok(pb::ListLeadOutcomesResponse {
+            outcomes: outcomes.into_iter().map(Into::into).collect(),
+            next_page_token,
+        })
+    }
+}
+
+fn new_lead(lead: &pb::NewLead) -> Result<NewLead, (&'static str, Invalid)> {
+    let id = wire::parse("lead_id", &lead.lead_id).map_err(|invalid| ("INVALID_LEAD_ID", invalid))?;
+    let account = match lead.account_id.as_str() {
+        "" => None,
+        account => Some(wire::parse("account_id", account).map_err(|invalid| ("INVALID_ACCOUNT_ID", invalid))?),
+    };
+    Ok(NewLead { id, account })
+}
+
+fn refused_lead(index: i64, refusal: &Refusal) -> pb::RefusedLead {
+    let (reason, message) = match refusal {
+        Refusal::AccountNotServing(account) => (
+            "ACCOUNT_NOT_SERVING",
+            format!(
+                "account_id: `{account}` does not serve the campaign; add it to the campaign's accounts, or leave it out"
+            ),
+        ),
+        Refusal::AccountDiffers => (
+            "ACCOUNT_DIFFERS",
+            "account_id: the lead exists with another account, which it keeps; leave it out".to_owned(),
+        ),
+    };
+    pb::RefusedLead {
+        index,
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+#[tonic::async_trait]
+impl pb::lead_service_server::LeadService for Rpc {
+    async fn add_leads(
+        &self,
+        request: Request<Streaming<pb::AddLeadsRequest>>,
+    ) -> Result<Response<pb::AddLeadsResponse>, Status> {
+        Ok(Response::new(self.add(request.into_inner()).await?))
+    }
+
+    async fn get_lead(&self, request: Request<pb::GetLeadRequest>) -> Result<Response<pb::Lead>, Status> {
+        let name = wire::parse("name", &request.into_inner().name).map_err(Error::from)?;
+        Ok(Response::new(self.store.lead_get(&name).await?.into()))
+    }
+
+    async fn list_leads(
+        &self,
+        request: Request<pb::ListLeadsRequest>,
+    ) -> Result<Response<pb::ListLeadsResponse>, Status> {
+        Ok(Response::new(self.leads_page(request.into_inner()).await?))
+    }
+
+    async fn list_lead_outcomes(
+        &self,
+        request: Request<pb::ListLeadOutcomesRequest>,
+    ) -> Result<Response<pb::ListLeadOutcomesResponse>, Status> {
+        Ok(Response::new(self.outcomes_page(request.into_inner()).await?))
+    }
+}

@@ -1,0 +1,74 @@
+//! Page tokens: a cursor, bound to the query it came from. Opaque to callers.
+
+use campaign_metrics::invalid::Invalid;
+use sha2::{Digest as _, Sha256};
+
+/// A query, less what may change between its pages.
+pub struct Query(u64);
+
+impl Query {
+    /// Digests the parts of a query that must stay the same: method, parent, filters.
+    pub fn new(parts: &[&str]) -> Self {
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        let digest = digest.finalize();
+        Self(
+            digest
+                .iter()
+                .take(8)
+                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        )
+    }
+
+    /// The token of the page after `cursor`.
+    pub fn token(&self, cursor: &str) -> String {
+        let hex: String = cursor.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("{:016x}{hex}", self.0)
+    }
+
+    /// The cursor of a token; `None` for the first page.
+    pub fn cursor(&self, token: &str) -> Result<Option<String>, Invalid> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let cursor = token.strip_prefix(&format!("{:016x}", self.0)).and_then(|hex| {
+            let digits = hex
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+            String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()
+        });
+        cursor.map(Some).ok_or_else(|| {
+            Invalid::new(
+                "page_token",
+                "is not one of this query; send all else as for the first page, or start anew without it",
+            )
+        })
+    }
+}
+
+/// The error for a cursor that this query never made.
+pub fn bad_cursor() -> Invalid {
+    Invalid::new("page_token", "is damaged; start anew without it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_serves_only_its_query() {
+        let query = Query::new(&["ListCampaigns", "workspaces/a"]);
+        let token = query.token("spring é");
+        assert_eq!(query.cursor(&token).unwrap().as_deref(), Some("spring é"));
+        assert_eq!(query.cursor("").unwrap(), None);
+        assert!(Query::new(&["ListCampaigns", "workspaces/b"]).cursor(&token).is_err());
+        assert!(Query::new(&["ListCampaignsw", "orkspaces/a"]).cursor(&token).is_err());
+        for bad in ["x", "zz", &token[..token.len() - 1], "\0", &format!("{token}ff")] {
+            assert!(query.cursor(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! SendingService.
+
+use std::time::Duration;
+
+use campaign_metrics::{
+    invalid::Invalid,
+    name::{AccountName, WorkspaceName},
+    pb,
+    sending::{CLAIMS_MAX, ClaimId, OUTCOMES_MAX, Verdict},
+    wire,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Rpc, batch_size,
+    campaign::page,
+    page::{Query, bad_cursor},
+    request_id,
+};
+use crate::{
+    error::Result,
+    store::{ClaimRequest, Renewal},
+};
+
+/// How far ahead a released step may become due.
+const NOT_BEFORE_MAX: Duration = Duration::from_hours(365 * 24);
+
+impl Rpc {
+    async fn claim(&self, request: pb::ClaimSendsRequest) -> Result<pb::ClaimSendsResponse> {
+        let request_key = request_id("ClaimSends", &request.request_id, &request)?;
+        let account: AccountName = wire::parse("account", &request.account)?;
+        let max = usize::try_from(request.max_claims).unwrap_or(0);
+        if !(1..=CLAIMS_MAX).contains(&max) {
+            return Err(Invalid::new(
+                "max_claims",
+                format_args!("is {}, but must be from 1 to {CLAIMS_MAX}", request.max_claims),
+            )
+            .into());
+        }
+        let hold = wire::hold_duration(request.hold_duration)?;
+        let ask = ClaimRequest {
+            account: &account,
+            max: request.max_claims.into(),
+            hold,
+            request: request_key.as_ref(),
+        };
+        let grant = self.store.claim_sends(ask).await?;
+        let next_change = grant.blocked.iter().filter_map(|why| why.blocked.next_change).min();
+        Ok(pb::ClaimSendsResponse {
+            claims: grant.claims.into_iter().map(Into::into).collect(),
+            not_sending: grant.blocked.into_iter().map(Into::into).collect(),
+            next_change_time: next_change.map(wire::timestamp),
+        })
+    }
+
+    async fn claims_page(&self, request: pb::ListClaimsRequest) -> Result<pb::ListClaimsResponse> {
+        let account: AccountName = wire::parse("account", &request.account)?;
+        let state = wire::parse_claim_state(request.state)?;
+        let limit = wire::page_size(request.page_size)?;
+        let query = Query::new(&["ListClaims", &request.account, &request.state.to_string()]);
+        let after = query.cursor(&request.page_token)?.map(|cursor| {
+            let mut parts = cursor.split('.');
+            let mut number = || parts.next()?.parse().ok();
+            let (campaign, lead, step) = (number()?, number()?, number()?);
+            Some((campaign, lead, i16::try_from(step).ok()?))
+        });
+        let after = after.map(|after| after.ok_or_else(bad_cursor)).transpose()?;
+        let (claims, last) = page(self.store.claim_list(&account, state, after, limit + 1).await?, limit);
+        let next_page_token = last.map(|last| {
+            let key = last.id.key;
+            query.token(&format!(
+                "{}.{}.{}",
+                key.campaign_number,
+                key.lead_number,
+                key.step.number()
+            ))
+        });
+        Ok(pb::ListClaimsResponse {
+            claims: claims.into_iter().map(Into::into).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+        })
+    }
+
+    async fn renew(&self, request: pb::RenewClaimsRequest) -> Result<pb::RenewClaimsResponse> {
+        let account: AccountName = wire::parse("account", &request.account)?;
+        let ids = claim_ids(&request.claim_ids)?;
+        let hold = wire::hold_duration(request.hold_duration)?;
+        let renewals = self.store.claim_renew(&account, &ids, hold).await?;
+        let results = request.claim_ids.into_iter().zip(renewals).map(|(claim_id, renewal)| {
+            let (verdict, until) = match renewal {
+                Renewal::Renewed(until) => (pb::RenewVerdict::Renewed, Some(wire::timestamp(until))),
+                Renewal::Revoked => (pb::RenewVerdict::Revoked, None),
+                Renewal::NotHeld => (pb::RenewVerdict::NotHeld, None),
+            };
+            pb::RenewResult {
+                claim_id,
+                verdict: verdict.into(),
+                expire_time: until,
+            }
+        });
+        Ok(pb::RenewClaimsResponse {
+            results: results.collect(),
+        })
+    }
+
+    async fn release(&self, request: pb::ReleaseClaimsRequest) -> Result<pb::ReleaseClaimsResponse> {
+        let account: AccountName = wire::parse("account", &request.account)?;
+        let ids = claim_ids(&request.claim_ids)?;
+        let not_before = request
+            .not_before
+            .map(|time| wire::parse_timestamp("not_before", time))
+            .transpose()?;
+        let latest = self.store.clock().now().checked_add(NOT_BEFORE_MAX);
+        if not_before.is_some_and(|time| latest.is_ok_and(|latest| time > latest)) {
+            return Err(Invalid::new("not_before", "lies more than 365 days ahead").into());
+        }
+        let released = self.store.claim_release(&account, &ids, not_before).await?;
+        let count = released.iter().filter(|released| **released).count();
+        let not_held = request
+            .claim_ids
+            .into_iter()
+            .zip(released)
+            .filter(|(_, released)| !released)
+            .map(|(id, _)| id);
+        Ok(pb::ReleaseClaimsResponse {
+            released_count: i32::try_from(count).unwrap_or(i32::MAX),
+            not_held_claim_ids: not_held.collect(),
+        })
+    }
+
+    async fn report(&self, request: pb::ReportOutcomesRequest) -> Result<pb::ReportOutcomesResponse> {
+        let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
+        batch_size("outcomes", request.outcomes.len(), OUTCOMES_MAX)?;
+        let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(request.outcomes.len());
+        let mut outcomes = Vec::with_capacity(request.outcomes.len());
+        for outcome in request.outcomes {
+            match wire::outcome(outcome, &workspace) {
+                Ok(outcome) => {
+                    outcomes.push(outcome);
+                    verdicts.push(None);
+                }
+                Err(rejection) => verdicts.push(Some(Verdict::Rejected(rejection))),
+            }
+        }
+        let mut taken = self.store.outcomes_report(&workspace, &outcomes).await?.into_iter();
+        let verdicts: Vec<Verdict> = verdicts
+            .into_iter()
+            .filter_map(|verdict| verdict.or_else(|| taken.next()))
+            .collect();
+        let count = |matches: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| matches(verdict)).count() as u64;
+        self.telemetry.reported(
+            count(|verdict| *verdict == Verdict::Applied),
+            count(|verdict| *verdict == Verdict::Duplicate),
+            count(|verdict| matches!(verdict, Verdict::Rejected(_))),
+        );
+        Ok(pb::ReportOutcomesResponse {
+            results: verdicts.into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
+fn claim_ids(ids: &[String]) -> Result<Vec<ClaimId>> {
+    batch_size("claim_ids", ids.len(), CLAIMS_MAX)?;
+    let parse = |(place, id): (usize, &String)| Ok(wire::parse(&format!("claim_ids[{place}]"), id)?);
+    ids.iter().enumerate().map(parse).collect()
+}
+
+#[tonic::async_trait]
+impl pb::sending_service_server::SendingService for Rpc {
+    async fn claim_sends(
+        &self,
+        request: Request<pb::ClaimSendsRequest>,
+    ) -> Result<Response<pb::ClaimSendsResponse>, Status> {
+        Ok(Response::new(self.claim(request.into_inner()).await?))
+    }
+
+    async fn list_claims(
+        &self,
+        request: Request<pb::ListClaimsRequest>,
+    ) -> Result<Response<pb::ListClaimsResponse>, Status> {
+        Ok(Response::new(self.claims_page(request.into_inner()).await?))
+    }
+
+    async fn renew_claims(
+        &self,
+        request: Request<pb::RenewClaimsRequest>,
+    ) -> Result<Response<pb::RenewClaimsResponse>, Status> {
+        Ok(Response::new(self.renew(request.into_inner()).await?))
+    }
+
+    async fn release_claims(
+        &self,
+        request: Request<pb::ReleaseClaimsRequest>,
+    ) -> Result<Response<pb::ReleaseClaimsResponse>, Status> {
+        Ok(Response::new(self.release(request.into_inner()).await?))
+    }
+
+    async fn report_outcomes(
+        &self,
+        request: Request<pb::ReportOutcomesRequest>,
+    ) -> Result<Response<pb::ReportOutcomesResponse>, Status> {
+        Ok(Response::new(self.report(request.into_inner()).await?))
+    }
+}

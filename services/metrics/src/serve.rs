@@ -1,0 +1,255 @@
+//! Wires the service and owns every long-lived task of it: the gRPC server, the admin server, the upkeep.
+//!
+//! The ports answer from the start; calls are UNAVAILABLE until the database was reached and migrated. A task that ends
+//! or panics ends the service, so that a half-dead process is restarted instead of staying ready.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use campaign_metrics::{FILE_DESCRIPTOR_SET, pb};
+use rand::Rng as _;
+use tokio::{
+    net::TcpListener,
+    sync::Mutex,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_postgres::Config;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    admin::{self, Admin},
+    clock::Clock,
+    layer::CallLayer,
+    rpc::Rpc,
+    store::{Store, migrate},
+    telemetry::Telemetry,
+};
+
+/// How long calls may take to end after a shutdown was asked for: below the 30 s that Kubernetes gives a pod.
+const DRAIN: Duration = Duration::from_secs(25);
+/// Longest pause between two attempts to reach the database at start.
+const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Time between two looks for results that become final: their times are days.
+const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
+/// Connections to Postgres: enough to hide commit latency, few enough for several replicas on a default server.
+const POOL_SIZE: usize = 16;
+/// Campaigns with series of their own.
+const METRICS_CAMPAIGNS_MAX: i64 = 10_000;
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The database.
+    pub database: Config,
+    /// Connections to it at most.
+    pub pool_size: usize,
+    /// Campaigns with series of their own at most.
+    pub metrics_campaigns_max: i64,
+}
+
+impl Options {
+    /// The defaults, with the database at `database_url`.
+    pub fn new(database_url: &str) -> anyhow::Result<Self> {
+        let mut database: Config = database_url.parse().context("the database URL is not valid")?;
+        if database.get_application_name().is_none() {
+            database.application_name("campaign-metrics-service");
+        }
+        if database.get_connect_timeout().is_none() {
+            database.connect_timeout(Duration::from_secs(5));
+        }
+        Ok(Self {
+            database,
+            pool_size: POOL_SIZE,
+            metrics_campaigns_max: METRICS_CAMPAIGNS_MAX,
+        })
+    }
+}
+
+/// The sockets to serve on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For /livez, /readyz and /metrics.
+    pub admin: TcpListener,
+}
+
+/// Serves until `shutdown`, then drains. Returns an error when a part of the service broke.
+pub async fn run(
+    options: Options,
+    listeners: Listeners,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let telemetry = Telemetry::new()?;
+    let store = Store::open(options.database.clone(), options.pool_size, clock, telemetry.retries())?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_health(&health, Health::Waiting).await;
+    let stop = shutdown.child_token();
+
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let admin = Admin {
+        store: store.clone(),
+        telemetry: telemetry.clone(),
+        ready: ready.clone(),
+        campaigns_max: options.metrics_campaigns_max,
+        scrape: Arc::new(Mutex::new(())),
+    };
+    let admin_stop = stop.clone();
+    tasks.spawn(async move {
+        admin::serve(admin, listeners.admin, admin_stop)
+            .await
+            .context("admin port")
+    });
+
+    let rpc = Rpc::new(store.clone(), telemetry.clone(), stop.clone());
+    let router = Server::builder()
+        .layer(CallLayer {
+            telemetry,
+            ready: ready.clone(),
+        })
+        .add_service(health_service)
+        .add_service(
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .build_v1()?,
+        )
+        .add_service(
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .build_v1alpha()?,
+        )
+        .add_service(pb::campaign_service_server::CampaignServiceServer::new(rpc.clone()))
+        .add_service(pb::account_service_server::AccountServiceServer::new(rpc.clone()))
+        .add_service(pb::lead_service_server::LeadServiceServer::new(rpc.clone()))
+        .add_service(pb::sending_service_server::SendingServiceServer::new(rpc));
+    let grpc_stop = stop.clone();
+    tasks.spawn(async move {
+        let incoming = TcpListenerStream::new(listeners.grpc);
+        router
+            .serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned())
+            .await
+            .context("gRPC port")
+    });
+
+    let upkeep_stop = stop.clone();
+    tasks.spawn(async move {
+        upkeep_stop
+            .run_until_cancelled(upkeep(store, options.database, ready, health))
+            .await
+            .unwrap_or(Ok(()))
+    });
+
+    // Nothing ends by itself before the shutdown: what does is broken.
+    let first = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = tasks.join_next() => Err(broken(ended)),
+    };
+    tracing::info!("draining");
+    stop.cancel();
+    let drained = timeout(DRAIN, async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a task panicked")??;
+        }
+        anyhow::Ok(())
+    });
+    match drained.await {
+        Ok(result) => first.and(result),
+        Err(_) => {
+            tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
+            tasks.shutdown().await;
+            first
+        }
+    }
+}
+
+fn broken(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => anyhow::Error::new(error).context("a task panicked"),
+        Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended by itself"),
+    }
+}
+
+/// What health checks are told.
+#[derive(Clone, Copy)]
+enum Health {
+    Waiting,
+    Serving,
+}
+
+async fn set_health(reporter: &HealthReporter, health: Health) {
+    let status = match health {
+        Health::Waiting => tonic_health::ServingStatus::NotServing,
+        Health::Serving => tonic_health::ServingStatus::Serving,
+    };
+    for service in [
+        "",
+        "campaign_metrics.v1.CampaignService",
+        "campaign_metrics.v1.AccountService",
+        "campaign_metrics.v1.LeadService",
+        "campaign_metrics.v1.SendingService",
+    ] {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Reaches and migrates the database, then keeps house in it. Never returns unless that is impossible.
+async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
+    let mut pause = Duration::from_millis(250);
+    while let Err(error) = migrate(&database).await {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "waiting for Postgres at {}; trying again",
+            addresses(&database)
+        );
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(CONNECT_PAUSE_MAX);
+    }
+    while let Err(error) = store.maintain().await {
+        tracing::warn!(%error, "preparing the database; trying again");
+        sleep(CONNECT_PAUSE_MAX).await;
+    }
+    ready.store(true, Ordering::Release);
+    set_health(&health, Health::Serving).await;
+    tracing::info!("ready");
+    loop {
+        sleep(jittered(UPKEEP_PAUSE)).await;
+        for result in [store.maintain().await, store.campaigns_finalize().await.map(|_| ())] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "upkeep failed; it is tried again later");
+            }
+        }
+    }
+}
+
+/// Half to the whole of a pause, so that replicas do not act in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+/// Where the database is, without secrets.
+fn addresses(database: &Config) -> String {
+    let hosts = database.get_hosts().iter().map(|host| match host {
+        tokio_postgres::config::Host::Tcp(host) => host.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    });
+    let ports = database
+        .get_ports()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
+    format!("{}:{ports}", hosts.collect::<Vec<_>>().join(","))
+}

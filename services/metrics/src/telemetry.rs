@@ -1,0 +1,159 @@
+//! Metrics of this process: what it did, as opposed to the state of campaigns (see [`crate::exporter`]).
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    process_collector::ProcessCollector,
+};
+use tonic::Code;
+
+/// Bounds of latencies in seconds: from an index probe to a call that waited for its deadline.
+const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Bounds of batch sizes.
+const BATCH_BUCKETS: [f64; 8] = [1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0];
+
+/// Counters and histograms of this process, in their own registry.
+pub struct Telemetry {
+    registry: Registry,
+    handled: IntCounterVec,
+    duration: HistogramVec,
+    in_flight: IntGaugeVec,
+    outcomes: IntCounterVec,
+    batch_size: HistogramVec,
+    retries: IntCounter,
+    pool: IntGaugeVec,
+    watchers: IntGauge,
+}
+
+/// Counts a call in flight until dropped.
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Telemetry {
+    /// Registers everything.
+    pub fn new() -> prometheus::Result<Arc<Self>> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let info = Opts::new(
+            "campaign_metrics_build_info",
+            "Version of the running service; always 1.",
+        );
+        let info = register(&registry, IntGaugeVec::new(info, &["version"])?)?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let counter =
+            |name, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?);
+        let gauge = |name, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?);
+        let histogram = |name, help, buckets: &[f64], labels: &[&str]| {
+            register(
+                &registry,
+                HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?,
+            )
+        };
+        Ok(Arc::new(Self {
+            handled: counter(
+                "campaign_metrics_rpc_handled_total",
+                "RPCs handled, by method and gRPC status code.",
+                &["method", "code"],
+            )?,
+            duration: histogram(
+                "campaign_metrics_rpc_duration_seconds",
+                "Time from the request's headers to the answer's, by method.",
+                &LATENCY_BUCKETS,
+                &["method"],
+            )?,
+            in_flight: gauge(
+                "campaign_metrics_rpc_in_flight",
+                "RPCs being handled, by method.",
+                &["method"],
+            )?,
+            outcomes: counter(
+                "campaign_metrics_outcomes_total",
+                "Outcomes reported, by verdict: applied, duplicate, rejected.",
+                &["verdict"],
+            )?,
+            batch_size: histogram(
+                "campaign_metrics_outcome_batch_size",
+                "Outcomes of a report.",
+                &BATCH_BUCKETS,
+                &[],
+            )?,
+            retries: register(
+                &registry,
+                IntCounter::new(
+                    "campaign_metrics_transaction_retries_total",
+                    "Transactions run again after a deadlock or serialization failure.",
+                )?,
+            )?,
+            pool: gauge(
+                "campaign_metrics_pool_connections",
+                "Database connections, by state: idle, used.",
+                &["state"],
+            )?,
+            watchers: register(
+                &registry,
+                IntGauge::new("campaign_metrics_watch_streams", "Open streams of WatchCampaigns.")?,
+            )?,
+            registry,
+        }))
+    }
+
+    /// Counts a call until the returned guard is dropped.
+    pub fn call_started(&self, method: &str) -> InFlight {
+        let gauge = self.in_flight.with_label_values(&[method]);
+        gauge.inc();
+        InFlight(gauge)
+    }
+
+    /// Counts a call that ended.
+    pub fn call_ended(&self, method: &str, code: Code, elapsed: Duration) {
+        self.handled.with_label_values(&[method, &format!("{code:?}")]).inc();
+        self.duration
+            .with_label_values(&[method])
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a report by the verdicts of its outcomes.
+    pub fn reported(&self, applied: u64, duplicate: u64, rejected: u64) {
+        for (verdict, count) in [("applied", applied), ("duplicate", duplicate), ("rejected", rejected)] {
+            self.outcomes.with_label_values(&[verdict]).inc_by(count);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand outcomes")]
+        self.batch_size
+            .with_label_values::<&str>(&[])
+            .observe((applied + duplicate + rejected) as f64);
+    }
+
+    /// Counts an open watch stream until the returned guard is dropped.
+    pub fn watch_started(&self) -> InFlight {
+        self.watchers.inc();
+        InFlight(self.watchers.clone())
+    }
+
+    /// The counter of repeated transactions.
+    pub fn retries(&self) -> IntCounter {
+        self.retries.clone()
+    }
+
+    /// Takes a snapshot; the pool's state as of now.
+    pub fn gather(&self, pool: &deadpool_postgres::Status) -> Vec<prometheus::proto::MetricFamily> {
+        let idle = pool.available;
+        self.pool
+            .with_label_values(&["idle"])
+            .set(i64::try_from(idle).unwrap_or(0));
+        self.pool
+            .with_label_values(&["used"])
+            .set(i64::try_from(pool.size.saturating_sub(idle)).unwrap_or(0));
+        self.registry.gather()
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
