@@ -1,1 +1,36 @@
-fn main() {}
+//! Parses the arguments, plays until done or told to stop, and prints the summary.
+
+use std::process::ExitCode;
+
+use campaign_simulator::{args::Options, run};
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let shutdown = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let output = options.output;
+    let mut playing = std::pin::pin!(run(options, shutdown.clone()));
+    let summary = loop {
+        tokio::select! {
+            summary = &mut playing => break summary?,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if shutdown.is_cancelled() {
+            eprintln!("aborted: claims may be held until they expire, and outcomes may be unreported");
+            return Ok(ExitCode::FAILURE);
+        }
+        eprintln!("stopping: releasing claims and reporting outcomes; a second signal aborts");
+        shutdown.cancel();
+    };
+    println!("{}", summary.render(output)?);
+    Ok(ExitCode::SUCCESS)
+}

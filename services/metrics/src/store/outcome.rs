@@ -24,6 +24,9 @@ use super::{
 };
 use crate::error::Result;
 
+/// How often a batch is run again for an earlier outcome that it can't see: each time another writer was just ahead.
+const MISSED_MAX: u32 = 5;
+
 const BATCH: &str = include_str!("outcome_batch.sql");
 
 /// Closes the claims of the batch's messages, duplicates included, and tells whose they were.
@@ -320,7 +323,7 @@ impl Batch<'_> {
         unclaimed: &mut BTreeMap<(i32, Option<i32>, Timestamp), i64>,
     ) -> Result<()> {
         let mut columns = Columns::default();
-        for (place, event) in round.iter().enumerate() {
+        for event in round {
             let outcome = &self.outcomes[event.ordinal];
             let step = event.fact.step();
             let account = step.and_then(|step| accounts.get(&(event.campaign_id, event.lead_no, step.number())));
@@ -336,7 +339,7 @@ impl Batch<'_> {
                 .push((!outcome.detail.is_empty()).then_some(outcome.detail.as_str()));
             columns.accounts.push(account.copied());
             columns.steps.push(terms.map_or(1, |terms| terms.steps.number().into()));
-            columns.ordinals.push(i32::try_from(place).unwrap_or(i32::MAX));
+            columns.ordinals.push(i32::try_from(event.ordinal).unwrap_or(i32::MAX));
             columns
                 .follow_ups
                 .push(event.at.checked_add(delay).unwrap_or(Timestamp::MAX));
@@ -357,21 +360,24 @@ impl Batch<'_> {
             &self.now,
         ];
         for row in self.txn.query(&batch, params).await? {
-            // The earlier outcome is committed, only after this statement began: the next attempt sees it. One that is
-            // gone with its partition stays unseen, and the message is booked on its lead's account.
-            if self.attempt == 0 && row.get("missed") {
+            // An earlier outcome was committed after this statement began: the next attempt sees it. One that is gone with
+            // its partition stays unseen; then the message is booked on its lead's account, on the day of this report.
+            if self.attempt < MISSED_MAX && row.get("missed") {
                 return Err(run_again());
             }
-            let event = &round[usize::try_from(row.get::<_, i32>("ordinal")).unwrap_or(0)];
-            verdicts[event.ordinal] = match (row.get("applied"), row.get("known")) {
+            let ordinal = usize::try_from(row.get::<_, i32>("ordinal")).unwrap_or(0);
+            verdicts[ordinal] = match (row.get("applied"), row.get("known")) {
                 (true, _) => Verdict::Applied,
                 (false, true) => Verdict::Duplicate,
                 (false, false) => Verdict::Rejected(Rejection::UnknownLead),
             };
             if row.get("unclaimed") {
-                *unclaimed
-                    .entry((event.campaign_id, row.get("message_account"), event.at))
-                    .or_default() += 1;
+                let key = (
+                    row.get("campaign_id"),
+                    row.get("message_account"),
+                    row.get("happened_at"),
+                );
+                *unclaimed.entry(key).or_default() += 1;
             }
         }
         Ok(())

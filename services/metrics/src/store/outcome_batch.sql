@@ -27,23 +27,32 @@ WITH event AS MATERIALIZED (
         old_mask & ~(old_mask >> 32) & 65535 <> 0 AS was_contacted,
         mask & ~(mask >> 32) & 65535 <> 0 AS is_contacted
     FROM fact f
-), booked AS MATERIALIZED (
-    -- A message belongs to one account: that of its first outcome, when there was one.
+), placed AS MATERIALIZED (
     SELECT j.*,
-        CASE WHEN old_result = 0 THEN j.account_id ELSE first.account_id END AS message_account,
-        old_result <> 0 AND first.found IS NULL AS missed,
         -- The next stronger and the next weaker fact that the step already had.
         CASE WHEN bit BETWEEN 16 AND 31 AND old_mask >> step_bit & 1 = 1 THEN step_bit
             WHEN bit < 32 AND old_mask >> (step_bit + 32) & 1 = 1 THEN step_bit + 32 END AS stronger_bit,
         CASE WHEN bit BETWEEN 32 AND 47 AND old_mask >> step_bit & 1 = 1 THEN 1
             WHEN (bit < 16 OR bit BETWEEN 32 AND 47) AND old_mask >> (step_bit + 16) & 1 = 1 THEN 2 END AS weaker_result
     FROM judged j
+), booked AS MATERIALIZED (
+    -- A message belongs to one account: that of its first outcome, when there was one.
+    SELECT p.*,
+        CASE WHEN first.found THEN first.account_id ELSE p.account_id END AS message_account,
+        stronger.happened_at AS stronger_at,
+        (old_result <> 0 AND first.found IS NULL) OR (stronger_bit IS NOT NULL AND stronger.happened_at IS NULL) AS missed
+    FROM placed p
     LEFT JOIN LATERAL (
         SELECT true AS found, o.account_id FROM outcomes o
-        WHERE o.workspace_id = $1 AND o.campaign_id = j.campaign_id AND o.lead_no = j.lead_no
-            AND o.bit IN (j.step_bit, j.step_bit + 16, j.step_bit + 32)
+        WHERE o.workspace_id = $1 AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no
+            AND o.bit IN (p.step_bit, p.step_bit + 16, p.step_bit + 32)
         ORDER BY o.received_at, o.batch_ordinal LIMIT 1
-    ) first ON j.old_result <> 0
+    ) first ON p.old_result <> 0
+    LEFT JOIN LATERAL (
+        SELECT o.happened_at FROM outcomes o
+        WHERE o.workspace_id = $1 AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no AND o.bit = p.stronger_bit
+        LIMIT 1
+    ) stronger ON p.stronger_bit IS NOT NULL
 ), logged AS (
     INSERT INTO outcomes (workspace_id, campaign_id, lead_no, bit, reason, batch_ordinal, account_id, happened_at, received_at, detail)
     SELECT $1, campaign_id, lead_no, bit, reason, ordinal, message_account, happened_at, $12, detail
@@ -101,22 +110,17 @@ WITH event AS MATERIALIZED (
     SELECT $1, message_account, day, sum(delivered), sum(failed), sum(bounced), sum(superseded_delivered), sum(superseded_failed)
     FROM (
         SELECT message_account, (happened_at AT TIME ZONE 'UTC')::date AS day,
-            (bit < 16)::int8 AS delivered, (bit BETWEEN 16 AND 31)::int8 AS failed, (bit BETWEEN 32 AND 47)::int8 AS bounced,
+            (bit < 16)::int4 AS delivered, (bit BETWEEN 16 AND 31)::int4 AS failed, (bit BETWEEN 32 AND 47)::int4 AS bounced,
             -- It supersedes the next weaker fact on its own day.
-            (weaker_result IS NOT DISTINCT FROM 1)::int8 AS superseded_delivered,
-            (weaker_result IS NOT DISTINCT FROM 2)::int8 AS superseded_failed
+            (weaker_result IS NOT DISTINCT FROM 1)::int4 AS superseded_delivered,
+            (weaker_result IS NOT DISTINCT FROM 2)::int4 AS superseded_failed
         FROM booked WHERE bit < 48
         UNION ALL
         -- It comes late: the next stronger fact supersedes it, no longer the next weaker one, on the stronger one's day.
-        SELECT message_account, (coalesce(o.happened_at, b.happened_at) AT TIME ZONE 'UTC')::date, 0, 0, 0,
-            (b.bit < 16)::int8 - (weaker_result IS NOT DISTINCT FROM 1)::int8,
-            (b.bit BETWEEN 16 AND 31)::int8 - (weaker_result IS NOT DISTINCT FROM 2)::int8
-        FROM booked b
-        LEFT JOIN LATERAL (
-            SELECT o.happened_at FROM outcomes o
-            WHERE o.workspace_id = $1 AND o.campaign_id = b.campaign_id AND o.lead_no = b.lead_no AND o.bit = b.stronger_bit
-            LIMIT 1
-        ) o ON true
+        SELECT message_account, (coalesce(stronger_at, happened_at) AT TIME ZONE 'UTC')::date, 0, 0, 0,
+            (bit < 16)::int4 - (weaker_result IS NOT DISTINCT FROM 1)::int4,
+            (bit BETWEEN 16 AND 31)::int4 - (weaker_result IS NOT DISTINCT FROM 2)::int4
+        FROM booked
         WHERE stronger_bit IS NOT NULL
     ) d
     WHERE message_account IS NOT NULL
@@ -133,7 +137,7 @@ WITH event AS MATERIALIZED (
     WHERE bit < 16 AND status = 2 AND step_bit + 2 <= steps AND lead_next_step(mask, steps) = step_bit + 2
     ON CONFLICT DO NOTHING
 )
-SELECT e.ordinal, b.ordinal IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
+SELECT e.ordinal, e.campaign_id, e.happened_at, b.ordinal IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
     b.ordinal IS NOT NULL OR EXISTS (
         SELECT FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
     ) AS known,

@@ -1,0 +1,70 @@
+# What people do here; `make` alone lists it. Every target stops at the first thing that fails.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# The main branch as the clone at hand knows it: what the wire contract may not break.
+MAIN := $(firstword $(shell git for-each-ref --format='%(refname)' refs/heads/main refs/remotes/origin/main))
+# Fails where there is no binary of the name, so a part that is missing can't pass for a check.
+part = $$(tests/real-parts install | sed -n 's/^$(1) //p' | grep .)
+comma := ,
+# Says how long a part took, so that the slow one shows.
+timed = @echo "== $(1)"; started=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - started)) s"
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; do printf '  make %-12s %s\n' "$$target" "$$what"; done
+
+.PHONY: demo
+demo: parts ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECONDS
+	@echo "== building (the first time this takes some minutes)"
+	@cargo build --workspace --bins --examples
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/demo"
+
+.PHONY: test
+test: ## Run every test and check, installing what is missing: what CI runs
+	@tests/real-parts install >/dev/null
+	$(call timed,format,cargo fmt --all --check)
+	$(call timed,clippy,cargo clippy --workspace --all-targets --locked -- -D warnings)
+	$(call timed,dependencies,$(call part,cargo-deny) --log-level error check bans licenses sources)
+	@$(MAKE) contract
+	$(call timed,build,cargo build --workspace --all-targets --locked)
+	$(call timed,tests,cargo test --workspace --locked)
+
+.PHONY: check
+check: ## The quick inner loop: format, lint, unit tests; under a minute when warm
+	$(call timed,format,cargo fmt --all --check)
+	$(call timed,clippy,cargo clippy --workspace --all-targets -- -D warnings)
+	$(call timed,unit tests,cargo test --workspace --lib --bins --quiet)
+
+.PHONY: contract
+contract:
+	$(call timed,lint of the contract,$(call part,buf) lint)
+ifneq ($(MAIN),)
+	$(call timed,contract against $(MAIN),\
+	  if git ls-tree -r --name-only $(MAIN) -- proto | grep -q '\.proto$$'; then \
+	    $(call part,buf) breaking --against '.git#ref=$(MAIN)$(comma)subdir=proto'; \
+	  else echo 'nothing to break: $(MAIN) has no .proto file yet'; fi)
+else
+	@echo "== contract: there is no main branch here to compare with"
+endif
+
+.PHONY: audit
+audit: ## Check the dependencies for known vulnerabilities (fetches the advisory database)
+	@$(call part,cargo-deny) check advisories
+
+.PHONY: update
+update: ## Rewrite the golden files that the tests compare with; look at the diff
+	@cargo build --workspace --bins
+	@UPDATE_GOLDEN=1 cargo test --workspace
+
+.PHONY: parts
+parts: ## Install the real parts that tests and the demo start, and print where they are
+	@tests/real-parts
+
+.PHONY: clean-cache
+clean-cache: ## Remove the real parts that were built, for every version of them
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/campaign-metrics"

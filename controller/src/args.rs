@@ -1,0 +1,112 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::Options;
+
+/// Applies Campaign resources to the campaign service and mirrors their progress back into Kubernetes.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+    campaign-controller crd | kubectl apply --server-side -f -\n      \
+    installs or updates the resource definition\n  \
+    campaign-controller run --service http://127.0.0.1:50051\n      \
+    controls the cluster of the current kubectl context\n  \
+    campaign-controller run --namespace team-a\n      \
+    watches one namespace, for which a Role is enough\n\n\
+    Kubernetes is found as kubectl finds it (KUBECONFIG, ~/.kube/config), in a pod by its service account."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run until SIGTERM or SIGINT; a second signal aborts.
+    Run(RunArgs),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Campaign service to apply resources to, `http://HOST:PORT`.
+    #[arg(
+        long,
+        env = "CAMPAIGN_METRICS_SERVICE",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
+    pub service: String,
+    /// Where /livez, /readyz and /metrics are served; port 0 takes a free one and prints it.
+    #[arg(long, default_value = "127.0.0.1:9465", value_name = "ADDR")]
+    pub admin_listen: SocketAddr,
+    /// Watch this namespace alone; without it all are watched.
+    #[arg(long, value_name = "NS")]
+    pub namespace: Option<String>,
+    /// How to write the log, on stderr; RUST_LOG sets what (default `info`).
+    #[arg(long, value_enum, default_value = "human", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+impl RunArgs {
+    /// What the library has to be told.
+    pub fn options(&self) -> Options {
+        Options {
+            service: self.service.clone(),
+            namespace: self.namespace.clone(),
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// Starts logging to stderr.
+    pub fn init(self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        match self {
+            Self::Human => log
+                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+                .init(),
+            Self::Json => log.json().init(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_has_its_documented_defaults() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["campaign-controller", "run", "--service", "http://localhost:1"]);
+        let Command::Run(args) = cli.command else {
+            panic!("parsed another command")
+        };
+        assert_eq!(args.admin_listen.to_string(), "127.0.0.1:9465");
+        assert_eq!(args.service, "http://localhost:1");
+        assert_eq!((args.namespace, args.log_format), (None, LogFormat::Human));
+    }
+}

@@ -1,0 +1,186 @@
+//! From a resource to the call that makes it so: the only place that turns `crd` settings into `pb`.
+
+use campaign_metrics::pb;
+use kube::ResourceExt as _;
+
+use crate::{
+    crd::{AdoptionPolicy, Campaign, ClaimExpiryPolicy, Day, DesiredState},
+    plan::Failure,
+};
+
+/// Resource name of the campaign that a resource stands for.
+pub fn campaign_name(namespace: &str, name: &str) -> String {
+    format!("workspaces/{namespace}/campaigns/{name}")
+}
+
+/// Namespace and name of the resource that stands for a campaign; `None` if the text is no campaign's name.
+pub fn resource_of(campaign_name: &str) -> Option<(&str, &str)> {
+    campaign_name.strip_prefix("workspaces/")?.split_once("/campaigns/")
+}
+
+/// Builds the call that brings the service to a resource's spec, or says what about the spec can't be sent.
+pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::ApplyCampaignRequest, Failure> {
+    let spec = &resource.spec;
+    let namespace = resource.namespace().unwrap_or_default();
+    let name = resource.name_any();
+    let follow_up_delay = parse_delay(&spec.follow_up_delay).ok_or_else(|| {
+        let message = format!(
+            "followUpDelay `{}` is no duration such as `24h` or `90m`",
+            spec.follow_up_delay
+        );
+        Failure::terminal("InvalidSpec", message)
+    })?;
+    let campaign = pb::Campaign {
+        name: campaign_name(&namespace, &name),
+        display_name: spec.display_name.clone().unwrap_or_default(),
+        steps: spec.steps,
+        follow_up_delay: Some(follow_up_delay),
+        accounts: spec
+            .accounts
+            .iter()
+            .map(|id| format!("workspaces/{namespace}/accounts/{id}"))
+            .collect(),
+        active_hours: spec.active_hours.as_ref().map(|hours| pb::ActiveHours {
+            time_zone: hours.time_zone.clone(),
+            windows: hours
+                .windows
+                .iter()
+                .map(|window| pb::ActiveWindow {
+                    days: window.days.iter().map(|day| day_of_week(*day).into()).collect(),
+                    start_time: window.start_time.clone(),
+                    end_time: window.end_time.clone(),
+                })
+                .collect(),
+        }),
+        daily_limit: spec.daily_limit,
+        claim_expiry_policy: match spec.claim_expiry_policy {
+            ClaimExpiryPolicy::Hold => pb::ClaimExpiryPolicy::Hold,
+            ClaimExpiryPolicy::Retry => pb::ClaimExpiryPolicy::Retry,
+        }
+        .into(),
+        settle_seconds: Some(spec.settle_seconds),
+        attribution_days: Some(spec.attribution_days),
+        lead_list_complete: spec.lead_list_complete,
+        ..pb::Campaign::default()
+    };
+    Ok(pb::ApplyCampaignRequest {
+        campaign: Some(campaign),
+        state: match spec.state {
+            DesiredState::Active => pb::CampaignState::Active,
+            DesiredState::Paused => pb::CampaignState::Paused,
+            DesiredState::Finished => pb::CampaignState::Finished,
+        }
+        .into(),
+        owner: Some(pb::Owner {
+            resource: format!("{namespace}/{name}"),
+            uid: resource.uid().unwrap_or_default(),
+            generation: resource.metadata.generation.unwrap_or_default(),
+            fencing_token,
+        }),
+        adoption_policy: match spec.adoption_policy {
+            AdoptionPolicy::IfUnowned => pb::AdoptionPolicy::IfUnowned,
+            AdoptionPolicy::Never => pb::AdoptionPolicy::Never,
+        }
+        .into(),
+    })
+}
+
+/// Parses a whole number with the unit `h`, `m` or `s`, the form the resource's pattern allows.
+fn parse_delay(text: &str) -> Option<prost_types::Duration> {
+    let unit_seconds = match text.chars().last()? {
+        'h' => 3600,
+        'm' => 60,
+        's' => 1,
+        _ => return None,
+    };
+    let count: i64 = text[..text.len() - 1].parse().ok().filter(|count| *count >= 0)?;
+    Some(prost_types::Duration {
+        seconds: count.checked_mul(unit_seconds)?,
+        nanos: 0,
+    })
+}
+
+fn day_of_week(day: Day) -> pb::DayOfWeek {
+    match day {
+        Day::Monday => pb::DayOfWeek::Monday,
+        Day::Tuesday => pb::DayOfWeek::Tuesday,
+        Day::Wednesday => pb::DayOfWeek::Wednesday,
+        Day::Thursday => pb::DayOfWeek::Thursday,
+        Day::Friday => pb::DayOfWeek::Friday,
+        Day::Saturday => pb::DayOfWeek::Saturday,
+        Day::Sunday => pb::DayOfWeek::Sunday,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(spec: &serde_json::Value) -> Campaign {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "campaign-metrics.io/v1alpha1",
+            "kind": "Campaign",
+            "metadata": {"name": "spring", "namespace": "team", "uid": "u-1", "generation": 3},
+            "spec": spec,
+        }))
+        .expect("the resource is well formed")
+    }
+
+    #[test]
+    fn a_spec_becomes_a_call_in_the_words_of_the_service() {
+        let resource = resource(&serde_json::json!({
+            "state": "Paused", "displayName": "Spring", "accounts": ["ann@example.org"], "steps": 3,
+            "followUpDelay": "90m", "dailyLimit": 0, "claimExpiryPolicy": "Retry", "adoptionPolicy": "Never",
+            "settleSeconds": 5, "attributionDays": 0, "leadListComplete": true,
+            "activeHours": {"timeZone": "Europe/Berlin", "windows": [
+                {"days": ["Friday"], "startTime": "22:00", "endTime": "02:00"}]},
+        }));
+        let request = apply_request(&resource, 7).unwrap();
+        let campaign = request.campaign.clone().unwrap();
+        assert_eq!(campaign.name, "workspaces/team/campaigns/spring");
+        assert_eq!(campaign.accounts, ["workspaces/team/accounts/ann@example.org"]);
+        assert_eq!(campaign.follow_up_delay.unwrap().seconds, 90 * 60);
+        assert_eq!(campaign.daily_limit, Some(0));
+        assert_eq!((campaign.settle_seconds, campaign.attribution_days), (Some(5), Some(0)));
+        assert_eq!(campaign.claim_expiry_policy(), pb::ClaimExpiryPolicy::Retry);
+        assert!(campaign.lead_list_complete);
+        let hours = campaign.active_hours.unwrap();
+        assert_eq!(hours.time_zone, "Europe/Berlin");
+        assert_eq!(hours.windows[0].days, [i32::from(pb::DayOfWeek::Friday)]);
+        assert_eq!(request.state(), pb::CampaignState::Paused);
+        assert_eq!(request.adoption_policy(), pb::AdoptionPolicy::Never);
+        let owner = request.owner.unwrap();
+        assert_eq!((owner.resource.as_str(), owner.uid.as_str()), ("team/spring", "u-1"));
+        assert_eq!((owner.generation, owner.fencing_token), (3, 7));
+    }
+
+    #[test]
+    fn an_empty_spec_asks_for_the_documented_defaults() {
+        let request = apply_request(&resource(&serde_json::json!({})), 0).unwrap();
+        let campaign = request.campaign.clone().unwrap();
+        assert_eq!(campaign.steps, 1);
+        assert_eq!(campaign.follow_up_delay.unwrap().seconds, 24 * 3600);
+        assert_eq!((campaign.daily_limit, campaign.active_hours), (None, None));
+        assert_eq!(request.state(), pb::CampaignState::Active);
+        assert_eq!(request.adoption_policy(), pb::AdoptionPolicy::IfUnowned);
+    }
+
+    #[test]
+    fn delays_have_one_number_and_one_unit() {
+        for (text, seconds) in [("30s", 30), ("90m", 5400), ("24h", 86_400), ("0h", 0)] {
+            assert_eq!(parse_delay(text).unwrap().seconds, seconds, "{text}");
+        }
+        for text in ["", "h", "1d", "-1h", "1h30m", "é", "99999999999999999999h"] {
+            assert!(parse_delay(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_campaigns_and_resources_correspond() {
+        assert_eq!(
+            resource_of(&campaign_name("team", "spring.v2")),
+            Some(("team", "spring.v2"))
+        );
+        assert_eq!(resource_of("workspaces/team/accounts/a"), None);
+    }
+}

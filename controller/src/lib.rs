@@ -1,0 +1,181 @@
+//! The controller of `Campaign` resources.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`crd`] | the resource, its rules, its columns |
+//! | [`desired`] | from a spec to the call that makes it so |
+//! | [`plan`] | pure decisions: next step, status, events, backoff |
+//! | [`reconcile`] | does what the plan says; lists the RBAC rules it needs |
+//! | [`watch`] | what wakes it: Kubernetes and the service |
+//! | [`memory`] | what it remembers in between |
+//! | [`metrics`] | process metrics and the admin port |
+//! | [`args`] | the command line |
+//!
+//! Only this module starts tasks, and [`run`] joins every one of them.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use campaign_metrics::pb::campaign_service_client::CampaignServiceClient;
+use futures::{Stream, StreamExt as _};
+use kube::{
+    Client,
+    runtime::{
+        Config, Controller,
+        controller::Error as ControllerError,
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    crd::Campaign,
+    memory::Memory,
+    metrics::Metrics,
+    reconcile::{CONCURRENCY, RECONCILE_DEADLINE},
+};
+
+pub mod args;
+pub mod crd;
+pub mod desired;
+pub mod memory;
+pub mod metrics;
+pub mod plan;
+pub mod reconcile;
+pub mod watch;
+
+/// Name under which events are reported.
+const REPORTER: &str = "campaign-metrics.io/campaign-controller";
+/// Campaigns that wait to be looked at; more make the service's stream wait, which loses nothing.
+const WAKE_QUEUE: usize = 1024;
+/// How long reconciles may finish after a shutdown was asked for: their own deadline, and a moment.
+const DRAIN_DEADLINE: Duration = RECONCILE_DEADLINE.saturating_add(Duration::from_secs(5));
+/// Silence on a connection to the API server after which it is dead: watches end by themselves after 290 s.
+const KUBERNETES_SILENCE_MAX: Duration = Duration::from_mins(5);
+/// How long connecting to the service may take.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a silent connection to the service is probed: the watch may be silent for hours.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// What a controller has to be told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// URL of the campaign service.
+    pub service: String,
+    /// The namespace to watch; `None` watches all.
+    pub namespace: Option<String>,
+}
+
+/// Connects to Kubernetes as kubectl does, or by the service account of the pod.
+pub async fn kubernetes() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer()
+        .await
+        .context("no Kubernetes found: set KUBECONFIG, or run in a pod with a service account")?;
+    config.read_timeout = Some(KUBERNETES_SILENCE_MAX);
+    Client::try_from(config).context("the Kubernetes configuration can't be used")
+}
+
+/// Runs a controller until shutdown, and returns when its reconciles have finished.
+///
+/// A task that ends before shutdown ends the controller: it would only look alive.
+pub async fn run(
+    options: Options,
+    kubernetes: Client,
+    admin: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new().context("metrics can't be registered")?);
+    let memory = Arc::new(Memory::default());
+    let service = CampaignServiceClient::new(channel(&options.service)?);
+    let (store, resources) = watch::resources(kubernetes.clone(), options.namespace.as_deref(), Arc::clone(&memory));
+    let (wake, woken) = mpsc::channel(WAKE_QUEUE);
+    let follower = watch::Follower {
+        service: service.clone(),
+        parent: format!("workspaces/{}", options.namespace.as_deref().unwrap_or("-")),
+        store: store.clone(),
+        memory: Arc::clone(&memory),
+        wake,
+    };
+    let context = Arc::new(reconcile::Context {
+        recorder: Recorder::new(kubernetes.clone(), REPORTER.into()),
+        kubernetes,
+        service,
+        memory,
+        metrics: Arc::clone(&metrics),
+    });
+    let mut tasks = JoinSet::new();
+    let serving = metrics::serve(admin, metrics, store.clone(), shutdown.clone());
+    tasks.spawn(async { serving.await.context("the admin port failed") });
+    let following = follower.run(shutdown.clone());
+    tasks.spawn(async {
+        following.await;
+        Ok(())
+    });
+    tasks.spawn(control(
+        store,
+        resources,
+        ReceiverStream::new(woken),
+        context,
+        shutdown.clone(),
+    ));
+    let joined = async {
+        while let Some(task) = tasks.join_next().await {
+            task.context("a task panicked")??;
+            if !shutdown.is_cancelled() {
+                bail!("a task ended before shutdown");
+            }
+        }
+        Ok(())
+    };
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN_DEADLINE).await;
+    };
+    tokio::select! {
+        ended = joined => ended,
+        () = overdue => bail!("reconciles were still running {} s after shutdown", DRAIN_DEADLINE.as_secs()),
+    }
+}
+
+/// Reconciles what the watches name until shutdown, then lets what runs finish.
+async fn control(
+    store: Store<Campaign>,
+    resources: impl Stream<Item = watcher::Result<Campaign>> + Send + 'static,
+    woken: impl Stream<Item = ObjectRef<Campaign>> + Send + 'static,
+    context: Arc<reconcile::Context>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    Controller::for_stream(resources, store)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(woken)
+        .graceful_shutdown_on(shutdown.cancelled_owned())
+        .run(reconcile::reconcile, reconcile::retry, context)
+        .for_each(async |done| match done {
+            Ok((resource, _)) => tracing::debug!(%resource, "reconciled"),
+            Err(ControllerError::ReconcilerFailed(error, resource)) => {
+                tracing::warn!(%resource, %error, "reconcile failed, trying again");
+            }
+            // Named by a watch and deleted since.
+            Err(ControllerError::ObjectNotFound(resource)) => tracing::debug!(%resource, "gone"),
+            Err(error) => tracing::warn!(%error, "the watch of resources failed, trying again"),
+        })
+        .await;
+    Ok(())
+}
+
+/// A connection to the service that is made when it is first needed, and made again whenever it breaks.
+fn channel(service: &str) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(service.to_owned())
+        .with_context(|| format!("`{service}` is no URL of a service; use one such as http://127.0.0.1:50051"))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_DEADLINE)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(CONNECT_DEADLINE)
+        .keep_alive_while_idle(true)
+        .connect_lazy())
+}

@@ -1,0 +1,244 @@
+//! What the controller remembers between reconciles: per resource what it did, per campaign what the service said last.
+//!
+//! All of it can be lost: after a restart every generation is applied once more, which the service answers by doing
+//! nothing. It is bounded by the resources and the managed campaigns that exist; both are forgotten with their object.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use campaign_metrics::pb;
+use jiff::Timestamp;
+
+use crate::{
+    crd::{CampaignStatus, DesiredState},
+    plan::{Applied, Seen},
+};
+
+/// How long an observation holds at most: whatever the streams lost is found after this time, at a cost of three calls
+/// per second for 10 000 campaigns.
+const RESYNC: Duration = Duration::from_hours(1);
+/// Share by which the resync is shortened at random, so that campaigns created together spread out.
+const RESYNC_JITTER: f64 = 0.2;
+/// Shortest wait for a change by time alone: the clocks of service and controller may differ, and asking again at once
+/// would only get the same answer.
+const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
+/// What was done about one resource.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    /// What the service answered to the last apply.
+    pub applied: Option<Applied>,
+    /// The status as it was written last; the watch brings it back only a moment later.
+    pub status: Option<CampaignStatus>,
+    /// When that was.
+    pub written: Option<Instant>,
+    /// The generation that the service refused for good.
+    pub stalled_generation: Option<i64>,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// `spec.state` of the generation confirmed last.
+    pub confirmed_state: Option<DesiredState>,
+    /// The newest generation, and when the watch brought it.
+    pub edit: Option<(i64, Instant)>,
+}
+
+/// Where an observation comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The answer to a call: as of now.
+    Answer,
+    /// The stream of changes: may have been sent before the last answer.
+    Stream,
+}
+
+#[derive(Debug)]
+struct Observation {
+    campaign: Box<pb::Campaign>,
+    good_until: Timestamp,
+}
+
+/// Memory shared by reconciles and watches; every lock is held for a look-up only.
+#[derive(Debug, Default)]
+pub struct Memory {
+    resources: Mutex<HashMap<String, Remembered>>,
+    campaigns: Mutex<HashMap<String, Observation>>,
+}
+
+/// Takes a lock; a holder that panicked leaves at worst an old entry, and old entries are harmless here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    /// What was done about the resource of a UID.
+    pub fn recall(&self, uid: &str) -> Remembered {
+        lock(&self.resources).get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Changes what is remembered of the resource of a UID.
+    pub fn remember<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
+        change(lock(&self.resources).entry(uid.to_owned()).or_default())
+    }
+
+    /// Notes when a generation was first seen, to measure how long it takes to act on it.
+    pub fn edited(&self, uid: &str, generation: i64, at: Instant) {
+        self.remember(uid, |remembered| match remembered.edit {
+            Some((known, _)) if known >= generation => {}
+            _ => remembered.edit = Some((generation, at)),
+        });
+    }
+
+    /// Forgets a resource that no longer exists.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.resources).remove(uid);
+    }
+
+    /// Takes in how a campaign is.
+    pub fn observe(&self, campaign: pb::Campaign, source: Source, now: Timestamp) {
+        let mut campaigns = lock(&self.campaigns);
+        if campaign.owner.is_none() {
+            // Campaigns without owner are nobody's here: keeping them would grow with the service, not with us.
+            campaigns.remove(&campaign.name);
+            return;
+        }
+        if let Some(held) = campaigns.get_mut(&campaign.name) {
+            let overtaken = held.campaign.uid == campaign.uid && update_time(&held.campaign) > update_time(&campaign);
+            if source == Source::Stream && overtaken {
+                // Sent before the answer we have, or by a replica whose clock is behind: only a look can tell.
+                held.good_until = now;
+                return;
+            }
+        }
+        let resync = RESYNC.mul_f64(1.0 - RESYNC_JITTER * rand::random::<f64>());
+        let resync = now.checked_add(resync).unwrap_or(now);
+        let change = campaign
+            .next_change_time
+            .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+        let observation = Observation {
+            good_until: change.map_or(resync, |change| change.min(resync)),
+            campaign: Box::new(campaign),
+        };
+        campaigns.insert(observation.campaign.name.clone(), observation);
+    }
+
+    /// Forgets a campaign that was deleted, or may have been.
+    pub fn vanished(&self, campaign_name: &str) {
+        lock(&self.campaigns).remove(campaign_name);
+    }
+
+    /// Forgets all campaigns but those of a complete listing.
+    pub fn keep_only(&self, listed: &HashSet<String>) {
+        lock(&self.campaigns).retain(|name, _| listed.contains(name));
+    }
+
+    /// What is known of a campaign now.
+    pub fn seen(&self, campaign_name: &str, now: Timestamp) -> Seen {
+        match lock(&self.campaigns).get(campaign_name) {
+            Some(observation) if now < observation.good_until => Seen::Here(observation.campaign.clone()),
+            _ => Seen::Unknown,
+        }
+    }
+
+    /// How long until a campaign has to be looked at again.
+    pub fn look_again_in(&self, campaign_name: &str, now: Timestamp) -> Duration {
+        let left = lock(&self.campaigns)
+            .get(campaign_name)
+            .and_then(|observation| Duration::try_from(observation.good_until.duration_since(now)).ok());
+        left.unwrap_or_default().max(LOOK_AGAIN_MIN)
+    }
+}
+
+fn update_time(campaign: &pb::Campaign) -> (i64, i32) {
+    campaign.update_time.map_or((0, 0), |time| (time.seconds, time.nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn campaign(updated: i64, next_change: Option<i64>) -> pb::Campaign {
+        let time = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        pb::Campaign {
+            name: "workspaces/team/campaigns/spring".into(),
+            uid: "c-1".into(),
+            update_time: Some(time(updated)),
+            next_change_time: next_change.map(time),
+            owner: Some(pb::Owner::default()),
+            ..pb::Campaign::default()
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn an_observation_holds_until_time_alone_changes_the_campaign() {
+        let memory = Memory::default();
+        let campaign = campaign(10, Some(60));
+        memory.observe(campaign.clone(), Source::Stream, at(20));
+        let name = &campaign.name;
+        assert_eq!(memory.seen(name, at(59)), Seen::Here(Box::new(campaign.clone())));
+        assert_eq!(memory.look_again_in(name, at(20)), Duration::from_secs(40));
+        assert_eq!(memory.seen(name, at(60)), Seen::Unknown);
+        assert_eq!(memory.look_again_in(name, at(60)), LOOK_AGAIN_MIN);
+    }
+
+    #[test]
+    fn an_observation_never_holds_longer_than_the_resync() {
+        let memory = Memory::default();
+        memory.observe(campaign(10, Some(1_000_000)), Source::Stream, at(20));
+        memory.observe(campaign(10, None), Source::Stream, at(20));
+        let wait = memory.look_again_in("workspaces/team/campaigns/spring", at(20));
+        assert!(
+            wait <= RESYNC && wait >= RESYNC.mul_f64(1.0 - RESYNC_JITTER),
+            "{wait:?}"
+        );
+    }
+
+    #[test]
+    fn a_message_overtaken_by_an_answer_only_asks_for_a_look() {
+        let memory = Memory::default();
+        memory.observe(campaign(30, None), Source::Answer, at(30));
+        memory.observe(campaign(10, None), Source::Stream, at(31));
+        assert_eq!(memory.seen("workspaces/team/campaigns/spring", at(31)), Seen::Unknown);
+        memory.observe(campaign(10, None), Source::Answer, at(32));
+        assert!(matches!(
+            memory.seen("workspaces/team/campaigns/spring", at(32)),
+            Seen::Here(_)
+        ));
+    }
+
+    #[test]
+    fn campaigns_without_owner_and_those_not_listed_are_forgotten() {
+        let memory = Memory::default();
+        let name = "workspaces/team/campaigns/spring";
+        memory.observe(campaign(10, None), Source::Stream, at(10));
+        memory.keep_only(&HashSet::from([name.to_owned()]));
+        assert!(matches!(memory.seen(name, at(11)), Seen::Here(_)));
+        memory.keep_only(&HashSet::new());
+        assert_eq!(memory.seen(name, at(11)), Seen::Unknown);
+        memory.observe(campaign(10, None), Source::Stream, at(10));
+        let orphan = pb::Campaign {
+            owner: None,
+            ..campaign(12, None)
+        };
+        memory.observe(orphan, Source::Stream, at(12));
+        assert_eq!(memory.seen(name, at(12)), Seen::Unknown);
+    }
+
+    #[test]
+    fn the_first_sight_of_a_generation_is_the_one_that_counts() {
+        let memory = Memory::default();
+        let (first, later) = (Instant::now(), Instant::now() + Duration::from_secs(5));
+        memory.edited("u", 2, first);
+        memory.edited("u", 2, later);
+        memory.edited("u", 1, later);
+        assert_eq!(memory.recall("u").edit, Some((2, first)));
+        memory.forget("u");
+        assert_eq!(memory.recall("u").edit, None);
+    }
+}

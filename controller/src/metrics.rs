@@ -1,0 +1,244 @@
+//! Process metrics of the controller and the admin port that serves them.
+//!
+//! The first group has the names that dashboards for controllers expect; none has a label per object, whose number
+//! grows without bound.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use futures::FutureExt as _;
+use kube::runtime::reflector::Store;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{crd::Campaign, reconcile::CONCURRENCY};
+
+/// Value of the label `controller`.
+const CONTROLLER: &str = "campaign";
+/// Seconds; from a reconcile that writes nothing to one that runs into its deadline.
+const RECONCILE_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+/// Seconds; people expect a pause within one, and an outage of the service shows at the upper end.
+const PAUSE_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+
+/// The metrics of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: IntCounterVec,
+    errors: IntCounterVec,
+    terminal_errors: IntCounterVec,
+    seconds: HistogramVec,
+    active: IntGaugeVec,
+    /// Changes made past a resource that were undone.
+    pub drift_repairs: IntCounter,
+    /// From the moment the watch saw a pause until the service confirmed it.
+    pub time_to_pause: Histogram,
+}
+
+/// How a reconcile ended, as the label `result` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do until something changes.
+    Success,
+    /// To be looked at again after some time.
+    RequeueAfter,
+    /// Failed, and is tried again.
+    Error,
+}
+
+impl Metrics {
+    /// Registers all metrics in a registry of their own, so that several controllers fit in one test process.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let gauges = |name: &str, help: &str| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &["controller"])?;
+            registry.register(Box::new(gauges.clone()))?;
+            prometheus::Result::Ok(gauges)
+        };
+        let reconciles = counters(
+            "controller_runtime_reconcile_total",
+            "Reconciles by result.",
+            &["controller", "result"],
+        )?;
+        let errors = counters(
+            "controller_runtime_reconcile_errors_total",
+            "Reconciles that failed and are tried again.",
+            &["controller"],
+        )?;
+        let terminal_errors = counters(
+            "controller_runtime_terminal_reconcile_errors_total",
+            "Reconciles that the service refused until the spec changes.",
+            &["controller"],
+        )?;
+        let active = gauges("controller_runtime_active_workers", "Reconciles running now.")?;
+        gauges(
+            "controller_runtime_max_concurrent_reconciles",
+            "Reconciles that may run at once.",
+        )?
+        .with_label_values(&[CONTROLLER])
+        .set(CONCURRENCY.into());
+        let seconds = HistogramVec::new(
+            HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time a reconcile takes.")
+                .buckets(RECONCILE_BUCKETS.into()),
+            &["controller"],
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        let drift_repairs = IntCounter::new(
+            "campaign_controller_drift_repairs_total",
+            "Changes made past a resource that were undone.",
+        )?;
+        registry.register(Box::new(drift_repairs.clone()))?;
+        let time_to_pause = Histogram::with_opts(
+            HistogramOpts::new(
+                "campaign_controller_time_to_pause_seconds",
+                "From the moment the watch saw a pause until the service confirmed it.",
+            )
+            .buckets(PAUSE_BUCKETS.into()),
+        )?;
+        registry.register(Box::new(time_to_pause.clone()))?;
+        // Series that exist from the start let a rate see the first event.
+        for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {
+            reconciles.with_label_values(&[CONTROLLER, outcome.label()]);
+        }
+        errors.with_label_values(&[CONTROLLER]);
+        terminal_errors.with_label_values(&[CONTROLLER]);
+        active.with_label_values(&[CONTROLLER]);
+        Ok(Self {
+            registry,
+            reconciles,
+            errors,
+            terminal_errors,
+            seconds,
+            active,
+            drift_repairs,
+            time_to_pause,
+        })
+    }
+
+    /// Counts a reconcile as running until the guard is finished or dropped.
+    pub fn reconcile_started(&self) -> Running<'_> {
+        self.active.with_label_values(&[CONTROLLER]).inc();
+        Running {
+            metrics: self,
+            started: Instant::now(),
+        }
+    }
+
+    /// Counts a refusal that only an edit can mend.
+    pub fn refused(&self) {
+        self.terminal_errors.with_label_values(&[CONTROLLER]).inc();
+    }
+
+    /// Renders all metrics in the text format 0.0.4.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::RequeueAfter => "requeue_after",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A running reconcile; a cancelled or panicked one is no longer active either.
+#[derive(Debug)]
+pub struct Running<'a> {
+    metrics: &'a Metrics,
+    started: Instant,
+}
+
+impl Running<'_> {
+    /// Books the end of the reconcile.
+    pub fn finish(self, outcome: Outcome) {
+        let metrics = self.metrics;
+        metrics
+            .seconds
+            .with_label_values(&[CONTROLLER])
+            .observe(self.started.elapsed().as_secs_f64());
+        metrics
+            .reconciles
+            .with_label_values(&[CONTROLLER, outcome.label()])
+            .inc();
+        if outcome == Outcome::Error {
+            metrics.errors.with_label_values(&[CONTROLLER]).inc();
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.metrics.active.with_label_values(&[CONTROLLER]).dec();
+    }
+}
+
+struct Admin {
+    metrics: Arc<Metrics>,
+    store: Store<Campaign>,
+}
+
+/// Serves `/livez`, `/readyz` and `/metrics` until shutdown; ready once every resource was listed.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    store: Store<Campaign>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(Arc::new(Admin { metrics, store }));
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
+    match admin.store.wait_until_ready().now_or_never() {
+        Some(Ok(())) => (StatusCode::OK, "ok\n"),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "waiting for the first listing of campaigns\n",
+        ),
+    }
+}
+
+async fn render(State(admin): State<Arc<Admin>>) -> Result<String, (StatusCode, String)> {
+    admin
+        .metrics
+        .render()
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reconcile_is_active_until_it_ends_however_it_ends() {
+        let metrics = Metrics::new().unwrap();
+        let line = "controller_runtime_active_workers{controller=\"campaign\"} ";
+        let running = metrics.reconcile_started();
+        assert!(metrics.render().unwrap().contains(&format!("{line}1")));
+        drop(running);
+        metrics.reconcile_started().finish(Outcome::Error);
+        let text = metrics.render().unwrap();
+        assert!(text.contains(&format!("{line}0")), "{text}");
+        assert!(text.contains("controller_runtime_reconcile_total{controller=\"campaign\",result=\"error\"} 1"));
+        assert!(text.contains("controller_runtime_reconcile_errors_total{controller=\"campaign\"} 1"));
+        assert!(text.contains("controller_runtime_max_concurrent_reconciles{controller=\"campaign\"} 32"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What happened to a campaign that its resource's readers should hear of, as Kubernetes events.
+
+use super::{Failure, MESSAGE_CHARS};
+use crate::crd::{CampaignStatus, DesiredState, FinishReason};
+
+/// How an event is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// In the course of things.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// An event to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// CamelCase.
+    pub reason: &'static str,
+    /// How it is shown.
+    pub severity: Severity,
+    /// For people.
+    pub note: String,
+}
+
+impl Notice {
+    /// An event with a note of bounded length.
+    pub fn new(reason: &'static str, severity: Severity, note: impl Into<String>) -> Self {
+        Self {
+            reason,
+            severity,
+            note: note.into().chars().take(MESSAGE_CHARS).collect(),
+        }
+    }
+}
+
+/// What is worth an event after the service confirmed a campaign.
+///
+/// `edited_state` is the state the spec asks for if an edit just changed it, `repaired` whether drift was undone.
+pub fn mirrored_notices(
+    previous: Option<&CampaignStatus>,
+    next: &CampaignStatus,
+    edited_state: Option<DesiredState>,
+    repaired: bool,
+) -> Vec<Notice> {
+    use DesiredState::{Active, Finished, Paused};
+    let mut notices = Vec::new();
+    let recreated =
+        previous.is_some_and(|before| before.campaign_uid.is_some() && before.campaign_uid != next.campaign_uid);
+    if recreated {
+        let note = "the campaign was gone from the service; created anew, without leads";
+        notices.push(Notice::new("DriftRepaired", Severity::Warning, note));
+    } else if repaired {
+        let note = "the campaign was changed past this resource; the spec was applied again";
+        notices.push(Notice::new("DriftRepaired", Severity::Warning, note));
+    }
+    let before = previous.and_then(|before| before.state);
+    let in_flight = next.in_flight.as_ref().map_or(0, |in_flight| in_flight.claims);
+    match (before, next.state) {
+        (Some(Active), Some(Paused)) => {
+            let note = format!("no claim is granted any more; in flight: {in_flight}");
+            notices.push(Notice::new("Paused", Severity::Normal, note));
+        }
+        (Some(Paused), Some(Active)) => {
+            notices.push(Notice::new("Resumed", Severity::Normal, "claims are granted again"));
+        }
+        (Some(Active | Paused), Some(Finished)) => {
+            let note = match next.finish_reason {
+                Some(FinishReason::Requested) => "finished by request",
+                _ => "finished by itself: every lead is sent or failed",
+            };
+            notices.push(Notice::new("Finished", Severity::Normal, note));
+        }
+        (Some(Finished), Some(Finished)) => {
+            if let Some(wanted @ (Active | Paused)) = edited_state {
+                let note = format!("the campaign is finished for good: `state: {wanted:?}` changes nothing");
+                notices.push(Notice::new("Finished", Severity::Warning, note));
+            }
+        }
+        _ => {}
+    }
+    notices
+}
+
+/// The event for a refusal by the service, once per cause; an unreachable service refuses nothing.
+pub fn rejected_notice(previous: Option<&CampaignStatus>, next: &CampaignStatus, failure: &Failure) -> Option<Notice> {
+    let refusal = !matches!(
+        failure.reason,
+        "ServiceUnavailable" | "ServiceTimeout" | "ServiceBusy" | "ServiceError" | "StaleOwner"
+    );
+    let cause = |status: &CampaignStatus| {
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+        Some((status.observed_generation, ready.reason.clone(), ready.message.clone()))
+    };
+    (refusal && previous.and_then(cause) != cause(next))
+        .then(|| Notice::new("Rejected", Severity::Warning, failure.to_string()))
+}

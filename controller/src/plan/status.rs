@@ -1,0 +1,277 @@
+//! From what the service says to the status of a resource: mirror of the campaign, and conditions.
+//!
+//! Conditions carry no counts, so that they change only when the answer to their question does. `Reconciling` and
+//! `Stalled` are there only while True, as kstatus reads them.
+
+use campaign_metrics::pb;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{Failure, Retry};
+use crate::crd::{
+    CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, FinishReason, InFlight, Messages,
+    Share,
+};
+
+/// Collects the conditions of one status, in a fixed order.
+struct Conditions<'a> {
+    previous: &'a [Condition],
+    generation: i64,
+    now: Timestamp,
+    next: Vec<Condition>,
+}
+
+impl<'a> Conditions<'a> {
+    fn new(previous: Option<&'a CampaignStatus>, generation: i64, now: Timestamp) -> Self {
+        Self {
+            previous: previous.map_or(&[], |status| &status.conditions),
+            generation,
+            now: whole_second(now),
+            next: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, kind: &str, status: &str, reason: &str, message: &str) {
+        let since = self
+            .previous
+            .iter()
+            .find(|condition| condition.type_ == kind && condition.status == status)
+            .map_or(Time(self.now), |condition| condition.last_transition_time.clone());
+        self.next.push(Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: Some(self.generation),
+            last_transition_time: since,
+        });
+    }
+
+    fn keep(&mut self, kind: &str) {
+        self.next
+            .extend(self.previous.iter().find(|condition| condition.type_ == kind).cloned());
+    }
+}
+
+/// The status of a resource whose campaign the service confirmed.
+pub fn mirrored(
+    previous: Option<&CampaignStatus>,
+    generation: i64,
+    campaign: &pb::Campaign,
+    now: Timestamp,
+) -> CampaignStatus {
+    let mut conditions = Conditions::new(previous, generation, now);
+    let (reason, synced) = if campaign.state() == pb::CampaignState::Finished {
+        ("Finished", "the campaign is finished; its state can't change any more")
+    } else {
+        ("Applied", "the service has this spec")
+    };
+    conditions.set("Ready", "True", reason, synced);
+    conditions.set("Synced", "True", reason, synced);
+    sending(&mut conditions, campaign);
+    delivery_healthy(&mut conditions, campaign.delivery_health());
+    let counts = campaign.lead_counts.unwrap_or_default();
+    let messages = campaign.message_counts.clone().unwrap_or_default();
+    CampaignStatus {
+        observed_generation: Some(generation),
+        state: state(campaign.state()),
+        finish_reason: match campaign.finish_reason() {
+            pb::FinishReason::Unspecified => None,
+            pb::FinishReason::Completed => Some(FinishReason::Completed),
+            pb::FinishReason::Requested => Some(FinishReason::Requested),
+        },
+        campaign_uid: Some(campaign.uid.clone()),
+        counts: Some(Counts {
+            sent: counts.sent,
+            failed: counts.failed,
+            pending: counts.pending,
+            partial: counts.partial,
+            total: counts.total,
+        }),
+        messages: Some(Messages {
+            delivered: messages.delivered,
+            failed: messages.failed,
+            bounced: messages.bounced,
+        }),
+        progress: share(counts.sent + counts.failed, counts.total),
+        delivery: rate(campaign.delivery_rate),
+        delivery_health: match campaign.delivery_health() {
+            pb::DeliveryHealth::Unspecified => None,
+            pb::DeliveryHealth::High => Some(DeliveryHealth::High),
+            pb::DeliveryHealth::Moderate => Some(DeliveryHealth::Moderate),
+            pb::DeliveryHealth::Low => Some(DeliveryHealth::Low),
+        },
+        response: rate(campaign.response_rate),
+        conversion: rate(campaign.conversion_rate),
+        in_flight: Some(InFlight {
+            claims: campaign.in_flight_claims,
+            until: time(campaign.in_flight_until),
+        }),
+        uncertain_claims: Some(campaign.uncertain_claims),
+        next_change_time: time(campaign.next_change_time),
+        finish_time: time(campaign.finish_time),
+        conditions: conditions.next,
+    }
+}
+
+/// The status of a resource that could not be applied, or whose campaign could not be looked at.
+pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Failure, now: Timestamp) -> CampaignStatus {
+    let mut conditions = Conditions::new(previous, generation, now);
+    conditions.set("Ready", "False", failure.reason, &failure.message);
+    let synced = previous.is_some_and(|status| {
+        status.observed_generation == Some(generation)
+            && (status.conditions.iter()).any(|condition| condition.type_ == "Synced" && condition.status == "True")
+    });
+    // A service that is away has not lost the spec it confirmed.
+    if synced && failure.retry == Retry::Backoff {
+        conditions.keep("Synced");
+    } else {
+        conditions.set("Synced", "False", failure.reason, &failure.message);
+    }
+    conditions.keep("Sending");
+    conditions.keep("DeliveryHealthy");
+    match failure.retry {
+        Retry::Backoff => conditions.set("Reconciling", "True", failure.reason, "trying again with backoff"),
+        Retry::WhenEdited => conditions.set(
+            "Stalled",
+            "True",
+            failure.reason,
+            "not tried again until the spec changes",
+        ),
+    }
+    with_conditions(previous, generation, conditions)
+}
+
+/// The status of a resource whose annotation pauses its reconciliation; the campaign is left as it is.
+pub fn reconcile_paused(previous: Option<&CampaignStatus>, generation: i64, now: Timestamp) -> CampaignStatus {
+    let mut conditions = Conditions::new(previous, generation, now);
+    let message = "an annotation pauses the reconciliation of this resource; counts may be old";
+    conditions.set("Ready", "False", "ReconciliationPaused", message);
+    conditions.set("Synced", "Unknown", "ReconciliationPaused", message);
+    conditions.keep("Sending");
+    conditions.keep("DeliveryHealthy");
+    with_conditions(previous, generation, conditions)
+}
+
+/// The status of a deleted resource that has to wait for the service.
+pub fn deletion_waits(
+    previous: Option<&CampaignStatus>,
+    generation: i64,
+    failure: &Failure,
+    now: Timestamp,
+) -> CampaignStatus {
+    let mut conditions = Conditions::new(previous, generation, now);
+    let message = format!(
+        "the deletion waits for the campaign service: {}; the annotation {FORCE_DELETE_ANNOTATION}=true ends the wait",
+        failure.message
+    );
+    conditions.set("Ready", "False", failure.reason, &message);
+    for kind in ["Synced", "Sending", "DeliveryHealthy"] {
+        conditions.keep(kind);
+    }
+    conditions.set("Reconciling", "True", "Deleting", "trying again with backoff");
+    with_conditions(previous, generation, conditions)
+}
+
+fn with_conditions(previous: Option<&CampaignStatus>, generation: i64, conditions: Conditions) -> CampaignStatus {
+    CampaignStatus {
+        observed_generation: Some(generation),
+        conditions: conditions.next,
+        ..previous.cloned().unwrap_or_default()
+    }
+}
+
+fn sending(conditions: &mut Conditions, campaign: &pb::Campaign) {
+    let mut reasons: Vec<pb::NotSendingReason> = campaign.not_sending_reasons().collect();
+    // In the contract's order, so that the first one, which columns show, does not depend on the service's.
+    reasons.sort_unstable();
+    if let Some(first) = reasons.first() {
+        let message = reasons
+            .iter()
+            .map(|reason| not_sending(*reason).1)
+            .collect::<Vec<_>>()
+            .join("; ");
+        conditions.set("Sending", "False", not_sending(*first).0, &message);
+    } else {
+        conditions.set("Sending", "True", "Sending", "messages can be claimed");
+    }
+}
+
+/// A reason for not sending, as a condition's reason and for people.
+fn not_sending(reason: pb::NotSendingReason) -> (&'static str, &'static str) {
+    use pb::NotSendingReason as Reason;
+    match reason {
+        Reason::Unspecified => ("Unknown", "the service gives a reason this controller does not know"),
+        Reason::Paused => ("Paused", "the campaign is paused"),
+        Reason::Finished => ("Finished", "the campaign is finished"),
+        Reason::OutsideActiveHours => ("OutsideActiveHours", "no active window holds the present moment"),
+        Reason::CampaignDailyLimit => ("CampaignDailyLimit", "the campaign's daily limit is used up"),
+        Reason::AccountDailyLimit => ("AccountDailyLimit", "the daily limits of all its accounts are used up"),
+        Reason::AccountSuspended => ("AccountSuspended", "all its accounts are suspended"),
+        Reason::NoAccountAssigned => ("NoAccountAssigned", "the campaign has no account"),
+        Reason::AccountRemoved => (
+            "AccountRemoved",
+            "leads wait for an account that no longer serves the campaign",
+        ),
+        Reason::NoLeadDue => ("NoLeadDue", "no lead is due"),
+        Reason::UncertainClaims => (
+            "UncertainClaims",
+            "claims that expired without an outcome wait to be resolved",
+        ),
+    }
+}
+
+fn delivery_healthy(conditions: &mut Conditions, health: pb::DeliveryHealth) {
+    let (status, reason, message) = match health {
+        pb::DeliveryHealth::Unspecified => ("Unknown", "NoMessages", "no message has a result yet"),
+        pb::DeliveryHealth::High => ("True", "High", "more than 95 % of the messages are delivered"),
+        pb::DeliveryHealth::Moderate => (
+            "False",
+            "Moderate",
+            "80 to 95 % of the messages are delivered: some issues to investigate",
+        ),
+        pb::DeliveryHealth::Low => (
+            "False",
+            "Low",
+            "less than 80 % of the messages are delivered: account or lead quality issues",
+        ),
+    };
+    conditions.set("DeliveryHealthy", status, reason, message);
+}
+
+fn state(state: pb::CampaignState) -> Option<DesiredState> {
+    match state {
+        pb::CampaignState::Unspecified => None,
+        pb::CampaignState::Active => Some(DesiredState::Active),
+        pb::CampaignState::Paused => Some(DesiredState::Paused),
+        pb::CampaignState::Finished => Some(DesiredState::Finished),
+    }
+}
+
+fn rate(rate: Option<pb::Rate>) -> Option<Share> {
+    rate.and_then(|rate| share(rate.numerator, rate.denominator))
+}
+
+/// A share with its percentage, rounded down so that nothing looks complete before it is.
+fn share(numerator: i64, denominator: i64) -> Option<Share> {
+    let tenths = (i128::from(numerator) * 1000).checked_div(i128::from(denominator))?;
+    let percent = match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, tenth) => format!("{whole}.{tenth}%"),
+    };
+    Some(Share {
+        percent,
+        numerator,
+        denominator,
+    })
+}
+
+/// A time as Kubernetes keeps it; finer parts would differ from what is read back.
+fn time(time: Option<prost_types::Timestamp>) -> Option<Time> {
+    time.and_then(|time| Timestamp::from_second(time.seconds).ok())
+        .map(Time)
+}
+
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

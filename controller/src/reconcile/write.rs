@@ -1,0 +1,91 @@
+//! Writes to Kubernetes: statuses and events.
+
+use std::time::{Duration, Instant};
+
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType},
+};
+use tokio::time::timeout;
+
+use super::{Context, Error, Subject};
+use crate::{
+    crd::{Campaign, CampaignStatus},
+    plan::{self, Notice, Severity, Write},
+};
+
+/// Deadline of one event; nobody waits for it.
+const EVENT_DEADLINE: Duration = Duration::from_secs(5);
+/// Field manager of the status.
+const FIELD_MANAGER: &str = "campaign-controller";
+
+impl Context {
+    /// Writes the status if it is worth it; `Some` is how long changed counts have to wait.
+    pub(super) async fn write_status(
+        &self,
+        subject: &Subject<'_>,
+        next: CampaignStatus,
+    ) -> Result<Option<Duration>, Error> {
+        let since_last = subject.remembered.written.map(|written| written.elapsed());
+        match plan::write(subject.previous.as_ref(), &next, since_last) {
+            Write::Never => return Ok(None),
+            Write::After(wait) => return Ok(Some(wait)),
+            Write::Now => {}
+        }
+        let patch = serde_json::json!({
+            "apiVersion": Campaign::api_version(&()),
+            "kind": Campaign::kind(&()),
+            // With its UID a successor of the same name is not given our status.
+            "metadata": {"name": subject.resource.name_any(), "uid": subject.uid},
+            "status": next,
+        });
+        let written = self
+            .api(subject.resource)
+            .patch_status(
+                &subject.resource.name_any(),
+                &PatchParams::apply(FIELD_MANAGER).force(),
+                &Patch::Apply(&patch),
+            )
+            .await;
+        match written {
+            Ok(_) => self.memory.remember(&subject.uid, |remembered| {
+                remembered.status = Some(next);
+                remembered.written = Some(Instant::now());
+            }),
+            Err(error) => gone_is_fine(error)?,
+        }
+        Ok(None)
+    }
+
+    /// Publishes events; one that can't be is logged and lost.
+    pub(super) async fn publish(&self, resource: &Campaign, notices: impl IntoIterator<Item = Notice>) {
+        let reference = resource.object_ref(&());
+        for notice in notices {
+            let event = Event {
+                type_: match notice.severity {
+                    Severity::Normal => EventType::Normal,
+                    Severity::Warning => EventType::Warning,
+                },
+                reason: notice.reason.to_owned(),
+                note: Some(notice.note),
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            };
+            let error = match timeout(EVENT_DEADLINE, self.recorder.publish(&event, &reference)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "not published in time".to_owned(),
+            };
+            tracing::warn!(event = event.reason, error, "an event was lost");
+        }
+    }
+}
+
+/// A resource that is gone, or has a successor of the same name, needs no patch any more.
+pub(super) fn gone_is_fine(error: kube::Error) -> Result<(), Error> {
+    match &error {
+        kube::Error::Api(status) if status.code == 404 || status.code == 409 => Ok(()),
+        _ => Err(Error::Kubernetes(Box::new(error))),
+    }
+}

@@ -1,0 +1,89 @@
+//! The connection to the service. Every call has a deadline, told to the service and kept here.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use campaign_metrics::pb::{
+    account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
+    lead_service_client::LeadServiceClient,
+};
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::failure::Failure;
+
+/// Deadline of a simple call: long for any of them, short for a person who waits.
+pub const CALL_MAX: Duration = Duration::from_secs(15);
+/// Time to connect: a server on the other side of the world needs less than one second.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Largest response read: 10 000 refused leads with a sentence each come to 3 MiB.
+const RESPONSE_BYTES_MAX: usize = 16 << 20;
+
+/// A service to call.
+#[derive(Debug, Clone)]
+pub struct Service {
+    server: String,
+    channel: Channel,
+}
+
+impl Service {
+    /// Prepares the connection; it is made with the first call.
+    pub fn new(server: &str) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(server.to_owned())
+            .ok()
+            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
+            .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
+        let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
+        Ok(Self {
+            server: server.to_owned(),
+            channel,
+        })
+    }
+
+    /// The client of campaigns.
+    pub fn campaigns(&self) -> CampaignServiceClient<Channel> {
+        CampaignServiceClient::new(self.channel.clone())
+    }
+
+    /// The client of accounts.
+    pub fn accounts(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    /// The client of leads.
+    pub fn leads(&self) -> LeadServiceClient<Channel> {
+        LeadServiceClient::new(self.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    /// Makes a simple call: `method` gets the message with its deadline.
+    pub async fn call<M, T, F>(&self, message: M, method: impl FnOnce(Request<M>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut request = Request::new(message);
+        request.set_timeout(CALL_MAX);
+        self.within(CALL_MAX, method(request)).await
+    }
+
+    /// Waits for a call until its deadline.
+    pub async fn within<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Failure> {
+        let late = || Status::deadline_exceeded(format!("no answer within {} s", deadline.as_secs()));
+        let status = match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            // The transport says CANCELLED when the deadline of a request runs out; nothing else here cancels.
+            Ok(Err(status)) if status.code() == Code::Cancelled => late(),
+            Ok(Err(status)) => status,
+            Err(_) => late(),
+        };
+        Err(Failure {
+            server: self.server.clone(),
+            status,
+        })
+    }
+}

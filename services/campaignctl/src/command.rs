@@ -1,0 +1,281 @@
+//! One function per command: call the service, print the answer.
+
+use std::io::{self, Write as _};
+
+use campaign_metrics::{
+    name::{AccountName, CampaignName, WorkspaceId, WorkspaceName},
+    pb,
+};
+use tonic::Code;
+
+use crate::{
+    Outcome,
+    args::{Accounts, Args, Campaigns, CreateAccount, Leads, ListLeads, OneCampaign, Output, State},
+    call::Service,
+    import,
+    view::{self, View},
+};
+
+/// Resources per page: the most the service gives.
+const PAGE: u32 = 1000;
+
+/// Where commands work, and how they show it.
+#[derive(Debug)]
+pub struct Target {
+    /// The service to call.
+    pub service: Service,
+    /// The workspace to work in.
+    pub workspace: WorkspaceId,
+    /// Form of the output.
+    pub output: Output,
+}
+
+impl Target {
+    /// Takes the target from the arguments.
+    pub fn new(args: &Args) -> anyhow::Result<Self> {
+        Ok(Self {
+            service: Service::new(&args.server)?,
+            workspace: args.workspace.clone(),
+            output: args.output,
+        })
+    }
+
+    fn parent(&self) -> String {
+        WorkspaceName(self.workspace.clone()).to_string()
+    }
+
+    fn account(&self, account: campaign_metrics::name::AccountId) -> String {
+        let workspace = self.workspace.clone();
+        AccountName { workspace, account }.to_string()
+    }
+
+    /// The full name of a campaign of the workspace.
+    pub fn campaign(&self, campaign: campaign_metrics::name::CampaignId) -> CampaignName {
+        let workspace = self.workspace.clone();
+        CampaignName { workspace, campaign }
+    }
+
+    fn show_one<V: View>(&self, resource: &V, message: &str) -> anyhow::Result<Outcome> {
+        match self.output {
+            Output::Table if message.is_empty() => print(&view::details(resource)?),
+            Output::Table => print(message),
+            Output::Json => print(&view::json(&resource.json())?),
+        }
+    }
+
+    fn show_all<V: View>(&self, resources: &[V], none: &str) -> anyhow::Result<Outcome> {
+        match self.output {
+            Output::Table if resources.is_empty() => print(none),
+            Output::Table => print(&view::table(resources)?),
+            Output::Json => print(&view::json(&resources.iter().map(View::json).collect::<Vec<_>>())?),
+        }
+    }
+}
+
+/// Prints to stdout. A reader that has seen enough, such as `head`, is no error.
+pub fn print(text: &str) -> anyhow::Result<Outcome> {
+    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Outcome::Done),
+    }
+}
+
+/// Runs a command on campaigns.
+pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Outcome> {
+    let mut client = target.service.campaigns();
+    let name = |one: OneCampaign| target.campaign(one.campaign).to_string();
+    match command {
+        Campaigns::List { state } => list_campaigns(target, state).await,
+        Campaigns::Get(one) => {
+            let request = pb::GetCampaignRequest { name: name(one) };
+            let campaign = target
+                .service
+                .call(request, |request| client.get_campaign(request))
+                .await?;
+            target.show_one(&campaign, "")
+        }
+        Campaigns::Pause(one) => {
+            let request = pb::PauseCampaignRequest {
+                name: name(one),
+                etag: String::new(),
+            };
+            let campaign = target
+                .service
+                .call(request, |request| client.pause_campaign(request))
+                .await?;
+            let id = view::id(&campaign.name);
+            let message = match (campaign.in_flight_claims, view::time(campaign.in_flight_until.as_ref())) {
+                (0, _) => format!("{id} is paused; no message is in flight"),
+                (count, until) => format!(
+                    "{id} is paused; {count} claims granted before are in flight until {}: \
+                     those messages may still go out, and their outcomes are taken",
+                    until.unwrap_or_default()
+                ),
+            };
+            target.show_one(&campaign, &message)
+        }
+        Campaigns::Resume(one) => {
+            let request = pb::ResumeCampaignRequest {
+                name: name(one),
+                etag: String::new(),
+            };
+            let campaign = target
+                .service
+                .call(request, |request| client.resume_campaign(request))
+                .await?;
+            let id = view::id(&campaign.name);
+            let reasons = view::reasons(&campaign.not_sending_reasons).join(", ");
+            let message = match reasons.as_str() {
+                "" => format!("{id} is active"),
+                reasons => format!("{id} is active; nothing can be sent now: {reasons}"),
+            };
+            target.show_one(&campaign, &message)
+        }
+        Campaigns::Finish(one) => {
+            let request = pb::FinishCampaignRequest {
+                name: name(one),
+                etag: String::new(),
+            };
+            let campaign = target
+                .service
+                .call(request, |request| client.finish_campaign(request))
+                .await?;
+            let message = format!("{} is finished for good", view::id(&campaign.name));
+            target.show_one(&campaign, &message)
+        }
+    }
+}
+
+async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result<Outcome> {
+    let mut client = target.service.campaigns();
+    let mut campaigns = Vec::new();
+    let mut request = pb::ListCampaignsRequest {
+        parent: target.parent(),
+        page_size: PAGE.cast_signed(),
+        page_token: String::new(),
+        state: state
+            .map_or(pb::CampaignState::Unspecified, pb::CampaignState::from)
+            .into(),
+    };
+    loop {
+        let page = target
+            .service
+            .call(request.clone(), |request| client.list_campaigns(request))
+            .await?;
+        campaigns.extend(page.campaigns);
+        if page.next_page_token.is_empty() {
+            return target.show_all(&campaigns, &format!("no campaign in workspace {}", target.workspace));
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// Runs a command on accounts.
+pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Outcome> {
+    match command {
+        Accounts::Create(create) => create_account(target, create).await,
+        Accounts::List => list_accounts(target).await,
+        Accounts::Get { account } => {
+            let account = get_account(target, target.account(account)).await?;
+            target.show_one(&account, "")
+        }
+    }
+}
+
+async fn get_account(target: &Target, name: String) -> anyhow::Result<pb::Account> {
+    let mut client = target.service.accounts();
+    let request = pb::GetAccountRequest { name };
+    Ok(target
+        .service
+        .call(request, |request| client.get_account(request))
+        .await?)
+}
+
+async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Result<Outcome> {
+    let mut client = target.service.accounts();
+    let request = pb::CreateAccountRequest {
+        parent: target.parent(),
+        account_id: create.account.to_string(),
+        account: Some(pb::Account {
+            display_name: create.display_name.unwrap_or_default(),
+            daily_limit: create.daily_limit,
+            time_zone: create.time_zone.unwrap_or_default(),
+            ..pb::Account::default()
+        }),
+        request_id: String::new(),
+    };
+    let id = &create.account;
+    match target
+        .service
+        .call(request, |request| client.create_account(request))
+        .await
+    {
+        Ok(account) => target.show_one(&account, &format!("created {id}")),
+        Err(failure) if create.if_missing && failure.status.code() == Code::AlreadyExists => {
+            let account = get_account(target, target.account(id.clone())).await?;
+            target.show_one(&account, &format!("{id} exists already; it stays as it is"))
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+async fn list_accounts(target: &Target) -> anyhow::Result<Outcome> {
+    let mut client = target.service.accounts();
+    let mut accounts = Vec::new();
+    let mut request = pb::ListAccountsRequest {
+        parent: target.parent(),
+        page_size: PAGE.cast_signed(),
+        page_token: String::new(),
+    };
+    loop {
+        let page = target
+            .service
+            .call(request.clone(), |request| client.list_accounts(request))
+            .await?;
+        accounts.extend(page.accounts);
+        if page.next_page_token.is_empty() {
+            return target.show_all(&accounts, &format!("no account in workspace {}", target.workspace));
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// Runs a command on leads.
+pub async fn leads(target: &Target, command: Leads) -> anyhow::Result<Outcome> {
+    match command {
+        Leads::Import(command) => import::run(target, command).await,
+        Leads::List(command) => list_leads(target, command).await,
+    }
+}
+
+async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Outcome> {
+    let mut client = target.service.leads();
+    let limit = usize::try_from(command.limit)?;
+    let mut leads = Vec::new();
+    let mut request = pb::ListLeadsRequest {
+        parent: target.campaign(command.campaign).to_string(),
+        page_size: command.limit.min(PAGE).cast_signed(),
+        page_token: String::new(),
+        status: command
+            .status
+            .map_or(pb::LeadStatus::Unspecified, pb::LeadStatus::from)
+            .into(),
+        account: command
+            .account
+            .map(|account| target.account(account))
+            .unwrap_or_default(),
+    };
+    loop {
+        let page = target
+            .service
+            .call(request.clone(), |request| client.list_leads(request))
+            .await?;
+        leads.extend(page.leads);
+        if leads.len() >= limit || page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    leads.truncate(limit);
+    target.show_all(&leads, "no such lead")
+}

@@ -1,0 +1,108 @@
+//! Errors of calls as people read them: what is wrong, where, and what to do next.
+
+use std::{error::Error, fmt, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// A call that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The server that was called.
+    pub server: String,
+    /// What it answered, or what the connection came to.
+    pub status: Status,
+}
+
+impl Failure {
+    /// Whether the same call may succeed later without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        let code = self.status.code();
+        // A status with a source was made by the connection, whatever its code: the service has not answered.
+        matches!(
+            code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
+        ) || self.status.source().is_some()
+    }
+
+    /// How long the service asks to wait before a repeat.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.status.get_details_retry_info()?.retry_delay
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, status } = self;
+        if let Some(mut cause) = status.source() {
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            return write!(
+                f,
+                "can't reach the service at {server}: {cause}\n  \
+                 check that it runs there; another place is named by --server or CAMPAIGN_METRICS_SERVER"
+            );
+        }
+        match status.message() {
+            "" => write!(f, "the service at {server} answered {:?} and no more", status.code())?,
+            message => f.write_str(message)?,
+        }
+        let violations = status.get_details_bad_request().map(|request| request.field_violations);
+        for violation in violations.unwrap_or_default() {
+            write!(f, "\n  field {}: {}", violation.field, violation.description)?;
+        }
+        if let Some(info) = status.get_details_error_info() {
+            write!(f, "\n  reason: {}", info.reason)?;
+            let mut metadata: Vec<_> = info.metadata.into_iter().collect();
+            metadata.sort();
+            for (key, value) in metadata {
+                write!(f, "\n  {key}: {value}")?;
+            }
+        }
+        if let Some(delay) = self.retry_delay() {
+            write!(f, "\n  try again in {:.1} s", delay.as_secs_f64())?;
+        } else if status.code() == Code::DeadlineExceeded {
+            write!(
+                f,
+                "\n  the service at {server} may be overloaded; look at the campaign before repeating a change"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_fields_the_reason_and_when_to_try_again() {
+        let mut details = ErrorDetails::new();
+        details
+            .add_bad_request_violation("account.time_zone", "`Mars` is no zone")
+            .set_error_info(
+                "INVALID_ARGUMENT",
+                "campaign-metrics.io",
+                HashMap::from([("limit".to_owned(), "3".to_owned())]),
+            )
+            .set_retry_info(Some(Duration::from_millis(1500)));
+        let status = Status::with_error_details(Code::InvalidArgument, "the request is not valid", details);
+        let failure = Failure {
+            server: "http://h".to_owned(),
+            status,
+        };
+        assert_eq!(
+            failure.to_string(),
+            "the request is not valid\n  field account.time_zone: `Mars` is no zone\n  \
+             reason: INVALID_ARGUMENT\n  limit: 3\n  try again in 1.5 s"
+        );
+        assert!(!failure.is_transient());
+    }
+}

@@ -1,0 +1,166 @@
+//! Leads from a file of any size, in constant memory.
+//!
+//! One thread reads and parses, this task sends, and a bounded channel between them holds one chunk. A chunk is added by
+//! one stream and repeated as a whole when the connection fails, which changes nothing. A refused line harms no other;
+//! the lead list is declared complete only after everything was acknowledged and nothing refused.
+
+mod csv_records;
+mod ndjson_records;
+mod progress;
+mod refused;
+mod report;
+mod send;
+mod source;
+
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+use campaign_metrics::pb;
+use tokio::{sync::mpsc, task::spawn_blocking};
+
+use self::{
+    progress::Progress,
+    refused::RefusedFile,
+    report::{LeadList, Report},
+    send::Sender,
+    source::{Chunk, Source},
+};
+use crate::{
+    Outcome,
+    args::{Format, Import, Output},
+    command::{Target, print},
+    view,
+};
+
+/// Bytes read from the file at once: past this, larger reads no longer gain.
+const READ_BYTES: usize = 1 << 18;
+
+/// Imports a file.
+pub async fn run(target: &Target, command: Import) -> anyhow::Result<Outcome> {
+    let started = Instant::now();
+    let format = format_of(&command.file, command.format)?;
+    let refused_path = command.refused.unwrap_or_else(|| refused_path(&command.file, format));
+    let campaign = target.campaign(command.campaign);
+    // Asked once and without repeats: a wrong server or campaign shows at once and not after a minute.
+    let request = pb::GetCampaignRequest {
+        name: campaign.to_string(),
+    };
+    let mut campaigns = target.service.campaigns();
+    target
+        .service
+        .call(request, |request| campaigns.get_campaign(request))
+        .await?;
+
+    let path = command.file.clone();
+    let (source, size) = spawn_blocking(move || open(&path, format)).await??;
+    let mut refused = RefusedFile::new(refused_path, &command.file, source.columns())?;
+    let progress = Progress::new(size);
+    let sender = Sender::new(&target.service, &campaign);
+    let mut report = Report::new(&command.file, &campaign);
+
+    let (chunks, mut received) = mpsc::channel(1);
+    let reading = spawn_blocking(move || source.read_all(&chunks));
+    while let Some(chunk) = received.recv().await {
+        add(&sender, &chunk, &progress, &mut refused, &mut report)
+            .await
+            .with_context(|| broke_off(&report, &refused))?;
+    }
+    report.ignored_columns = reading.await?.with_context(|| broke_off(&report, &refused))?;
+    refused.finish()?;
+    if report.refused > 0 {
+        report.refused_file = Some(refused.path().display().to_string());
+    }
+    report.lead_list = match (command.complete, report.refused) {
+        (false, _) => LeadList::Open,
+        (true, 0) => {
+            sender.complete(&progress).await?;
+            LeadList::Complete
+        }
+        (true, _) => LeadList::NotDeclared,
+    };
+    progress.finish();
+    report.finish(started.elapsed());
+    match target.output {
+        Output::Table => print(&report.text())?,
+        Output::Json => print(&view::json(&report)?)?,
+    };
+    Ok(if report.refused > 0 {
+        Outcome::SomeRefused
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Adds the leads of a chunk and notes its refused lines, in the order of the file.
+async fn add(
+    sender: &Sender<'_>,
+    chunk: &Chunk,
+    progress: &Progress,
+    refused: &mut RefusedFile,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let answer = sender.add(chunk, progress).await?;
+    report.added += answer.added;
+    report.existing += answer.existing;
+    let mut by_service = answer.refused.into_iter().peekable();
+    for (index, record) in chunk.records.iter().enumerate() {
+        let reason = match &record.lead {
+            Err(reason) => reason.clone(),
+            Ok(_) => match by_service.next_if(|(refused, _)| *refused == index) {
+                Some((_, reason)) => reason,
+                None => continue,
+            },
+        };
+        refused.write(record.line, &reason, &chunk.raw[record.raw.clone()])?;
+        report.refused += 1;
+    }
+    refused.flush()?;
+    progress.advance(chunk.end, report);
+    Ok(())
+}
+
+fn broke_off(report: &Report, refused: &RefusedFile) -> String {
+    let noted = match report.refused {
+        0 => String::new(),
+        count => format!(", {count} refused so far are in {}", refused.path().display()),
+    };
+    format!(
+        "the import broke off ({} leads added, {} there already{noted}); running it again is safe",
+        report.added, report.existing
+    )
+}
+
+fn open(path: &Path, format: Format) -> anyhow::Result<(Source<BufReader<File>>, u64)> {
+    let file = File::open(path).with_context(|| format!("can't read {}", path.display()))?;
+    let size = file.metadata()?.len();
+    let reader = BufReader::with_capacity(READ_BYTES, file);
+    let source = Source::new(reader, format).with_context(|| format!("can't import {}", path.display()))?;
+    Ok((source, size))
+}
+
+fn format_of(file: &Path, format: Option<Format>) -> anyhow::Result<Format> {
+    let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
+    match (format, extension.to_str()) {
+        (Some(format), _) => Ok(format),
+        (None, Some("csv")) => Ok(Format::Csv),
+        (None, Some("ndjson" | "jsonl")) => Ok(Format::Ndjson),
+        (None, _) => bail!(
+            "the format of {} does not show in its name: say --format csv or --format ndjson",
+            file.display()
+        ),
+    }
+}
+
+fn refused_path(file: &Path, format: Format) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(match format {
+        Format::Csv => ".refused.csv",
+        Format::Ndjson => ".refused.ndjson",
+    });
+    name.into()
+}

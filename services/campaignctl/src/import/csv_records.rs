@@ -1,0 +1,217 @@
+//! CSV: a header line, then a record per line or, with line breaks in quotes, over several.
+//!
+//! Driven through csv's engine rather than its reader, for the bytes of each record, for a bound on its length, and to
+//! see a quote that is never closed: the reader would take all the lines after it for one field, and lose them.
+
+use std::{collections::BTreeSet, io::BufRead};
+
+use anyhow::{bail, ensure};
+use csv::ByteRecord;
+use csv_core::ReadRecordResult;
+
+use super::source::{self, Record, bounded};
+
+/// First columns of a file of refused lines; such a file can be imported again.
+pub const REMARK_COLUMNS: [&str; 2] = ["line", "reason"];
+const UNCLOSED: &str = "; is a quote in it never closed?";
+
+/// The records of a CSV file.
+#[derive(Debug)]
+pub struct CsvRecords<R> {
+    input: R,
+    parser: csv_core::Reader,
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+    /// Line on which the next record begins, or a blank line before it.
+    line: u64,
+    read_bytes: u64,
+    header: ByteRecord,
+    id: usize,
+    account: Option<usize>,
+}
+
+impl<R: BufRead> CsvRecords<R> {
+    /// Reads the header.
+    pub fn new(input: R) -> anyhow::Result<Self> {
+        let mut records = Self {
+            input,
+            parser: csv_core::Reader::new(),
+            fields: vec![0; 1024],
+            ends: vec![0; 16],
+            line: 1,
+            read_bytes: 0,
+            header: ByteRecord::new(),
+            id: 0,
+            account: None,
+        };
+        let mut raw = Vec::new();
+        let Some(found) = records.parse(&mut raw)? else {
+            bail!("it is empty; its first line must name the columns: id, and account if leads are bound to accounts");
+        };
+        records.header = (0..found.count)
+            .map(|place| records.field(place).trim_ascii())
+            .collect();
+        let seen: Vec<_> = records.header.iter().map(String::from_utf8_lossy).collect();
+        let place = |name: &str| -> anyhow::Result<Option<usize>> {
+            let mut places = seen.iter().enumerate().filter(|(_, column)| *column == name);
+            let first = places.next().map(|(place, _)| place);
+            ensure!(
+                places.next().is_none(),
+                "its header names the column `{name}` twice; columns seen: {}",
+                seen.join(", ")
+            );
+            Ok(first)
+        };
+        let (id, account) = (place("id")?, place("account")?);
+        let Some(id) = id else {
+            bail!(
+                "its header has no column `id`; columns seen, split at commas: {}",
+                seen.join(", ")
+            );
+        };
+        drop(seen);
+        (records.id, records.account) = (id, account);
+        Ok(records)
+    }
+
+    /// The columns as the file names them.
+    pub fn header(&self) -> &ByteRecord {
+        &self.header
+    }
+
+    /// Bytes taken from the file.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// Names the columns that are not ours.
+    pub fn into_ignored(self) -> BTreeSet<String> {
+        let ours = |place: usize| place == self.id || Some(place) == self.account;
+        let remarks = remark_columns(&self.header);
+        let mut ignored = BTreeSet::new();
+        for (place, column) in self.header.iter().enumerate().skip(remarks) {
+            if !ours(place) {
+                source::note_ignored(&mut ignored, &String::from_utf8_lossy(column));
+            }
+        }
+        ignored
+    }
+
+    /// Reads the next record; its bytes go to the end of `raw`.
+    pub fn next(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
+        let Some(Found {
+            line,
+            begin,
+            end,
+            count,
+        }) = self.parse(raw)?
+        else {
+            return Ok(None);
+        };
+        let lead = source::text(&raw[begin..end]).and_then(|_| {
+            if count != self.header.len() {
+                return Err(format!(
+                    "has {count} columns where the header has {}",
+                    self.header.len()
+                ));
+            }
+            let field = |place: usize| std::str::from_utf8(self.field(place)).map_err(|error| error.to_string());
+            source::lead(field(self.id)?, self.account.map_or(Ok(""), field)?)
+        });
+        Ok(Some(Record {
+            line,
+            raw: begin..end,
+            lead,
+        }))
+    }
+
+    fn field(&self, place: usize) -> &[u8] {
+        let begin = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.fields[begin..self.ends[place]]
+    }
+
+    /// Parses one record into `fields` and `ends`.
+    fn parse(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Found>> {
+        let mut begin = raw.len();
+        let (mut filled, mut count) = (0, 0);
+        loop {
+            let input = self.input.fill_buf()?;
+            // At the end of the file a line break closes the last record, except within quotes.
+            let closing: &[u8] = if input.is_empty() && begin < raw.len() {
+                b"\n"
+            } else {
+                b""
+            };
+            let bytes = if closing.is_empty() { input } else { closing };
+            let (result, read, written, ended) =
+                self.parser
+                    .read_record(bytes, &mut self.fields[filled..], &mut self.ends[count..]);
+            (filled, count) = (filled + written, count + ended);
+            if closing.is_empty() {
+                raw.extend_from_slice(&input[..read]);
+                self.input.consume(read);
+                self.read_bytes += read as u64;
+            } else if matches!(result, ReadRecordResult::InputEmpty) {
+                bail!(
+                    "a quote in the record that begins on line {} is never closed",
+                    self.line
+                );
+            }
+            // The break of the line before, seen only now when it is CRLF, and blank lines.
+            let breaks = raw[begin..]
+                .iter()
+                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                .count();
+            self.line += newlines(&raw[begin..begin + breaks]);
+            begin += breaks;
+            if begin == raw.len() && breaks > 0 {
+                begin -= breaks;
+                raw.truncate(begin);
+            }
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::End => return Ok(None),
+                ReadRecordResult::Record => break,
+            }
+            bounded(self.line, raw.len() - begin, UNCLOSED)?;
+        }
+        let line = self.line;
+        self.line += newlines(&raw[begin..]);
+        let end = begin + without_break(&raw[begin..]).len();
+        Ok(Some(Found {
+            line,
+            begin,
+            end,
+            count,
+        }))
+    }
+}
+
+/// Counts the remark columns in front of a header: all of them or none.
+pub fn remark_columns(header: &ByteRecord) -> usize {
+    let is_remarked = header
+        .iter()
+        .take(REMARK_COLUMNS.len())
+        .eq(REMARK_COLUMNS.map(str::as_bytes));
+    if is_remarked { REMARK_COLUMNS.len() } else { 0 }
+}
+
+/// A record that was parsed.
+struct Found {
+    line: u64,
+    begin: usize,
+    end: usize,
+    count: usize,
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+/// The bytes without the line break at their end.
+fn without_break(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+    &bytes[..last.map_or(0, |place| place + 1)]
+}

@@ -1,0 +1,126 @@
+//! NDJSON: one object per line, `{"id": "ann", "account": "mail-1"}`.
+//!
+//! A file of refused lines has a remark, an object of `line` and `reason` alone, before each; remarks are skipped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, Read as _},
+};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::source::{self, RECORD_BYTES_MAX, Record, bounded};
+
+#[derive(Deserialize)]
+struct Line {
+    id: Option<Key>,
+    account: Option<Key>,
+    #[serde(flatten)]
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "serde flattens into maps only, and the values are not ours"
+    )]
+    others: BTreeMap<String, IgnoredAny>,
+}
+
+/// Ids are text; whole numbers have but one text and are taken too.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "id and account must be text or whole numbers")]
+enum Key {
+    Text(String),
+    Number(u64),
+}
+
+impl Key {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+/// The records of an NDJSON file.
+#[derive(Debug)]
+pub struct NdjsonRecords<R> {
+    input: R,
+    line: u64,
+    read_bytes: u64,
+    ignored: BTreeSet<String>,
+}
+
+impl<R: BufRead> NdjsonRecords<R> {
+    /// Starts at the first line.
+    pub fn new(input: R) -> Self {
+        Self {
+            input,
+            line: 0,
+            read_bytes: 0,
+            ignored: BTreeSet::new(),
+        }
+    }
+
+    /// Bytes taken from the file.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// Names the fields that are not ours.
+    pub fn into_ignored(self) -> BTreeSet<String> {
+        self.ignored
+    }
+
+    /// Reads the next record; its bytes go to the end of `raw`.
+    pub fn next(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
+        let begin = raw.len();
+        loop {
+            raw.truncate(begin);
+            let read = self
+                .input
+                .by_ref()
+                .take(RECORD_BYTES_MAX as u64 + 1)
+                .read_until(b'\n', raw)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            self.read_bytes += read as u64;
+            bounded(self.line, read, "; NDJSON has an object on each line")?;
+            let line = raw[begin..].trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let Some(lead) = parse(line, &mut self.ignored).transpose() else {
+                continue;
+            };
+            let end = begin + raw[begin..].trim_ascii_end().len();
+            return Ok(Some(Record {
+                line: self.line,
+                raw: begin..end,
+                lead,
+            }));
+        }
+    }
+}
+
+/// Parses a line; a remark of ours is `None`.
+fn parse(line: &[u8], ignored: &mut BTreeSet<String>) -> Result<Option<campaign_metrics::pb::NewLead>, String> {
+    let line: Line = serde_json::from_str(source::text(line)?).map_err(|error| {
+        let message = error.to_string();
+        // serde_json counts lines of its input, which is this one line.
+        let (message, place) = message.rsplit_once(" at line 1 column ").unwrap_or((&message, ""));
+        match place {
+            "" => format!("is no lead: {message}"),
+            place => format!("is no lead: {message}, at character {place}"),
+        }
+    })?;
+    let is_remark = line.id.is_none() && line.others.keys().eq(["line", "reason"]);
+    if is_remark {
+        return Ok(None);
+    }
+    for name in line.others.keys() {
+        source::note_ignored(ignored, name);
+    }
+    let text = |key: Option<Key>| key.map(Key::into_text).unwrap_or_default();
+    source::lead(&text(line.id), &text(line.account)).map(Some)
+}

@@ -1,0 +1,220 @@
+//! The file of refused lines: what stood in them, with line number and reason, to be mended and imported again.
+//!
+//! It exists only while something is refused: one of an earlier import is replaced or removed. A file that is not ours is
+//! never touched. Bytes are kept as they were, UTF-8 or not.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, ErrorKind, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use csv::ByteRecord;
+use serde::Serialize;
+
+use super::{
+    csv_records::{REMARK_COLUMNS, remark_columns},
+    source::Columns,
+};
+
+/// What an NDJSON file of ours begins with.
+const REMARK_BEGIN: &str = "{\"line\":";
+
+#[derive(Serialize)]
+struct Remark<'a> {
+    line: u64,
+    reason: &'a str,
+}
+
+/// The file of refused lines of one import.
+#[derive(Debug)]
+pub struct RefusedFile {
+    path: PathBuf,
+    columns: Columns,
+    file: Option<BufWriter<File>>,
+    exists: bool,
+}
+
+impl RefusedFile {
+    /// Makes sure that the file may be written; it is made with the first line.
+    pub fn new(path: PathBuf, input: &Path, columns: Columns) -> anyhow::Result<Self> {
+        let shown = path.display().to_string();
+        ensure!(
+            path.canonicalize().ok() != Some(input.canonicalize()?),
+            "{shown} can't be read and hold the refused lines at once; name another file with --refused"
+        );
+        let exists = match begin_of(&path) {
+            Ok(begin) => {
+                let ours: String = match columns {
+                    Columns::Csv(_) => REMARK_COLUMNS.join(",") + ",",
+                    Columns::Ndjson => REMARK_BEGIN.to_owned(),
+                };
+                ensure!(
+                    begin.is_empty() || begin.starts_with(ours.as_bytes()),
+                    "{shown} exists and holds no refused lines; move it, or name another file with --refused"
+                );
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(error).with_context(|| format!("can't look at {shown}")),
+        };
+        Ok(Self {
+            path,
+            columns,
+            file: None,
+            exists,
+        })
+    }
+
+    /// Where the refused lines go.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes one refused line.
+    pub fn write(&mut self, line: u64, reason: &str, raw: &[u8]) -> anyhow::Result<()> {
+        self.try_write(line, reason, raw)
+            .with_context(|| format!("can't write the refused lines to {}", self.path.display()))
+    }
+
+    fn try_write(&mut self, line: u64, reason: &str, raw: &[u8]) -> anyhow::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut file = BufWriter::new(File::create(&self.path)?);
+                if let Columns::Csv(header) = &self.columns {
+                    let [line, reason] = REMARK_COLUMNS;
+                    csv_line(&mut file, line, reason, header, remark_columns(header))?;
+                }
+                none.insert(file)
+            }
+        };
+        match &self.columns {
+            Columns::Csv(header) => {
+                let mut reader = csv::ReaderBuilder::new()
+                    .has_headers(false)
+                    .flexible(true)
+                    .from_reader(raw);
+                let mut fields = ByteRecord::new();
+                reader.read_byte_record(&mut fields)?;
+                csv_line(file, &line.to_string(), reason, &fields, remark_columns(header))
+            }
+            Columns::Ndjson => {
+                serde_json::to_writer(&mut *file, &Remark { line, reason })?;
+                file.write_all(b"\n")?;
+                file.write_all(raw)?;
+                Ok(file.write_all(b"\n")?)
+            }
+        }
+    }
+
+    /// Brings to disk what was refused so far.
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        match &mut self.file {
+            Some(file) => file
+                .flush()
+                .with_context(|| format!("can't write {}", self.path.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends an import that read all lines: what an earlier one refused is settled.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        self.flush()?;
+        if self.file.is_none() && self.exists {
+            fs::remove_file(&self.path).with_context(|| format!("can't remove {}", self.path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn begin_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut begin)?;
+    Ok(begin)
+}
+
+/// Writes a line with new remarks in place of the first `skipped` fields, which are old remarks.
+fn csv_line(
+    file: &mut BufWriter<File>,
+    line: &str,
+    reason: &str,
+    fields: &ByteRecord,
+    skipped: usize,
+) -> anyhow::Result<()> {
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(file);
+    let kept = fields.iter().skip(skipped);
+    writer.write_record([line.as_bytes(), reason.as_bytes()].into_iter().chain(kept))?;
+    Ok(writer.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(columns: &[&str]) -> Columns {
+        Columns::Csv(ByteRecord::from(columns.to_vec()))
+    }
+
+    #[test]
+    fn refused_lines_keep_their_bytes_and_old_remarks_give_way_to_new_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("leads.csv");
+        fs::write(&input, "").unwrap();
+        let path = folder.path().join("leads.csv.refused.csv");
+        let mut file = RefusedFile::new(path.clone(), &input, header(&["id", "note"])).unwrap();
+        file.write(7, "is bad, \"very\"", b"a\xff,\"x\ny\"").unwrap();
+        file.finish().unwrap();
+        let written = fs::read(&path).unwrap();
+        assert_eq!(
+            written,
+            b"line,reason,id,note\n7,\"is bad, \"\"very\"\"\",a\xff,\"x\ny\"\n"
+        );
+
+        let again = folder.path().join("again.csv");
+        let mut file = RefusedFile::new(again.clone(), &path, header(&["line", "reason", "id", "note"])).unwrap();
+        file.write(2, "still", b"7,old,a,b,c").unwrap();
+        file.finish().unwrap();
+        assert_eq!(
+            fs::read_to_string(&again).unwrap(),
+            "line,reason,id,note\n2,still,a,b,c\n"
+        );
+    }
+
+    #[test]
+    fn ndjson_lines_stand_behind_their_remarks() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("leads.ndjson");
+        fs::write(&input, "").unwrap();
+        let path = folder.path().join("refused");
+        let mut file = RefusedFile::new(path.clone(), &input, Columns::Ndjson).unwrap();
+        file.write(3, "is \"x\"", b"{\xff").unwrap();
+        file.finish().unwrap();
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            b"{\"line\":3,\"reason\":\"is \\\"x\\\"\"}\n{\xff\n"
+        );
+    }
+
+    #[test]
+    fn a_clean_import_removes_what_an_earlier_one_refused_and_touches_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("leads.csv");
+        let path = folder.path().join("refused.csv");
+        fs::write(&input, "id\n").unwrap();
+        fs::write(&path, "line,reason,id\n").unwrap();
+        RefusedFile::new(path.clone(), &input, header(&["id"]))
+            .unwrap()
+            .finish()
+            .unwrap();
+        assert!(!path.exists());
+
+        fs::write(&path, "id,mine\n").unwrap();
+        let error = RefusedFile::new(path.clone(), &input, header(&["id"])).unwrap_err();
+        assert!(error.to_string().contains("--refused"), "{error}");
+        let error = RefusedFile::new(input.clone(), &input, header(&["id"])).unwrap_err();
+        assert!(error.to_string().contains("--refused"), "{error}");
+        assert!(path.exists() && input.exists());
+    }
+}

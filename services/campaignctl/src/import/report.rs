@@ -1,0 +1,101 @@
+//! What an import did, for people and for programs.
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use campaign_metrics::name::CampaignName;
+use serde::Serialize;
+
+/// What is known of the completeness of the lead list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LeadList {
+    /// Not asked for: more leads can follow.
+    Open,
+    /// Declared complete.
+    Complete,
+    /// Asked for, but lines were refused.
+    NotDeclared,
+}
+
+/// What an import did.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The file.
+    file: String,
+    /// Id of the campaign.
+    campaign: String,
+    /// Leads added.
+    pub added: i64,
+    /// Leads that were there already.
+    pub existing: i64,
+    /// Lines refused.
+    pub refused: u64,
+    /// Where the refused lines are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_file: Option<String>,
+    /// Columns that are not ours.
+    pub ignored_columns: Vec<String>,
+    /// Whether the lead list was declared complete.
+    pub lead_list: LeadList,
+    elapsed_seconds: f64,
+    leads_per_second: f64,
+}
+
+impl Report {
+    /// Starts at nothing.
+    pub fn new(file: &Path, campaign: &CampaignName) -> Self {
+        Self {
+            file: file.display().to_string(),
+            campaign: campaign.campaign.to_string(),
+            added: 0,
+            existing: 0,
+            refused: 0,
+            refused_file: None,
+            ignored_columns: Vec::new(),
+            lead_list: LeadList::Open,
+            elapsed_seconds: 0.0,
+            leads_per_second: 0.0,
+        }
+    }
+
+    /// Takes the time.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people; exact up to 2^53 leads")]
+    pub fn finish(&mut self, elapsed: Duration) {
+        self.elapsed_seconds = elapsed.as_secs_f64();
+        self.leads_per_second = (self.added + self.existing) as f64 / self.elapsed_seconds.max(f64::MIN_POSITIVE);
+    }
+
+    /// Renders it for people.
+    pub fn text(&self) -> String {
+        let Self { file, campaign, .. } = self;
+        let mut text = format!(
+            "imported {file} into {campaign} in {:.1} s ({:.0} leads/s)\n  added     {}\n  existing  {}\n  refused   {}",
+            self.elapsed_seconds, self.leads_per_second, self.added, self.existing, self.refused
+        );
+        let mut line = |line: String| write!(text, "\n  {line}").expect("writing to a String does not fail");
+        if !self.ignored_columns.is_empty() {
+            line(format!("ignored columns: {}", self.ignored_columns.join(", ")));
+        }
+        if self.added + self.existing == 0 && self.refused == 0 {
+            line("there was no lead in the file".to_owned());
+        }
+        match self.lead_list {
+            LeadList::Open => {}
+            LeadList::Complete => line("the lead list is complete".to_owned()),
+            LeadList::NotDeclared => line("the lead list was not declared complete, as lines were refused".to_owned()),
+        }
+        if let Some(refused) = &self.refused_file {
+            let complete = if self.lead_list == LeadList::NotDeclared {
+                " --complete"
+            } else {
+                ""
+            };
+            line(format!("mend the refused lines in {refused}, then"));
+            line(format!(
+                "campaignctl leads import {refused} --campaign {campaign}{complete}"
+            ));
+        }
+        text
+    }
+}

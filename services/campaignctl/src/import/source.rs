@@ -1,0 +1,325 @@
+//! A file of leads as chunks of records, each with its line number and its bytes as they stand in the file.
+//!
+//! What is wrong with one record refuses that record. What makes it impossible to say where records begin, such as a
+//! quote that is never closed, ends the import. No record and no chunk grows without bound.
+
+use std::{collections::BTreeSet, io::BufRead, ops::Range};
+
+use anyhow::{bail, ensure};
+use campaign_metrics::{
+    invalid::Invalid,
+    name::{AccountId, LeadId},
+    pb,
+};
+use tokio::sync::mpsc;
+
+use super::{csv_records::CsvRecords, ndjson_records::NdjsonRecords};
+use crate::args::Format;
+
+/// Records of a chunk: as many refusals fit into one response of AddLeads, so each finds back to its line.
+const CHUNK_RECORDS: usize = 10_000;
+/// Bytes of a chunk: 800 for each of its records, and 24 MiB in memory for the three chunks that exist at a time.
+const CHUNK_BYTES: usize = 8 << 20;
+/// Longest record, in bytes: far above any lead, and soon reached when a quote is never closed.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Ignored columns that are named; NDJSON could have a new one on every line.
+const IGNORED_MAX: usize = 100;
+
+/// One record of the file.
+#[derive(Debug)]
+pub struct Record {
+    /// Line on which it begins; the first is 1.
+    pub line: u64,
+    /// Where its bytes are in its chunk.
+    pub raw: Range<usize>,
+    /// The lead, or why there is none.
+    pub lead: Result<pb::NewLead, String>,
+}
+
+/// Some records of the file.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The records, in their order.
+    pub records: Vec<Record>,
+    /// Their bytes.
+    pub raw: Vec<u8>,
+    /// Bytes of the file up to the end of the chunk.
+    pub end: u64,
+}
+
+/// What the columns of a refused file are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Columns {
+    /// Those of the CSV file.
+    Csv(csv::ByteRecord),
+    /// NDJSON has none.
+    Ndjson,
+}
+
+/// A file of leads.
+#[derive(Debug)]
+pub enum Source<R> {
+    /// In CSV.
+    Csv(Box<CsvRecords<R>>),
+    /// In NDJSON.
+    Ndjson(NdjsonRecords<R>),
+}
+
+impl<R: BufRead> Source<R> {
+    /// Reads the head of a file.
+    pub fn new(mut reader: R, format: Format) -> anyhow::Result<Self> {
+        let head = reader.fill_buf()?;
+        ensure!(
+            !head.starts_with(b"\xff\xfe") && !head.starts_with(b"\xfe\xff"),
+            "it is UTF-16; save it as UTF-8"
+        );
+        let mark = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        reader.consume(mark);
+        Ok(match format {
+            Format::Csv => Self::Csv(Box::new(CsvRecords::new(reader)?)),
+            Format::Ndjson => Self::Ndjson(NdjsonRecords::new(reader)),
+        })
+    }
+
+    /// The columns that a file of refused lines needs.
+    pub fn columns(&self) -> Columns {
+        match self {
+            Self::Csv(records) => Columns::Csv(records.header().clone()),
+            Self::Ndjson(_) => Columns::Ndjson,
+        }
+    }
+
+    /// Reads all chunks into `chunks`, and says which columns were ignored. Ends early when nobody receives any more.
+    pub fn read_all(mut self, chunks: &mpsc::Sender<Chunk>) -> anyhow::Result<Vec<String>> {
+        while let Some(chunk) = self.chunk()? {
+            if chunks.blocking_send(chunk).is_err() {
+                break;
+            }
+        }
+        let ignored = match self {
+            Self::Csv(records) => records.into_ignored(),
+            Self::Ndjson(records) => records.into_ignored(),
+        };
+        Ok(ignored.into_iter().collect())
+    }
+
+    fn chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
+        let mut chunk = Chunk::default();
+        while chunk.records.len() < CHUNK_RECORDS && chunk.raw.len() < CHUNK_BYTES {
+            let record = match self {
+                Self::Csv(records) => records.next(&mut chunk.raw)?,
+                Self::Ndjson(records) => records.next(&mut chunk.raw)?,
+            };
+            let Some(record) = record else { break };
+            chunk.records.push(record);
+        }
+        chunk.end = match self {
+            Self::Csv(records) => records.read_bytes(),
+            Self::Ndjson(records) => records.read_bytes(),
+        };
+        Ok(Some(chunk).filter(|chunk| !chunk.records.is_empty()))
+    }
+}
+
+/// Refuses a record that outgrew every bound.
+pub fn bounded(line: u64, length: usize, hint: &str) -> anyhow::Result<()> {
+    if length > RECORD_BYTES_MAX {
+        bail!("the record that begins on line {line} is longer than 1 MiB{hint}");
+    }
+    Ok(())
+}
+
+/// Says what makes the bytes of a record unfit, whatever their format.
+pub fn text(raw: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(raw).map_err(|error| {
+        let place = error.valid_up_to() + 1;
+        format!("is not UTF-8: byte {place} of it is 0x{:02x}", raw[error.valid_up_to()])
+    })?;
+    match text.find('\0') {
+        Some(place) => Err(format!("holds a NUL, as byte {} of it", place + 1)),
+        None => Ok(text),
+    }
+}
+
+/// Makes a lead of its two fields.
+pub fn lead(id: &str, account: &str) -> Result<pb::NewLead, String> {
+    if id.is_empty() {
+        return Err("has no id".to_owned());
+    }
+    let lead: LeadId = id
+        .parse()
+        .map_err(|invalid: Invalid| format!("id {}", invalid.problem))?;
+    if !account.is_empty() {
+        let _: AccountId = account
+            .parse()
+            .map_err(|invalid: Invalid| format!("account {}", invalid.problem))?;
+    }
+    Ok(pb::NewLead {
+        lead_id: lead.to_string(),
+        account_id: account.to_owned(),
+    })
+}
+
+/// Notes a column that is not ours.
+pub fn note_ignored(ignored: &mut BTreeSet<String>, column: &str) {
+    if ignored.len() < IGNORED_MAX && !ignored.contains(column) {
+        ignored.insert(column.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Line and lead or reason of a record, and its bytes.
+    type Read = (u64, Result<String, String>, Vec<u8>);
+
+    fn read(file: &[u8], format: Format) -> anyhow::Result<Vec<Read>> {
+        let mut source = Source::new(file, format)?;
+        let mut all = Vec::new();
+        while let Some(chunk) = source.chunk()? {
+            for record in chunk.records {
+                let lead = record.lead.map(|lead| format!("{}/{}", lead.lead_id, lead.account_id));
+                all.push((record.line, lead, chunk.raw[record.raw].to_vec()));
+            }
+            assert!(chunk.end <= file.len() as u64);
+        }
+        Ok(all)
+    }
+
+    fn leads(file: &[u8], format: Format) -> Vec<(u64, String)> {
+        let all = read(file, format).expect("the file is readable");
+        all.into_iter()
+            .map(|(line, lead, _)| (line, lead.unwrap_or_else(|reason| reason)))
+            .collect()
+    }
+
+    fn refusal(file: &[u8], format: Format) -> String {
+        read(file, format).expect_err("the file is not readable").to_string()
+    }
+
+    #[test]
+    fn csv_is_read_with_byte_order_mark_crlf_quotes_blank_lines_and_no_last_break() {
+        let file = b"\xef\xbb\xbfname,id , account\r\n\r\n\"A, \"\"B\"\"\nC\",ann,mail-1\r\n\nx,bob,";
+        let expected = [(3, "ann/mail-1".to_owned()), (6, "bob/".to_owned())];
+        assert_eq!(leads(file, Format::Csv), expected);
+        assert_eq!(
+            read(file, Format::Csv).unwrap()[0].2,
+            b"\"A, \"\"B\"\"\nC\",ann,mail-1",
+            "the bytes of a record are kept without its line break"
+        );
+    }
+
+    #[test]
+    fn a_bad_csv_line_is_refused_with_its_number_and_harms_no_other() {
+        let file = b"id,account\na,\nsp ace,\nb\xff,\nc\0,\n,x\nd,e,f\ng\nh,/\ni,mail\n";
+        let found = leads(file, Format::Csv);
+        let lines: Vec<u64> = found.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let reasons = [
+            "a/",
+            "id `sp ace` must be",
+            "is not UTF-8: byte 2 of it is 0xff",
+            "holds a NUL, as byte 2 of it",
+            "has no id",
+            "has 3 columns where the header has 2",
+            "has 1 columns where the header has 2",
+            "account `/` must be",
+            "i/mail",
+        ];
+        for ((_, said), expected) in found.iter().zip(reasons) {
+            assert!(said.starts_with(expected), "{said} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_csv_header_without_id_or_with_two_is_refused_and_names_the_columns() {
+        assert!(refusal(b"name;id\n", Format::Csv).contains("no column `id`; columns seen, split at commas: name;id"));
+        assert!(refusal(b"id,x,id\n", Format::Csv).contains("`id` twice; columns seen: id, x, id"));
+        assert!(refusal(b"", Format::Csv).contains("its first line must name the columns"));
+        assert!(refusal(b"\xff\xfei\0d\0", Format::Csv).contains("UTF-16"));
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_ends_the_import_and_names_its_line() {
+        let lost = b"id,note\na,x\nb,\"y\nc,z\n";
+        assert!(refusal(lost, Format::Csv).contains("line 3 is never closed"));
+        let mut long = b"id,note\na,x\nb,\"".to_vec();
+        long.extend(b"c,z\n".repeat(RECORD_BYTES_MAX / 4 + 1));
+        assert!(refusal(&long, Format::Csv).contains("begins on line 3 is longer than 1 MiB"));
+        assert_eq!(
+            leads(b"id\n5\" pipe\nb", Format::Csv)[1],
+            (3, "b/".to_owned()),
+            "a stray quote opens nothing"
+        );
+        assert_eq!(
+            leads(b"id\na\n\"b\"", Format::Csv).len(),
+            2,
+            "a quote may close at the end of the file"
+        );
+    }
+
+    #[test]
+    fn many_blank_lines_are_no_long_record() {
+        let mut file = b"id\na\n".to_vec();
+        file.extend(b"\r\n".repeat(RECORD_BYTES_MAX));
+        file.extend(b"b\n");
+        let last = RECORD_BYTES_MAX as u64 + 3;
+        assert_eq!(
+            leads(&file, Format::Csv),
+            [(2, "a/".to_owned()), (last, "b/".to_owned())]
+        );
+        assert_eq!(leads(b"\n\n{\"id\":\"a\"}\n\n", Format::Ndjson), [(3, "a/".to_owned())]);
+    }
+
+    #[test]
+    fn ndjson_takes_text_and_whole_numbers_and_refuses_the_rest_by_line() {
+        let file = b"\xef\xbb\xbf{\"id\":\"a\",\"account\":null,\"x\":[1]}\r\n{\"id\":7,\"account\":\"m\"}\n{\"id\":1.5}\n[]\n{\"id\":\n{}\n{\"id\":\"\xff\"}\n{\"id\":\"a\\u0000\"}\n{\"id\":\"a\",\"id\":\"b\"}";
+        let found = leads(file, Format::Ndjson);
+        let expected = [
+            "a/",
+            "7/m",
+            "is no lead: id and account must be text or whole numbers",
+            "is no lead: ",
+            "is no lead: EOF while parsing a value, at character 6",
+            "has no id",
+            "is not UTF-8: byte 8 of it is 0xff",
+            "id `a\\0` must be",
+            "is no lead: duplicate field `id`",
+        ];
+        assert_eq!(found.len(), expected.len());
+        for ((line, said), (place, expected)) in found.iter().zip((1..).zip(expected)) {
+            assert_eq!(*line, place);
+            assert!(said.starts_with(expected), "{said} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn columns_that_are_not_ours_are_named_and_remarks_of_ours_are_not() {
+        let (sender, _receiver) = mpsc::channel(9);
+        let ignored = |file: &'static [u8], format| Source::new(file, format).unwrap().read_all(&sender).unwrap();
+        assert_eq!(ignored(b"b,id,account,a\n", Format::Csv), ["a", "b"]);
+        assert_eq!(ignored(b"line,reason,id,b\n", Format::Csv), ["b"]);
+        assert_eq!(ignored(b"line,id\n", Format::Csv), ["line"]);
+        let remarked = b"{\"line\":3,\"reason\":\"x\"}\n{\"id\":\"a\",\"b\":{\"id\":1}}\n";
+        assert_eq!(ignored(remarked, Format::Ndjson), ["b"]);
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_by_records_and_by_bytes() {
+        let mut many = b"id\n".to_vec();
+        for number in 0..25_000 {
+            many.extend(format!("lead-{number}\n").bytes());
+        }
+        let mut source = Source::new(&many[..], Format::Csv).unwrap();
+        let sizes: Vec<usize> = std::iter::from_fn(|| source.chunk().unwrap())
+            .map(|chunk| chunk.records.len())
+            .collect();
+        assert_eq!(sizes, [10_000, 10_000, 5_000]);
+
+        let wide = format!("id,x\n{}", format!("a,{}\n", "y".repeat(500_000)).repeat(40));
+        let mut source = Source::new(wide.as_bytes(), Format::Csv).unwrap();
+        let first = source.chunk().unwrap().unwrap();
+        assert!(first.raw.len() < CHUNK_BYTES + RECORD_BYTES_MAX && first.records.len() < 40);
+    }
+}

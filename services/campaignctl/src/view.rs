@@ -1,0 +1,129 @@
+//! Resources as people see them, in tables, and as programs read them, in JSON of a shape that stays.
+//!
+//! JSON fields are those of the API in lowerCamelCase and absent where the API has nothing to say. Unlike protobuf's own
+//! JSON, counts are numbers and enum values carry no prefix, which is what `jq` and shell scripts want.
+
+mod account;
+mod campaign;
+mod lead;
+
+use std::io::Write as _;
+
+use campaign_metrics::{pb, wire};
+use serde::Serialize;
+use tabwriter::TabWriter;
+
+/// A resource that can be shown.
+pub trait View {
+    /// Its JSON shape.
+    type Json<'a>: Serialize
+    where
+        Self: 'a;
+    /// Heads of the columns of a table of them.
+    const COLUMNS: &'static [&'static str];
+    /// Its line in a table, a cell per column.
+    fn row(&self) -> Vec<String>;
+    /// All of it, as labels and values; without a value a label is left out.
+    fn details(&self) -> Vec<(&'static str, Option<String>)>;
+    /// Its JSON.
+    fn json(&self) -> Self::Json<'_>;
+}
+
+/// Renders JSON for programs and people alike.
+pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)?)
+}
+
+/// Renders a table.
+pub fn table<V: View>(resources: &[V]) -> anyhow::Result<String> {
+    let head = V::COLUMNS.iter().map(|&column| column.to_owned()).collect();
+    aligned(std::iter::once(head).chain(resources.iter().map(View::row)))
+}
+
+/// Renders one resource, a line per label.
+pub fn details<V: View>(resource: &V) -> anyhow::Result<String> {
+    let lines = resource.details().into_iter();
+    aligned(lines.filter_map(|(label, value)| Some(vec![format!("{label}:"), value?])))
+}
+
+fn aligned(rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<String> {
+    let mut writer = TabWriter::new(Vec::new()).padding(2);
+    for row in rows {
+        // A display name may hold anything; a tab or line break in it must not break the table.
+        let cells: Vec<String> = row.iter().map(|cell| cell.replace(char::is_control, " ")).collect();
+        writeln!(writer, "{}", cells.join("\t"))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// The last part of a resource name.
+pub fn id(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, id)| id)
+}
+
+/// A moment in RFC 3339.
+pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
+    Some(wire::parse_timestamp("", *at?).ok()?.to_string())
+}
+
+/// Reasons for not sending, without their prefix.
+pub fn reasons(reasons: &[i32]) -> Vec<&'static str> {
+    let name = |reason: &i32| {
+        short(
+            pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(),
+            "NOT_SENDING_REASON_",
+        )
+    };
+    reasons.iter().filter_map(name).collect()
+}
+
+/// An enum value without its prefix; nothing when unspecified.
+fn short(value: &'static str, prefix: &str) -> Option<&'static str> {
+    value.strip_prefix(prefix).filter(|value| *value != "UNSPECIFIED")
+}
+
+fn failure_reason(reason: i32) -> Option<&'static str> {
+    short(
+        pb::FailureReason::try_from(reason).ok()?.as_str_name(),
+        "FAILURE_REASON_",
+    )
+}
+
+fn some_text(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn percent(ratio: Option<f64>) -> Option<String> {
+    Some(format!("{:.1} %", ratio? * 100.0))
+}
+
+fn or_dash(cell: Option<impl Into<String>>) -> String {
+    cell.map_or_else(|| "-".to_owned(), Into::into)
+}
+
+/// A share, with what it is made of.
+#[derive(Debug, Serialize)]
+struct RateJson {
+    numerator: i64,
+    denominator: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+}
+
+fn rate_json(rate: Option<&pb::Rate>) -> Option<RateJson> {
+    rate.map(|rate| RateJson {
+        numerator: rate.numerator,
+        denominator: rate.denominator,
+        ratio: rate.ratio,
+    })
+}
+
+fn rate_text(rate: Option<&pb::Rate>) -> Option<String> {
+    let rate = rate?;
+    Some(format!(
+        "{} ({} of {})",
+        percent(rate.ratio)?,
+        rate.numerator,
+        rate.denominator
+    ))
+}

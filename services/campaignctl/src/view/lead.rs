@@ -1,0 +1,111 @@
+//! Leads in tables and JSON.
+
+use campaign_metrics::pb;
+use serde::Serialize;
+
+use super::{View, failure_reason, id, or_dash, short, some_text, time};
+
+/// A lead in JSON.
+#[expect(clippy::struct_excessive_bools, reason = "the fields of the API")]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeadJson<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    status: Option<&'static str>,
+    step_results: Vec<StepResultJson>,
+    replied: bool,
+    converted: bool,
+    auto_replied: bool,
+    opted_out: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_action_time: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct StepResultJson {
+    step: i32,
+    result: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+fn status(lead: &pb::Lead) -> Option<&'static str> {
+    short(lead.status().as_str_name(), "LEAD_STATUS_")
+}
+
+fn result(step: &pb::StepResult) -> Option<&'static str> {
+    short(step.result().as_str_name(), "OUTCOME_KIND_")
+}
+
+/// What happened to a lead, in few words: `1 delivered, 2 bounced (INVALID_LEAD), replied`.
+fn story(lead: &pb::Lead) -> Option<String> {
+    let step = |step: &pb::StepResult| {
+        let result = result(step).unwrap_or("-").to_lowercase();
+        match failure_reason(step.reason) {
+            Some(reason) => format!("{} {result} ({reason})", step.step),
+            None => format!("{} {result}", step.step),
+        }
+    };
+    let facts = [
+        (lead.replied, "replied"),
+        (lead.converted, "converted"),
+        (lead.auto_replied, "auto-replied"),
+        (lead.opted_out, "opted out"),
+    ];
+    let happened = facts
+        .iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, fact)| (*fact).to_owned());
+    let all: Vec<String> = lead.step_results.iter().map(step).chain(happened).collect();
+    some_text(&all.join(", ")).map(str::to_owned)
+}
+
+impl View for pb::Lead {
+    type Json<'a> = LeadJson<'a>;
+
+    const COLUMNS: &'static [&'static str] = &["LEAD", "STATUS", "ACCOUNT", "LAST ACTION", "FACTS"];
+
+    fn row(&self) -> Vec<String> {
+        vec![
+            id(&self.name).to_owned(),
+            or_dash(status(self)),
+            or_dash(some_text(id(&self.account))),
+            or_dash(time(self.last_action_time.as_ref())),
+            or_dash(story(self)),
+        ]
+    }
+
+    fn details(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("Lead", Some(self.name.clone())),
+            ("Status", status(self).map(str::to_owned)),
+            ("Account", some_text(id(&self.account)).map(str::to_owned)),
+            ("Last action", time(self.last_action_time.as_ref())),
+            ("Facts", story(self)),
+        ]
+    }
+
+    fn json(&self) -> LeadJson<'_> {
+        LeadJson {
+            name: &self.name,
+            account: some_text(&self.account),
+            status: status(self),
+            step_results: self
+                .step_results
+                .iter()
+                .map(|step| StepResultJson {
+                    step: step.step,
+                    result: result(step),
+                    reason: failure_reason(step.reason),
+                })
+                .collect(),
+            replied: self.replied,
+            converted: self.converted,
+            auto_replied: self.auto_replied,
+            opted_out: self.opted_out,
+            last_action_time: time(self.last_action_time.as_ref()),
+        }
+    }
+}

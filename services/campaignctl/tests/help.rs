@@ -1,0 +1,53 @@
+//! The help of every command, word by word. `UPDATE_GOLDEN=1 cargo test -p campaignctl` takes over what is meant.
+
+use std::{env, fs, path::Path};
+
+use campaignctl::args::Args;
+use clap::{Command, CommandFactory as _};
+
+/// Collects a command and those below it, each with its full name.
+fn all(command: &mut Command, name: &str, found: &mut Vec<(String, String)>) {
+    found.push((name.to_owned(), command.render_long_help().to_string()));
+    for below in command.get_subcommands_mut() {
+        let name = format!("{name}-{}", below.get_name());
+        all(below, &name, found);
+    }
+}
+
+#[test]
+fn the_help_of_every_command_is_as_written_down() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut command = Args::command();
+    command.build();
+    let mut found = Vec::new();
+    all(&mut command, "campaignctl", &mut found);
+    assert_eq!(found.len(), 14, "3 groups and 10 commands below the top");
+    for (name, help) in found {
+        let path = folder.join(format!("{name}.txt"));
+        // Trailing blanks would be lost in editors.
+        let help: String = help.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &help).expect("the golden file can be written");
+        }
+        let golden = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            help, golden,
+            "{name}: UPDATE_GOLDEN=1 cargo test -p campaignctl writes it anew"
+        );
+    }
+}
+
+#[test]
+fn arguments_that_can_never_be_right_are_refused_before_any_call() {
+    let matches = |line: &str| Args::command().try_get_matches_from(line.split(' '));
+    for line in [
+        "campaignctl campaigns get Spring",
+        "campaignctl -w A campaigns list",
+        "campaignctl accounts create a --daily-limit -1",
+        "campaignctl leads list --campaign a --limit 0",
+        "campaignctl leads import leads.csv",
+    ] {
+        assert!(matches(line).is_err(), "{line}");
+    }
+    assert!(matches("campaignctl leads list --campaign a --status FAILED -o json -w b").is_ok());
+}

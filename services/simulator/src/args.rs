@@ -1,0 +1,243 @@
+//! What can be asked for: whom to play, how fast, and what becomes of messages.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use campaign_metrics::{
+    invalid::Invalid,
+    name::{AccountId, CampaignId, WorkspaceId},
+    pb::FailureReason,
+};
+use clap::{Args, Parser, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  campaign-simulator --rate 200
+      plays all accounts of the workspace until every campaign is finished
+  campaign-simulator --account mail-1 --account mail-2 --create-accounts --senders 4
+      plays two accounts, made when they are missing, with four senders each
+  campaign-simulator --seed 7 --delivered-ratio 0.7 --bounced-ratio 0.2 --failure-reasons invalid-lead=3,other=1
+      plays leads of poor quality, the same on each run
+  campaign-simulator --late-ratio 0.2 --duplicate-ratio 0.1 --shuffle --duration-seconds 60
+      plays senders that report late, twice and out of order, for a minute
+
+What becomes of a message follows from the seed, the lead and the step alone. SIGINT and SIGTERM release what was not
+sent, report what was, and exit 0; a second one aborts.";
+
+/// Plays sending accounts and their leads against the API: claims, sends nothing to anybody, and reports.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "campaign-simulator", version, after_long_help = EXAMPLES)]
+pub struct Options {
+    /// Where the service listens.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CAMPAIGN_METRICS_SERVER",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:50051"
+    )]
+    pub server: String,
+    /// The workspace to play in.
+    #[arg(
+        short,
+        long,
+        env = "CAMPAIGN_METRICS_WORKSPACE",
+        hide_env_values = true,
+        default_value = "default",
+        value_parser = id::<WorkspaceId>
+    )]
+    pub workspace: WorkspaceId,
+    /// An account to play; may be repeated [default: all accounts of the workspace].
+    #[arg(short, long = "account", value_name = "ACCOUNT", value_parser = id::<AccountId>)]
+    pub accounts: Vec<AccountId>,
+    /// Create the accounts named by --account that do not exist.
+    #[arg(long, requires = "accounts")]
+    pub create_accounts: bool,
+    /// Stop when this campaign is finished; may be repeated [default: when all of the workspace are].
+    #[arg(short, long = "campaign", value_name = "CAMPAIGN", value_parser = id::<CampaignId>)]
+    pub campaigns: Vec<CampaignId>,
+    /// Senders per account, each with its own claims.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub senders: u16,
+    /// Claims per call at most; fewer are asked for when the rate would not send them within a second.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_claims: u16,
+    /// How long claims are held; they are renewed after half of it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub hold_seconds: u16,
+    /// Messages per second, over all senders.
+    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = positive)]
+    pub rate: f64,
+    /// Longest pause while nothing is granted.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = positive)]
+    pub poll_seconds: f64,
+    /// Stop after this time [default: when all is finished].
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub duration_seconds: Option<f64>,
+    /// What becomes of messages.
+    #[command(flatten)]
+    pub behavior: Behavior,
+    /// Append each claim granted to this file: a line of JSON with time, asked, account, lead, step and claim_id.
+    #[arg(long, value_name = "FILE")]
+    pub claims_log: Option<PathBuf>,
+    /// Form of the summary.
+    #[arg(short, long, value_name = "FORM", value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+impl Options {
+    /// Longest pause while nothing is granted.
+    pub fn poll(&self) -> Duration {
+        Duration::from_secs_f64(self.poll_seconds)
+    }
+
+    /// How long claims are held.
+    pub fn hold(&self) -> Duration {
+        Duration::from_secs(self.hold_seconds.into())
+    }
+}
+
+/// What becomes of messages, as shares between 0 and 1.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "What becomes of messages")]
+pub struct Behavior {
+    /// Decides all draws: the same seed plays the same.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Messages that are delivered.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = share)]
+    pub delivered_ratio: f64,
+    /// Messages that bounce; those neither delivered nor bounced fail.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
+    pub bounced_ratio: f64,
+    /// Why messages fail or bounce, as weights.
+    #[arg(
+        long,
+        value_name = "REASON=WEIGHT,...",
+        default_value = "account-issue=1,invalid-lead=5,rate-limited=2,content-rejected=1,other=1"
+    )]
+    pub failure_reasons: Reasons,
+    /// Delivered messages that get a reply.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.08, value_parser = share)]
+    pub reply_ratio: f64,
+    /// Delivered messages that get an automatic reply.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.03, value_parser = share)]
+    pub auto_reply_ratio: f64,
+    /// Delivered messages that make their lead convert.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
+    pub conversion_ratio: f64,
+    /// Delivered messages that make their lead opt out of the whole workspace.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.005, value_parser = share)]
+    pub opt_out_ratio: f64,
+    /// Messages whose outcomes are reported late.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub late_ratio: f64,
+    /// How late at most; longer than the hold, claims become uncertain meanwhile.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = positive)]
+    pub late_seconds: f64,
+    /// Messages whose outcomes are reported twice.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub duplicate_ratio: f64,
+    /// Report outcomes out of order, replies before deliveries.
+    #[arg(long)]
+    pub shuffle: bool,
+}
+
+/// Form of the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Reasons of failures with their weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reasons(Vec<(FailureReason, u32)>);
+
+impl Reasons {
+    const NAMES: [(&'static str, FailureReason); 5] = [
+        ("account-issue", FailureReason::AccountIssue),
+        ("invalid-lead", FailureReason::InvalidLead),
+        ("rate-limited", FailureReason::RateLimited),
+        ("content-rejected", FailureReason::ContentRejected),
+        ("other", FailureReason::Other),
+    ];
+
+    /// Picks the reason at a point between 0 and 1 of all the weights.
+    pub fn at(&self, point: f64) -> FailureReason {
+        let total: f64 = self.0.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let mut left = point * total;
+        for (reason, weight) in &self.0 {
+            left -= f64::from(*weight);
+            if left < 0.0 {
+                return *reason;
+            }
+        }
+        FailureReason::Other
+    }
+}
+
+impl FromStr for Reasons {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = |part: &str| {
+            let (name, weight) = part.split_once('=')?;
+            let (_, reason) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
+            Some((*reason, weight.parse().ok()?))
+        };
+        let weights: Option<Vec<_>> = text.split(',').map(one).collect();
+        let weights = weights.filter(|weights| weights.iter().any(|(_, weight)| *weight > 0));
+        weights.map(Self).ok_or_else(|| {
+            let names = Self::NAMES.map(|(name, _)| name).join(", ");
+            format!("must be like `invalid-lead=3,other=1`, with a weight above 0; reasons are {names}")
+        })
+    }
+}
+
+fn id<T: FromStr<Err = Invalid>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|invalid: Invalid| invalid.problem)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "must be between 0 and 1".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.001..=1e9).contains(value));
+    value.ok_or_else(|| "must be between 0.001 and a billion".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_can_never_be_right_are_refused() {
+        for line in [
+            "s --delivered-ratio 1.1",
+            "s --reply-ratio NaN",
+            "s --rate 0",
+            "s --rate inf",
+            "s --senders 0",
+            "s --create-accounts",
+            "s --failure-reasons invalid-lead=0",
+            "s --failure-reasons bad=1",
+            "s --campaign Spring",
+        ] {
+            assert!(Options::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+        assert!(Options::try_parse_from(["s", "--account", "a", "--create-accounts"]).is_ok());
+    }
+
+    #[test]
+    fn reasons_are_drawn_by_their_weights() {
+        let reasons: Reasons = "invalid-lead=3,other=1,rate-limited=0".parse().unwrap();
+        assert_eq!(reasons.at(0.0), FailureReason::InvalidLead);
+        assert_eq!(reasons.at(0.74), FailureReason::InvalidLead);
+        assert_eq!(reasons.at(0.75), FailureReason::Other);
+        assert_eq!(reasons.at(0.999), FailureReason::Other);
+    }
+}

@@ -1,0 +1,75 @@
+//! The rate that all senders share.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What unused time may be made up for: enough for a late timer, too little for a burst.
+const CREDIT_MAX: Duration = Duration::from_millis(100);
+
+/// A rate in messages per second; each message takes its slot of time.
+#[derive(Debug)]
+pub struct Pace {
+    slot: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// Starts now.
+    pub fn new(rate: f64) -> Self {
+        Self {
+            slot: Duration::from_secs_f64(1.0 / rate),
+            next: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until `count` messages may go out; false when stopped before.
+    pub async fn wait(&self, count: u32, stop: &CancellationToken) -> bool {
+        let at = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            *next = (*next).max(now.checked_sub(CREDIT_MAX).unwrap_or(now)) + self.slot * count;
+            *next
+        };
+        stop.run_until_cancelled(tokio::time::sleep_until(at)).await.is_some() && !stop.is_cancelled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_senders_together_keep_the_rate() {
+        let pace = Arc::new(Pace::new(100.0));
+        let started = Instant::now();
+        let mut senders = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let pace = pace.clone();
+            senders.spawn(async move {
+                for _ in 0..10 {
+                    assert!(pace.wait(5, &CancellationToken::new()).await);
+                }
+            });
+        }
+        senders.join_all().await;
+        let seconds = started.elapsed().as_secs_f64();
+        assert!(
+            (4.9..5.1).contains(&seconds),
+            "500 messages at 100 per second took {seconds} s"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_wait() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert!(!Pace::new(0.001).wait(1, &stop).await);
+    }
+}

@@ -1,0 +1,257 @@
+//! One sender: claims, sends at the shared pace, reports.
+//!
+//! A claim whose answer was lost is asked for again under its request id, so none is stranded. What was claimed is sent
+//! or released, what was sent is reported: also at the stop.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::ensure;
+use campaign_metrics::{pb, wire::parse_timestamp};
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    args::Options, claims_log::ClaimsLog, pace::Pace, play::play, reports::Reports, service::Service, summary::Stats,
+};
+
+/// Time worth of messages that are sent and reported together.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// One sender of one account.
+#[derive(Debug)]
+pub struct Sender {
+    service: Service,
+    account: String,
+    workspace: String,
+    options: Arc<Options>,
+    pace: Arc<Pace>,
+    log: Option<Arc<ClaimsLog>>,
+    stop: CancellationToken,
+    /// Claims asked for at once: what this sender's share of the rate sends in a second.
+    max_claims: u32,
+    /// Messages sent and reported together.
+    round: usize,
+    reports: Reports,
+    stats: Stats,
+}
+
+impl Sender {
+    /// Makes one of `count` senders.
+    pub fn new(
+        service: Service,
+        account: &str,
+        options: Arc<Options>,
+        pace: Arc<Pace>,
+        log: Option<Arc<ClaimsLog>>,
+        count: usize,
+    ) -> Self {
+        let max_claims = f64::from(options.max_claims);
+        let share = options.rate / f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        Self {
+            stop: service.stopped().clone(),
+            service,
+            account: account.to_owned(),
+            workspace: format!("workspaces/{}", options.workspace),
+            max_claims: whole(share.clamp(1.0, max_claims)),
+            round: whole((options.rate * ROUND.as_secs_f64()).clamp(1.0, max_claims)) as usize,
+            options,
+            pace,
+            log,
+            reports: Reports::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Plays until stopped.
+    pub async fn run(mut self) -> anyhow::Result<Stats> {
+        while !self.stop.is_cancelled() {
+            self.report().await?;
+            let (claims, next_change) = self.claim().await?;
+            if claims.is_empty() {
+                self.idle(next_change).await;
+            } else {
+                self.send(claims).await?;
+            }
+        }
+        self.reports.hurry(Instant::now());
+        self.report().await?;
+        Ok(self.stats)
+    }
+
+    async fn claim(&mut self) -> anyhow::Result<(Vec<pb::Claim>, Option<Timestamp>)> {
+        let request = pb::ClaimSendsRequest {
+            account: self.account.clone(),
+            max_claims: self.max_claims.cast_signed(),
+            request_id: Uuid::new_v4().to_string(),
+            hold_duration: Some(self.hold()),
+        };
+        let (asked, started) = (Timestamp::now(), Instant::now());
+        let answer = self
+            .service
+            .repeat(self.service.sending(), request, async |mut client, request| {
+                client.claim_sends(request).await
+            })
+            .await;
+        let answer = answer.map_err(|status| self.service.explain(&status))?;
+        if let Some(log) = &self.log {
+            log.append(asked, &answer.claims)?;
+        }
+        if !answer.claims.is_empty() {
+            self.stats.claim_latency.note(started.elapsed());
+        }
+        self.stats.claims += answer.claims.len() as u64;
+        let next_change = answer.next_change_time.and_then(|at| parse_timestamp("", at).ok());
+        Ok((answer.claims, next_change))
+    }
+
+    fn hold(&self) -> prost_types::Duration {
+        prost_types::Duration {
+            seconds: self.options.hold_seconds.into(),
+            nanos: 0,
+        }
+    }
+
+    /// Waits until something can have changed: the service's advice, a report that falls due, or the longest pause.
+    async fn idle(&self, next_change: Option<Timestamp>) {
+        let advised = next_change.and_then(|at| Duration::try_from(at.duration_since(Timestamp::now())).ok());
+        // Jitter, so that senders that went idle together do not ask together.
+        let longest = self.options.poll().mul_f64(rand::random_range(0.5..1.0));
+        // Advice that has just passed would make a busy loop.
+        let pause = advised.unwrap_or(longest).clamp(ROUND.min(longest), longest);
+        let until = Instant::now() + pause;
+        let until = self.reports.next_due().map_or(until, |due| until.min(due));
+        self.stop.run_until_cancelled(tokio::time::sleep_until(until)).await;
+    }
+
+    /// Sends claims in rounds, reporting after each; at the stop, releases what was not sent.
+    async fn send(&mut self, mut unsent: Vec<pb::Claim>) -> anyhow::Result<()> {
+        let mut held_since = Instant::now();
+        while !unsent.is_empty() {
+            let count = self.round.min(unsent.len());
+            let messages = u32::try_from(count).unwrap_or(u32::MAX);
+            if !self.pace.wait(messages, &self.stop).await {
+                return self.release(unsent).await;
+            }
+            if held_since.elapsed() > self.options.hold() / 2 {
+                unsent = self.renew(unsent).await?;
+                held_since = Instant::now();
+            }
+            let now = Instant::now();
+            for claim in unsent.drain(..count.min(unsent.len())) {
+                let play = play(&self.options.behavior, &claim.lead, claim.step);
+                self.reports.push(&self.options.behavior, &claim, &play, now);
+                self.stats.messages += 1;
+            }
+            self.report().await?;
+        }
+        Ok(())
+    }
+
+    /// Renews claims; keeps those that may be sent, and releases those that were revoked.
+    async fn renew(&mut self, claims: Vec<pb::Claim>) -> anyhow::Result<Vec<pb::Claim>> {
+        let request = pb::RenewClaimsRequest {
+            account: self.account.clone(),
+            claim_ids: claims.iter().map(|claim| claim.claim_id.clone()).collect(),
+            hold_duration: Some(self.hold()),
+        };
+        let answer = self
+            .service
+            .repeat(self.service.sending(), request, async |mut client, request| {
+                client.renew_claims(request).await
+            })
+            .await;
+        let answer = answer.map_err(|status| self.service.explain(&status))?;
+        let verdicts: HashMap<&str, pb::RenewVerdict> = answer
+            .results
+            .iter()
+            .map(|result| (result.claim_id.as_str(), result.verdict()))
+            .collect();
+        let (mut renewed, mut revoked) = (Vec::new(), Vec::new());
+        for claim in claims {
+            match verdicts.get(claim.claim_id.as_str()) {
+                Some(pb::RenewVerdict::Renewed) => renewed.push(claim),
+                Some(pb::RenewVerdict::Revoked) => revoked.push(claim),
+                _ => self.stats.not_held += 1,
+            }
+        }
+        self.release(revoked).await?;
+        Ok(renewed)
+    }
+
+    async fn release(&mut self, claims: Vec<pb::Claim>) -> anyhow::Result<()> {
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let request = pb::ReleaseClaimsRequest {
+            account: self.account.clone(),
+            claim_ids: claims.into_iter().map(|claim| claim.claim_id).collect(),
+            not_before: None,
+        };
+        let count = request.claim_ids.len();
+        let answer = self
+            .service
+            .repeat(self.service.sending(), request, async |mut client, request| {
+                client.release_claims(request).await
+            })
+            .await;
+        answer.map_err(|status| self.service.explain(&status))?;
+        // After a repeat some may count as not held, having been released by the first try.
+        self.stats.released += count as u64;
+        Ok(())
+    }
+
+    /// Reports all outcomes that are due.
+    async fn report(&mut self) -> anyhow::Result<()> {
+        while let Some(outcomes) = self.reports.take(&self.options.behavior, Instant::now()) {
+            let kinds: Vec<pb::OutcomeKind> = outcomes.iter().map(pb::Outcome::kind).collect();
+            let request = pb::ReportOutcomesRequest {
+                parent: self.workspace.clone(),
+                outcomes,
+            };
+            let started = Instant::now();
+            let answer = self
+                .service
+                .repeat(self.service.sending(), request, async |mut client, request| {
+                    client.report_outcomes(request).await
+                })
+                .await;
+            let answer = answer.map_err(|status| self.service.explain(&status))?;
+            self.stats.report_latency.note(started.elapsed());
+            ensure!(
+                answer.results.len() == kinds.len(),
+                "the service answered {} of {} outcomes",
+                answer.results.len(),
+                kinds.len()
+            );
+            for (kind, result) in kinds.into_iter().zip(answer.results) {
+                match result.verdict() {
+                    pb::OutcomeVerdict::Applied => {
+                        let kind = kind.as_str_name().trim_start_matches("OUTCOME_KIND_");
+                        *self.stats.applied.entry(kind).or_default() += 1;
+                    }
+                    pb::OutcomeVerdict::Duplicate => self.stats.duplicates += 1,
+                    pb::OutcomeVerdict::Rejected | pb::OutcomeVerdict::Unspecified => {
+                        tracing::debug!(
+                            reason = result.reason,
+                            message = result.message,
+                            "an outcome was rejected"
+                        );
+                        *self.stats.rejected.entry(result.reason).or_default() += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to between 1 and 1000 by the callers"
+)]
+fn whole(value: f64) -> u32 {
+    value.ceil() as u32
+}

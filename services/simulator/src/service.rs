@@ -1,0 +1,158 @@
+//! Calls with deadlines. Calls that change nothing when made twice are repeated while the service is away.
+
+use std::{error::Error as _, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use campaign_metrics::pb::{
+    account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
+    sending_service_client::SendingServiceClient,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+/// Deadline of a call: a thousand times what one takes, and short enough to notice a service that hangs.
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// Time to connect.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// First pause before a repeat; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause before a repeat: senders go on soon after the service is back.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long calls are repeated after the stop: outcomes not reported by then are lost, and the run fails.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The service, as senders see it.
+#[derive(Debug, Clone)]
+pub struct Service {
+    server: String,
+    channel: Channel,
+    stop: CancellationToken,
+}
+
+impl Service {
+    /// Prepares the connection; it is made with the first call.
+    pub fn new(server: &str, stop: CancellationToken) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(server.to_owned())
+            .ok()
+            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
+            .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
+        Ok(Self {
+            server: server.to_owned(),
+            channel: endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy(),
+            stop,
+        })
+    }
+
+    /// Cancelled when senders are to stop.
+    pub fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The client of campaigns.
+    pub fn campaigns(&self) -> CampaignServiceClient<Channel> {
+        CampaignServiceClient::new(self.channel.clone())
+    }
+
+    /// The client of accounts.
+    pub fn accounts(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    /// The client of sending.
+    pub fn sending(&self) -> SendingServiceClient<Channel> {
+        SendingServiceClient::new(self.channel.clone())
+    }
+
+    /// Turns a call's error into one for people.
+    pub fn explain(&self, status: &Status) -> anyhow::Error {
+        let reason = status
+            .get_details_error_info()
+            .map(|info| format!(" ({})", info.reason));
+        let reason = reason.unwrap_or_else(|| format!(" ({:?})", status.code()));
+        let remedy = if is_transient(status) {
+            "; check that the service runs there, another place is named by --server"
+        } else {
+            ""
+        };
+        anyhow!("{}: {}{reason}{remedy}", self.server, status.message())
+    }
+
+    /// Makes a call once.
+    pub async fn once<M, T, F>(&self, message: M, method: impl FnOnce(Request<M>) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut request = Request::new(message);
+        request.set_timeout(CALL_MAX);
+        match tokio::time::timeout(CALL_MAX, method(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            // The transport says CANCELLED when the deadline of a request runs out; nothing else here cancels.
+            Ok(Err(status)) if status.code() != Code::Cancelled => Err(status),
+            _ => Err(Status::deadline_exceeded(format!(
+                "no answer within {} s",
+                CALL_MAX.as_secs()
+            ))),
+        }
+    }
+
+    /// Makes a call until it is answered, or refused, or too long after the stop.
+    pub async fn repeat<C, M, T, F>(
+        &self,
+        client: C,
+        message: M,
+        method: impl Fn(C, Request<M>) -> F,
+    ) -> Result<T, Status>
+    where
+        C: Clone,
+        M: Clone,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut pause = PAUSE_MIN;
+        let mut end = None;
+        loop {
+            let status = match self
+                .once(message.clone(), |request| method(client.clone(), request))
+                .await
+            {
+                Ok(answer) => {
+                    if pause > PAUSE_MIN {
+                        tracing::info!(server = self.server, "the service answers again");
+                    }
+                    return Ok(answer);
+                }
+                Err(status) => status,
+            };
+            if self.stop.is_cancelled() {
+                end.get_or_insert_with(|| Instant::now() + STOP_PATIENCE);
+            }
+            if !is_transient(&status) || end.is_some_and(|end| Instant::now() > end) {
+                return Err(status);
+            }
+            let advised = status.get_details_retry_info().and_then(|info| info.retry_delay);
+            let wait = pause.max(advised.unwrap_or_default()).min(PAUSE_MAX);
+            let wait = wait.mul_f64(rand::random_range(1.0..1.5));
+            tracing::warn!(server = self.server, code = ?status.code(), message = status.message(), ?wait, "repeating a call");
+            if end.is_some() {
+                tokio::time::sleep(wait).await;
+            } else {
+                self.stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Tells whether the same call may succeed later. A status with a source was made by the connection: whatever its code,
+/// the service has not answered.
+fn is_transient(status: &Status) -> bool {
+    let code = status.code();
+    matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
+    ) || status.source().is_some()
+}

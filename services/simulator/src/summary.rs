@@ -1,0 +1,193 @@
+//! What was done: counts and latencies, merged from all senders.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::args::Output;
+
+/// Latencies of one kind of call, in microseconds, within 1 %.
+#[derive(Debug)]
+pub struct Latency(Histogram<u64>);
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self(Histogram::new(2).expect("two digits are within the bounds of the histogram"))
+    }
+}
+
+impl Latency {
+    /// Notes one call.
+    pub fn note(&mut self, elapsed: Duration) {
+        // It grows by itself; what exceeds 64 bits counts as the largest.
+        self.0
+            .saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn percentile_ms(&self, quantile: f64) -> f64 {
+        Duration::from_micros(self.0.value_at_quantile(quantile)).as_secs_f64() * 1000.0
+    }
+
+    fn view(&self) -> LatencyView {
+        LatencyView {
+            calls: self.0.len(),
+            p50_ms: self.percentile_ms(0.5),
+            p99_ms: self.percentile_ms(0.99),
+        }
+    }
+}
+
+/// What one sender did, and all of them together.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Claims granted.
+    pub claims: u64,
+    /// Messages sent, as the play has it.
+    pub messages: u64,
+    /// Claims given back unsent.
+    pub released: u64,
+    /// Claims that were no longer held when they were to be renewed.
+    pub not_held: u64,
+    /// Outcomes that were new, by kind.
+    pub applied: BTreeMap<&'static str, u64>,
+    /// Outcomes known already.
+    pub duplicates: u64,
+    /// Outcomes rejected, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Latencies of ClaimSends that granted something, repeats included.
+    pub claim_latency: Latency,
+    /// Latencies of ReportOutcomes, repeats included.
+    pub report_latency: Latency,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Stopped {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// Its time was up.
+    TimeUp,
+    /// Every campaign is finished.
+    AllFinished,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Why it ended.
+    pub stopped: Stopped,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// All counts.
+    pub stats: Stats,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    stopped: Stopped,
+    elapsed_seconds: f64,
+    claims: u64,
+    messages: u64,
+    released: u64,
+    not_held: u64,
+    applied: u64,
+    applied_by_kind: &'a BTreeMap<&'static str, u64>,
+    duplicates: u64,
+    rejected: u64,
+    rejected_by_reason: &'a BTreeMap<String, u64>,
+    claim_latency: LatencyView,
+    report_latency: LatencyView,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LatencyView {
+    calls: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+impl Summary {
+    /// Adds what one sender did.
+    pub fn add(&mut self, other: Stats) -> anyhow::Result<()> {
+        let all = &mut self.stats;
+        all.claims += other.claims;
+        all.messages += other.messages;
+        all.released += other.released;
+        all.not_held += other.not_held;
+        all.duplicates += other.duplicates;
+        for (kind, count) in other.applied {
+            *all.applied.entry(kind).or_default() += count;
+        }
+        for (reason, count) in other.rejected {
+            *all.rejected.entry(reason).or_default() += count;
+        }
+        all.claim_latency.0.add(other.claim_latency.0)?;
+        all.report_latency.0.add(other.report_latency.0)?;
+        Ok(())
+    }
+
+    /// Renders it for people or programs.
+    pub fn render(&self, output: Output) -> anyhow::Result<String> {
+        let stats = &self.stats;
+        let view = View {
+            stopped: self.stopped,
+            elapsed_seconds: self.elapsed.as_secs_f64(),
+            claims: stats.claims,
+            messages: stats.messages,
+            released: stats.released,
+            not_held: stats.not_held,
+            applied: stats.applied.values().sum(),
+            applied_by_kind: &stats.applied,
+            duplicates: stats.duplicates,
+            rejected: stats.rejected.values().sum(),
+            rejected_by_reason: &stats.rejected,
+            claim_latency: stats.claim_latency.view(),
+            report_latency: stats.report_latency.view(),
+        };
+        match output {
+            Output::Json => Ok(serde_json::to_string_pretty(&view)?),
+            Output::Text => Ok(view.text()),
+        }
+    }
+}
+
+impl View<'_> {
+    fn text(&self) -> String {
+        let why = match self.stopped {
+            Stopped::Asked => "stopped when asked to",
+            Stopped::TimeUp => "stopped, as the time was up",
+            Stopped::AllFinished => "every campaign is finished",
+        };
+        let mut text = format!(
+            "{why} after {:.1} s\n  claims    {} granted, {} released unsent, {} no longer held\n  messages  {}\n  \
+             outcomes  {} applied, {} duplicate, {} rejected",
+            self.elapsed_seconds,
+            self.claims,
+            self.released,
+            self.not_held,
+            self.messages,
+            self.applied,
+            self.duplicates,
+            self.rejected
+        );
+        let mut line = |line: String| write!(text, "\n  {line}").expect("writing to a String does not fail");
+        for (kind, count) in self.applied_by_kind {
+            line(format!("          {count} {}", kind.to_lowercase().replace('_', "-")));
+        }
+        for (reason, count) in self.rejected_by_reason {
+            line(format!("          {count} rejected: {reason}"));
+        }
+        for (name, latency) in [("claim", &self.claim_latency), ("report", &self.report_latency)] {
+            line(format!(
+                "{name:<8}  p50 {:.1} ms, p99 {:.1} ms of {} calls",
+                latency.p50_ms, latency.p99_ms, latency.calls
+            ));
+        }
+        text
+    }
+}

@@ -1,0 +1,141 @@
+//! The live view: one line for each campaign, redrawn in place on a terminal, printed every few seconds elsewhere.
+
+use std::{
+    cell::RefCell,
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use campaign_metrics::pb::{self, CampaignState};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{Colour, paint};
+
+/// Between two prints where nothing can be redrawn: a run of a minute stays on a screen.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+/// Width of the longest name.
+const NAME: usize = 16;
+
+/// What is shown of the campaigns.
+pub struct View {
+    lines: MultiProgress,
+    /// One for each campaign, on a terminal.
+    bars: Vec<ProgressBar>,
+    printed: RefCell<Option<Printed>>,
+}
+
+/// What was printed last, where nothing is redrawn.
+struct Printed {
+    at: Instant,
+    lines: String,
+}
+
+impl View {
+    /// An empty view of so many campaigns.
+    pub fn new(campaigns: usize) -> Result<Self> {
+        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let style = ProgressStyle::with_template("{prefix} {bar:20.green/black.bright} {pos:>3}%  {msg}")?;
+        let style = style.progress_chars("██░");
+        let count = if std::io::stdout().is_terminal() { campaigns } else { 0 };
+        let bar = || lines.add(ProgressBar::new(100).with_style(style.clone()));
+        Ok(Self {
+            bars: std::iter::repeat_with(bar).take(count).collect(),
+            lines,
+            printed: RefCell::new(None),
+        })
+    }
+
+    /// Shows the campaigns as they are.
+    pub fn show(&self, campaigns: &[pb::Campaign]) {
+        for (bar, campaign) in self.bars.iter().zip(campaigns) {
+            let colour = match campaign.state() {
+                CampaignState::Active => Colour::Green,
+                CampaignState::Paused => Colour::Yellow,
+                CampaignState::Unspecified | CampaignState::Finished => Colour::Bold,
+            };
+            let state = paint(&format!("{:8}", state(campaign)), colour);
+            bar.set_prefix(format!("{:NAME$} {state}", id(campaign)));
+            bar.set_message(counts(campaign));
+            bar.set_position(progress(campaign));
+        }
+        if self.bars.is_empty() {
+            self.print(campaigns);
+        }
+    }
+
+    /// Prints what has changed since the last time, which is some while ago.
+    fn print(&self, campaigns: &[pb::Campaign]) {
+        let lines: Vec<String> = campaigns.iter().map(plain).collect();
+        let lines = lines.join("\n");
+        let mut printed = self.printed.borrow_mut();
+        if printed
+            .as_ref()
+            .is_none_or(|last| last.at.elapsed() >= PLAIN_EVERY && last.lines != lines)
+        {
+            println!("\n{lines}");
+            *printed = Some(Printed {
+                at: Instant::now(),
+                lines,
+            });
+        }
+    }
+
+    /// Says something, above the lines.
+    pub fn say(&self, text: &str) {
+        self.lines.suspend(|| println!("{text}"));
+    }
+
+    /// Ends the redrawing; the last lines stay.
+    pub fn end(self) {
+        for bar in &self.bars {
+            bar.abandon();
+        }
+    }
+}
+
+/// The line of a campaign without any redrawing.
+fn plain(campaign: &pb::Campaign) -> String {
+    let progress = progress(campaign);
+    let bar: String = (0..20)
+        .map(|place| if place * 5 < progress { '#' } else { '.' })
+        .collect();
+    format!(
+        "{:NAME$} {:8} {bar} {progress:3}%  {}",
+        id(campaign),
+        state(campaign),
+        counts(campaign)
+    )
+}
+
+/// Its id.
+pub fn id(campaign: &pb::Campaign) -> &str {
+    campaign.name.rsplit('/').next().unwrap_or_default()
+}
+
+/// The word for its state.
+pub fn state(campaign: &pb::Campaign) -> &'static str {
+    match campaign.state() {
+        CampaignState::Unspecified => "?",
+        CampaignState::Active => "Active",
+        CampaignState::Paused => "Paused",
+        CampaignState::Finished => "Finished",
+    }
+}
+
+/// In percent, rounded down: 100 is reached by all leads alone.
+fn progress(campaign: &pb::Campaign) -> u64 {
+    let leads = campaign.lead_counts.unwrap_or_default();
+    let percent = ((leads.sent + leads.failed) * 100).checked_div(leads.total);
+    percent.and_then(|percent| percent.try_into().ok()).unwrap_or(0)
+}
+
+fn counts(campaign: &pb::Campaign) -> String {
+    let leads = campaign.lead_counts.unwrap_or_default();
+    let delivery = campaign.delivery_rate.and_then(|rate| rate.ratio);
+    let delivery = delivery.map_or("-".to_owned(), |ratio| format!("{:.1}%", ratio * 100.0));
+    format!(
+        "sent {:>4}  failed {:>4}  pending {:>4}  partial {:>4}  delivery {delivery:>6}",
+        leads.sent, leads.failed, leads.pending, leads.partial
+    )
+}

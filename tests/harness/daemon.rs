@@ -1,0 +1,77 @@
+//! Our own daemons as processes of their own: the very binaries that ship, told apart from the in-process [`Service`]
+//! by what only a process has, such as signals, exit statuses and logs.
+//!
+//! [`Service`]: super::service::Service
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    parts::binary,
+    process::{Directory, Process, Signal},
+    wait::SOON,
+};
+
+/// A running daemon that has bound its ports.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The process: for signals, its log, and its end.
+    pub process: Process,
+    /// Where it serves gRPC, if it does: `http://127.0.0.1:PORT`.
+    pub url: Option<String>,
+    /// Where /livez, /readyz and /metrics are.
+    pub admin_url: String,
+}
+
+impl Daemon {
+    /// Starts the service with its logs in `directory`; it need not be ready yet, as its database may be away.
+    pub async fn service(database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
+        let mut command = Command::new(binary("campaign-metrics-service")?);
+        command
+            .args([
+                "serve",
+                "--insecure",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
+            .env("DATABASE_URL", database_url);
+        Self::start("campaign-metrics-service", &command, directory, then).await
+    }
+
+    /// Starts the controller, for one namespace or for all, with the rights of a kubeconfig.
+    pub async fn controller(
+        kubeconfig: &Path,
+        service_url: &str,
+        namespace: Option<&str>,
+        directory: &Path,
+        then: Directory,
+    ) -> Result<Self> {
+        let mut command = Command::new(binary("campaign-controller")?);
+        command
+            .args(["run", "--service", service_url, "--admin-listen", "127.0.0.1:0"])
+            .env("KUBECONFIG", kubeconfig);
+        if let Some(namespace) = namespace {
+            command.args(["--namespace", namespace]);
+        }
+        Self::start("campaign-controller", &command, directory, then).await
+    }
+
+    async fn start(name: &str, command: &Command, directory: &Path, then: Directory) -> Result<Self> {
+        let mut process = Process::start(name, command, directory, Signal::TERM, then)?;
+        let line = process.line("listening ", SOON).await?;
+        let port = |name: &str| {
+            let mut words = line.split(' ').filter_map(|word| word.split_once('='));
+            words
+                .find(|(key, _)| *key == name)
+                .map(|(_, address)| format!("http://{address}"))
+        };
+        Ok(Self {
+            url: port("grpc"),
+            admin_url: port("admin").with_context(|| format!("{name} says no admin port: {line}"))?,
+            process,
+        })
+    }
+}

@@ -1,0 +1,326 @@
+//! Postgres: one server for all tests of a run, one database for each test.
+//!
+//! A database is a copy of a template that was migrated once, which takes some 30 ms. With `DATABASE_URL` the databases
+//! are made on that server instead, for one run at a time: what an earlier run left there is dropped first.
+//! A test that takes the server away starts one of its own ([`Server`]), and so does the demo.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use tokio_postgres::NoTls;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    parts::part,
+    process::{Directory, GRACE, Process, Signal},
+    wait::{SOON, until},
+};
+
+/// Whether commits survive a crash of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// They do not, and cost no sync: for tests.
+    Fast,
+    /// They do: for data that people look at.
+    Durable,
+}
+
+/// A connection with the task that drives it; dropping it closes both.
+pub struct Connection {
+    client: tokio_postgres::Client,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl std::ops::Deref for Connection {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+impl std::ops::DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.client
+    }
+}
+
+/// Connects to a database.
+pub async fn connect(url: &str) -> Result<Connection> {
+    let connecting = tokio::time::timeout(Duration::from_secs(10), tokio_postgres::connect(url, NoTls));
+    let (client, connection) = connecting.await.context("Postgres does not answer")??;
+    let driver = tokio::spawn(async move {
+        // The client's next call says what is wrong with the connection.
+        let _ = connection.await;
+    });
+    Ok(Connection {
+        client,
+        _driver: AbortOnDropHandle::new(driver),
+    })
+}
+
+/// A Postgres server of our own, on a loopback port, that trusts everyone on this machine.
+pub struct Server {
+    process: Option<Process>,
+    directory: PathBuf,
+    port: u16,
+    durability: Durability,
+    then: Directory,
+}
+
+impl Server {
+    /// Starts a server with its data in `directory`, which is made if need be; data of an earlier start is kept.
+    pub async fn start(directory: &Path, durability: Durability, then: Directory) -> Result<Self> {
+        fs::create_dir_all(directory)?;
+        let mut server = Self {
+            process: None,
+            directory: directory.to_owned(),
+            port: free_port()?,
+            durability,
+            then,
+        };
+        if !server.data().exists() {
+            server.initialise().await?;
+        }
+        // Someone may take a port between the look and the start; never five times in a row.
+        for _ in 0..4 {
+            match server.start_again().await {
+                Err(error) if format!("{error:#}").contains("in use") => server.port = free_port()?,
+                done => return done.map(|()| server),
+            }
+        }
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// Starts it again after a stop: same port, same data.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let mut command = unprivileged(&part("postgres")?);
+        let port = self.port.to_string();
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-h", "127.0.0.1", "-p", &port]);
+        // No socket in a directory that other servers share; and two services with their pools, for many tests at once.
+        command.args(["-c", "unix_socket_directories=", "-c", "max_connections=400"]);
+        if self.durability == Durability::Fast {
+            command.args([
+                "-c",
+                "fsync=off",
+                "-c",
+                "synchronous_commit=off",
+                "-c",
+                "full_page_writes=off",
+            ]);
+        }
+        // INT is Postgres' fast shutdown: it does not wait for clients.
+        let mut process = Process::start("postgres", &command, &self.directory, Signal::INT, self.then)?;
+        let url = self.url("postgres");
+        process.ready(SOON, async || connect(&url).await).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops it: connections break, new ones are refused.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.stop(GRACE).await?;
+        }
+        Ok(())
+    }
+
+    /// URL of a database on this server; `postgres` is always there.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://campaign_metrics@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The process, while it runs: for its pid and its log.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    async fn initialise(&self) -> Result<()> {
+        let data = self.data();
+        fs::create_dir(&data)?;
+        if let Some((user, group)) = unprivileged_ids() {
+            chown(&data, Some(user), Some(group))?;
+        }
+        let mut command = unprivileged(&part("initdb")?);
+        command.args([
+            "--username=campaign_metrics",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "-D",
+        ]);
+        command.arg(&data);
+        let mut initdb = Process::start("initdb", &command, &self.directory, Signal::TERM, self.then)?;
+        let status = initdb.end(Duration::from_mins(1)).await?;
+        if !status.success() {
+            // A half-made data directory would be taken for a whole one by the next start.
+            fs::remove_dir_all(&data)?;
+        }
+        ensure!(status.success(), "initdb failed:\n{}", initdb.log());
+        Ok(())
+    }
+}
+
+/// A loopback port that is free and that the kernel gives to no one by itself (its own begin at 32 768), so that a
+/// server that was stopped finds its port again.
+pub fn free_port() -> Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(10_000..32_000))
+        .take(1000)
+        .find(is_free)
+        .context("no free port on 127.0.0.1")
+}
+
+/// Ids to run Postgres with when we are root, which it refuses.
+fn unprivileged_ids() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let ids = |name: &str| {
+        let user: Vec<&str> = users
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|user| user[0] == name)?;
+        Some((user.get(2)?.parse().ok()?, user.get(3)?.parse().ok()?))
+    };
+    // 65534 is nobody on every Linux.
+    Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65534, 65534)))
+}
+
+fn unprivileged(program: &Path) -> Command {
+    match unprivileged_ids() {
+        None => Command::new(program),
+        Some((user, group)) => {
+            let mut command = Command::new("setpriv");
+            command
+                .args([format!("--reuid={user}"), format!("--regid={group}")])
+                .args(["--clear-groups", "--"])
+                .arg(program);
+            command
+        }
+    }
+}
+
+/// Starts a server of its own for a test that stops it, with a directory that goes with it: keep both.
+pub async fn separate_server() -> Result<(Server, TempDir)> {
+    let directory = tempfile::Builder::new()
+        .prefix("campaign-metrics-postgres-")
+        .tempdir()?;
+    // Postgres, as another user, has to get to its data.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    let server = Server::start(directory.path(), Durability::Fast, Directory::Remove).await?;
+    Ok((server, directory))
+}
+
+struct Shared {
+    // Kept running until this process ends.
+    _server: Option<(Server, TempDir)>,
+    url: String,
+}
+
+impl Shared {
+    async fn start() -> Result<Self> {
+        let shared = if let Ok(url) = std::env::var("DATABASE_URL") {
+            Self { _server: None, url }
+        } else {
+            let (server, directory) = separate_server().await?;
+            let url = server.url("postgres");
+            Self {
+                _server: Some((server, directory)),
+                url,
+            }
+        };
+        let sql = connect(&shared.url).await?;
+        let left = "SELECT datname FROM pg_database WHERE datname LIKE 'campaign\\_metrics\\_test\\_%'";
+        for row in sql.query(left, &[]).await? {
+            let name: String = row.get(0);
+            sql.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
+        }
+        sql.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await?;
+        campaign_metrics_service::migrate(&with_database(&shared.url, TEMPLATE)?).await?;
+        Ok(shared)
+    }
+}
+
+const TEMPLATE: &str = "campaign_metrics_test_template";
+
+static SHARED: OnceCell<Shared> = OnceCell::const_new();
+
+async fn shared() -> &'static Shared {
+    SHARED
+        .get_or_init(async || Shared::start().await.expect("Postgres starts"))
+        .await
+}
+
+/// The URL with another database.
+pub fn with_database(url: &str, database: &str) -> Result<String> {
+    let wrong = || format!("DATABASE_URL must have the form postgres://USER@HOST:PORT/DATABASE, not `{url}`");
+    let (scheme, rest) = url.split_once("://").with_context(wrong)?;
+    let (rest, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let authority = rest.split('/').next().with_context(wrong)?;
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    Ok(format!("{scheme}://{authority}/{database}{query}"))
+}
+
+/// A database of one test.
+#[derive(Debug, Clone)]
+pub struct TestDatabase {
+    /// Its URL.
+    pub url: String,
+}
+
+impl TestDatabase {
+    /// A new connection to it.
+    pub async fn connect(&self) -> Connection {
+        connect(&self.url).await.expect("the database of the test is there")
+    }
+}
+
+async fn create(template: &str) -> TestDatabase {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("campaign_metrics_test_{}_{number}", process::id());
+    let shared = shared().await;
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
+    // The template counts as in use until the backend of the last connection to it is gone, some ms after its end.
+    until("a database", SOON, async || {
+        let sql = connect(&shared.url).await?;
+        Ok(sql.batch_execute(&statement).await?)
+    })
+    .await
+    .expect("a database can be made");
+    let url = with_database(&shared.url, &name).expect("the URL was good for the template");
+    TestDatabase { url }
+}
+
+/// Makes a migrated database of its own for a test.
+pub async fn database() -> TestDatabase {
+    create(TEMPLATE).await
+}
+
+/// Makes an empty database of its own for a test of the migrations.
+pub async fn empty_database() -> TestDatabase {
+    create("template0").await
+}

@@ -1,0 +1,181 @@
+//! The service in this process, on ports of its own, with its clients over real sockets.
+//!
+//! It runs in a runtime of its own thread, as it would in a process: a test that blocks does not stop it, two of them
+//! really run at once, and dropping one waits for its drain. The clients' connections are driven there too.
+
+use std::{
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, ensure};
+use campaign_metrics::pb::{
+    account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
+    lead_service_client::LeadServiceClient, sending_service_client::SendingServiceClient,
+};
+use campaign_metrics_service::{
+    Clock,
+    serve::{self, Listeners, Options},
+};
+use jiff::Timestamp;
+use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    http,
+    postgres::{Connection, TestDatabase, database},
+    wait::{SOON, until},
+};
+
+/// Longer than a drain may take.
+const DRAIN_MAX: Duration = Duration::from_secs(40);
+
+/// A Monday at ten, in no zone's summer or night: where clocks of tests begin.
+pub fn monday() -> Timestamp {
+    "2026-03-02T10:00:00Z".parse().expect("a timestamp")
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Service {
+    pub campaigns: CampaignServiceClient<Channel>,
+    pub accounts: AccountServiceClient<Channel>,
+    pub leads: LeadServiceClient<Channel>,
+    pub sending: SendingServiceClient<Channel>,
+    /// Where gRPC is served: `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// Where /livez, /readyz and /metrics are.
+    pub admin_url: String,
+    /// The clock it decides by; moving it moves the service.
+    pub clock: Clock,
+    /// What it keeps its data in.
+    pub database: TestDatabase,
+    shutdown: CancellationToken,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+struct Bound {
+    grpc: std::net::SocketAddr,
+    admin: std::net::SocketAddr,
+    channel: Channel,
+}
+
+impl Service {
+    /// Starts a service on a database of its own, its clock standing at [`monday`].
+    pub async fn start() -> Self {
+        Self::on(&database().await, Clock::manual(monday())).await
+    }
+
+    /// Starts a service on a database that others may use too, and waits until it is ready.
+    pub async fn on(database: &TestDatabase, clock: Clock) -> Self {
+        let service = Self::launch(database, clock).await;
+        service.ready().await;
+        service
+    }
+
+    /// Starts a service without waiting until it is ready: for databases that are away.
+    pub async fn launch(database: &TestDatabase, clock: Clock) -> Self {
+        // Shown with the output of a test that fails; the first of a run starts it for all.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter("warn")
+            .with_ansi(false)
+            .with_test_writer()
+            .try_init();
+        let options = Options::new(&database.url).expect("the URL of a test is well-formed");
+        let shutdown = CancellationToken::new();
+        let (bound_sender, bound) = oneshot::channel();
+        let (run_clock, run_shutdown) = (clock.clone(), shutdown.clone());
+        let thread = thread::spawn(move || {
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.expect("a runtime can be made");
+            runtime.block_on(async {
+                let grpc = TcpListener::bind("127.0.0.1:0").await?;
+                let admin = TcpListener::bind("127.0.0.1:0").await?;
+                let bound = Bound {
+                    channel: Endpoint::from_shared(format!("http://{}", grpc.local_addr()?))?.connect_lazy(),
+                    grpc: grpc.local_addr()?,
+                    admin: admin.local_addr()?,
+                };
+                ensure!(bound_sender.send(bound).is_ok(), "the test ended");
+                serve::run(options, Listeners { grpc, admin }, run_clock, run_shutdown).await
+            })
+        });
+        let Bound { grpc, admin, channel } = bound.await.expect("the service binds");
+        Self {
+            campaigns: CampaignServiceClient::new(channel.clone()),
+            accounts: AccountServiceClient::new(channel.clone()),
+            leads: LeadServiceClient::new(channel.clone()),
+            sending: SendingServiceClient::new(channel),
+            url: format!("http://{grpc}"),
+            admin_url: format!("http://{admin}"),
+            clock,
+            database: database.clone(),
+            shutdown,
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits until /readyz says so.
+    pub async fn ready(&self) {
+        let look = async || {
+            ensure!(
+                self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
+                "it ended"
+            );
+            let (status, body) = http::get(&format!("{}/readyz", self.admin_url)).await?;
+            ensure!(status == 200, "/readyz answers {status}: {body}");
+            Ok(())
+        };
+        until("the service to be ready", SOON, look)
+            .await
+            .expect("the service gets ready");
+    }
+
+    /// A page of the admin port that has to be there.
+    pub async fn admin(&self, path: &str) -> String {
+        let (status, body) = http::get(&format!("{}{path}", self.admin_url))
+            .await
+            .expect("the admin port answers");
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// A new connection to its database, for recounts.
+    pub async fn sql(&self) -> Connection {
+        self.database.connect().await
+    }
+
+    /// Asks it to drain; [`Service::stop`] and dropping it wait for the end of that.
+    pub fn begin_stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Stops it gracefully, and returns what its `run` returned.
+    pub fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.shutdown.cancel();
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        let asked = Instant::now();
+        while !thread.is_finished() {
+            ensure!(asked.elapsed() < DRAIN_MAX, "the service does not stop");
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread.join().map_err(|_| anyhow!("the service panicked"))?
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let ended = self.end();
+        // A panic within a panic would hide the first.
+        if !thread::panicking() {
+            ended.expect("the service ends without an error");
+        }
+    }
+}

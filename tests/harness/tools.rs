@@ -1,0 +1,71 @@
+//! Other people's tools on our output: grpcurl by reflection alone, promtool on metrics, helm on the chart.
+
+use std::{ffi::OsStr, path::PathBuf};
+
+use anyhow::Result;
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::{
+    parts::{part, repository},
+    run::{Output, run},
+};
+
+/// Calls an RPC (`campaign_metrics.v1.CampaignService/GetCampaign`) as a stranger would, with no .proto file at hand.
+///
+/// `url` is that of the service. The output's stdout is JSON, of a stream several values.
+pub async fn grpcurl(url: &str, method: &str, request: &Value) -> Result<Output> {
+    let mut command = Command::new(part("grpcurl")?);
+    let address = url.trim_start_matches("http://");
+    command.args([
+        "-plaintext",
+        "-emit-defaults",
+        "-max-time",
+        "30",
+        "-d",
+        "@",
+        address,
+        method,
+    ]);
+    run(command, &request.to_string()).await
+}
+
+/// Lists the services or, of a service, the methods that reflection shows.
+pub async fn grpcurl_list(url: &str, service: &str) -> Result<String> {
+    let mut command = Command::new(part("grpcurl")?);
+    command.args([
+        "-plaintext",
+        "-max-time",
+        "30",
+        url.trim_start_matches("http://"),
+        "list",
+    ]);
+    if !service.is_empty() {
+        command.arg(service);
+    }
+    run(command, "").await?.success()
+}
+
+/// An error with all that promtool finds wrong with a page of metrics.
+pub async fn promtool_check(metrics: &str) -> Result<()> {
+    let mut command = Command::new(part("promtool")?);
+    command.args(["check", "metrics"]);
+    run(command, metrics).await?.success()?;
+    Ok(())
+}
+
+/// Where the chart is.
+pub fn chart() -> PathBuf {
+    repository().join("charts/campaign-metrics")
+}
+
+/// helm with its own files out of the user's way; KUBECONFIG can be set on it.
+pub fn helm<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Result<Command> {
+    let mut command = Command::new(part("helm")?);
+    let home = std::env::temp_dir().join("campaign-metrics-helm");
+    for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+        command.env(variable, &home);
+    }
+    command.args(arguments);
+    Ok(command)
+}

@@ -1,0 +1,24 @@
+//! The one integration binary: tests that run against real parts, by subject.
+
+mod harness;
+
+#[path = "integration/away.rs"]
+mod away;
+#[path = "integration/chart.rs"]
+mod chart;
+#[path = "integration/daemons.rs"]
+mod daemons;
+#[path = "integration/facts.rs"]
+mod facts;
+#[path = "integration/kubernetes.rs"]
+mod kubernetes;
+#[path = "integration/layout.rs"]
+mod layout;
+#[path = "integration/outcomes.rs"]
+mod outcomes;
+#[path = "integration/outside.rs"]
+mod outside;
+#[path = "integration/parts.rs"]
+mod parts;
+#[path = "integration/world.rs"]
+mod world;

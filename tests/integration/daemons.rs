@@ -1,0 +1,214 @@
+//! The binaries as processes: what they print, how they end, and the controller between kubectl and the service.
+
+use anyhow::{Context as _, ensure};
+use campaign_metrics::pb;
+use campaign_metrics_service::Clock;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{
+    daemon::Daemon,
+    http,
+    kube::{Cluster, cluster},
+    parts::binary,
+    postgres::{database, empty_database},
+    process::{Directory, GRACE, Signal},
+    run::run,
+    service::Service,
+    wait::{SOON, until},
+};
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+async fn ready(daemon: &mut Daemon) {
+    let url = format!("{}/readyz", daemon.admin_url);
+    let look = async || {
+        let (status, body) = http::get(&url).await?;
+        ensure!(status == 200, "/readyz answers {status}: {body}");
+        Ok(())
+    };
+    daemon.process.ready(SOON, look).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_service_drains_on_a_signal_and_ends_well() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let directory = directory();
+        let database = database().await;
+        let mut service = Daemon::service(&database.url, directory.path(), Directory::Keep)
+            .await
+            .unwrap();
+        ready(&mut service).await;
+        service.process.signal(signal).unwrap();
+        let status = service.process.end(GRACE).await.unwrap();
+        assert!(status.success(), "{signal:?}: {status}\n{}", service.process.log());
+        assert_eq!(
+            service.process.stdout().lines().count(),
+            1,
+            "one line, for whoever started it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn migrating_twice_is_migrating_once() {
+    let database = empty_database().await;
+    for _ in 0..2 {
+        let mut command = tokio::process::Command::new(binary("campaign-metrics-service").unwrap());
+        command.args(["migrate", "--database-url", &database.url]);
+        run(command, "").await.unwrap().success().unwrap();
+    }
+    let migrations = "SELECT count(*) FROM refinery_schema_history";
+    let count: i64 = database
+        .connect()
+        .await
+        .query_one(migrations, &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(count >= 1, "what was applied is written down");
+}
+
+/// A controller for one namespace, with the service and the resource that it works on.
+struct Managed {
+    cluster: &'static Cluster,
+    namespace: String,
+    service: Service,
+    controller: Daemon,
+    _directory: TempDir,
+}
+
+impl Managed {
+    async fn start() -> Self {
+        let cluster = cluster().await;
+        let namespace = cluster.namespace("managed").await.unwrap();
+        let service = Service::on(&database().await, Clock::system()).await;
+        let directory = directory();
+        let (kubeconfig, path) = (&cluster.kubeconfig, directory.path());
+        let mut controller = Daemon::controller(kubeconfig, &service.url, Some(&namespace), path, Directory::Keep)
+            .await
+            .unwrap();
+        ready(&mut controller).await;
+        let managed = Self {
+            cluster,
+            namespace,
+            service,
+            controller,
+            _directory: directory,
+        };
+        let resource = json!({
+            "apiVersion": "campaign-metrics.io/v1alpha1",
+            "kind": "Campaign",
+            "metadata": {"name": "spring", "namespace": managed.namespace},
+            "spec": {"displayName": "Spring"},
+        });
+        cluster
+            .kubectl_input(["apply", "-f", "-"], &resource.to_string())
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+        managed
+    }
+
+    /// Waits until the resource's status says what is expected of it.
+    async fn status(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let get = ["get", "campaign", "spring", "-n", &self.namespace, "-o", "json"];
+        let look = async || {
+            let resource: Value = serde_json::from_str(&self.cluster.kubectl(get).await?.success()?)?;
+            ensure!(holds(&resource), "it is {resource:#}");
+            Ok(resource)
+        };
+        let found = until(what, SOON, look).await;
+        found.unwrap_or_else(|error| panic!("{error:#}\n{}", self.controller.process.log()))
+    }
+
+    async fn campaign(&self) -> Option<pb::Campaign> {
+        let name = format!("workspaces/{}/campaigns/spring", self.namespace);
+        let answer = self
+            .service
+            .campaigns
+            .clone()
+            .get_campaign(pb::GetCampaignRequest { name })
+            .await;
+        answer.ok().map(tonic::Response::into_inner)
+    }
+}
+
+#[tokio::test]
+async fn kubectl_edit_pauses_a_campaign_and_its_status_says_so_once_it_is_true() {
+    let managed = Managed::start().await;
+    managed
+        .status("the first status", |resource| resource["status"]["state"] == "Active")
+        .await;
+    assert_eq!(managed.campaign().await.expect("it was created").display_name, "Spring");
+
+    let mut edit = managed.cluster.kubectl_command().unwrap();
+    edit.env("KUBE_EDITOR", "sed -i 's/state: Active/state: Paused/'");
+    edit.args(["edit", "campaign", "spring", "-n", &managed.namespace]);
+    run(edit, "").await.unwrap().success().unwrap();
+    let is_paused = |resource: &Value| {
+        resource["status"]["state"] == "Paused"
+            && resource["status"]["observedGeneration"] == resource["metadata"]["generation"]
+    };
+    managed.status("the pause", is_paused).await;
+    assert_eq!(managed.campaign().await.unwrap().state(), pb::CampaignState::Paused);
+}
+
+#[tokio::test]
+async fn counts_are_mirrored_into_the_resource() {
+    let managed = Managed::start().await;
+    managed
+        .status("the first status", |resource| resource["status"]["state"] == "Active")
+        .await;
+    let request = pb::AddLeadsRequest {
+        parent: format!("workspaces/{}/campaigns/spring", managed.namespace),
+        leads: vec![pb::NewLead {
+            lead_id: "a".to_owned(),
+            account_id: String::new(),
+        }],
+        lead_list_complete: false,
+    };
+    managed
+        .service
+        .leads
+        .clone()
+        .add_leads(futures::stream::iter([request]))
+        .await
+        .unwrap();
+    managed
+        .status("the count", |resource| resource["status"]["counts"]["total"] == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn deleting_a_resource_leaves_the_campaign_without_owner() {
+    let managed = Managed::start().await;
+    managed
+        .status("the first status", |resource| resource["status"]["state"] == "Active")
+        .await;
+    assert!(
+        managed.campaign().await.unwrap().owner.is_some(),
+        "managed by the resource"
+    );
+    let delete = [
+        "delete",
+        "campaign",
+        "spring",
+        "-n",
+        &managed.namespace,
+        "--timeout=30s",
+    ];
+    managed.cluster.kubectl(delete).await.unwrap().success().unwrap();
+    let owner = managed.campaign().await.context("results are kept").unwrap().owner;
+    assert_eq!(owner, None);
+}
+
+#[tokio::test]
+async fn the_controller_ends_well_on_a_signal() {
+    let mut managed = Managed::start().await;
+    let status = managed.controller.process.stop(GRACE).await.unwrap();
+    assert!(status.success(), "{status}\n{}", managed.controller.process.log());
+}

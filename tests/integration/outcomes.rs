@@ -1,0 +1,424 @@
+//! The law of outcomes: late, twice, in any order, in any batches, in parallel and on two replicas, the result is the
+//! same; and one bad outcome never harms its neighbours.
+
+use std::collections::BTreeMap;
+
+use campaign_metrics::{
+    lead::{Fact, Facts, LeadStatus, Step},
+    pb::{self, OutcomeKind, OutcomeVerdict},
+};
+use futures::future::join_all;
+use jiff::{Timestamp, ToSpan as _};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestCaseError, TestRunner},
+};
+
+use crate::{
+    harness::{
+        recount::assert_counts,
+        service::{Service, monday},
+    },
+    world::{add_leads, by_key, by_lead, claim, create_account, create_campaign, get, report, report_new, settings},
+};
+
+/// A fact about one of the leads, with what else an outcome says; a function of lead and fact, as the law demands.
+#[derive(Debug, Clone)]
+struct Given {
+    lead: usize,
+    fact: Fact,
+    reason: i32,
+    days_ago: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    steps: i32,
+    leads: usize,
+    given: Vec<Given>,
+    /// The same, repeated and in another order, each with the writer and the batch it goes to.
+    shuffled: Vec<(Given, usize, usize)>,
+}
+
+const WRITERS: usize = 4;
+
+fn fact(steps: i32) -> impl Strategy<Value = Fact> {
+    let step = (1..=steps).prop_map(|number| Step::new(number).expect("1 to 16"));
+    prop_oneof![
+        4 => step.clone().prop_map(Fact::Delivered),
+        2 => step.clone().prop_map(Fact::Failed),
+        2 => step.prop_map(Fact::Bounced),
+        1 => prop::sample::select(vec![Fact::Replied, Fact::Converted, Fact::AutoReplied, Fact::OptedOut]),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (1..=4_i32, 1..=5_usize)
+        .prop_flat_map(|(steps, leads)| {
+            let given = (0..leads, fact(steps), 1..=5_i32, 0..5_i64).prop_map(|(lead, fact, reason, days_ago)| Given {
+                lead,
+                fact,
+                reason,
+                days_ago,
+            });
+            (Just(steps), Just(leads), prop::collection::vec(given, 1..40))
+        })
+        .prop_flat_map(|(steps, leads, given)| {
+            let mut first: BTreeMap<(usize, u8), Given> = BTreeMap::new();
+            for one in given {
+                first.entry((one.lead, one.fact.bit())).or_insert(one);
+            }
+            let given: Vec<Given> = first.into_values().collect();
+            let twice: Vec<Given> = given.iter().chain(&given).cloned().collect();
+            let placed = prop::collection::vec((0..WRITERS, 0..4_usize), twice.len());
+            (
+                Just(steps),
+                Just(leads),
+                Just(given),
+                Just(twice).prop_shuffle(),
+                placed,
+            )
+        })
+        .prop_map(|(steps, leads, given, twice, placed)| {
+            let place = |(given, (writer, batch))| (given, writer, batch);
+            Case {
+                steps,
+                leads,
+                given,
+                shuffled: twice.into_iter().zip(placed).map(place).collect(),
+            }
+        })
+}
+
+fn outcome(campaign: &str, given: &Given) -> pb::Outcome {
+    let (kind, failed) = match given.fact {
+        Fact::Delivered(_) => (OutcomeKind::Delivered, false),
+        Fact::Failed(_) => (OutcomeKind::Failed, true),
+        Fact::Bounced(_) => (OutcomeKind::Bounced, true),
+        Fact::Replied => (OutcomeKind::Replied, false),
+        Fact::Converted => (OutcomeKind::Converted, false),
+        Fact::AutoReplied => (OutcomeKind::AutoReplied, false),
+        Fact::OptedOut => (OutcomeKind::OptedOut, false),
+    };
+    let step = given.fact.step().map_or(0, |step| step.number().into());
+    let at: Timestamp = monday().checked_sub((24 * given.days_ago).hours()).expect("a time");
+    pb::Outcome {
+        reason: if failed { given.reason } else { 0 },
+        time: Some(prost_types::Timestamp {
+            seconds: at.as_second(),
+            nanos: 0,
+        }),
+        ..by_lead(campaign, &format!("l{}", given.lead), step, kind)
+    }
+}
+
+/// Everything that must not depend on the order: counts, account days, reservations, and what is due.
+async fn everything(service: &Service, campaign: &str, account: &str) -> (pb::Campaign, Vec<String>) {
+    let view = get(service, campaign).await;
+    let sql = service.sql().await;
+    assert_counts(&sql, &view).await;
+    let mut rows = Vec::new();
+    let day_rows = "SELECT d.day::text || ' ' || d.delivered || ' ' || d.failed || ' ' || d.bounced || ' ' || d.superseded_delivered
+            || ' ' || d.superseded_failed
+        FROM account_days d JOIN accounts a USING (workspace_id, account_id)
+        WHERE a.name = $1 AND (d.delivered, d.failed, d.bounced, d.superseded_delivered, d.superseded_failed) <> (0, 0, 0, 0, 0)
+        ORDER BY d.day";
+    for row in sql.query(day_rows, &[&account]).await.unwrap() {
+        rows.push(row.get(0));
+    }
+    // Rows of steps that facts have outdated may stay; those that can still be claimed must agree.
+    let due_rows = "SELECT DISTINCT r.lead_no || ' step ' || r.step || ' due ' || r.due_at
+        FROM returns r JOIN campaigns c USING (workspace_id, campaign_id) JOIN leads l USING (workspace_id, campaign_id, lead_no)
+        WHERE c.name = $1 AND lead_next_step(l.mask, c.steps) = r.step ORDER BY 1";
+    for row in sql.query(due_rows, &[&campaign]).await.unwrap() {
+        rows.push(row.get(0));
+    }
+    (view, rows)
+}
+
+async fn check(one: &Service, two: &Service, number: usize, case: &Case) -> Result<(), TestCaseError> {
+    let names = [
+        (format!("ordered-{number}"), format!("a{number}")),
+        (format!("shuffled-{number}"), format!("b{number}")),
+    ];
+    for (campaign, account) in &names {
+        create_account(one, account, None).await;
+        create_campaign(one, campaign, settings(case.steps, &[account])).await;
+        add_leads(one, campaign, case.leads, Some(account), true).await;
+    }
+    let (ordered, shuffled) = (&names[0], &names[1]);
+    for given in &case.given {
+        report_new(one, vec![outcome(&ordered.0, given)]).await;
+    }
+    let writer = async |writer: usize| {
+        let service = if writer % 2 == 0 { one } else { two };
+        let mut applied = 0;
+        for batch in 0..4 {
+            let mine = case.shuffled.iter().filter(|(_, w, b)| (*w, *b) == (writer, batch));
+            let outcomes: Vec<pb::Outcome> = mine.map(|(given, ..)| outcome(&shuffled.0, given)).collect();
+            if outcomes.is_empty() {
+                continue;
+            }
+            for result in report(service, outcomes).await {
+                match result.verdict() {
+                    OutcomeVerdict::Applied => applied += 1,
+                    OutcomeVerdict::Duplicate => {}
+                    other => panic!("{other:?}: {} {}", result.reason, result.message),
+                }
+            }
+        }
+        applied
+    };
+    let applied: usize = join_all((0..WRITERS).map(writer)).await.into_iter().sum();
+    prop_assert_eq!(applied, case.given.len(), "each fact is applied once");
+
+    let (one_by_one, one_rows) = everything(one, &ordered.0, &ordered.1).await;
+    let (at_random, random_rows) = everything(two, &shuffled.0, &shuffled.1).await;
+    prop_assert_eq!(one_rows, random_rows, "account days and what is due");
+    prop_assert_eq!(&one_by_one.message_counts, &at_random.message_counts);
+    prop_assert_eq!(one_by_one.lead_counts, at_random.lead_counts);
+
+    let mut facts = vec![Facts::default(); case.leads];
+    for given in &case.given {
+        facts[given.lead] = facts[given.lead].with(given.fact);
+    }
+    let steps = Step::new(case.steps).expect("1 to 16");
+    let ended = |facts: &Facts| matches!(facts.status(steps), LeadStatus::Sent | LeadStatus::Failed);
+    // A finish is for good: one that a late outcome would have prevented stays. So only one direction is a law.
+    if facts.iter().all(ended) {
+        prop_assert_eq!(at_random.state(), pb::CampaignState::Finished, "it finishes by itself");
+        prop_assert_eq!(at_random.finish_reason(), pb::FinishReason::Completed);
+    }
+    Ok(())
+}
+
+#[test]
+fn outcomes_give_the_same_result_in_any_order_repeated_split_and_in_parallel() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let one = runtime.block_on(Service::start());
+    let two = runtime.block_on(Service::on(&one.database, one.clock.clone()));
+    let mut number = 0;
+    let mut runner = TestRunner::new(Config {
+        cases: 48,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let numbers = std::cell::RefCell::new(&mut number);
+    let result = runner.run(&case(), |case| {
+        let number = {
+            let mut number = numbers.borrow_mut();
+            **number += 1;
+            **number
+        };
+        runtime.block_on(check(&one, &two, number, &case))
+    });
+    drop(runtime.enter());
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[tokio::test]
+async fn one_bad_outcome_never_harms_its_neighbours() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(2, &["ann"])).await;
+    add_leads(&service, "spring", 3, Some("ann"), false).await;
+    let future = monday().checked_add(10.minutes()).unwrap();
+    let delivered = OutcomeKind::Delivered;
+    let outcomes = vec![
+        by_lead("spring", "l0", 1, delivered),
+        by_lead("spring", "nobody", 1, delivered),
+        by_lead("spring", "l0", 3, delivered),
+        by_lead("spring", "l0", 17, delivered),
+        by_lead("spring", "l0", 0, delivered),
+        by_lead("winter", "l0", 1, delivered),
+        by_lead("spring", "sp ace", 1, delivered),
+        pb::Outcome {
+            send_key: "deadbeef-1-1-1".into(),
+            kind: delivered.into(),
+            ..Default::default()
+        },
+        pb::Outcome {
+            send_key: "nonsense".into(),
+            kind: delivered.into(),
+            ..Default::default()
+        },
+        pb::Outcome {
+            kind: 99,
+            ..by_lead("spring", "l1", 1, delivered)
+        },
+        pb::Outcome {
+            detail: "x".repeat(1025),
+            ..by_lead("spring", "l1", 1, delivered)
+        },
+        pb::Outcome {
+            detail: "a\0b".into(),
+            ..by_lead("spring", "l1", 1, delivered)
+        },
+        pb::Outcome {
+            reason: 1,
+            ..by_lead("spring", "l1", 1, delivered)
+        },
+        pb::Outcome {
+            reason: 77,
+            ..by_lead("spring", "l1", 1, OutcomeKind::Failed)
+        },
+        pb::Outcome {
+            time: Some(prost_types::Timestamp {
+                seconds: future.as_second(),
+                nanos: 0,
+            }),
+            ..by_lead("spring", "l1", 1, delivered)
+        },
+        pb::Outcome {
+            lead: "workspaces/other/campaigns/spring/leads/l1".into(),
+            ..by_lead("spring", "l1", 1, delivered)
+        },
+        by_lead("spring", "l1", 1, delivered),
+        by_lead("spring", "l1", 1, delivered),
+        by_lead("spring", "l1", 1, OutcomeKind::Bounced),
+    ];
+    let results = report(&service, outcomes).await;
+    let told: Vec<(OutcomeVerdict, &str)> = results
+        .iter()
+        .map(|result| (result.verdict(), result.reason.as_str()))
+        .collect();
+    let (applied, duplicate) = ((OutcomeVerdict::Applied, ""), (OutcomeVerdict::Duplicate, ""));
+    let rejected = |reason| (OutcomeVerdict::Rejected, reason);
+    let expected = [
+        applied,
+        rejected("UNKNOWN_LEAD"),
+        rejected("STEP_OUT_OF_RANGE"),
+        rejected("STEP_OUT_OF_RANGE"),
+        rejected("INVALID_OUTCOME"),
+        rejected("UNKNOWN_LEAD"),
+        rejected("INVALID_OUTCOME"),
+        rejected("UNKNOWN_LEAD"),
+        rejected("INVALID_OUTCOME"),
+        rejected("INVALID_OUTCOME"),
+        rejected("INVALID_OUTCOME"),
+        rejected("INVALID_OUTCOME"),
+        rejected("INVALID_OUTCOME"),
+        rejected("INVALID_OUTCOME"),
+        rejected("TIME_IN_FUTURE"),
+        rejected("INVALID_OUTCOME"),
+        applied,
+        duplicate,
+        applied,
+    ];
+    assert_eq!(told, expected);
+    assert!(
+        results
+            .iter()
+            .all(|result| result.reason.is_empty() == result.message.is_empty()),
+        "each rejection says why"
+    );
+    let campaign = get(&service, "spring").await;
+    assert_counts(&*service.sql().await, &campaign).await;
+    let counts = campaign.lead_counts.unwrap();
+    assert_eq!(
+        (counts.partial, counts.failed, counts.pending, counts.total),
+        (1, 1, 1, 3)
+    );
+}
+
+#[tokio::test]
+async fn the_trail_of_a_lead_tells_every_fact_in_the_order_of_arrival() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 1, None, false).await;
+    let claimed = claim(&service, "ann", 1).await.claims;
+    let bounced = pb::Outcome {
+        reason: 2,
+        detail: "no such mailbox".into(),
+        ..by_key(&claimed[0], OutcomeKind::Bounced)
+    };
+    report_new(&service, vec![by_key(&claimed[0], OutcomeKind::AutoReplied), bounced]).await;
+    service.clock.advance(std::time::Duration::from_secs(1));
+    report_new(&service, vec![by_key(&claimed[0], OutcomeKind::Delivered)]).await;
+    let parent = claimed[0].lead.clone();
+    let request = pb::ListLeadOutcomesRequest {
+        parent: parent.clone(),
+        page_size: 2,
+        ..Default::default()
+    };
+    let first = service
+        .leads
+        .clone()
+        .list_lead_outcomes(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let request = pb::ListLeadOutcomesRequest {
+        page_token: first.next_page_token,
+        ..request
+    };
+    let second = service
+        .leads
+        .clone()
+        .list_lead_outcomes(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(second.next_page_token.is_empty());
+    let kinds: Vec<OutcomeKind> = first
+        .outcomes
+        .iter()
+        .chain(&second.outcomes)
+        .map(pb::LeadOutcome::kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [OutcomeKind::AutoReplied, OutcomeKind::Bounced, OutcomeKind::Delivered]
+    );
+    assert_eq!(first.outcomes[1].detail, "no such mailbox");
+    assert_eq!(first.outcomes[1].account, claimed[0].account);
+    let lead = service
+        .leads
+        .clone()
+        .get_lead(pb::GetLeadRequest { name: parent })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(lead.status(), pb::LeadStatus::Failed, "bounced over delivered");
+    assert_eq!(lead.step_results[0].reason(), pb::FailureReason::InvalidLead);
+    assert!(lead.auto_replied && !lead.replied);
+}
+
+#[tokio::test]
+async fn account_days_book_each_report_on_its_own_day() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 1, Some("ann"), false).await;
+    let day = |days: i64| {
+        let at = monday().checked_sub((24 * days).hours()).unwrap();
+        Some(prost_types::Timestamp {
+            seconds: at.as_second(),
+            nanos: 0,
+        })
+    };
+    let delivered = pb::Outcome {
+        time: day(40),
+        ..by_lead("spring", "l0", 1, OutcomeKind::Delivered)
+    };
+    let bounced = pb::Outcome {
+        time: day(1),
+        reason: 2,
+        ..by_lead("spring", "l0", 1, OutcomeKind::Bounced)
+    };
+    report_new(&service, vec![bounced, delivered]).await;
+    let name = crate::world::account_name("ann");
+    let account = service
+        .accounts
+        .clone()
+        .get_account(pb::GetAccountRequest { name })
+        .await
+        .unwrap()
+        .into_inner();
+    let lifetime = account.lifetime.unwrap();
+    assert_eq!((lifetime.delivered, lifetime.bounced), (0, 1));
+    // The delivery of 40 days ago counts there; that it bounced yesterday counts yesterday.
+    let recent = account.last_30_days.unwrap();
+    assert_eq!((recent.delivered, recent.bounced), (-1, 1));
+}
