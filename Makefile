@@ -19,7 +19,8 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; do printf '  make %-12s %s\n' "$$target" "$$what"; done
 
 .PHONY: demo
-demo: parts ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECONDS
+demo: ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECONDS
+	@tests/real-parts >/dev/null
 	@echo "== building (the first time this takes some minutes)"
 	@cargo build --workspace --bins --examples
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/demo"

@@ -57,7 +57,8 @@ struct Args {
     /// Use the cluster of KUBECONFIG: installs the resource definition there, and works in a new namespace `demo`.
     #[arg(long, requires = "kubeconfig")]
     use_kubeconfig: bool,
-    #[arg(long, env = "KUBECONFIG", hide = true)]
+    /// The cluster that --use-kubeconfig means; not used without it.
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
     /// Make a database on this Postgres server, in place of a server of its own; it is dropped in the end.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]

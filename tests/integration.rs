@@ -8,6 +8,8 @@ mod away;
 mod chart;
 #[path = "integration/daemons.rs"]
 mod daemons;
+#[path = "integration/claims.rs"]
+mod claims;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/kubernetes.rs"]

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::{
     Colour,
+    examples::CAMPAIGNS,
     harness::{
         http,
         recount::{Counts, LEADS, MESSAGES, of_api, recount},
@@ -140,8 +141,9 @@ async fn look(stage: &Stage) -> Result<Vec<Views>> {
     let resources = stage.kubectl(&["get", "campaigns", "-o", "json"]).await?.success()?;
     let resources: Value = serde_json::from_str(&resources)?;
     let mut all = Vec::new();
-    for campaign in &campaigns {
-        let id = view::id(campaign);
+    for id in CAMPAIGNS {
+        let campaign = campaigns.iter().find(|campaign| view::id(campaign) == id);
+        let campaign = campaign.with_context(|| format!("the service has no campaign {id}"))?;
         let mut recounted = recount(&sql, &campaign.name).await?;
         let masks = "SELECT mask FROM leads JOIN campaigns c USING (workspace_id, campaign_id)
             JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND c.name = $2";

@@ -33,9 +33,7 @@ const PAUSED_AT: f64 = 0.3;
 pub async fn unattended(stage: &Stage, begun: Instant, seconds: Duration) -> Result<()> {
     let campaigns = stage.list().await?;
     let deadline = Instant::now() + seconds;
-    let left = seconds
-        .saturating_sub(begun.elapsed() + END)
-        .max(seconds / 4);
+    let left = seconds.saturating_sub(begun.elapsed() + END).max(seconds / 4);
     let rate = messages(&campaigns) / (left.as_secs_f64() * SENDING_SHARE);
     play(stage, campaigns, rate, async |view, latest| {
         view.say(&format!(
@@ -68,7 +66,9 @@ pub async fn until_interrupted(stage: &Stage) -> Result<()> {
     play(stage, campaigns, rate, async |view, latest| {
         // People decide how long that takes.
         latest.wait_for(|campaigns| all_finished(campaigns)).await?;
-        compare(stage, view).await?;
+        if let Err(error) = compare(stage, view).await {
+            view.say(&format!("{error:#}; did somebody change campaigns meanwhile?"));
+        }
         view.say("Everything runs on, for the commands above, until Ctrl-C");
         std::future::pending().await
     })
@@ -94,12 +94,10 @@ async fn play(
     println!("Senders, together at most {rate:.0} messages a second, are at work");
     let view = View::new(campaigns.len())?;
     let (look, mut latest) = watch::channel(campaigns);
-    let played = tokio::select! {
+    tokio::select! {
         played = script(&view, &mut latest) => played,
         failed = follow(stage, &view, &look) => failed.map(|never| match never {}),
-    };
-    view.end();
-    played
+    }
 }
 
 /// Looks at the campaigns and shows them, again and again; ends when something that has to run does not.

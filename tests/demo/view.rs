@@ -1,4 +1,4 @@
-//! The live view: one line for each campaign, redrawn in place on a terminal, printed every few seconds elsewhere.
+//! The live view: one line for each campaign, of 80 columns at most, redrawn in place on a terminal, printed every few seconds elsewhere.
 
 use std::{
     cell::RefCell,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 use campaign_metrics::pb::{self, CampaignState};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::{Colour, paint};
 
@@ -20,6 +20,8 @@ const NAME: usize = 16;
 /// What is shown of the campaigns.
 pub struct View {
     lines: MultiProgress,
+    /// The names of the columns, which only have to stay where they are.
+    _head: ProgressBar,
     /// One for each campaign, on a terminal.
     bars: Vec<ProgressBar>,
     printed: RefCell<Option<Printed>>,
@@ -35,13 +37,23 @@ impl View {
     /// An empty view of so many campaigns.
     pub fn new(campaigns: usize) -> Result<Self> {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        let style = ProgressStyle::with_template("{prefix} {bar:20.green/black.bright} {pos:>3}%  {msg}")?;
+        let style = ProgressStyle::with_template("{prefix} {bar:10.green/black.bright} {pos:>3}%{msg}")?;
         let style = style.progress_chars("██░");
-        let count = if std::io::stdout().is_terminal() { campaigns } else { 0 };
-        let bar = || lines.add(ProgressBar::new(100).with_style(style.clone()));
+        // The last lines stay, however the view ends.
+        let bar = |style| {
+            ProgressBar::new(100)
+                .with_style(style)
+                .with_finish(ProgressFinish::Abandon)
+        };
+        let (head, mut bars) = (bar(ProgressStyle::with_template("{msg}")?), Vec::new());
+        if std::io::stdout().is_terminal() {
+            lines.add(head.clone()).set_message(columns());
+            bars.extend((0..campaigns).map(|_| lines.add(bar(style.clone()))));
+        }
         Ok(Self {
-            bars: std::iter::repeat_with(bar).take(count).collect(),
             lines,
+            _head: head,
+            bars,
             printed: RefCell::new(None),
         })
     }
@@ -73,7 +85,7 @@ impl View {
             .as_ref()
             .is_none_or(|last| last.at.elapsed() >= PLAIN_EVERY && last.lines != lines)
         {
-            println!("\n{lines}");
+            println!("\n{}\n{lines}", columns());
             *printed = Some(Printed {
                 at: Instant::now(),
                 lines,
@@ -85,23 +97,25 @@ impl View {
     pub fn say(&self, text: &str) {
         self.lines.suspend(|| println!("{text}"));
     }
+}
 
-    /// Ends the redrawing; the last lines stay.
-    pub fn end(self) {
-        for bar in &self.bars {
-            bar.abandon();
-        }
-    }
+fn columns() -> String {
+    let (campaign, state, progress) = ("campaign", "state", "progress");
+    let counts = format!(
+        "{:>6}{:>8}{:>8}{:>8}{:>9}",
+        "sent", "failed", "pending", "partial", "delivery"
+    );
+    format!("{campaign:NAME$} {state:8} {progress:15}{counts}")
 }
 
 /// The line of a campaign without any redrawing.
 fn plain(campaign: &pb::Campaign) -> String {
     let progress = progress(campaign);
-    let bar: String = (0..20)
-        .map(|place| if place * 5 < progress { '#' } else { '.' })
+    let bar: String = (0..10)
+        .map(|place| if place * 10 < progress { '#' } else { '.' })
         .collect();
     format!(
-        "{:NAME$} {:8} {bar} {progress:3}%  {}",
+        "{:NAME$} {:8} {bar} {progress:3}%{}",
         id(campaign),
         state(campaign),
         counts(campaign)
@@ -134,8 +148,6 @@ fn counts(campaign: &pb::Campaign) -> String {
     let leads = campaign.lead_counts.unwrap_or_default();
     let delivery = campaign.delivery_rate.and_then(|rate| rate.ratio);
     let delivery = delivery.map_or("-".to_owned(), |ratio| format!("{:.1}%", ratio * 100.0));
-    format!(
-        "sent {:>4}  failed {:>4}  pending {:>4}  partial {:>4}  delivery {delivery:>6}",
-        leads.sent, leads.failed, leads.pending, leads.partial
-    )
+    let [sent, failed, pending, partial] = [leads.sent, leads.failed, leads.pending, leads.partial];
+    format!("{sent:>6}{failed:>8}{pending:>8}{partial:>8}{delivery:>9}")
 }

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{FieldViolation, StatusExt as _};
 
 /// A call that failed.
 #[derive(Debug)]
@@ -25,6 +25,21 @@ impl Failure {
         ) || self.status.source().is_some()
     }
 
+    /// What is wrong, in one line.
+    pub fn brief(&self) -> String {
+        let Self { server, status } = self;
+        if let Some(mut cause) = status.source() {
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            return format!("can't reach the service at {server}: {cause}");
+        }
+        match status.message() {
+            "" => format!("the service at {server} answered {:?} and no more", status.code()),
+            message => message.to_owned(),
+        }
+    }
+
     /// How long the service asks to wait before a repeat.
     pub fn retry_delay(&self) -> Option<Duration> {
         self.status.get_details_retry_info()?.retry_delay
@@ -34,22 +49,15 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, status } = self;
-        if let Some(mut cause) = status.source() {
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            return write!(
-                f,
-                "can't reach the service at {server}: {cause}\n  \
-                 check that it runs there; another place is named by --server or CAMPAIGN_METRICS_SERVER"
+        f.write_str(&self.brief())?;
+        if status.source().is_some() {
+            return f.write_str(
+                "\n  check that it runs there; another place is named by --server or CAMPAIGN_METRICS_SERVER",
             );
         }
-        match status.message() {
-            "" => write!(f, "the service at {server} answered {:?} and no more", status.code())?,
-            message => f.write_str(message)?,
-        }
         let violations = status.get_details_bad_request().map(|request| request.field_violations);
-        for violation in violations.unwrap_or_default() {
+        let unsaid = |violation: &FieldViolation| !status.message().contains(&violation.description);
+        for violation in violations.unwrap_or_default().into_iter().filter(unsaid) {
             write!(f, "\n  field {}: {}", violation.field, violation.description)?;
         }
         if let Some(info) = status.get_details_error_info() {

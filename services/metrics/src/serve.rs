@@ -153,6 +153,8 @@ pub async fn run(
 
     // Nothing ends by itself before the shutdown: what does is broken.
     let first = tokio::select! {
+        // First, because tasks end by themselves once it happened.
+        biased;
         () = stop.cancelled() => Ok(()),
         ended = tasks.join_next() => Err(broken(ended)),
     };

@@ -1,6 +1,9 @@
 //! Parses the arguments, plays until done or told to stop, and prints the summary.
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal as _, stderr},
+    process::ExitCode,
+};
 
 use campaign_simulator::{args::Options, run};
 use clap::Parser as _;
@@ -10,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    let log = tracing_subscriber::fmt()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
+    log.with_target(false).init();
     let shutdown = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let output = options.output;
@@ -21,8 +24,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let summary = loop {
         tokio::select! {
             summary = &mut playing => break summary?,
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}, _ = terminate.recv() => {}
         }
         if shutdown.is_cancelled() {
             eprintln!("aborted: claims may be held until they expire, and outcomes may be unreported");

@@ -131,12 +131,16 @@ impl Sender {
         while !unsent.is_empty() {
             let count = self.round.min(unsent.len());
             let messages = u32::try_from(count).unwrap_or(u32::MAX);
-            if !self.pace.wait(messages, &self.stop).await {
-                return self.release(unsent).await;
-            }
-            if held_since.elapsed() > self.options.hold() / 2 {
+            let at = self.pace.take(messages);
+            while held_since + self.options.hold() / 2 < at {
+                if !self.sleep_until(held_since + self.options.hold() / 2).await {
+                    return self.release(unsent).await;
+                }
                 unsent = self.renew(unsent).await?;
                 held_since = Instant::now();
+            }
+            if !self.sleep_until(at).await {
+                return self.release(unsent).await;
             }
             let now = Instant::now();
             for claim in unsent.drain(..count.min(unsent.len())) {
@@ -147,6 +151,12 @@ impl Sender {
             self.report().await?;
         }
         Ok(())
+    }
+
+    /// Sleeps; false when stopped meanwhile.
+    async fn sleep_until(&self, at: Instant) -> bool {
+        let slept = self.stop.run_until_cancelled(tokio::time::sleep_until(at)).await;
+        slept.is_some() && !self.stop.is_cancelled()
     }
 
     /// Renews claims; keeps those that may be sent, and releases those that were revoked.

@@ -7,13 +7,17 @@ use serde::Serialize;
 
 use crate::args::Output;
 
+/// Longest latency told apart from longer ones: repeats of an hour.
+const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
+
 /// Latencies of one kind of call, in microseconds, within 1 %.
 #[derive(Debug)]
 pub struct Latency(Histogram<u64>);
 
 impl Default for Latency {
     fn default() -> Self {
-        Self(Histogram::new(2).expect("two digits are within the bounds of the histogram"))
+        let histogram = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 2);
+        Self(histogram.expect("the bounds and digits are constants and valid"))
     }
 }
 
@@ -189,5 +193,37 @@ impl View<'_> {
             ));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_senders_did_adds_up() {
+        let mut summary = Summary::default();
+        for millis in [1, 2, 400] {
+            let mut stats = Stats {
+                claims: 2,
+                applied: BTreeMap::from([("AUTO_REPLIED", 1)]),
+                rejected: BTreeMap::from([("UNKNOWN_LEAD".to_owned(), 1)]),
+                ..Stats::default()
+            };
+            stats.claim_latency.note(Duration::from_millis(millis));
+            summary.add(stats).unwrap();
+        }
+        let json: serde_json::Value = serde_json::from_str(&summary.render(Output::Json).unwrap()).unwrap();
+        assert_eq!(
+            (&json["claims"], &json["appliedByKind"]["AUTO_REPLIED"]),
+            (&6.into(), &3.into())
+        );
+        let p99 = json["claimLatency"]["p99Ms"].as_f64().unwrap();
+        assert!((396.0..404.0).contains(&p99), "{p99}");
+        let text = summary.render(Output::Text).unwrap();
+        assert!(
+            text.contains("3 auto-replied") && text.contains("3 rejected: UNKNOWN_LEAD"),
+            "{text}"
+        );
     }
 }

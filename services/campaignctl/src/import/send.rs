@@ -121,12 +121,145 @@ impl<'a> Sender<'a> {
             let wait = pause.max(failure.retry_delay().unwrap_or_default()).min(PAUSE_MAX);
             let wait = wait.mul_f64(rand::random_range(1.0..1.5));
             progress.say(&format!(
-                "the service is away ({failure}); trying again in {:.1} s, for {} s more",
+                "{}; trying again in {:.1} s, for {} s more",
+                failure.brief(),
                 wait.as_secs_f64(),
                 REPEAT_MAX.saturating_sub(spent).as_secs()
             ));
             tokio::time::sleep(wait).await;
             pause *= 2;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use campaign_metrics::pb::lead_service_server::{LeadService, LeadServiceServer};
+    use tokio::{net::TcpListener, task::JoinSet};
+    use tonic::{
+        Response, Status, Streaming,
+        transport::{Server, server::TcpIncoming},
+    };
+
+    use super::*;
+    use crate::{args::Format, import::source::Source};
+
+    /// Refuses leads whose number is divisible by 1000; the first stream breaks after its second message.
+    #[derive(Debug, Default, Clone)]
+    struct Fake(Arc<Mutex<Seen>>);
+
+    #[derive(Debug, Default)]
+    struct Seen {
+        streams: usize,
+        messages: Vec<usize>,
+        parents: Vec<String>,
+        completed: usize,
+    }
+
+    #[tonic::async_trait]
+    impl LeadService for Fake {
+        async fn add_leads(
+            &self,
+            request: Request<Streaming<pb::AddLeadsRequest>>,
+        ) -> Result<Response<pb::AddLeadsResponse>, Status> {
+            let is_first = {
+                let mut seen = self.0.lock().unwrap();
+                seen.streams += 1;
+                seen.streams == 1
+            };
+            let mut stream = request.into_inner();
+            let mut response = pb::AddLeadsResponse::default();
+            let (mut index, mut count) = (0, 0);
+            while let Some(message) = stream.message().await? {
+                count += 1;
+                if is_first && count == 2 {
+                    return Err(Status::unavailable("gone for a moment"));
+                }
+                let mut seen = self.0.lock().unwrap();
+                seen.parents.push(message.parent);
+                seen.messages.push(message.leads.len());
+                seen.completed += usize::from(message.lead_list_complete);
+                for lead in message.leads {
+                    let number: u64 = lead.lead_id.trim_start_matches("lead-").parse().unwrap();
+                    if number.is_multiple_of(1000) {
+                        response.refused_count += 1;
+                        response.refused.push(pb::RefusedLead {
+                            index,
+                            reason: "BAD".to_owned(),
+                            message: lead.lead_id,
+                        });
+                    } else {
+                        response.added_count += 1;
+                    }
+                    index += 1;
+                }
+            }
+            Ok(Response::new(response))
+        }
+
+        async fn get_lead(&self, _: Request<pb::GetLeadRequest>) -> Result<Response<pb::Lead>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
+
+        async fn list_leads(
+            &self,
+            _: Request<pb::ListLeadsRequest>,
+        ) -> Result<Response<pb::ListLeadsResponse>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
+
+        async fn list_lead_outcomes(
+            &self,
+            _: Request<pb::ListLeadOutcomesRequest>,
+        ) -> Result<Response<pb::ListLeadOutcomesResponse>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_stream_is_sent_anew_and_refusals_find_back_to_their_lines() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let fake = Fake::default();
+        let server = Server::builder().add_service(LeadServiceServer::new(fake.clone()));
+        let mut serving = JoinSet::new();
+        serving.spawn(async {
+            server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+        });
+
+        // Every tenth line is refused here already, so that places in the stream and in the file differ.
+        let mut file = "id\n".to_owned();
+        for number in 1..=5000 {
+            let prefix = if number % 10 == 1 { "no lead" } else { "lead" };
+            file.extend([prefix, "-", &number.to_string(), "\n"]);
+        }
+        let (chunks, mut received) = tokio::sync::mpsc::channel(1);
+        let reading =
+            tokio::task::spawn_blocking(move || Source::new(file.as_bytes(), Format::Csv).unwrap().read_all(&chunks));
+        let chunk = received.recv().await.unwrap();
+        reading.await.unwrap().unwrap();
+
+        let service = Service::new(&url).unwrap();
+        let campaign = "workspaces/w/campaigns/c".parse().unwrap();
+        let sender = Sender::new(&service, &campaign);
+        let progress = Progress::new(1);
+        let answer = sender.add(&chunk, &progress).await.unwrap();
+        assert_eq!((answer.added, answer.existing), (4495, 0));
+        let lines: Vec<u64> = answer
+            .refused
+            .iter()
+            .map(|(place, _)| chunk.records[*place].line)
+            .collect();
+        assert_eq!(lines, [1001, 2001, 3001, 4001, 5001], "the header is line 1");
+        assert_eq!(answer.refused[0].1, "BAD: lead-1000");
+
+        sender.complete(&progress).await.unwrap();
+        let seen = fake.0.lock().unwrap();
+        assert_eq!(seen.streams, 3);
+        assert_eq!(seen.messages, [1000, 1000, 1000, 1000, 1000, 500, 0]);
+        assert_eq!(seen.completed, 1);
+        assert!(seen.parents.iter().all(|parent| *parent == campaign.to_string()));
     }
 }
