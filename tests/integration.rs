@@ -4,6 +4,8 @@ mod harness;
 
 #[path = "integration/away.rs"]
 mod away;
+#[path = "integration/campaigns.rs"]
+mod campaigns;
 #[path = "integration/chart.rs"]
 mod chart;
 #[path = "integration/daemons.rs"]
@@ -12,6 +14,8 @@ mod daemons;
 mod claims;
 #[path = "integration/facts.rs"]
 mod facts;
+#[path = "integration/inputs.rs"]
+mod inputs;
 #[path = "integration/kubernetes.rs"]
 mod kubernetes;
 #[path = "integration/layout.rs"]

@@ -1,4 +1,4 @@
-//! Parses the arguments, plays until done or told to stop, and prints the summary.
+//! Plays until done or told to stop, and prints the summary.
 
 use std::{
     io::{IsTerminal as _, stderr},
@@ -11,8 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    let result = play(Options::parse()).await;
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn play(options: Options) -> anyhow::Result<ExitCode> {
     let log = tracing_subscriber::fmt()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal());
