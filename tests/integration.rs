@@ -8,10 +8,10 @@ mod away;
 mod campaigns;
 #[path = "integration/chart.rs"]
 mod chart;
-#[path = "integration/daemons.rs"]
-mod daemons;
 #[path = "integration/claims.rs"]
 mod claims;
+#[path = "integration/daemons.rs"]
+mod daemons;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/inputs.rs"]

@@ -246,12 +246,17 @@ CREATE FUNCTION lead_status(mask int8, steps int4) RETURNS int4
         ELSE 1
     END;
 
--- The step to send next, the one after the highest delivered; 0 when the lead has ended.
+-- The step after the highest delivered one.
+CREATE FUNCTION lead_following_step(mask int8) RETURNS int4
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN length(ltrim((mask & ~(mask >> 32) & 65535)::int4::bit(16)::text, '0')) + 1;
+
+-- The step to send next; 0 when the lead has ended, or no step follows the highest delivered one.
 CREATE FUNCTION lead_next_step(mask int8, steps int4) RETURNS int4
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE
-        WHEN lead_status(mask, steps) > 2 THEN 0
-        ELSE length(ltrim((mask & ~(mask >> 32) & 65535)::int4::bit(16)::text, '0')) + 1
+        WHEN lead_status(mask, steps) > 2 OR lead_following_step(mask) > steps THEN 0
+        ELSE lead_following_step(mask)
     END;
 
 -- The result of the step a message's bit belongs to: 0 none, 1 delivered, 2 failed, 3 bounced.

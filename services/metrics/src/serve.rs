@@ -120,16 +120,9 @@ pub async fn run(
             ready: ready.clone(),
         })
         .add_service(health_service)
-        .add_service(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-                .build_v1()?,
-        )
-        .add_service(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-                .build_v1alpha()?,
-        )
+        .add_service(reflection().build_v1()?)
+        // Older clients ask by this name.
+        .add_service(reflection().build_v1alpha()?)
         .add_service(pb::campaign_service_server::CampaignServiceServer::new(rpc.clone()))
         .add_service(pb::account_service_server::AccountServiceServer::new(rpc.clone()))
         .add_service(pb::lead_service_server::LeadServiceServer::new(rpc.clone()))
@@ -166,14 +159,19 @@ pub async fn run(
         }
         anyhow::Ok(())
     });
-    match drained.await {
-        Ok(result) => first.and(result),
-        Err(_) => {
-            tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
-            tasks.shutdown().await;
-            first
-        }
+    if let Ok(result) = drained.await {
+        return first.and(result);
     }
+    tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
+    tasks.shutdown().await;
+    first
+}
+
+/// Describes every service that is served, so that grpcurl needs no .proto file.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 fn broken(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> anyhow::Error {

@@ -6,8 +6,10 @@
 
 mod account;
 mod campaign;
+mod campaign_owner;
 mod campaign_state;
 mod campaign_view;
+mod campaign_write;
 mod claim;
 mod claim_end;
 mod claim_grant;
@@ -17,6 +19,7 @@ mod lead;
 mod lead_add;
 mod migrate;
 mod outcome;
+mod outcome_batch;
 mod request;
 mod sqlstate;
 

@@ -10,11 +10,13 @@
 //! | [`service`] | calls with deadlines and repeats |
 //! | [`claims_log`] | every claim granted, as a file |
 //! | [`summary`] | what was done |
+//! | [`process`] | a run as a process: log, signals, exit code |
 
 pub mod args;
 pub mod claims_log;
 pub mod pace;
 pub mod play;
+pub mod process;
 pub mod reports;
 pub mod sender;
 pub mod service;

@@ -25,8 +25,12 @@ impl Query {
 
     /// The token of the page after `cursor`.
     pub fn token(&self, cursor: &str) -> String {
-        let hex: String = cursor.bytes().map(|byte| format!("{byte:02x}")).collect();
-        format!("{:016x}{hex}", self.0)
+        let mut token = format!("{:016x}", self.0);
+        for byte in cursor.bytes() {
+            token.push(char::from_digit((byte >> 4).into(), 16).unwrap_or('0'));
+            token.push(char::from_digit((byte & 15).into(), 16).unwrap_or('0'));
+        }
+        token
     }
 
     /// The cursor of a token; `None` for the first page.

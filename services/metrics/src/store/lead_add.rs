@@ -110,23 +110,22 @@ async fn leads_insert_in_txn(
     for (place, lead) in leads.iter().enumerate() {
         let account_id = match &lead.account {
             None => ANY_ACCOUNT,
-            Some(account) => match serving.get(account.as_str()) {
-                Some(account_id) => *account_id,
-                None => {
+            Some(account) => {
+                let Some(account_id) = serving.get(account.as_str()) else {
                     result
                         .refused
                         .push((place, Refusal::AccountNotServing(account.clone())));
                     continue;
-                }
-            },
+                };
+                *account_id
+            }
         };
         match existing.get(lead.id.as_str()) {
             Some(Some(assigned)) if account_id != ANY_ACCOUNT && *assigned != account_id => {
                 result.refused.push((place, Refusal::AccountDiffers));
             }
-            Some(_) => result.existing += 1,
             None if fresh.insert(lead.id.as_str()) => groups.entry(account_id).or_default().push(lead.id.as_str()),
-            None => result.existing += 1,
+            Some(_) | None => result.existing += 1,
         }
     }
     result.added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);

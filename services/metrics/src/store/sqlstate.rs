@@ -37,7 +37,7 @@ impl From<PgError> for Error {
 }
 
 fn is_io(error: &PgError) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error + 'static>::is::<std::io::Error>)
 }
 
 impl From<PoolError> for Error {

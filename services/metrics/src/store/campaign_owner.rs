@@ -1,0 +1,123 @@
+//! What the owner of a campaign in Kubernetes declares: settings and state, keyed by the resource's UID.
+//!
+//! An older generation or fencing token than was seen is refused here, in the transaction that would write it.
+
+use campaign_metrics::{
+    campaign::{AdoptionPolicy, Campaign, CampaignSettings, CampaignState, Owner},
+    name::CampaignName,
+};
+use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
+
+use super::{
+    Kind, Store,
+    campaign::{Actor, campaign_key_in_txn, campaign_lock_in_txn, check_actor, owned, workspace_ensure_in_txn},
+    campaign_state::{key, one, state_set_in_txn},
+    campaign_view::{campaigns_load_in_txn, owner_from_row, stored_state},
+    campaign_write::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
+    in_txn,
+};
+use crate::error::{Error, Result};
+
+impl Store {
+    /// Brings a campaign to what its owner declares, creating it if need be.
+    pub async fn campaign_apply(
+        &self,
+        name: &CampaignName,
+        settings: &CampaignSettings,
+        state: CampaignState,
+        owner: &Owner,
+        adoption: AdoptionPolicy,
+    ) -> Result<Campaign> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let workspace_id = workspace_ensure_in_txn(&txn, &name.workspace, now).await?;
+            let mut adoption = adoption;
+            if campaign_key_in_txn(&txn, name).await?.is_none() {
+                campaign_insert_in_txn(&txn, workspace_id, name, settings, now).await?;
+                // Made for its owner: there is nothing to take over.
+                adoption = AdoptionPolicy::IfUnowned;
+            }
+            let row = campaign_lock_in_txn(&txn, name).await?;
+            check_owner(&row, name, owner, adoption)?;
+            let before = settings_in_txn(&txn, &row).await?;
+            if before.steps != settings.steps {
+                return Err(Error::Precondition {
+                    reason: "IMMUTABLE_FIELD",
+                    message: format!(
+                        "campaign.steps of {name} is fixed at {}; create another campaign",
+                        before.steps.number()
+                    ),
+                });
+            }
+            let mut wanted = settings.clone();
+            wanted.lead_list_complete |= before.lead_list_complete;
+            if wanted != before {
+                settings_write_in_txn(&txn, &row, name, &wanted, now).await?;
+            }
+            if owner_from_row(&row).as_ref() != Some(owner) {
+                owner_write_in_txn(&txn, &row, Some(owner)).await?;
+            }
+            // A finished campaign satisfies every state.
+            let row = campaign_lock_in_txn(&txn, name).await?;
+            if row.get::<_, i16>("state") != stored_state(CampaignState::Finished) {
+                state_set_in_txn(&txn, &row, state, now).await?;
+            }
+            one(campaigns_load_in_txn(&txn, &[key(&row)], now).await?, name)
+        })
+    }
+
+    /// Ends the management of a campaign by the owner with this UID.
+    pub async fn campaign_orphan(&self, name: &CampaignName, owner_uid: &str) -> Result<Campaign> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let row = campaign_lock_in_txn(&txn, name).await?;
+            if row.get::<_, Option<&str>>("owner_uid").is_some() {
+                check_actor(&row, Actor::Owner(owner_uid))?;
+                owner_write_in_txn(&txn, &row, None).await?;
+            }
+            one(campaigns_load_in_txn(&txn, &[key(&row)], self.clock.now()).await?, name)
+        })
+    }
+}
+
+fn check_owner(row: &Row, name: &CampaignName, new: &Owner, adoption: AdoptionPolicy) -> Result<()> {
+    match owner_from_row(row) {
+        Some(old) if old.uid != new.uid => Err(owned(&old)),
+        Some(old) if new.fencing_token < old.fencing_token || new.generation < old.generation => Err(Error::Stale {
+            reason: "STALE_OWNER",
+            message: format!(
+                "generation {} with fencing token {} was seen already; another controller is ahead",
+                old.generation, old.fencing_token
+            ),
+        }),
+        None if adoption == AdoptionPolicy::Never => Err(Error::Precondition {
+            reason: "CAMPAIGN_NOT_ADOPTABLE",
+            message: format!("{name} exists without owner and adoption_policy is NEVER; delete it or allow adoption"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Owner>) -> Result<()> {
+    let (workspace_id, campaign_id) = key(row);
+    let sql =
+        "UPDATE campaigns SET owner_resource = $3, owner_uid = $4, owner_generation = $5, owner_fencing_token = $6,
+        revision = revision + 1 WHERE workspace_id = $1 AND campaign_id = $2";
+    let resource = owner.map(|owner| owner.resource.as_str());
+    let uid = owner.map(|owner| owner.uid.as_str());
+    let generation = owner.map(|owner| owner.generation);
+    let fencing_token = owner.map(|owner| owner.fencing_token);
+    txn.execute(
+        sql,
+        &[
+            &workspace_id,
+            &campaign_id,
+            &resource,
+            &uid,
+            &generation,
+            &fencing_token,
+        ],
+    )
+    .await?;
+    Ok(())
+}

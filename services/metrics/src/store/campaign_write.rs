@@ -1,0 +1,177 @@
+//! Writes the settings of campaigns, and with them which accounts serve.
+
+use campaign_metrics::{
+    campaign::CampaignSettings,
+    invalid::Invalid,
+    name::{AccountId, AccountName, CampaignName},
+    schedule::time_zone_name,
+};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{
+    campaign::exists,
+    campaign_state::{campaigns_finish_in_txn, key},
+    campaign_view::{CampaignKey, settings_from_row, stored_policy, stored_windows},
+};
+use crate::error::{Error, Result};
+
+/// Reads the settings of a locked campaign.
+pub(super) async fn settings_in_txn(txn: &Transaction<'_>, row: &Row) -> Result<CampaignSettings> {
+    let (workspace_id, campaign_id) = key(row);
+    let sql = "SELECT a.name FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
+        WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND NOT s.removed ORDER BY a.name";
+    let rows = txn.query(sql, &[&workspace_id, &campaign_id]).await?;
+    let accounts = rows
+        .iter()
+        .map(|row| row.get::<_, &str>(0).parse())
+        .collect::<Result<_, Invalid>>()?;
+    settings_from_row(row, accounts)
+}
+
+/// Creates a campaign with its counters.
+pub(super) async fn campaign_insert_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    name: &CampaignName,
+    settings: &CampaignSettings,
+    now: Timestamp,
+) -> Result<CampaignKey> {
+    let sql = "
+        INSERT INTO campaigns (workspace_id, name, uid, salt, state, steps, created_at, updated_at, revision,
+            display_name, follow_up_delay_ms, time_zone, active_windows, claim_expiry_policy, settle_seconds,
+            attribution_days, lead_list_complete)
+        VALUES ($1, $2, $3, $4, 1, $5, $6, $6, 0, '', 0, 'UTC', '{}', 1, 0, 0, false)
+        ON CONFLICT (workspace_id, name) DO NOTHING
+        RETURNING workspace_id, campaign_id";
+    let steps = i16::from(settings.steps.number());
+    let row = txn
+        .query_opt(
+            sql,
+            &[
+                &workspace_id,
+                &name.campaign.as_str(),
+                &Uuid::now_v7(),
+                &rand::random::<i32>(),
+                &steps,
+                &now,
+            ],
+        )
+        .await?
+        .ok_or_else(|| exists(name))?;
+    let campaign_key: CampaignKey = key(&row);
+    txn.execute(
+        "INSERT INTO campaign_counters (workspace_id, campaign_id) VALUES ($1, $2)",
+        &[&campaign_key.0, &campaign_key.1],
+    )
+    .await?;
+    settings_write_in_txn(txn, &row, name, settings, now).await?;
+    Ok(campaign_key)
+}
+
+/// Writes all settings but the steps, and finishes the campaign where they complete it.
+pub(super) async fn settings_write_in_txn(
+    txn: &Transaction<'_>,
+    row: &Row,
+    name: &CampaignName,
+    settings: &CampaignSettings,
+    now: Timestamp,
+) -> Result<()> {
+    let (workspace_id, campaign_id) = key(row);
+    accounts_write_in_txn(txn, (workspace_id, campaign_id), name, &settings.accounts).await?;
+    let sql = "
+        UPDATE campaigns SET display_name = $3, follow_up_delay_ms = $4, time_zone = $5, active_windows = $6, daily_limit = $7,
+            claim_expiry_policy = $8, settle_seconds = $9, attribution_days = $10, lead_list_complete = $11, updated_at = $12,
+            revision = revision + 1
+        WHERE workspace_id = $1 AND campaign_id = $2";
+    let delay_ms = i64::try_from(settings.follow_up_delay.as_millis()).unwrap_or(i64::MAX);
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &workspace_id,
+        &campaign_id,
+        &settings.display_name,
+        &delay_ms,
+        &time_zone_name(&settings.active_hours.time_zone),
+        &stored_windows(&settings.active_hours),
+        &settings.daily_limit,
+        &stored_policy(settings.claim_expiry_policy),
+        &settings.settle_seconds,
+        &settings.attribution_days,
+        &settings.lead_list_complete,
+        &now,
+    ];
+    txn.execute(sql, params).await?;
+    if settings.lead_list_complete {
+        // Wait for batches that are counting: whoever comes last sees both the declaration and the counts.
+        let lock = "SELECT FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
+        txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
+        campaigns_finish_in_txn(txn, workspace_id, &[campaign_id], now).await?;
+    }
+    Ok(())
+}
+
+/// Makes `accounts` the ones that serve the campaign. Of those that leave, leads with nothing delivered go back to any
+/// account; the others wait, and the account stays marked as removed.
+async fn accounts_write_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    name: &CampaignName,
+    accounts: &[AccountId],
+) -> Result<()> {
+    let names: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+    let select = "SELECT account_id, name FROM accounts WHERE workspace_id = $1 AND name = ANY ($2) ORDER BY account_id FOR KEY SHARE";
+    let rows = txn.query(select, &[&workspace_id, &names]).await?;
+    if let Some(missing) = accounts
+        .iter()
+        .find(|id| rows.iter().all(|row| row.get::<_, &str>(1) != id.as_str()))
+    {
+        let account = AccountName {
+            workspace: name.workspace.clone(),
+            account: missing.clone(),
+        };
+        return Err(Error::Precondition {
+            reason: "ACCOUNT_NOT_FOUND",
+            message: format!("campaign.accounts: {account} does not exist; create it first"),
+        });
+    }
+    let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    let insert = "INSERT INTO campaign_accounts (workspace_id, campaign_id, account_id) SELECT $1, $2, unnest($3::int4[])
+        ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET removed = false WHERE campaign_accounts.removed";
+    txn.execute(insert, &[&workspace_id, &campaign_id, &ids]).await?;
+    let leaving = "SELECT account_id FROM campaign_accounts
+        WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)";
+    for row in txn.query(leaving, &[&workspace_id, &campaign_id, &ids]).await? {
+        account_leave_in_txn(txn, (workspace_id, campaign_id), row.get(0)).await?;
+    }
+    Ok(())
+}
+
+async fn account_leave_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    account_id: i32,
+) -> Result<()> {
+    let keys: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id];
+    let steps = [
+        // Leads never claimed, and first steps that came back, go to any account; so do their rows.
+        "UPDATE leads l SET account_id = NULL
+            WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND l.mask & 65535 = 0
+                AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
+                    AND c.block = l.lead_no >> 6 AND c.held >> (l.lead_no & 63) & 1 = 1)",
+        "UPDATE segments SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
+        "UPDATE returns SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND step = 1",
+    ];
+    for step in steps {
+        txn.execute(step, keys).await?;
+    }
+    let waits = "SELECT EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
+        OR EXISTS (SELECT FROM claims WHERE workspace_id = $1 AND account_id = $3 AND campaign_id = $2 AND held <> 0)";
+    let last = if txn.query_one(waits, keys).await?.get(0) {
+        "UPDATE campaign_accounts SET removed = true WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
+    } else {
+        "DELETE FROM campaign_accounts WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
+    };
+    txn.execute(last, keys).await?;
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The README: every command that it shows is run, word for word and in its order, against real parts.
+//!
+//! A fence of commands says in its info string what it is: `sh run=SCENE`. Fixed ports are not ours to take, so the
+//! README keeps its addresses in variables, and the block that sets them is the one that is not run: the test sets them.
+
+use std::{env, ffi::OsString, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
+
+use crate::harness::{
+    http,
+    kube::cluster,
+    parts::{binary, part, repository},
+    postgres::database,
+    process::{Directory, GRACE, Process, Signal},
+    run::run,
+    wait::{SOON, until},
+};
+
+/// What a block of commands is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scene {
+    /// Targets of the Makefile: too long to run within a test of theirs, so they only have to exist.
+    Make,
+    /// Sets the variables that the other blocks use, each by an `export`.
+    Variables,
+    /// One command that runs until the end and says on stdout where it listens.
+    Daemon(Part),
+    /// Commands that end by themselves.
+    Commands,
+}
+
+/// What a daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Service,
+    Controller,
+}
+
+/// A block of commands.
+#[derive(Debug)]
+struct Block {
+    /// Line of the README at which it begins.
+    line: usize,
+    scene: Scene,
+    text: String,
+}
+
+/// Info strings of fences that hold no commands.
+const NO_COMMANDS: [&str; 2] = ["text", "yaml"];
+
+/// Changes the state in the spec, and nothing in the status, as a person would in an editor.
+const EDITOR: &str = r"sed -i '/^spec:/,/^status:/s/^  state: Active$/  state: Paused/'";
+
+fn scene(name: &str) -> Option<Scene> {
+    match name {
+        "make" => Some(Scene::Make),
+        "variables" => Some(Scene::Variables),
+        "service" => Some(Scene::Daemon(Part::Service)),
+        "controller" => Some(Scene::Daemon(Part::Controller)),
+        "grpcurl" | "metrics" | "kubectl" | "campaignctl" | "simulator" => Some(Scene::Commands),
+        _ => None,
+    }
+}
+
+/// The blocks of commands of a text; an error for a fence that does not say what it is.
+fn blocks(text: &str) -> anyhow::Result<Vec<Block>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Option<Block>> = None;
+    for (line, content) in (1..).zip(text.lines()) {
+        let fence = content.trim_start().strip_prefix("```");
+        match (fence, &mut open) {
+            (Some(_), Some(block)) => {
+                blocks.extend(block.take());
+                open = None;
+            }
+            (Some(info), None) => {
+                let scene = info.strip_prefix("sh run=").and_then(scene);
+                ensure!(
+                    scene.is_some() || NO_COMMANDS.contains(&info),
+                    "line {line}: `{info}` is neither `sh run=SCENE`, nor one of {NO_COMMANDS:?}"
+                );
+                let text = String::new();
+                open = Some(scene.map(|scene| Block { line, scene, text }));
+            }
+            (None, Some(Some(block))) => block.text.extend([content, "\n"]),
+            (None, _) => {}
+        }
+    }
+    ensure!(open.is_none(), "the last fence is not closed");
+    Ok(blocks)
+}
+
+fn readme() -> Vec<Block> {
+    let text = fs::read_to_string(repository().join("README.md")).expect("there is a README");
+    blocks(&text).unwrap_or_else(|error| panic!("README.md, {error}"))
+}
+
+/// The parts of the README's world, and the variables by which its commands find them.
+struct Stage {
+    directory: TempDir,
+    variables: Vec<(&'static str, OsString)>,
+    daemons: Vec<Process>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let cluster = cluster().await;
+        // The server makes this namespace by itself, a moment after its start.
+        let is_there = async || cluster.kubectl(["get", "namespace", "default"]).await?.success();
+        until("the namespace `default`", SOON, is_there).await.unwrap();
+        let mut path: Vec<_> = [binary("campaignctl"), part("grpcurl"), part("kubectl")]
+            .map(|file| file.unwrap().parent().expect("files lie somewhere").to_owned())
+            .into();
+        path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+        let variables = vec![
+            ("PATH", env::join_paths(path).unwrap()),
+            ("DATABASE_URL", database().await.url.into()),
+            ("KUBECONFIG", cluster.kubeconfig.clone().into()),
+            ("EDITOR", EDITOR.into()),
+            ("SERVICE", "127.0.0.1:0".into()),
+            ("ADMIN", "127.0.0.1:0".into()),
+            ("CONTROLLER_ADMIN", "127.0.0.1:0".into()),
+            ("CAMPAIGN_METRICS_SERVER", "http://127.0.0.1:0".into()),
+        ];
+        Self {
+            directory,
+            variables,
+            daemons: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        let variable = self.variables.iter_mut().find(|(known, _)| *known == name);
+        variable.expect("the variable is known").1 = value.into();
+    }
+
+    /// Starts the one command of a block, and waits until it is ready; from then on its addresses are the variables'.
+    async fn start(&mut self, part: Part, text: &str) -> anyhow::Result<()> {
+        let mut command = Command::new("bash");
+        // A single command takes the place of its shell, and so gets our signals.
+        command.args(["-c", text]).envs(self.variables.clone());
+        let (name, path) = (format!("{part:?}"), self.directory.path());
+        let mut process = Process::start(&name, &command, path, Signal::TERM, Directory::Keep)?;
+        let line = process.line("listening ", SOON).await?;
+        let address = |of: &str| {
+            let mut words = line.split(' ').filter_map(|word| word.split_once('='));
+            let found = words.find(|(name, _)| *name == of).map(|(_, address)| address);
+            found.with_context(|| format!("{name} says no {of} address: {line}"))
+        };
+        let admin = address("admin")?;
+        let url = format!("http://{admin}/readyz");
+        let look = async || {
+            let (status, body) = http::get(&url).await?;
+            ensure!(status == 200, "/readyz answers {status}: {body}");
+            Ok(())
+        };
+        process.ready(SOON, look).await?;
+        match part {
+            Part::Service => {
+                let grpc = address("grpc")?;
+                self.set("SERVICE", grpc);
+                self.set("CAMPAIGN_METRICS_SERVER", &format!("http://{grpc}"));
+                self.set("ADMIN", admin);
+            }
+            Part::Controller => self.set("CONTROLLER_ADMIN", admin),
+        }
+        self.daemons.push(process);
+        Ok(())
+    }
+
+    async fn execute(&self, text: &str) -> anyhow::Result<()> {
+        let mut command = tokio::process::Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", text]).envs(self.variables.clone());
+        command.current_dir(repository());
+        let said = run(command, "").await?.success()?;
+        // Shown with the output of a test that fails, or when asked for.
+        println!("{text}{said}");
+        Ok(())
+    }
+
+    fn logs(&self) -> String {
+        self.daemons.iter().map(Process::log).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_command_of_the_readme_works() {
+    let mut stage = Stage::new().await;
+    for block in readme() {
+        let done = match block.scene {
+            Scene::Make | Scene::Variables => Ok(()),
+            Scene::Daemon(part) => stage.start(part, &block.text).await,
+            Scene::Commands => stage.execute(&block.text).await,
+        };
+        done.unwrap_or_else(|error| panic!("README.md:{}: {error:#}\n{}", block.line, stage.logs()));
+    }
+    for process in stage.daemons.iter_mut().rev() {
+        let status = process.stop(GRACE).await.unwrap();
+        assert!(status.success(), "{status}\n{}", process.log());
+    }
+}
+
+#[test]
+fn the_readme_shows_every_kind_of_user_their_commands() {
+    let blocks = readme();
+    for scene in [
+        Scene::Make,
+        Scene::Variables,
+        Scene::Daemon(Part::Service),
+        Scene::Daemon(Part::Controller),
+        Scene::Commands,
+    ] {
+        assert!(blocks.iter().any(|block| block.scene == scene), "no block is {scene:?}");
+    }
+}
+
+#[test]
+fn the_targets_that_the_readme_names_exist() {
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    for block in readme().iter().filter(|block| block.scene == Scene::Make) {
+        for line in block.text.lines() {
+            let mut words = line.split_whitespace();
+            assert_eq!(words.next(), Some("make"), "README.md:{}: `{line}`", block.line);
+            let target = format!("{}:", words.next().unwrap_or_default());
+            let exists = makefile.lines().any(|rule| rule.starts_with(&target));
+            assert!(exists, "README.md:{}: there is no target {target}", block.line);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_variables_of_the_readme_are_those_that_its_test_sets() {
+    let stage = Stage::new().await;
+    for block in readme().iter().filter(|block| block.scene == Scene::Variables) {
+        for line in block.text.lines() {
+            let name = line.strip_prefix("export ").and_then(|line| line.split_once('='));
+            let (name, _) = name.unwrap_or_else(|| panic!("README.md:{}: `{line}` sets nothing", block.line));
+            let known = stage.variables.iter().any(|(known, _)| *known == name);
+            assert!(known, "README.md:{}: {name} is not set by the test", block.line);
+        }
+    }
+}
+
+#[test]
+fn a_block_that_nobody_runs_is_found() {
+    for (text, says) in [
+        ("```sh\nrm -rf x\n```\n", "line 1: `sh`"),
+        ("x\n```\nls\n```\n", "line 2: ``"),
+        ("```sh run=later\nls\n```\n", "run=later"),
+        ("```bash run=grpcurl\nls\n```\n", "bash"),
+        ("```text\n", "not closed"),
+    ] {
+        let error = blocks(text).expect_err(text).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let good = blocks("```text\nls\n```\n```sh run=kubectl\nkubectl get a \\\n  -o yaml\n```\n").unwrap();
+    assert_eq!(good.len(), 1, "text is not run");
+    assert_eq!((good[0].line, good[0].scene), (4, Scene::Commands));
+    assert_eq!(good[0].text, "kubectl get a \\\n  -o yaml\n");
+}
+
+#[test]
+fn links_of_the_documentation_lead_somewhere() {
+    let mut files: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(Into::into).into();
+    for directory in ["docs", "docs/decisions"] {
+        let entries = fs::read_dir(repository().join(directory)).unwrap();
+        let names = entries.map(|entry| Path::new(directory).join(entry.unwrap().file_name()));
+        files.extend(names.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    for file in files {
+        let text = fs::read_to_string(repository().join(&file)).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.starts_with("http") {
+                continue;
+            }
+            let at = repository().join(&file).with_file_name("").join(target);
+            assert!(at.exists(), "{}: {link} leads nowhere", file.display());
+        }
+    }
+}
