@@ -76,10 +76,7 @@ pub struct AccountPerformance {
 impl AccountPerformance {
     /// delivered / (delivered + failed + bounced), as product.md defines it.
     pub fn success_rate(&self) -> Rate {
-        Rate {
-            numerator: self.delivered,
-            denominator: self.delivered + self.failed + self.bounced,
-        }
+        Rate { numerator: self.delivered, denominator: self.delivered + self.failed + self.bounced }
     }
 }
 

@@ -114,10 +114,7 @@ impl LeadCounts {
 
     /// (sent + failed) / total; partial stays out of it.
     pub fn progress(self) -> Rate {
-        Rate {
-            numerator: self.sent + self.failed,
-            denominator: self.total(),
-        }
+        Rate { numerator: self.sent + self.failed, denominator: self.total() }
     }
 }
 
@@ -151,26 +148,17 @@ pub struct MessageCounts {
 impl MessageCounts {
     /// delivered / (delivered + failed + bounced), as product.md defines it.
     pub fn delivery_rate(self) -> Rate {
-        Rate {
-            numerator: self.delivered,
-            denominator: self.delivered + self.failed + self.bounced,
-        }
+        Rate { numerator: self.delivered, denominator: self.delivered + self.failed + self.bounced }
     }
 
     /// Replied of contacted leads, as product.md defines it.
     pub fn response_rate(self) -> Rate {
-        Rate {
-            numerator: self.contacted_replied,
-            denominator: self.contacted,
-        }
+        Rate { numerator: self.contacted_replied, denominator: self.contacted }
     }
 
     /// Converted of contacted leads, as product.md defines it.
     pub fn conversion_rate(self) -> Rate {
-        Rate {
-            numerator: self.contacted_converted,
-            denominator: self.contacted,
-        }
+        Rate { numerator: self.contacted_converted, denominator: self.contacted }
     }
 
     /// The band of the delivery rate; `None` without messages. Compared in whole numbers, so that 95 % is exact.
@@ -322,22 +310,8 @@ mod tests {
             (Paused, Paused, Ok(false)),
             (Paused, Finished, Ok(true)),
             (Finished, Finished, Ok(false)),
-            (
-                Finished,
-                Active,
-                Err(IllegalTransition {
-                    from: Finished,
-                    to: Active,
-                }),
-            ),
-            (
-                Finished,
-                Paused,
-                Err(IllegalTransition {
-                    from: Finished,
-                    to: Paused,
-                }),
-            ),
+            (Finished, Active, Err(IllegalTransition { from: Finished, to: Active })),
+            (Finished, Paused, Err(IllegalTransition { from: Finished, to: Paused })),
         ] {
             assert_eq!(from.transition(to), expected, "{from} to {to}");
         }
@@ -345,14 +319,7 @@ mod tests {
 
     #[test]
     fn health_has_its_bands_exactly_at_95_and_80_percent() {
-        let health = |delivered, failed| {
-            MessageCounts {
-                delivered,
-                failed,
-                ..Default::default()
-            }
-            .delivery_health()
-        };
+        let health = |delivered, failed| MessageCounts { delivered, failed, ..Default::default() }.delivery_health();
         assert_eq!(health(0, 0), None);
         assert_eq!(health(951, 49), Some(DeliveryHealth::High));
         assert_eq!(health(95, 5), Some(DeliveryHealth::Moderate));
@@ -362,11 +329,7 @@ mod tests {
 
     #[test]
     fn progress_leaves_partial_out_and_is_absent_without_leads() {
-        let done = LeadCounts {
-            sent: 1,
-            failed: 1,
-            ..Default::default()
-        };
+        let done = LeadCounts { sent: 1, failed: 1, ..Default::default() };
         assert_eq!(LeadCounts::default().progress().ratio(), None);
         assert_eq!(LeadCounts { partial: 2, ..done }.progress().ratio(), Some(0.5));
     }

@@ -17,20 +17,13 @@ pub struct Invalid {
 impl Invalid {
     /// Names a field and its problem, remedy included.
     pub fn new(field: impl Into<String>, problem: impl fmt::Display) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.to_string(),
-        }
+        Self { field: field.into(), problem: problem.to_string() }
     }
 
     /// Puts the field under `prefix`: `end_time` under `windows[1]` is `windows[1].end_time`.
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
-        self.field = if self.field.is_empty() {
-            prefix.to_owned()
-        } else {
-            format!("{prefix}.{}", self.field)
-        };
+        self.field = if self.field.is_empty() { prefix.to_owned() } else { format!("{prefix}.{}", self.field) };
         self
     }
 }

@@ -21,10 +21,7 @@ impl Step {
 
     /// Makes a step of a number from 1 to [`STEPS_MAX`].
     pub fn new(number: i32) -> Option<Self> {
-        u8::try_from(number)
-            .ok()
-            .filter(|number| (1..=STEPS_MAX).contains(number))
-            .map(Self)
+        u8::try_from(number).ok().filter(|number| (1..=STEPS_MAX).contains(number)).map(Self)
     }
 
     /// The number.
@@ -115,13 +112,8 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All reasons, by number.
-    pub const ALL: [Self; 5] = [
-        Self::AccountIssue,
-        Self::InvalidLead,
-        Self::RateLimited,
-        Self::ContentRejected,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::AccountIssue, Self::InvalidLead, Self::RateLimited, Self::ContentRejected, Self::Other];
 
     /// The reason of a stored number.
     pub fn from_number(number: i64) -> Option<Self> {
@@ -197,11 +189,7 @@ impl Facts {
         if self.has(Fact::Replied) || self.has(Fact::Converted) || delivered & all == all {
             LeadStatus::Sent
         } else if self.has(Fact::OptedOut) {
-            if delivered == 0 {
-                LeadStatus::Failed
-            } else {
-                LeadStatus::Sent
-            }
+            if delivered == 0 { LeadStatus::Failed } else { LeadStatus::Sent }
         } else if self.failed_or_bounced() != 0 {
             LeadStatus::Failed
         } else if delivered != 0 {
@@ -215,9 +203,7 @@ impl Facts {
     pub fn next_step(self, steps: Step) -> Option<Step> {
         let open = matches!(self.status(steps), LeadStatus::Pending | LeadStatus::Partial);
         let highest = 64 - self.delivered().leading_zeros();
-        open.then(|| Step::new(i32::try_from(highest).ok()? + 1))
-            .flatten()
-            .filter(|step| *step <= steps)
+        open.then(|| Step::new(i32::try_from(highest).ok()? + 1)).flatten().filter(|step| *step <= steps)
     }
 
     /// Whether any message was delivered and did not bounce.
@@ -292,10 +278,7 @@ mod tests {
     }
 
     fn status(steps: i32, facts: &[Fact]) -> LeadStatus {
-        facts
-            .iter()
-            .fold(Facts::default(), |all, fact| all.with(*fact))
-            .status(step(steps))
+        facts.iter().fold(Facts::default(), |all, fact| all.with(*fact)).status(step(steps))
     }
 
     #[test]
@@ -321,10 +304,7 @@ mod tests {
     fn the_next_step_follows_the_highest_delivered_one() {
         let steps = step(3);
         assert_eq!(Facts::default().next_step(steps), Some(step(1)));
-        assert_eq!(
-            Facts::default().with(Fact::Delivered(step(2))).next_step(steps),
-            Some(step(3))
-        );
+        assert_eq!(Facts::default().with(Fact::Delivered(step(2))).next_step(steps), Some(step(3)));
         assert_eq!(Facts::default().with(Fact::Delivered(step(3))).next_step(steps), None);
         assert_eq!(Facts::default().with(Fact::Failed(step(1))).next_step(steps), None);
         assert_eq!(Facts::default().with(Fact::OptedOut).next_step(steps), None);

@@ -21,12 +21,7 @@ pub mod sending;
 pub mod wire;
 
 /// Messages, clients and servers of the package `campaign_metrics.v1`; the `.proto` files are their reference.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated: documented in the .proto files"
-)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated: documented in the .proto files")]
 pub mod pb {
     tonic::include_proto!("campaign_metrics.v1");
 }

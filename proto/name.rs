@@ -123,11 +123,7 @@ fn ids<'a, const N: usize>(text: &'a str, collections: [&str; N], form: &str) ->
         }
         *id = parts.next().ok_or_else(wrong)?;
     }
-    if parts.next().is_some() {
-        Err(wrong())
-    } else {
-        Ok(found)
-    }
+    if parts.next().is_some() { Err(wrong()) } else { Ok(found) }
 }
 
 impl FromStr for WorkspaceName {
@@ -145,10 +141,7 @@ impl FromStr for CampaignName {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let form = "workspaces/{workspace}/campaigns/{campaign}";
         let [workspace, campaign] = ids(text, ["workspaces", "campaigns"], form)?;
-        Ok(Self {
-            workspace: workspace.parse()?,
-            campaign: campaign.parse()?,
-        })
+        Ok(Self { workspace: workspace.parse()?, campaign: campaign.parse()? })
     }
 }
 
@@ -156,15 +149,8 @@ impl FromStr for AccountName {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let [workspace, account] = ids(
-            text,
-            ["workspaces", "accounts"],
-            "workspaces/{workspace}/accounts/{account}",
-        )?;
-        Ok(Self {
-            workspace: workspace.parse()?,
-            account: account.parse()?,
-        })
+        let [workspace, account] = ids(text, ["workspaces", "accounts"], "workspaces/{workspace}/accounts/{account}")?;
+        Ok(Self { workspace: workspace.parse()?, account: account.parse()? })
     }
 }
 
@@ -174,14 +160,8 @@ impl FromStr for LeadName {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let form = "workspaces/{workspace}/campaigns/{campaign}/leads/{lead}";
         let [workspace, campaign, lead] = ids(text, ["workspaces", "campaigns", "leads"], form)?;
-        let campaign = CampaignName {
-            workspace: workspace.parse()?,
-            campaign: campaign.parse()?,
-        };
-        Ok(Self {
-            campaign,
-            lead: lead.parse()?,
-        })
+        let campaign = CampaignName { workspace: workspace.parse()?, campaign: campaign.parse()? };
+        Ok(Self { campaign, lead: lead.parse()? })
     }
 }
 
@@ -244,11 +224,7 @@ mod tests {
             assert!(invalid.problem.contains("must"), "{invalid}");
         }
         assert!("workspaces/a/campaigns/b/leads/sp ace".parse::<LeadName>().is_err());
-        assert!(
-            format!("workspaces/a/campaigns/b/leads/{}", "x".repeat(129))
-                .parse::<LeadName>()
-                .is_err()
-        );
+        assert!(format!("workspaces/a/campaigns/b/leads/{}", "x".repeat(129)).parse::<LeadName>().is_err());
         let long = "y".repeat(100_000).parse::<WorkspaceId>().expect_err("too long");
         assert!(long.problem.len() < 300, "an error does not grow with its input");
     }

@@ -34,9 +34,7 @@ pub struct Window {
 fn parse_minutes(text: &str, last: u16) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
     let two_digits = |part: &str| {
-        (part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| part.parse::<u16>().ok())
-            .flatten()
+        (part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse::<u16>().ok()).flatten()
     };
     let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
     let total = hours * 60 + minutes;
@@ -47,31 +45,17 @@ impl Window {
     /// Makes a window of the days on which it begins (none: every day) and two local times `HH:MM`.
     pub fn new(days: &[Weekday], start: &str, end: &str) -> Result<Self, Invalid> {
         let start_minute = parse_minutes(start, DAY_MINUTES - 1).ok_or_else(|| {
-            Invalid::new(
-                "start_time",
-                format_args!("`{}` must be `HH:MM`, 00:00 to 23:59", excerpt(start)),
-            )
+            Invalid::new("start_time", format_args!("`{}` must be `HH:MM`, 00:00 to 23:59", excerpt(start)))
         })?;
         let end_minute = parse_minutes(end, DAY_MINUTES).ok_or_else(|| {
-            Invalid::new(
-                "end_time",
-                format_args!("`{}` must be `HH:MM`, 00:00 to 24:00", excerpt(end)),
-            )
+            Invalid::new("end_time", format_args!("`{}` must be `HH:MM`, 00:00 to 24:00", excerpt(end)))
         })?;
         if start_minute == end_minute {
             let problem = "equals start_time, so the window is empty; for a whole day use 00:00 to 24:00";
             return Err(Invalid::new("end_time", problem));
         }
-        let days = if days.is_empty() {
-            0x7f
-        } else {
-            days.iter().fold(0, |all, day| all | day_bit(*day))
-        };
-        Ok(Self {
-            days,
-            start: start_minute,
-            end: end_minute,
-        })
+        let days = if days.is_empty() { 0x7f } else { days.iter().fold(0, |all, day| all | day_bit(*day)) };
+        Ok(Self { days, start: start_minute, end: end_minute })
     }
 
     /// Days on which the window begins, Monday first.
@@ -117,10 +101,7 @@ pub struct ActiveHours {
 
 impl Default for ActiveHours {
     fn default() -> Self {
-        Self {
-            time_zone: TimeZone::UTC,
-            windows: Vec::new(),
-        }
+        Self { time_zone: TimeZone::UTC, windows: Vec::new() }
     }
 }
 
@@ -148,25 +129,15 @@ impl ActiveHours {
             .take_while(|change| *change <= limit)
             .collect();
         let today = self.time_zone.to_datetime(at).date();
-        let mut minutes: Vec<u16> = self
-            .windows
-            .iter()
-            .flat_map(|window| [window.start, window.end])
-            .collect();
+        let mut minutes: Vec<u16> = self.windows.iter().flat_map(|window| [window.start, window.end]).collect();
         minutes.sort_unstable();
         minutes.dedup();
         (0..LOOK_AHEAD_DAYS).find_map(|days_ahead| {
             let date = today.checked_add(days_ahead.days()).ok()?;
             let mut edges: Vec<Timestamp> = minutes.iter().flat_map(|minute| self.instants(date, *minute)).collect();
-            edges.extend(
-                clock_changes
-                    .iter()
-                    .filter(|change| self.time_zone.to_datetime(**change).date() <= date),
-            );
+            edges.extend(clock_changes.iter().filter(|change| self.time_zone.to_datetime(**change).date() <= date));
             edges.sort_unstable();
-            edges
-                .into_iter()
-                .find(|edge| *edge > at && self.is_active(*edge) != now)
+            edges.into_iter().find(|edge| *edge > at && self.is_active(*edge) != now)
         })
     }
 
@@ -180,10 +151,7 @@ impl ActiveHours {
             AmbiguousOffset::Gap { .. } => Vec::new(),
             AmbiguousOffset::Fold { before, after } => vec![before, after],
         };
-        offsets
-            .into_iter()
-            .filter_map(|offset| offset.to_timestamp(local).ok())
-            .collect()
+        offsets.into_iter().filter_map(|offset| offset.to_timestamp(local).ok()).collect()
     }
 }
 
@@ -192,22 +160,11 @@ pub fn parse_time_zone(text: &str) -> Result<TimeZone, Invalid> {
     if text.is_empty() || text == "UTC" {
         return Ok(TimeZone::UTC);
     }
-    let unknown = || {
-        Invalid::new(
-            "",
-            format_args!(
-                "`{}` is no IANA time zone; use one such as `Europe/Berlin`",
-                excerpt(text)
-            ),
-        )
-    };
+    let unknown =
+        || Invalid::new("", format_args!("`{}` is no IANA time zone; use one such as `Europe/Berlin`", excerpt(text)));
     let zone = TimeZone::get(text).map_err(|_| unknown())?;
     // Zone names are matched in any case; kept is the one spelling everybody else knows.
-    if zone.iana_name() == Some(text) {
-        Ok(zone)
-    } else {
-        Err(unknown())
-    }
+    if zone.iana_name() == Some(text) { Ok(zone) } else { Err(unknown()) }
 }
 
 /// The IANA name of a zone made by [`parse_time_zone`].
@@ -235,10 +192,7 @@ mod tests {
     fn hours(zone: &str, windows: &[(&[Weekday], &str, &str)]) -> ActiveHours {
         ActiveHours {
             time_zone: parse_time_zone(zone).unwrap(),
-            windows: windows
-                .iter()
-                .map(|(days, start, end)| Window::new(days, start, end).unwrap())
-                .collect(),
+            windows: windows.iter().map(|(days, start, end)| Window::new(days, start, end).unwrap()).collect(),
         }
     }
 
@@ -252,14 +206,8 @@ mod tests {
         assert!(!hours.is_active(at("2026-05-04T08:59:59Z")));
         assert!(hours.is_active(at("2026-05-04T09:00:00Z")));
         assert!(!hours.is_active(at("2026-05-04T17:00:00Z")));
-        assert_eq!(
-            hours.next_change(at("2026-05-04T08:00:00Z")),
-            Some(at("2026-05-04T09:00:00Z"))
-        );
-        assert_eq!(
-            hours.next_change(at("2026-05-04T09:00:00Z")),
-            Some(at("2026-05-04T17:00:00Z"))
-        );
+        assert_eq!(hours.next_change(at("2026-05-04T08:00:00Z")), Some(at("2026-05-04T09:00:00Z")));
+        assert_eq!(hours.next_change(at("2026-05-04T09:00:00Z")), Some(at("2026-05-04T17:00:00Z")));
     }
 
     #[test]
@@ -270,25 +218,16 @@ mod tests {
         assert!(hours.is_active(at("2026-05-09T01:59:00Z")));
         assert!(!hours.is_active(at("2026-05-08T01:00:00Z")));
         assert!(!hours.is_active(at("2026-05-09T23:00:00Z")));
-        assert_eq!(
-            hours.next_change(at("2026-05-09T03:00:00Z")),
-            Some(at("2026-05-15T22:00:00Z"))
-        );
+        assert_eq!(hours.next_change(at("2026-05-09T03:00:00Z")), Some(at("2026-05-15T22:00:00Z")));
     }
 
     #[test]
     fn skipped_hours_hold_nothing() {
         // On 2026-03-29 Berlin goes from 02:00 to 03:00 local time at 01:00 UTC.
         let hours = hours("Europe/Berlin", &[(&[], "02:15", "02:45")]);
-        assert_eq!(
-            hours.next_change(at("2026-03-28T12:00:00Z")),
-            Some(at("2026-03-30T00:15:00Z"))
-        );
+        assert_eq!(hours.next_change(at("2026-03-28T12:00:00Z")), Some(at("2026-03-30T00:15:00Z")));
         let over = super::tests::hours("Europe/Berlin", &[(&[], "01:00", "02:30")]);
-        assert_eq!(
-            over.next_change(at("2026-03-29T00:30:00Z")),
-            Some(at("2026-03-29T01:00:00Z"))
-        );
+        assert_eq!(over.next_change(at("2026-03-29T00:30:00Z")), Some(at("2026-03-29T01:00:00Z")));
     }
 
     #[test]
@@ -333,10 +272,7 @@ mod tests {
     fn days_end_at_local_midnight_even_where_it_is_skipped() {
         let sao_paulo = parse_time_zone("America/Sao_Paulo").unwrap();
         // 2018-11-04 began at 01:00 there.
-        assert_eq!(
-            next_day(&sao_paulo, at("2018-11-04T00:00:00Z")),
-            Some(at("2018-11-04T03:00:00Z"))
-        );
+        assert_eq!(next_day(&sao_paulo, at("2018-11-04T00:00:00Z")), Some(at("2018-11-04T03:00:00Z")));
         let apia = parse_time_zone("Pacific/Apia").unwrap();
         let kiritimati = parse_time_zone("Pacific/Pago_Pago").unwrap();
         let moment = at("2026-05-04T10:30:00Z");

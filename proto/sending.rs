@@ -46,14 +46,7 @@ pub struct SendKey {
 
 impl fmt::Display for SendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:08x}-{}-{}-{}",
-            self.salt,
-            self.campaign_number,
-            self.lead_number,
-            self.step.number()
-        )
+        write!(f, "{:08x}-{}-{}-{}", self.salt, self.campaign_number, self.lead_number, self.step.number())
     }
 }
 
@@ -63,26 +56,15 @@ impl FromStr for SendKey {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let parse = || {
             let mut parts = text.split('-');
-            let salt = parts
-                .next()
-                .and_then(|part| u32::from_str_radix(part, 16).ok())?
-                .cast_signed();
+            let salt = parts.next().and_then(|part| u32::from_str_radix(part, 16).ok())?.cast_signed();
             let mut number = || parts.next()?.parse::<i32>().ok();
             let (campaign_number, lead_number, step) = (number()?, number()?, Step::new(number()?)?);
-            let key = Self {
-                salt,
-                campaign_number,
-                lead_number,
-                step,
-            };
+            let key = Self { salt, campaign_number, lead_number, step };
             // One spelling for each key: no signs, no leading zeros, nothing behind.
             (parts.next().is_none() && key.to_string() == text).then_some(key)
         };
         parse().ok_or_else(|| {
-            Invalid::new(
-                "",
-                format_args!("`{}` is no send key; pass on the one of the claim", excerpt(text)),
-            )
+            Invalid::new("", format_args!("`{}` is no send key; pass on the one of the claim", excerpt(text)))
         })
     }
 }
@@ -108,17 +90,11 @@ impl FromStr for ClaimId {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let parse = || {
             let (key, grant) = text.rsplit_once('-')?;
-            let id = Self {
-                key: key.parse().ok()?,
-                grant: u64::from_str_radix(grant, 16).ok()?.cast_signed(),
-            };
+            let id = Self { key: key.parse().ok()?, grant: u64::from_str_radix(grant, 16).ok()?.cast_signed() };
             (id.to_string() == text).then_some(id)
         };
         parse().ok_or_else(|| {
-            Invalid::new(
-                "",
-                format_args!("`{}` is no claim id; pass on the one of the claim", excerpt(text)),
-            )
+            Invalid::new("", format_args!("`{}` is no claim id; pass on the one of the claim", excerpt(text)))
         })
     }
 }
@@ -287,10 +263,7 @@ impl CampaignStanding<'_> {
         }
         blocked.change_at(hours_change);
         if allowance(self.daily_limit, self.reserved) == 0 {
-            blocked.add(
-                NotSending::CampaignDailyLimit,
-                next_day(&self.active_hours.time_zone, now),
-            );
+            blocked.add(NotSending::CampaignDailyLimit, next_day(&self.active_hours.time_zone, now));
         }
         self.blocked_accounts(now, &mut blocked);
         if self.next_due.is_none_or(|due| due > now) {
@@ -314,11 +287,7 @@ impl CampaignStanding<'_> {
         let used_up = |account: &AccountStanding| allowance(account.daily_limit, account.reserved) == 0;
         if self.accounts.iter().all(suspended) {
             blocked.add(NotSending::AccountSuspended, None);
-        } else if self
-            .accounts
-            .iter()
-            .all(|account| suspended(account) || used_up(account))
-        {
+        } else if self.accounts.iter().all(|account| suspended(account) || used_up(account)) {
             let active = self.accounts.iter().filter(|account| !suspended(account));
             let turns = active.filter_map(|account| next_day(&account.time_zone, now)).min();
             blocked.add(NotSending::AccountDailyLimit, turns);
@@ -391,12 +360,7 @@ mod tests {
 
     #[test]
     fn keys_and_claim_ids_survive_a_round_trip_and_have_one_spelling() {
-        let key = SendKey {
-            salt: -5,
-            campaign_number: 7,
-            lead_number: 123,
-            step: Step::FIRST,
-        };
+        let key = SendKey { salt: -5, campaign_number: 7, lead_number: 123, step: Step::FIRST };
         assert_eq!(key.to_string(), "fffffffb-7-123-1");
         assert_eq!(key.to_string().parse::<SendKey>().unwrap(), key);
         let id = ClaimId { key, grant: -1 };

@@ -58,10 +58,9 @@ pub fn request_id(text: &str) -> Result<Option<&str>, Invalid> {
     match text {
         "" => Ok(None),
         text if is_uuid(text) => Ok(Some(text)),
-        _ => Err(Invalid::new(
-            "request_id",
-            "must be a UUID such as 7f9c24e8-3b12-4fef-91e0-5a1d2f3c4b5a, or left out",
-        )),
+        _ => {
+            Err(Invalid::new("request_id", "must be a UUID such as 7f9c24e8-3b12-4fef-91e0-5a1d2f3c4b5a, or left out"))
+        }
     }
 }
 
@@ -70,13 +69,9 @@ pub fn parse_etag(text: &str) -> Result<Option<i64>, Invalid> {
     if text.is_empty() {
         return Ok(None);
     }
-    let revision = text
-        .strip_prefix("\"r")
-        .and_then(|rest| rest.strip_suffix('"'))
-        .and_then(|digits| digits.parse().ok());
-    revision
-        .map(Some)
-        .ok_or_else(|| Invalid::new("etag", "is none of ours; send the one you read, or leave it out"))
+    let revision =
+        text.strip_prefix("\"r").and_then(|rest| rest.strip_suffix('"')).and_then(|digits| digits.parse().ok());
+    revision.map(Some).ok_or_else(|| Invalid::new("etag", "is none of ours; send the one you read, or leave it out"))
 }
 
 /// Renders a revision as etag.
@@ -96,13 +91,8 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
 /// Parses a moment.
 pub fn parse_timestamp(field: &str, at: prost_types::Timestamp) -> Result<Timestamp, Invalid> {
     let problem = "must lie between the years 1 and 9999, with 0 to 999999999 nanos";
-    let moment = (0..1_000_000_000)
-        .contains(&at.nanos)
-        .then(|| Timestamp::new(at.seconds, at.nanos).ok())
-        .flatten();
-    moment
-        .filter(|moment| moment.as_second() >= -62_135_596_800)
-        .ok_or_else(|| Invalid::new(field, problem))
+    let moment = (0..1_000_000_000).contains(&at.nanos).then(|| Timestamp::new(at.seconds, at.nanos).ok()).flatten();
+    moment.filter(|moment| moment.as_second() >= -62_135_596_800).ok_or_else(|| Invalid::new(field, problem))
 }
 
 fn parse_duration(
@@ -116,10 +106,7 @@ fn parse_duration(
         .zip(u32::try_from(span.nanos).ok().filter(|nanos| *nanos < 1_000_000_000))
         .map(|(seconds, nanos)| Duration::new(seconds, nanos));
     parsed.filter(|span| (least..=most).contains(span)).ok_or_else(|| {
-        Invalid::new(
-            field,
-            format_args!("must be from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()),
-        )
+        Invalid::new(field, format_args!("must be from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()))
     })
 }
 
@@ -135,20 +122,12 @@ pub fn hold_duration(span: Option<prost_types::Duration>) -> Result<Duration, In
 pub fn watch_interval(span: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     match span {
         None => Ok(Duration::from_secs(1)),
-        Some(span) => parse_duration(
-            "min_interval",
-            span,
-            Duration::from_millis(100),
-            Duration::from_hours(1),
-        ),
+        Some(span) => parse_duration("min_interval", span, Duration::from_millis(100), Duration::from_hours(1)),
     }
 }
 
 fn duration(span: SignedDuration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: span.as_secs(),
-        nanos: span.subsec_nanos(),
-    }
+    prost_types::Duration { seconds: span.as_secs(), nanos: span.subsec_nanos() }
 }
 
 fn display_name(text: &str) -> Result<String, Invalid> {
@@ -157,10 +136,9 @@ fn display_name(text: &str) -> Result<String, Invalid> {
     }
     match text.chars().count() {
         0..=DISPLAY_NAME_MAX => Ok(text.to_owned()),
-        length => Err(Invalid::new(
-            "display_name",
-            format_args!("has {length} characters, at most {DISPLAY_NAME_MAX} fit"),
-        )),
+        length => {
+            Err(Invalid::new("display_name", format_args!("has {length} characters, at most {DISPLAY_NAME_MAX} fit")))
+        }
     }
 }
 
@@ -168,25 +146,16 @@ fn within(field: &str, value: i32, least: i32, most: i32) -> Result<i32, Invalid
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
-        Err(Invalid::new(
-            field,
-            format_args!("is {value}, but must be from {least} to {most}"),
-        ))
+        Err(Invalid::new(field, format_args!("is {value}, but must be from {least} to {most}")))
     }
 }
 
 fn daily_limit(limit: Option<i32>) -> Result<Option<i32>, Invalid> {
-    limit
-        .map(|limit| within("daily_limit", limit, 0, DAILY_LIMIT_MAX))
-        .transpose()
+    limit.map(|limit| within("daily_limit", limit, 0, DAILY_LIMIT_MAX)).transpose()
 }
 
 fn rate(rate: crate::campaign::Rate) -> pb::Rate {
-    pb::Rate {
-        numerator: rate.numerator,
-        denominator: rate.denominator,
-        ratio: rate.ratio(),
-    }
+    pb::Rate { numerator: rate.numerator, denominator: rate.denominator, ratio: rate.ratio() }
 }
 
 /// Reads a field mask: the named fields, all for `*`; without a mask, those for which `is_set`.
@@ -196,11 +165,7 @@ fn fields<F: Copy>(
     is_set: impl Fn(F) -> bool,
 ) -> Result<Vec<F>, Invalid> {
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
-        return Ok(known
-            .iter()
-            .map(|(_, field)| *field)
-            .filter(|field| is_set(*field))
-            .collect());
+        return Ok(known.iter().map(|(_, field)| *field).filter(|field| is_set(*field)).collect());
     };
     if mask.paths == ["*"] {
         return Ok(known.iter().map(|(_, field)| *field).collect());
@@ -208,18 +173,14 @@ fn fields<F: Copy>(
     mask.paths
         .iter()
         .map(|path| {
-            known
-                .iter()
-                .find(|(name, _)| name == path)
-                .map(|(_, field)| *field)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                    let path = crate::invalid::excerpt(path);
-                    Invalid::new(
-                        "update_mask",
-                        format_args!("`{path}` can't be updated; what can: {}, or `*`", names.join(", ")),
-                    )
-                })
+            known.iter().find(|(name, _)| name == path).map(|(_, field)| *field).ok_or_else(|| {
+                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                let path = crate::invalid::excerpt(path);
+                Invalid::new(
+                    "update_mask",
+                    format_args!("`{path}` can't be updated; what can: {}, or `*`", names.join(", ")),
+                )
+            })
         })
         .collect()
 }

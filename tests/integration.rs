@@ -26,5 +26,9 @@ mod outcomes;
 mod outside;
 #[path = "integration/parts.rs"]
 mod parts;
+#[path = "integration/reading.rs"]
+mod reading;
+#[path = "integration/readme.rs"]
+mod readme;
 #[path = "integration/world.rs"]
 mod world;

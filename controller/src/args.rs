@@ -39,12 +39,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Campaign service to apply resources to, `http://HOST:PORT`.
-    #[arg(
-        long,
-        env = "CAMPAIGN_METRICS_SERVICE",
-        default_value = "http://127.0.0.1:50051",
-        value_name = "URL"
-    )]
+    #[arg(long, env = "CAMPAIGN_METRICS_SERVICE", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub service: String,
     /// Where /livez, /readyz and /metrics are served; port 0 takes a free one and prints it.
     #[arg(long, default_value = "127.0.0.1:9465", value_name = "ADDR")]
@@ -60,10 +55,7 @@ pub struct RunArgs {
 impl RunArgs {
     /// What the library has to be told.
     pub fn options(&self) -> Options {
-        Options {
-            service: self.service.clone(),
-            namespace: self.namespace.clone(),
-        }
+        Options { service: self.service.clone(), namespace: self.namespace.clone() }
     }
 }
 
@@ -80,13 +72,9 @@ impl LogFormat {
     /// Starts logging to stderr.
     pub fn init(self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self {
-            Self::Human => log
-                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-                .init(),
+            Self::Human => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
             Self::Json => log.json().init(),
         }
     }
@@ -102,9 +90,7 @@ mod tests {
     fn the_command_line_is_well_formed_and_has_its_documented_defaults() {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["campaign-controller", "run", "--service", "http://localhost:1"]);
-        let Command::Run(args) = cli.command else {
-            panic!("parsed another command")
-        };
+        let Command::Run(args) = cli.command else { panic!("parsed another command") };
         assert_eq!(args.admin_listen.to_string(), "127.0.0.1:9465");
         assert_eq!(args.service, "http://localhost:1");
         assert_eq!((args.namespace, args.log_format), (None, LogFormat::Human));

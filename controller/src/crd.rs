@@ -77,12 +77,7 @@ pub const FORCE_DELETE_ANNOTATION: &str = "campaign-metrics.io/force-delete";
         json_path = ".status.counts.partial",
         description = "Leads with follow-ups to come"
     ),
-    printcolumn(
-        name = "Total",
-        type_ = "integer",
-        json_path = ".status.counts.total",
-        description = "All leads"
-    ),
+    printcolumn(name = "Total", type_ = "integer", json_path = ".status.counts.total", description = "All leads"),
     printcolumn(
         name = "Delivery",
         type_ = "string",
@@ -137,10 +132,7 @@ pub struct CampaignSpec {
     pub display_name: Option<String>,
     /// Ids of the accounts that send, in the same workspace. They may be created later than the campaign.
     #[serde(default)]
-    #[schemars(
-        length(max = 1000),
-        inner(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9._~@+-]+$"))
-    )]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9._~@+-]+$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub accounts: Vec<String>,
     /// Messages per lead at most: the first one and follow-ups. Fixed when the campaign is created.
@@ -194,10 +186,7 @@ pub struct CampaignSpec {
 pub struct ActiveHours {
     /// IANA time zone of the windows and of the campaign's days, as `Europe/Berlin`.
     #[serde(default = "defaults::time_zone")]
-    #[schemars(
-        length(max = 64),
-        regex(pattern = "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$")
-    )]
+    #[schemars(length(max = 64), regex(pattern = "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"))]
     pub time_zone: String,
     /// A moment within any of them is active; none means always.
     #[serde(default)]

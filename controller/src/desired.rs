@@ -24,10 +24,7 @@ pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::Appl
     let namespace = resource.namespace().unwrap_or_default();
     let name = resource.name_any();
     let follow_up_delay = parse_delay(&spec.follow_up_delay).ok_or_else(|| {
-        let message = format!(
-            "followUpDelay `{}` is no duration such as `24h` or `90m`",
-            spec.follow_up_delay
-        );
+        let message = format!("followUpDelay `{}` is no duration such as `24h` or `90m`", spec.follow_up_delay);
         Failure::terminal("InvalidSpec", message)
     })?;
     let campaign = pb::Campaign {
@@ -35,11 +32,7 @@ pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::Appl
         display_name: spec.display_name.clone().unwrap_or_default(),
         steps: spec.steps,
         follow_up_delay: Some(follow_up_delay),
-        accounts: spec
-            .accounts
-            .iter()
-            .map(|id| format!("workspaces/{namespace}/accounts/{id}"))
-            .collect(),
+        accounts: spec.accounts.iter().map(|id| format!("workspaces/{namespace}/accounts/{id}")).collect(),
         active_hours: spec.active_hours.as_ref().map(|hours| pb::ActiveHours {
             time_zone: hours.time_zone.clone(),
             windows: hours
@@ -94,10 +87,7 @@ fn parse_delay(text: &str) -> Option<prost_types::Duration> {
         _ => return None,
     };
     let count: i64 = text[..text.len() - 1].parse().ok().filter(|count| *count >= 0)?;
-    Some(prost_types::Duration {
-        seconds: count.checked_mul(unit_seconds)?,
-        nanos: 0,
-    })
+    Some(prost_types::Duration { seconds: count.checked_mul(unit_seconds)?, nanos: 0 })
 }
 
 fn day_of_week(day: Day) -> pb::DayOfWeek {
@@ -177,10 +167,7 @@ mod tests {
 
     #[test]
     fn names_of_campaigns_and_resources_correspond() {
-        assert_eq!(
-            resource_of(&campaign_name("team", "spring.v2")),
-            Some(("team", "spring.v2"))
-        );
+        assert_eq!(resource_of(&campaign_name("team", "spring.v2")), Some(("team", "spring.v2")));
         assert_eq!(resource_of("workspaces/team/accounts/a"), None);
     }
 }

@@ -116,13 +116,7 @@ pub async fn run(
         following.await;
         Ok(())
     });
-    tasks.spawn(control(
-        store,
-        resources,
-        ReceiverStream::new(woken),
-        context,
-        shutdown.clone(),
-    ));
+    tasks.spawn(control(store, resources, ReceiverStream::new(woken), context, shutdown.clone()));
     let joined = async {
         while let Some(task) = tasks.join_next().await {
             task.context("a task panicked")??;

@@ -114,9 +114,7 @@ impl Memory {
         }
         let resync = RESYNC.mul_f64(1.0 - RESYNC_JITTER * rand::random::<f64>());
         let resync = now.checked_add(resync).unwrap_or(now);
-        let change = campaign
-            .next_change_time
-            .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+        let change = campaign.next_change_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
         let observation = Observation {
             good_until: change.map_or(resync, |change| change.min(resync)),
             campaign: Box::new(campaign),
@@ -193,10 +191,7 @@ mod tests {
         memory.observe(campaign(10, Some(1_000_000)), Source::Stream, at(20));
         memory.observe(campaign(10, None), Source::Stream, at(20));
         let wait = memory.look_again_in("workspaces/team/campaigns/spring", at(20));
-        assert!(
-            wait <= RESYNC && wait >= RESYNC.mul_f64(1.0 - RESYNC_JITTER),
-            "{wait:?}"
-        );
+        assert!(wait <= RESYNC && wait >= RESYNC.mul_f64(1.0 - RESYNC_JITTER), "{wait:?}");
     }
 
     #[test]
@@ -206,10 +201,7 @@ mod tests {
         memory.observe(campaign(10, None), Source::Stream, at(31));
         assert_eq!(memory.seen("workspaces/team/campaigns/spring", at(31)), Seen::Unknown);
         memory.observe(campaign(10, None), Source::Answer, at(32));
-        assert!(matches!(
-            memory.seen("workspaces/team/campaigns/spring", at(32)),
-            Seen::Here(_)
-        ));
+        assert!(matches!(memory.seen("workspaces/team/campaigns/spring", at(32)), Seen::Here(_)));
     }
 
     #[test]
@@ -222,10 +214,7 @@ mod tests {
         memory.keep_only(&HashSet::new());
         assert_eq!(memory.seen(name, at(11)), Seen::Unknown);
         memory.observe(campaign(10, None), Source::Stream, at(10));
-        let orphan = pb::Campaign {
-            owner: None,
-            ..campaign(12, None)
-        };
+        let orphan = pb::Campaign { owner: None, ..campaign(12, None) };
         memory.observe(orphan, Source::Stream, at(12));
         assert_eq!(memory.seen(name, at(12)), Seen::Unknown);
     }

@@ -63,11 +63,8 @@ impl Metrics {
             registry.register(Box::new(gauges.clone()))?;
             prometheus::Result::Ok(gauges)
         };
-        let reconciles = counters(
-            "controller_runtime_reconcile_total",
-            "Reconciles by result.",
-            &["controller", "result"],
-        )?;
+        let reconciles =
+            counters("controller_runtime_reconcile_total", "Reconciles by result.", &["controller", "result"])?;
         let errors = counters(
             "controller_runtime_reconcile_errors_total",
             "Reconciles that failed and are tried again.",
@@ -79,12 +76,9 @@ impl Metrics {
             &["controller"],
         )?;
         let active = gauges("controller_runtime_active_workers", "Reconciles running now.")?;
-        gauges(
-            "controller_runtime_max_concurrent_reconciles",
-            "Reconciles that may run at once.",
-        )?
-        .with_label_values(&[CONTROLLER])
-        .set(CONCURRENCY.into());
+        gauges("controller_runtime_max_concurrent_reconciles", "Reconciles that may run at once.")?
+            .with_label_values(&[CONTROLLER])
+            .set(CONCURRENCY.into());
         let seconds = HistogramVec::new(
             HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time a reconcile takes.")
                 .buckets(RECONCILE_BUCKETS.into()),
@@ -111,25 +105,13 @@ impl Metrics {
         errors.with_label_values(&[CONTROLLER]);
         terminal_errors.with_label_values(&[CONTROLLER]);
         active.with_label_values(&[CONTROLLER]);
-        Ok(Self {
-            registry,
-            reconciles,
-            errors,
-            terminal_errors,
-            seconds,
-            active,
-            drift_repairs,
-            time_to_pause,
-        })
+        Ok(Self { registry, reconciles, errors, terminal_errors, seconds, active, drift_repairs, time_to_pause })
     }
 
     /// Counts a reconcile as running until the guard is finished or dropped.
     pub fn reconcile_started(&self) -> Running<'_> {
         self.active.with_label_values(&[CONTROLLER]).inc();
-        Running {
-            metrics: self,
-            started: Instant::now(),
-        }
+        Running { metrics: self, started: Instant::now() }
     }
 
     /// Counts a refusal that only an edit can mend.
@@ -164,14 +146,8 @@ impl Running<'_> {
     /// Books the end of the reconcile.
     pub fn finish(self, outcome: Outcome) {
         let metrics = self.metrics;
-        metrics
-            .seconds
-            .with_label_values(&[CONTROLLER])
-            .observe(self.started.elapsed().as_secs_f64());
-        metrics
-            .reconciles
-            .with_label_values(&[CONTROLLER, outcome.label()])
-            .inc();
+        metrics.seconds.with_label_values(&[CONTROLLER]).observe(self.started.elapsed().as_secs_f64());
+        metrics.reconciles.with_label_values(&[CONTROLLER, outcome.label()]).inc();
         if outcome == Outcome::Error {
             metrics.errors.with_label_values(&[CONTROLLER]).inc();
         }
@@ -201,26 +177,18 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(Arc::new(Admin { metrics, store }));
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     match admin.store.wait_until_ready().now_or_never() {
         Some(Ok(())) => (StatusCode::OK, "ok\n"),
-        _ => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the first listing of campaigns\n",
-        ),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first listing of campaigns\n"),
     }
 }
 
 async fn render(State(admin): State<Arc<Admin>>) -> Result<String, (StatusCode, String)> {
-    admin
-        .metrics
-        .render()
-        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+    admin.metrics.render().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
 }
 
 #[cfg(test)]

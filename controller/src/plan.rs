@@ -41,10 +41,7 @@ pub struct Applied {
 impl Applied {
     /// Keeps what may not change behind the resource's back.
     pub fn new(generation: i64, answer: &pb::Campaign) -> Self {
-        Self {
-            generation,
-            settings: settings(answer),
-        }
+        Self { generation, settings: settings(answer) }
     }
 }
 
@@ -106,10 +103,7 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, seen: Seen) -
         Seen::Gone => return Step::Apply(Cause::Drift),
         Seen::Here(campaign) => campaign,
     };
-    let owned = campaign
-        .owner
-        .as_ref()
-        .is_some_and(|owner| owner.uid == uid && owner.generation == generation);
+    let owned = campaign.owner.as_ref().is_some_and(|owner| owner.uid == uid && owner.generation == generation);
     // A campaign that finished satisfies every spec: there is nothing left to repair.
     if owned && (campaign.state() == pb::CampaignState::Finished || settings(&campaign) == applied.settings) {
         Step::Mirror(campaign)
@@ -142,19 +136,11 @@ pub struct Failure {
 impl Failure {
     /// A failure that only an edit of the spec can mend.
     pub fn terminal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            retry: Retry::WhenEdited,
-        }
+        Self { reason, message: message.into(), retry: Retry::WhenEdited }
     }
 
     fn transient(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            retry: Retry::Backoff,
-        }
+        Self { reason, message: message.into(), retry: Retry::Backoff }
     }
 }
 
@@ -172,19 +158,14 @@ impl From<&tonic::Status> for Failure {
             (Code::ResourceExhausted, _) => Self::transient("ServiceBusy", text),
             (Code::Unauthenticated | Code::PermissionDenied, _) => Self::transient("AccessDenied", text),
             // The texts below say what the transport happened to run into, which differs from try to try.
-            (Code::Unavailable, _) => Self::transient(
-                "ServiceUnavailable",
-                "the campaign service can't be reached; trying again",
-            ),
+            (Code::Unavailable, _) => {
+                Self::transient("ServiceUnavailable", "the campaign service can't be reached; trying again")
+            }
             // An expired deadline arrives as CANCELLED when the client noticed it first.
-            (Code::DeadlineExceeded | Code::Cancelled, _) => Self::transient(
-                "ServiceTimeout",
-                "the campaign service does not answer in time; trying again",
-            ),
-            _ => Self::transient(
-                "ServiceError",
-                "the campaign service failed; trying again, its log says more",
-            ),
+            (Code::DeadlineExceeded | Code::Cancelled, _) => {
+                Self::transient("ServiceTimeout", "the campaign service does not answer in time; trying again")
+            }
+            _ => Self::transient("ServiceError", "the campaign service failed; trying again, its log says more"),
         }
     }
 }

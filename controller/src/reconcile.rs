@@ -96,20 +96,16 @@ struct Subject<'a> {
 /// Reconciles a resource, within the deadline.
 pub async fn reconcile(resource: Arc<Campaign>, context: Arc<Context>) -> Result<Action, Error> {
     let running = context.metrics.reconcile_started();
-    let result = timeout(RECONCILE_DEADLINE, context.reconcile(&resource))
-        .await
-        .unwrap_or(Err(Error::Deadline));
+    let result = timeout(RECONCILE_DEADLINE, context.reconcile(&resource)).await.unwrap_or(Err(Error::Deadline));
     running.finish(match &result {
         Ok(action) if *action == Action::await_change() => Outcome::Success,
         Ok(_) => Outcome::RequeueAfter,
         Err(_) => Outcome::Error,
     });
     if result.is_ok() {
-        context
-            .memory
-            .remember(&resource.uid().unwrap_or_default(), |remembered| {
-                remembered.attempts = 0;
-            });
+        context.memory.remember(&resource.uid().unwrap_or_default(), |remembered| {
+            remembered.attempts = 0;
+        });
     }
     result
 }
@@ -117,12 +113,10 @@ pub async fn reconcile(resource: Arc<Campaign>, context: Arc<Context>) -> Result
 /// How long to wait after a failed reconcile: longer with each failure in a row, for each resource by itself.
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn retry(resource: Arc<Campaign>, _: &Error, context: Arc<Context>) -> Action {
-    let attempts = context
-        .memory
-        .remember(&resource.uid().unwrap_or_default(), |remembered| {
-            remembered.attempts = remembered.attempts.saturating_add(1);
-            remembered.attempts
-        });
+    let attempts = context.memory.remember(&resource.uid().unwrap_or_default(), |remembered| {
+        remembered.attempts = remembered.attempts.saturating_add(1);
+        remembered.attempts
+    });
     Action::requeue(plan::backoff(attempts, rand::random()))
 }
 
@@ -135,28 +129,19 @@ fn request<T>(message: T) -> tonic::Request<T> {
 impl Context {
     async fn reconcile(&self, resource: &Arc<Campaign>) -> Result<Action, Error> {
         let deleted = resource.metadata.deletion_timestamp.is_some();
-        let paused = resource
-            .annotations()
-            .get(RECONCILE_ANNOTATION)
-            .is_some_and(|value| value == "paused");
+        let paused = resource.annotations().get(RECONCILE_ANNOTATION).is_some_and(|value| value == "paused");
         if paused && !deleted {
             let subject = self.subject(resource);
             // Taking the annotation off tries again, also what was refused.
-            self.memory
-                .remember(&subject.uid, |remembered| remembered.stalled_generation = None);
+            self.memory.remember(&subject.uid, |remembered| remembered.stalled_generation = None);
             let next = plan::reconcile_paused(subject.previous.as_ref(), subject.generation, Timestamp::now());
             self.write_status(&subject, next).await?;
             return Ok(Action::await_change());
         }
-        let done = finalizer(
-            &self.api(resource),
-            FINALIZER,
-            Arc::clone(resource),
-            async |event| match event {
-                finalizer::Event::Apply(resource) => self.apply(&self.subject(&resource)).await,
-                finalizer::Event::Cleanup(resource) => self.clean_up(&self.subject(&resource)).await,
-            },
-        )
+        let done = finalizer(&self.api(resource), FINALIZER, Arc::clone(resource), async |event| match event {
+            finalizer::Event::Apply(resource) => self.apply(&self.subject(&resource)).await,
+            finalizer::Event::Cleanup(resource) => self.clean_up(&self.subject(&resource)).await,
+        })
         .await;
         match done {
             Ok(action) => Ok(action),
@@ -221,9 +206,7 @@ impl Context {
     }
 
     async fn look(&self, campaign_name: &str) -> Result<Seen, Failure> {
-        let get = pb::GetCampaignRequest {
-            name: campaign_name.to_owned(),
-        };
+        let get = pb::GetCampaignRequest { name: campaign_name.to_owned() };
         match self.service.clone().get_campaign(request(get)).await {
             Ok(answer) => {
                 let campaign = answer.into_inner();
@@ -241,14 +224,9 @@ impl Context {
     async fn call_apply(&self, subject: &Subject<'_>) -> Result<Box<pb::Campaign>, Failure> {
         let apply = desired::apply_request(subject.resource, FENCING_TOKEN)?;
         let answer = self.service.clone().apply_campaign(request(apply)).await;
-        let campaign = answer
-            .map_err(|status| failed_call("ApplyCampaign", &status))?
-            .into_inner();
+        let campaign = answer.map_err(|status| failed_call("ApplyCampaign", &status))?.into_inner();
         self.memory.observe(campaign.clone(), Source::Answer, Timestamp::now());
-        let was_active = subject
-            .previous
-            .as_ref()
-            .is_some_and(|status| status.state == Some(DesiredState::Active));
+        let was_active = subject.previous.as_ref().is_some_and(|status| status.state == Some(DesiredState::Active));
         if let Some((generation, seen_at)) = subject.remembered.edit
             && generation == subject.generation
             && was_active
@@ -272,13 +250,10 @@ impl Context {
         let edited_state = confirmed_before.is_some_and(|before| before != state).then_some(state);
         let notices = plan::mirrored_notices(previous, &next, edited_state, repaired);
         let counts_wait = self.write_status(subject, next).await?;
-        self.memory
-            .remember(&subject.uid, |remembered| remembered.confirmed_state = Some(state));
+        self.memory.remember(&subject.uid, |remembered| remembered.confirmed_state = Some(state));
         self.publish(subject.resource, notices).await;
         let look_again = self.memory.look_again_in(&subject.campaign_name, now);
-        Ok(Action::requeue(
-            counts_wait.map_or(look_again, |wait| wait.min(look_again)),
-        ))
+        Ok(Action::requeue(counts_wait.map_or(look_again, |wait| wait.min(look_again))))
     }
 
     /// Writes a failure into the status; only one that an edit must mend ends the reconcile well.

@@ -44,20 +44,15 @@ pub fn resources(
     client: Client,
     namespace: Option<&str>,
     memory: Arc<Memory>,
-) -> (
-    Store<Campaign>,
-    impl Stream<Item = watcher::Result<Campaign>> + Send + 'static,
-) {
+) -> (Store<Campaign>, impl Stream<Item = watcher::Result<Campaign>> + Send + 'static) {
     let api: Api<Campaign> = match namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
     let (store, writer) = store();
     // The generation alone would filter out the update that adds our finalizer, and a new resource would stall.
-    let predicate = predicates::generation
-        .combine(predicates::finalizers)
-        .combine(predicates::annotations)
-        .combine(is_deleted);
+    let predicate =
+        predicates::generation.combine(predicates::finalizers).combine(predicates::annotations).combine(is_deleted);
     let stream = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(|resource: &mut Campaign| resource.managed_fields_mut().clear())
@@ -117,11 +112,7 @@ impl Follower {
             failures += 1;
             let wait = plan::backoff(failures, rand::random()).min(RECONNECT_MAX);
             let error = ended.err().map(|status| status.to_string());
-            tracing::warn!(
-                error,
-                retry_seconds = wait.as_secs_f64(),
-                "the watch of the service's campaigns broke off"
-            );
+            tracing::warn!(error, retry_seconds = wait.as_secs_f64(), "the watch of the service's campaigns broke off");
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -131,10 +122,7 @@ impl Follower {
 
     /// Watches until the stream breaks off.
     async fn follow(&mut self, failures: &mut u32) -> Result<(), tonic::Status> {
-        let request = pb::WatchCampaignsRequest {
-            parent: self.parent.clone(),
-            min_interval: None,
-        };
+        let request = pb::WatchCampaignsRequest { parent: self.parent.clone(), min_interval: None };
         let mut changes = timeout(OPEN_DEADLINE, self.service.watch_campaigns(request))
             .await
             .map_err(|_| tonic::Status::deadline_exceeded("the watch was not accepted in time"))??

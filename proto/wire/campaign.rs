@@ -48,12 +48,7 @@ fn settings(campaign: &pb::Campaign, workspace: &WorkspaceId) -> Result<Campaign
         steps: Step::new(steps).ok_or_else(|| Invalid::new("steps", "must be from 1 to 16"))?,
         follow_up_delay,
         accounts: accounts(&campaign.accounts, workspace)?,
-        active_hours: campaign
-            .active_hours
-            .as_ref()
-            .map(active_hours)
-            .transpose()?
-            .unwrap_or_default(),
+        active_hours: campaign.active_hours.as_ref().map(active_hours).transpose()?.unwrap_or_default(),
         daily_limit: daily_limit(campaign.daily_limit)?,
         claim_expiry_policy: match pb::ClaimExpiryPolicy::try_from(campaign.claim_expiry_policy) {
             Ok(pb::ClaimExpiryPolicy::Unspecified | pb::ClaimExpiryPolicy::Hold) => ClaimExpiryPolicy::Hold,
@@ -103,11 +98,7 @@ fn active_hours(hours: &pb::ActiveHours) -> Result<ActiveHours, Invalid> {
             return Err(Invalid::new("windows", problem));
         }
         let windows = hours.windows.iter().enumerate().map(|(place, window)| {
-            let days = window
-                .days
-                .iter()
-                .map(|day| weekday(*day))
-                .collect::<Result<Vec<_>, _>>();
+            let days = window.days.iter().map(|day| weekday(*day)).collect::<Result<Vec<_>, _>>();
             days.and_then(|days| Window::new(&days, &window.start_time, &window.end_time))
                 .map_err(|invalid| invalid.under(&format!("windows[{place}]")))
         });
@@ -184,10 +175,7 @@ pub fn parse_owner(owner: Option<pb::Owner>) -> Result<Owner, Invalid> {
         _ => Err(Invalid::new(field, "must have 1 to 512 bytes and no NUL")),
     };
     if owner.generation < 1 || owner.fencing_token < 0 {
-        return Err(Invalid::new(
-            "owner.generation",
-            "must be 1 or more, and the fencing token not negative",
-        ));
+        return Err(Invalid::new("owner.generation", "must be 1 or more, and the fencing token not negative"));
     }
     Ok(Owner {
         resource: text("owner.resource", &owner.resource)?,
@@ -204,10 +192,7 @@ fn render_active_hours(hours: &ActiveHours) -> pb::ActiveHours {
         start_time: window.start_time(),
         end_time: window.end_time(),
     });
-    pb::ActiveHours {
-        time_zone: time_zone_name(&hours.time_zone).to_owned(),
-        windows: windows.collect(),
-    }
+    pb::ActiveHours { time_zone: time_zone_name(&hours.time_zone).to_owned(), windows: windows.collect() }
 }
 
 impl From<CampaignState> for pb::CampaignState {
@@ -239,37 +224,20 @@ impl From<NotSending> for pb::NotSendingReason {
 
 impl From<LeadCounts> for pb::LeadCounts {
     fn from(counts: LeadCounts) -> Self {
-        let LeadCounts {
-            sent,
-            failed,
-            pending,
-            partial,
-        } = counts;
-        Self {
-            sent,
-            failed,
-            pending,
-            partial,
-            total: counts.total(),
-        }
+        let LeadCounts { sent, failed, pending, partial } = counts;
+        Self { sent, failed, pending, partial, total: counts.total() }
     }
 }
 
 impl From<MessageCounts> for pb::MessageCounts {
     fn from(counts: MessageCounts) -> Self {
-        let failures = FailureReason::ALL
-            .into_iter()
-            .zip(counts.by_reason)
-            .filter(|(_, count)| *count != 0);
+        let failures = FailureReason::ALL.into_iter().zip(counts.by_reason).filter(|(_, count)| *count != 0);
         Self {
             delivered: counts.delivered,
             failed: counts.failed,
             bounced: counts.bounced,
             failures: failures
-                .map(|(reason, count)| pb::ReasonCount {
-                    reason: pb::FailureReason::from(reason).into(),
-                    count,
-                })
+                .map(|(reason, count)| pb::ReasonCount { reason: pb::FailureReason::from(reason).into(), count })
                 .collect(),
             contacted_leads: counts.contacted,
             replied_leads: counts.replied,
@@ -285,13 +253,7 @@ impl From<Campaign> for pb::Campaign {
         let workspace = &campaign.name.workspace;
         let settings = campaign.settings;
         let counts = campaign.message_counts;
-        let account_name = |account| {
-            AccountName {
-                workspace: workspace.clone(),
-                account,
-            }
-            .to_string()
-        };
+        let account_name = |account| AccountName { workspace: workspace.clone(), account }.to_string();
         let health = match counts.delivery_health() {
             None => pb::DeliveryHealth::Unspecified,
             Some(DeliveryHealth::High) => pb::DeliveryHealth::High,
@@ -351,8 +313,5 @@ impl From<Campaign> for pb::Campaign {
 
 /// Renders reasons.
 pub(super) fn not_sending(reasons: &[NotSending]) -> Vec<i32> {
-    reasons
-        .iter()
-        .map(|reason| pb::NotSendingReason::from(*reason).into())
-        .collect()
+    reasons.iter().map(|reason| pb::NotSendingReason::from(*reason).into()).collect()
 }

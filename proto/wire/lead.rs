@@ -58,11 +58,7 @@ impl From<Lead> for pb::Lead {
                 StepOutcome::Bounced => pb::OutcomeKind::Bounced,
             };
             let reason = lead.reasons.of(step, outcome);
-            Some(pb::StepResult {
-                step: step.number().into(),
-                result: kind.into(),
-                reason: failure_reason(reason),
-            })
+            Some(pb::StepResult { step: step.number().into(), result: kind.into(), reason: failure_reason(reason) })
         };
         let status = match lead.facts.status(lead.steps) {
             LeadStatus::Pending => pb::LeadStatus::Pending,
@@ -74,10 +70,7 @@ impl From<Lead> for pb::Lead {
             name: lead.name.to_string(),
             account: lead.account.map(|account| account.to_string()).unwrap_or_default(),
             status: status.into(),
-            step_results: (1..=STEPS_MAX.into())
-                .filter_map(Step::new)
-                .filter_map(result)
-                .collect(),
+            step_results: (1..=STEPS_MAX.into()).filter_map(Step::new).filter_map(result).collect(),
             replied: lead.facts.has(Fact::Replied),
             converted: lead.facts.has(Fact::Converted),
             auto_replied: lead.facts.has(Fact::AutoReplied),

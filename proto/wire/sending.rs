@@ -21,9 +21,7 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
             }
             (
                 LeadRef::Name(name),
-                (outcome.step != 0)
-                    .then(|| Step::new(outcome.step).ok_or(Rejection::StepOutOfRange))
-                    .transpose()?,
+                (outcome.step != 0).then(|| Step::new(outcome.step).ok_or(Rejection::StepOutOfRange)).transpose()?,
             )
         }
         (key, "") => {
@@ -35,10 +33,7 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
         }
         _ => return Err(invalid("lead", "must be left out where send_key is given")),
     };
-    let message = |fact: fn(Step) -> Fact| {
-        step.map(fact)
-            .ok_or_else(|| invalid("step", "is required for this kind"))
-    };
+    let message = |fact: fn(Step) -> Fact| step.map(fact).ok_or_else(|| invalid("step", "is required for this kind"));
     let fact = match pb::OutcomeKind::try_from(outcome.kind) {
         Ok(pb::OutcomeKind::Delivered) => message(Fact::Delivered)?,
         Ok(pb::OutcomeKind::Failed) => message(Fact::Failed)?,
@@ -64,26 +59,13 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
     if outcome.detail.len() > DETAIL_MAX || outcome.detail.contains('\0') {
         return Err(invalid("detail", "must have at most 1024 bytes and no NUL; shorten it"));
     }
-    let time = outcome
-        .time
-        .map(|time| parse_timestamp("time", time))
-        .transpose()
-        .map_err(Rejection::Invalid)?;
-    Ok(Outcome {
-        lead,
-        fact,
-        reason,
-        detail: outcome.detail,
-        time,
-    })
+    let time = outcome.time.map(|time| parse_timestamp("time", time)).transpose().map_err(Rejection::Invalid)?;
+    Ok(Outcome { lead, fact, reason, detail: outcome.detail, time })
 }
 
 impl From<Verdict> for pb::OutcomeResult {
     fn from(verdict: Verdict) -> Self {
-        let taken = |verdict: pb::OutcomeVerdict| Self {
-            verdict: verdict.into(),
-            ..Self::default()
-        };
+        let taken = |verdict: pb::OutcomeVerdict| Self { verdict: verdict.into(), ..Self::default() };
         let rejected = |reason: &str, message: String| Self {
             verdict: pb::OutcomeVerdict::Rejected.into(),
             reason: reason.to_owned(),
@@ -92,18 +74,15 @@ impl From<Verdict> for pb::OutcomeResult {
         match verdict {
             Verdict::Applied => taken(pb::OutcomeVerdict::Applied),
             Verdict::Duplicate => taken(pb::OutcomeVerdict::Duplicate),
-            Verdict::Rejected(Rejection::UnknownLead) => rejected(
-                "UNKNOWN_LEAD",
-                "no such lead; add it first, or check the name or key".to_owned(),
-            ),
-            Verdict::Rejected(Rejection::StepOutOfRange) => rejected(
-                "STEP_OUT_OF_RANGE",
-                "step: must be from 1 to the campaign's steps".to_owned(),
-            ),
-            Verdict::Rejected(Rejection::CampaignFinal) => rejected(
-                "CAMPAIGN_FINAL",
-                "the campaign's results are final; drop this outcome".to_owned(),
-            ),
+            Verdict::Rejected(Rejection::UnknownLead) => {
+                rejected("UNKNOWN_LEAD", "no such lead; add it first, or check the name or key".to_owned())
+            }
+            Verdict::Rejected(Rejection::StepOutOfRange) => {
+                rejected("STEP_OUT_OF_RANGE", "step: must be from 1 to the campaign's steps".to_owned())
+            }
+            Verdict::Rejected(Rejection::CampaignFinal) => {
+                rejected("CAMPAIGN_FINAL", "the campaign's results are final; drop this outcome".to_owned())
+            }
             Verdict::Rejected(Rejection::TimeInFuture) => rejected(
                 "TIME_IN_FUTURE",
                 "time: lies more than 5 minutes ahead; check the sender's clock and report again".to_owned(),

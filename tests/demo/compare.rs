@@ -75,12 +75,7 @@ impl Comparison {
     pub fn verdict(&self) -> Result<()> {
         let differ = self.0.iter().filter(|views| !views.agree());
         let differ: Vec<&str> = differ.map(|views| views.campaign.as_str()).collect();
-        ensure!(
-            differ.is_empty(),
-            "after {} s the views still differ for {}",
-            SETTLE.as_secs(),
-            differ.join(", ")
-        );
+        ensure!(differ.is_empty(), "after {} s the views still differ for {}", SETTLE.as_secs(), differ.join(", "));
         Ok(())
     }
 
@@ -88,10 +83,7 @@ impl Comparison {
     pub fn table(&self) -> String {
         let mut lines: Vec<String> = self.0.iter().flat_map(Views::lines).collect();
         let values: usize = self.0.iter().flat_map(|views| &views.views).map(Counts::len).sum();
-        lines.push(format!(
-            "\n-: not told by this view. Compared: {values} values of {} campaigns\n",
-            self.0.len()
-        ));
+        lines.push(format!("\n-: not told by this view. Compared: {values} values of {} campaigns\n", self.0.len()));
         lines.join("\n")
     }
 }
@@ -108,23 +100,13 @@ impl Views {
     }
 
     fn lines(&self) -> Vec<String> {
-        let heads = ["API", "recount", "gauges", "resource"]
-            .map(|head| format!("{head:>10}"))
-            .concat();
+        let heads = ["API", "recount", "gauges", "resource"].map(|head| format!("{head:>10}")).concat();
         let campaign = paint(&format!("{:24}", self.campaign), Colour::Bold);
         let mut lines = vec![format!("\n{campaign}{heads}")];
         for name in names() {
-            let cells: Vec<String> = self
-                .views
-                .iter()
-                .map(|counts| format!("{:>10}", cell(counts, name)))
-                .collect();
+            let cells: Vec<String> = self.views.iter().map(|counts| format!("{:>10}", cell(counts, name))).collect();
             let line = format!("  {:22}{}", name.replace('_', " "), cells.concat());
-            lines.push(if self.differs(name) {
-                paint(&format!("{line}  differs"), Colour::Red)
-            } else {
-                line
-            });
+            lines.push(if self.differs(name) { paint(&format!("{line}  differs"), Colour::Red) } else { line });
         }
         lines
     }
@@ -150,10 +132,7 @@ async fn look(stage: &Stage) -> Result<Vec<Views>> {
         let masks = sql.query(masks, &[&NAMESPACE, &id]).await?;
         let facts: Vec<Facts> = masks.iter().map(|row| Facts(row.get(0))).collect();
         for (name, fact) in OF_CONTACTED.into_iter().zip([Fact::Replied, Fact::Converted]) {
-            let count = facts
-                .iter()
-                .filter(|facts| facts.is_contacted() && facts.has(fact))
-                .count();
+            let count = facts.iter().filter(|facts| facts.is_contacted() && facts.has(fact)).count();
             recounted.insert(name, count.try_into()?);
         }
         let items = resources["items"].as_array().context("kubectl gives a list")?;
@@ -161,12 +140,7 @@ async fn look(stage: &Stage) -> Result<Vec<Views>> {
         let resource = resource.with_context(|| format!("campaign {id} has no resource"))?;
         all.push(Views {
             campaign: id.to_owned(),
-            views: [
-                api(campaign),
-                recounted,
-                gauges(&metrics, id)?,
-                of_resource(&resource["status"]),
-            ],
+            views: [api(campaign), recounted, gauges(&metrics, id)?, of_resource(&resource["status"])],
         });
     }
     Ok(all)
@@ -174,10 +148,7 @@ async fn look(stage: &Stage) -> Result<Vec<Views>> {
 
 fn api(campaign: &pb::Campaign) -> Counts {
     let mut counts = of_api(campaign);
-    for (name, rate) in OF_CONTACTED
-        .into_iter()
-        .zip([campaign.response_rate, campaign.conversion_rate])
-    {
+    for (name, rate) in OF_CONTACTED.into_iter().zip([campaign.response_rate, campaign.conversion_rate]) {
         counts.insert(name, rate.unwrap_or_default().numerator);
     }
     counts
@@ -210,10 +181,7 @@ fn gauge(page: &str, campaign: &str, name: &str, label: &str) -> Result<i64> {
     let (workspace, id) = (format!("workspace=\"{NAMESPACE}\""), format!("campaign=\"{campaign}\""));
     let found = page.lines().find_map(|line| {
         let (labels, value) = line.strip_prefix(&start)?.split_once("} ")?;
-        [workspace.as_str(), &id, label]
-            .iter()
-            .all(|wanted| labels.contains(wanted))
-            .then_some(value)
+        [workspace.as_str(), &id, label].iter().all(|wanted| labels.contains(wanted)).then_some(value)
     });
     let value = found.with_context(|| format!("no gauge {start}{id},{label}}} in /metrics"))?;
     Ok(value.parse()?)

@@ -27,14 +27,9 @@ const EDITOR: &str = r"sed -i '/^spec:/,/^status:/s/^  state: Active$/  state: P
 
 /// Pauses, proves, resumes.
 pub async fn prove(stage: &Stage, view: &View) -> Result<()> {
-    view.say(&format!(
-        "\nkubectl edit campaign {CAMPAIGN}: state Active -> Paused; waiting for status.state"
-    ));
+    view.say(&format!("\nkubectl edit campaign {CAMPAIGN}: state Active -> Paused; waiting for status.state"));
     let edited = Instant::now();
-    stage
-        .kubectl_with(&["edit", "campaign", CAMPAIGN], "EDITOR", EDITOR)
-        .await?
-        .success()?;
+    stage.kubectl_with(&["edit", "campaign", CAMPAIGN], "EDITOR", EDITOR).await?.success()?;
     confirmed(stage, "Paused").await?;
     let confirmed_at = Timestamp::now();
     let reserved = reserved(stage).await?;
@@ -54,26 +49,12 @@ pub async fn prove(stage: &Stage, view: &View) -> Result<()> {
     }
     let name = format!("workspaces/{NAMESPACE}/campaigns/{CAMPAIGN}");
     let claims = senders::granted(stage)?;
-    let later = claims
-        .iter()
-        .find(|claim| claim.campaign == name && claim.asked > confirmed_at);
-    ensure!(
-        later.is_none(),
-        "a sender got a claim after the pause was confirmed at {confirmed_at}: {later:?}"
-    );
-    let others = claims
-        .iter()
-        .filter(|claim| claim.campaign != name && claim.asked > confirmed_at)
-        .count();
-    ensure!(
-        others > 0,
-        "the senders got no claim of any campaign during the pause, so they prove nothing"
-    );
+    let later = claims.iter().find(|claim| claim.campaign == name && claim.asked > confirmed_at);
+    ensure!(later.is_none(), "a sender got a claim after the pause was confirmed at {confirmed_at}: {later:?}");
+    let others = claims.iter().filter(|claim| claim.campaign != name && claim.asked > confirmed_at).count();
+    ensure!(others > 0, "the senders got no claim of any campaign during the pause, so they prove nothing");
     let reserved_later = self::reserved(stage).await?;
-    ensure!(
-        reserved_later <= reserved,
-        "the database reserved {reserved_later} sends, {reserved} at the confirmation"
-    );
+    ensure!(reserved_later <= reserved, "the database reserved {reserved_later} sends, {reserved} at the confirmation");
     view.say(&format!(
         "Proved: no claim of {CAMPAIGN} since {confirmed_at}, while the senders got {others} of other campaigns,\n\
          {asked} claims of our own were refused as PAUSED, and the reservations in Postgres stood at {reserved}"
@@ -90,10 +71,7 @@ pub async fn prove(stage: &Stage, view: &View) -> Result<()> {
 async fn confirmed(stage: &Stage, wanted: &str) -> Result<()> {
     let path = format!("--for=jsonpath={{.status.state}}={wanted}");
     let campaign = format!("campaign/{CAMPAIGN}");
-    stage
-        .kubectl(&["wait", &campaign, &path, "--timeout=20s"])
-        .await?
-        .success()?;
+    stage.kubectl(&["wait", &campaign, &path, "--timeout=20s"]).await?.success()?;
     Ok(())
 }
 
@@ -105,18 +83,10 @@ async fn refused(stage: &Stage) -> Result<()> {
         ..Default::default()
     };
     let answer = stage.sending.clone().claim_sends(request).await?.into_inner();
-    ensure!(
-        answer.claims.is_empty(),
-        "claims were granted while paused: {:?}",
-        answer.claims
-    );
+    ensure!(answer.claims.is_empty(), "claims were granted while paused: {:?}", answer.claims);
     let paused = |reasons: &[i32]| reasons.contains(&NotSendingReason::Paused.into());
     let said = answer.not_sending.iter().any(|why| paused(&why.reasons));
-    ensure!(
-        said,
-        "the answer does not say that {CAMPAIGN} is paused: {:?}",
-        answer.not_sending
-    );
+    ensure!(said, "the answer does not say that {CAMPAIGN} is paused: {:?}", answer.not_sending);
     Ok(())
 }
 
@@ -131,6 +101,5 @@ async fn reserved(stage: &Stage) -> Result<i64> {
             &[&CAMPAIGN],
         )
         .await?;
-    row.get::<_, Option<i64>>(0)
-        .context("nothing was sent before the pause")
+    row.get::<_, Option<i64>>(0).context("nothing was sent before the pause")
 }

@@ -36,10 +36,7 @@ pub async fn unattended(stage: &Stage, begun: Instant, seconds: Duration) -> Res
     let left = seconds.saturating_sub(begun.elapsed() + END).max(seconds / 4);
     let rate = messages(&campaigns) / (left.as_secs_f64() * SENDING_SHARE);
     play(stage, campaigns, rate, async |view, latest| {
-        view.say(&format!(
-            "Waiting until {} has sent a part, to pause it then",
-            pause::CAMPAIGN
-        ));
+        view.say(&format!("Waiting until {} has sent a part, to pause it then", pause::CAMPAIGN));
         until(latest, deadline, "the campaign to pause has sent a part", part_sent).await?;
         pause::prove(stage, view).await?;
         view.say("Waiting until every campaign has finished by itself");
@@ -48,11 +45,7 @@ pub async fn unattended(stage: &Stage, begun: Instant, seconds: Duration) -> Res
         senders::finish(stage).await?;
         for campaign in stage.list().await? {
             let reason = campaign.finish_reason();
-            ensure!(
-                reason == FinishReason::Completed,
-                "{} finished, but not by itself",
-                campaign.name
-            );
+            ensure!(reason == FinishReason::Completed, "{} finished, but not by itself", campaign.name);
         }
         compare(stage, view).await
     })
@@ -125,27 +118,15 @@ async fn until(
     if in_time {
         return Ok(());
     }
-    let missing: Vec<String> = latest
-        .borrow()
-        .iter()
-        .filter(|campaign| !is_finished(campaign))
-        .map(missing)
-        .collect();
+    let missing: Vec<String> = latest.borrow().iter().filter(|campaign| !is_finished(campaign)).map(missing).collect();
     bail!("the seconds ran out before {what}:\n{}", missing.join("\n"))
 }
 
 /// What keeps a campaign from having finished.
 fn missing(campaign: &pb::Campaign) -> String {
     let leads = campaign.lead_counts.unwrap_or_default();
-    let reasons: Vec<&str> = campaign
-        .not_sending_reasons()
-        .map(|reason| reason.as_str_name())
-        .collect();
-    let complete = if campaign.lead_list_complete {
-        ""
-    } else {
-        ", its lead list is not complete"
-    };
+    let reasons: Vec<&str> = campaign.not_sending_reasons().map(|reason| reason.as_str_name()).collect();
+    let complete = if campaign.lead_list_complete { "" } else { ", its lead list is not complete" };
     format!(
         "  {} is {}: {} leads pending, {} partial; {} claims in flight, {} uncertain{complete}; not sending: {}",
         view::id(campaign),
@@ -154,11 +135,7 @@ fn missing(campaign: &pb::Campaign) -> String {
         leads.partial,
         campaign.in_flight_claims,
         campaign.uncertain_claims,
-        if reasons.is_empty() {
-            "no reason".to_owned()
-        } else {
-            reasons.join(", ")
-        },
+        if reasons.is_empty() { "no reason".to_owned() } else { reasons.join(", ") },
     )
 }
 

@@ -36,15 +36,7 @@ pub fn start(stage: &Stage, messages_per_second: f64) -> Result<()> {
             .args(["--seed", "1", "--rate"])
             .arg(format!("{:.1}", messages_per_second / f64::from(SENDERS)))
             // Reports as bad as they get in real life.
-            .args([
-                "--late-ratio",
-                "0.1",
-                "--late-seconds",
-                "2",
-                "--duplicate-ratio",
-                "0.05",
-                "--shuffle",
-            ])
+            .args(["--late-ratio", "0.1", "--late-seconds", "2", "--duplicate-ratio", "0.05", "--shuffle"])
             .arg("--claims-log")
             .arg(claims_log(stage, number));
         let name = format!("campaign-simulator-{number}");
@@ -58,11 +50,7 @@ pub fn start(stage: &Stage, messages_per_second: f64) -> Result<()> {
 pub async fn finish(stage: &Stage) -> Result<()> {
     for mut sender in stage.take_added() {
         let status = sender.stop(GRACE).await?;
-        ensure!(
-            status.success(),
-            "a sender ended with {status}; its log is {}",
-            sender.log_path().display()
-        );
+        ensure!(status.success(), "a sender ended with {status}; its log is {}", sender.log_path().display());
     }
     Ok(())
 }
@@ -90,8 +78,5 @@ fn parse(line: &str) -> Result<Granted> {
     let text = |key: &str| line[key].as_str().with_context(|| format!("no `{key}`"));
     let lead = text("lead")?;
     let (campaign, _) = lead.split_once("/leads/").context("`lead` is no name of a lead")?;
-    Ok(Granted {
-        asked: text("asked")?.parse()?,
-        campaign: campaign.to_owned(),
-    })
+    Ok(Granted { asked: text("asked")?.parse()?, campaign: campaign.to_owned() })
 }

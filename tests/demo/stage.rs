@@ -57,11 +57,7 @@ enum Database {
     /// On a server of our own.
     Ours(Server),
     /// A database of our own on a server that runs already, whose URL is kept to drop it by.
-    Within {
-        server_url: String,
-        url: String,
-        name: String,
-    },
+    Within { server_url: String, url: String, name: String },
 }
 
 impl Stage {
@@ -77,11 +73,7 @@ impl Stage {
         };
         let cluster = match &args.kubeconfig {
             Some(kubeconfig) if args.use_kubeconfig => {
-                step(
-                    "Installing the resource definition in your cluster",
-                    Cluster::existing(kubeconfig),
-                )
-                .await?
+                step("Installing the resource definition in your cluster", Cluster::existing(kubeconfig)).await?
             }
             _ => {
                 let data = folder.join("kubernetes");
@@ -98,13 +90,7 @@ impl Stage {
         let service = Daemon::service(&database_url, &logs, Directory::Keep);
         let service = step("Starting the service", ready(service)).await?;
         let service_url = service.url.context("the service serves gRPC")?;
-        let controller = Daemon::controller(
-            &cluster.kubeconfig,
-            &service_url,
-            Some(NAMESPACE),
-            &logs,
-            Directory::Keep,
-        );
+        let controller = Daemon::controller(&cluster.kubeconfig, &service_url, Some(NAMESPACE), &logs, Directory::Keep);
         let controller = step("Starting the controller", ready(controller)).await?;
 
         let endpoint = Endpoint::from_shared(service_url.clone())?.timeout(CALL_DEADLINE);
@@ -143,10 +129,7 @@ impl Stage {
             if let Some(status) = process.exited()?
                 && (place < DAEMONS || !status.success())
             {
-                bail!(
-                    "a process ended by itself, with {status}; its log is {}",
-                    process.log_path().display()
-                );
+                bail!("a process ended by itself, with {status}; its log is {}", process.log_path().display());
             }
         }
         Ok(())
@@ -154,24 +137,13 @@ impl Stage {
 
     /// The campaigns as the service gives them, by id.
     pub async fn list(&self) -> Result<Vec<pb::Campaign>> {
-        let request = pb::ListCampaignsRequest {
-            parent: format!("workspaces/{NAMESPACE}"),
-            ..Default::default()
-        };
-        Ok(self
-            .campaigns
-            .clone()
-            .list_campaigns(request)
-            .await?
-            .into_inner()
-            .campaigns)
+        let request = pb::ListCampaignsRequest { parent: format!("workspaces/{NAMESPACE}"), ..Default::default() };
+        Ok(self.campaigns.clone().list_campaigns(request).await?.into_inner().campaigns)
     }
 
     /// Runs kubectl in the namespace.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
-        self.cluster
-            .kubectl(["--namespace", NAMESPACE].iter().chain(arguments))
-            .await
+        self.cluster.kubectl(["--namespace", NAMESPACE].iter().chain(arguments)).await
     }
 
     /// kubectl in the namespace with an environment variable more.
@@ -184,9 +156,7 @@ impl Stage {
     /// Runs our own command-line tool against the service.
     pub async fn campaignctl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(binary("campaignctl")?);
-        command
-            .args(["--server", &self.service_url, "--workspace", NAMESPACE])
-            .args(arguments);
+        command.args(["--server", &self.service_url, "--workspace", NAMESPACE]).args(arguments);
         run(command, "").await?.success()
     }
 
@@ -245,12 +215,8 @@ impl Stage {
 
     /// Removes the resources while the controller still runs to let them go, then the namespace.
     async fn clear_cluster(&self) -> Result<()> {
-        self.kubectl(&["delete", "campaigns", "--all", "--timeout=30s"])
-            .await?
-            .success()?;
-        self.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"])
-            .await?
-            .success()?;
+        self.kubectl(&["delete", "campaigns", "--all", "--timeout=30s"]).await?.success()?;
+        self.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]).await?.success()?;
         Ok(())
     }
 }

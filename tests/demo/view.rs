@@ -40,22 +40,13 @@ impl View {
         let style = ProgressStyle::with_template("{prefix} {bar:10.green/black.bright} {pos:>3}%{msg}")?;
         let style = style.progress_chars("██░");
         // The last lines stay, however the view ends.
-        let bar = |style| {
-            ProgressBar::new(100)
-                .with_style(style)
-                .with_finish(ProgressFinish::Abandon)
-        };
+        let bar = |style| ProgressBar::new(100).with_style(style).with_finish(ProgressFinish::Abandon);
         let (head, mut bars) = (bar(ProgressStyle::with_template("{msg}")?), Vec::new());
         if std::io::stdout().is_terminal() {
             lines.add(head.clone()).set_message(columns());
             bars.extend((0..campaigns).map(|_| lines.add(bar(style.clone()))));
         }
-        Ok(Self {
-            lines,
-            _head: head,
-            bars,
-            printed: RefCell::new(None),
-        })
+        Ok(Self { lines, _head: head, bars, printed: RefCell::new(None) })
     }
 
     /// Shows the campaigns as they are.
@@ -81,15 +72,9 @@ impl View {
         let lines: Vec<String> = campaigns.iter().map(plain).collect();
         let lines = lines.join("\n");
         let mut printed = self.printed.borrow_mut();
-        if printed
-            .as_ref()
-            .is_none_or(|last| last.at.elapsed() >= PLAIN_EVERY && last.lines != lines)
-        {
+        if printed.as_ref().is_none_or(|last| last.at.elapsed() >= PLAIN_EVERY && last.lines != lines) {
             println!("\n{}\n{lines}", columns());
-            *printed = Some(Printed {
-                at: Instant::now(),
-                lines,
-            });
+            *printed = Some(Printed { at: Instant::now(), lines });
         }
     }
 
@@ -101,25 +86,15 @@ impl View {
 
 fn columns() -> String {
     let (campaign, state, progress) = ("campaign", "state", "progress");
-    let counts = format!(
-        "{:>6}{:>8}{:>8}{:>8}{:>9}",
-        "sent", "failed", "pending", "partial", "delivery"
-    );
+    let counts = format!("{:>6}{:>8}{:>8}{:>8}{:>9}", "sent", "failed", "pending", "partial", "delivery");
     format!("{campaign:NAME$} {state:8} {progress:15}{counts}")
 }
 
 /// The line of a campaign without any redrawing.
 fn plain(campaign: &pb::Campaign) -> String {
     let progress = progress(campaign);
-    let bar: String = (0..10)
-        .map(|place| if place * 10 < progress { '#' } else { '.' })
-        .collect();
-    format!(
-        "{:NAME$} {:8} {bar} {progress:3}%{}",
-        id(campaign),
-        state(campaign),
-        counts(campaign)
-    )
+    let bar: String = (0..10).map(|place| if place * 10 < progress { '#' } else { '.' }).collect();
+    format!("{:NAME$} {:8} {bar} {progress:3}%{}", id(campaign), state(campaign), counts(campaign))
 }
 
 /// Its id.

@@ -29,14 +29,7 @@ impl Daemon {
     pub async fn service(database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
         let mut command = Command::new(binary("campaign-metrics-service")?);
         command
-            .args([
-                "serve",
-                "--insecure",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-            ])
+            .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .env("DATABASE_URL", database_url);
         Self::start("campaign-metrics-service", &command, directory, then).await
     }
@@ -50,9 +43,7 @@ impl Daemon {
         then: Directory,
     ) -> Result<Self> {
         let mut command = Command::new(binary("campaign-controller")?);
-        command
-            .args(["run", "--service", service_url, "--admin-listen", "127.0.0.1:0"])
-            .env("KUBECONFIG", kubeconfig);
+        command.args(["run", "--service", service_url, "--admin-listen", "127.0.0.1:0"]).env("KUBECONFIG", kubeconfig);
         if let Some(namespace) = namespace {
             command.args(["--namespace", namespace]);
         }
@@ -64,9 +55,7 @@ impl Daemon {
         let line = process.line("listening ", SOON).await?;
         let port = |name: &str| {
             let mut words = line.split(' ').filter_map(|word| word.split_once('='));
-            words
-                .find(|(key, _)| *key == name)
-                .map(|(_, address)| format!("http://{address}"))
+            words.find(|(key, _)| *key == name).map(|(_, address)| format!("http://{address}"))
         };
         Ok(Self {
             url: port("grpc"),

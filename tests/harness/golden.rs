@@ -13,22 +13,9 @@ pub fn assert_golden(path: &str, actual: &str) {
     }
     let expected = fs::read_to_string(&file).unwrap_or_default();
     let differs = || {
-        let at = expected
-            .lines()
-            .zip(actual.lines())
-            .take_while(|(one, other)| one == other)
-            .count();
+        let at = expected.lines().zip(actual.lines()).take_while(|(one, other)| one == other).count();
         let line = |text: &str| text.lines().nth(at).unwrap_or("(its end)").to_owned();
-        format!(
-            "line {}\n  checked in: {}\n  made now:   {}",
-            at + 1,
-            line(&expected),
-            line(actual)
-        )
+        format!("line {}\n  checked in: {}\n  made now:   {}", at + 1, line(&expected), line(actual))
     };
-    assert!(
-        expected == actual,
-        "{path} differs; if that is right, run `make update`: {}",
-        differs()
-    );
+    assert!(expected == actual, "{path} differs; if that is right, run `make update`: {}", differs());
 }

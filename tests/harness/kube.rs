@@ -58,14 +58,7 @@ impl Cluster {
         let key = directory.join("apiserver.key");
         let mut command = Command::new(part("kube-apiserver")?);
         command
-            .args([
-                "--etcd-servers",
-                &etcd_url,
-                "--bind-address",
-                "127.0.0.1",
-                "--secure-port",
-                &port,
-            ])
+            .args(["--etcd-servers", &etcd_url, "--bind-address", "127.0.0.1", "--secure-port", &port])
             .arg("--cert-dir")
             .arg(directory)
             .arg("--token-auth-file")
@@ -75,20 +68,12 @@ impl Cluster {
             .arg(&key)
             .arg("--service-account-signing-key-file")
             .arg(&key)
-            .args([
-                "--authorization-mode",
-                "RBAC",
-                "--service-cluster-ip-range",
-                "10.96.0.0/24",
-            ])
+            .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/24"])
             // Its controller would have to make the `default` account of each namespace first.
             .args(["--disable-admission-plugins", "ServiceAccount"]);
         let apiserver = Process::start("kube-apiserver", &command, directory, Signal::TERM, then)?;
         let kubeconfig = directory.join("kubeconfig");
-        let mut cluster = Self {
-            kubeconfig,
-            parts: Some(Parts { apiserver, etcd }),
-        };
+        let mut cluster = Self { kubeconfig, parts: Some(Parts { apiserver, etcd }) };
         cluster.ready(directory, &port).await?;
         cluster.install_crd().await?;
         Ok(cluster)
@@ -96,10 +81,7 @@ impl Cluster {
 
     /// Uses a cluster that runs already, by its kubeconfig, and installs the CRD.
     pub async fn existing(kubeconfig: &Path) -> Result<Self> {
-        let cluster = Self {
-            kubeconfig: kubeconfig.to_owned(),
-            parts: None,
-        };
+        let cluster = Self { kubeconfig: kubeconfig.to_owned(), parts: None };
         cluster.install_crd().await?;
         Ok(cluster)
     }
@@ -124,13 +106,9 @@ impl Cluster {
         let mut command = tokio::process::Command::new(binary("campaign-controller")?);
         command.arg("crd");
         let crd = run(command, "").await?.success()?;
-        self.kubectl_input(["apply", "--server-side", "-f", "-"], &crd)
-            .await?
-            .success()?;
+        self.kubectl_input(["apply", "--server-side", "-f", "-"], &crd).await?.success()?;
         let crd = "crd/campaigns.campaign-metrics.io";
-        self.kubectl(["wait", "--for=condition=Established", "--timeout=30s", crd])
-            .await?
-            .success()?;
+        self.kubectl(["wait", "--for=condition=Established", "--timeout=30s", crd]).await?.success()?;
         Ok(())
     }
 
@@ -186,10 +164,7 @@ impl Cluster {
 
     /// Writes a kubeconfig with the rights of a service account, with a real token of it.
     pub async fn kubeconfig_of_service_account(&self, namespace: &str, account: &str, path: &Path) -> Result<()> {
-        let token = self
-            .kubectl(["create", "token", account, "-n", namespace])
-            .await?
-            .success()?;
+        let token = self.kubectl(["create", "token", account, "-n", namespace]).await?.success()?;
         let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         let [user] = &mut kubeconfig.auth_infos[..] else {
             anyhow::bail!("the kubeconfig has other users than the administrator");
@@ -255,13 +230,9 @@ fn kubectl_command(kubeconfig: &Path) -> Result<tokio::process::Command> {
 pub async fn cluster() -> &'static Cluster {
     static SHARED: OnceCell<(Cluster, TempDir)> = OnceCell::const_new();
     let start = async || -> Result<(Cluster, TempDir)> {
-        let directory = tempfile::Builder::new()
-            .prefix("campaign-metrics-kubernetes-")
-            .tempdir()?;
+        let directory = tempfile::Builder::new().prefix("campaign-metrics-kubernetes-").tempdir()?;
         Ok((Cluster::start(directory.path(), Directory::Remove).await?, directory))
     };
-    let shared = SHARED
-        .get_or_init(async || start().await.expect("Kubernetes starts"))
-        .await;
+    let shared = SHARED.get_or_init(async || start().await.expect("Kubernetes starts")).await;
     &shared.0
 }

@@ -38,10 +38,7 @@ pub fn part(name: &str) -> Result<PathBuf> {
         Some(parts) => parts,
         None => PARTS.get_or_init(|| ask().unwrap_or_else(|error| panic!("{error:#}"))),
     };
-    parts
-        .get(name)
-        .cloned()
-        .with_context(|| format!("`tests/real-parts` knows no `{name}`"))
+    parts.get(name).cloned().with_context(|| format!("`tests/real-parts` knows no `{name}`"))
 }
 
 /// Path of one of our own binaries.
@@ -50,10 +47,6 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     let directory = env::current_exe()?;
     let directory = directory.ancestors().nth(2).context("no target directory")?;
     let path = directory.join(name);
-    ensure!(
-        path.is_file(),
-        "{} is missing: run `cargo build --workspace --bins`",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} is missing: run `cargo build --workspace --bins`", path.display());
     Ok(path)
 }

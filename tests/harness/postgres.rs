@@ -63,10 +63,7 @@ pub async fn connect(url: &str) -> Result<Connection> {
         // The client's next call says what is wrong with the connection.
         let _ = connection.await;
     });
-    Ok(Connection {
-        client,
-        _driver: AbortOnDropHandle::new(driver),
-    })
+    Ok(Connection { client, _driver: AbortOnDropHandle::new(driver) })
 }
 
 /// A Postgres server of our own, on a loopback port, that trusts everyone on this machine.
@@ -82,13 +79,7 @@ impl Server {
     /// Starts a server with its data in `directory`, which is made if need be; data of an earlier start is kept.
     pub async fn start(directory: &Path, durability: Durability, then: Directory) -> Result<Self> {
         fs::create_dir_all(directory)?;
-        let mut server = Self {
-            process: None,
-            directory: directory.to_owned(),
-            port: free_port()?,
-            durability,
-            then,
-        };
+        let mut server = Self { process: None, directory: directory.to_owned(), port: free_port()?, durability, then };
         if !server.data().exists() {
             server.initialise().await?;
         }
@@ -107,21 +98,11 @@ impl Server {
     pub async fn start_again(&mut self) -> Result<()> {
         let mut command = unprivileged(&part("postgres")?);
         let port = self.port.to_string();
-        command
-            .arg("-D")
-            .arg(self.data())
-            .args(["-h", "127.0.0.1", "-p", &port]);
+        command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &port]);
         // No socket in a directory that other servers share; and two services with their pools, for many tests at once.
         command.args(["-c", "unix_socket_directories=", "-c", "max_connections=400"]);
         if self.durability == Durability::Fast {
-            command.args([
-                "-c",
-                "fsync=off",
-                "-c",
-                "synchronous_commit=off",
-                "-c",
-                "full_page_writes=off",
-            ]);
+            command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
         }
         // INT is Postgres' fast shutdown: it does not wait for clients.
         let mut process = Process::start("postgres", &command, &self.directory, Signal::INT, self.then)?;
@@ -197,10 +178,8 @@ fn unprivileged_ids() -> Option<(u32, u32)> {
     }
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let ids = |name: &str| {
-        let user: Vec<&str> = users
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|user| user[0] == name)?;
+        let user: Vec<&str> =
+            users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|user| user[0] == name)?;
         Some((user.get(2)?.parse().ok()?, user.get(3)?.parse().ok()?))
     };
     // 65534 is nobody on every Linux.
@@ -223,9 +202,7 @@ fn unprivileged(program: &Path) -> Command {
 
 /// Starts a server of its own for a test that stops it, with a directory that goes with it: keep both.
 pub async fn separate_server() -> Result<(Server, TempDir)> {
-    let directory = tempfile::Builder::new()
-        .prefix("campaign-metrics-postgres-")
-        .tempdir()?;
+    let directory = tempfile::Builder::new().prefix("campaign-metrics-postgres-").tempdir()?;
     // Postgres, as another user, has to get to its data.
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
     let server = Server::start(directory.path(), Durability::Fast, Directory::Remove).await?;
@@ -245,10 +222,7 @@ impl Shared {
         } else {
             let (server, directory) = separate_server().await?;
             let url = server.url("postgres");
-            Self {
-                _server: Some((server, directory)),
-                url,
-            }
+            Self { _server: Some((server, directory)), url }
         };
         let sql = connect(&shared.url).await?;
         let left = "SELECT datname FROM pg_database WHERE datname LIKE 'campaign\\_metrics\\_test\\_%'";
@@ -267,18 +241,14 @@ const TEMPLATE: &str = "campaign_metrics_test_template";
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
 
 async fn shared() -> &'static Shared {
-    SHARED
-        .get_or_init(async || Shared::start().await.expect("Postgres starts"))
-        .await
+    SHARED.get_or_init(async || Shared::start().await.expect("Postgres starts")).await
 }
 
 /// The URL with another database.
 pub fn with_database(url: &str, database: &str) -> Result<String> {
     let wrong = || format!("DATABASE_URL must have the form postgres://USER@HOST:PORT/DATABASE, not `{url}`");
     let (scheme, rest) = url.split_once("://").with_context(wrong)?;
-    let (rest, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
     let authority = rest.split('/').next().with_context(wrong)?;
     let query = query.map_or(String::new(), |query| format!("?{query}"));
     Ok(format!("{scheme}://{authority}/{database}{query}"))

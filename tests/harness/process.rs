@@ -94,13 +94,7 @@ impl Process {
             };
         }
         let mut child = shell.spawn().with_context(|| format!("{name} does not start"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            watcher: child.stdin.take(),
-            child,
-            directory: directory.to_owned(),
-            stop_by,
-        })
+        Ok(Self { name: name.to_owned(), watcher: child.stdin.take(), child, directory: directory.to_owned(), stop_by })
     }
 
     /// Its process id.
@@ -131,11 +125,9 @@ impl Process {
     /// Waits until a look succeeds; an error with the end of its log when it exits first, or `limit` passes.
     pub async fn ready<T>(&mut self, limit: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> Result<T> {
         let name = self.name.clone();
-        let found = until(&format!("{name} to be ready"), limit, async || {
-            match self.child.try_wait()? {
-                Some(status) => Ok(Err(status)),
-                None => look().await.map(Ok),
-            }
+        let found = until(&format!("{name} to be ready"), limit, async || match self.child.try_wait()? {
+            Some(status) => Ok(Err(status)),
+            None => look().await.map(Ok),
         })
         .await;
         match found {
@@ -152,8 +144,7 @@ impl Process {
             let text = fs::read_to_string(&path)?;
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             let line = whole.lines().find(|line| line.starts_with(start));
-            line.map(str::to_owned)
-                .with_context(|| format!("no line `{start}...` on stdout"))
+            line.map(str::to_owned).with_context(|| format!("no line `{start}...` on stdout"))
         })
         .await
     }
@@ -166,10 +157,8 @@ impl Process {
     /// Waits until it ends by itself.
     pub async fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
         let name = self.name.clone();
-        let status = until(&format!("{name} to end"), limit, async || {
-            self.child.try_wait()?.context("it still runs")
-        })
-        .await?;
+        let status =
+            until(&format!("{name} to end"), limit, async || self.child.try_wait()?.context("it still runs")).await?;
         self.dismiss_watcher();
         Ok(status)
     }

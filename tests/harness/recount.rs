@@ -59,13 +59,7 @@ pub async fn recount(sql: &Client, campaign: &str) -> Result<Counts> {
         .await?;
     let mut counts = zero();
     for row in rows {
-        let (facts, reasons) = (
-            Facts(row.get(0)),
-            Reasons {
-                failed: row.get(1),
-                bounced: row.get(2),
-            },
-        );
+        let (facts, reasons) = (Facts(row.get(0)), Reasons { failed: row.get(1), bounced: row.get(2) });
         count(&mut counts, facts, reasons, steps)?;
     }
     Ok(counts)
@@ -89,9 +83,7 @@ fn count(counts: &mut Counts, facts: Facts, reasons: Reasons, steps: Step) -> Re
             StepOutcome::Bounced => "bounced_messages",
         });
         if result != StepOutcome::Delivered {
-            let reason = reasons
-                .of(step, result)
-                .context("a failed or bounced message has a reason")?;
+            let reason = reasons.of(step, result).context("a failed or bounced message has a reason")?;
             add(MESSAGES[2 + reason as usize]);
         }
     }
@@ -151,9 +143,5 @@ pub async fn assert_counts(sql: &Client, campaign: &pb::Campaign) {
     let counts = of_api(campaign);
     assert_eq!(counts, recounted, "API (left) and recount (right) of {}", campaign.name);
     let by_status: i64 = LEADS[1..].iter().map(|name| counts[name]).sum();
-    assert_eq!(
-        by_status, counts["total"],
-        "sent + failed + pending + partial of {}",
-        campaign.name
-    );
+    assert_eq!(by_status, counts["total"], "sent + failed + pending + partial of {}", campaign.name);
 }

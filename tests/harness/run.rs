@@ -27,13 +27,7 @@ impl Output {
         if self.status.success() {
             Ok(self.stdout)
         } else {
-            bail!(
-                "`{}` ended with {}:\n{}{}",
-                self.command,
-                self.status,
-                self.stdout,
-                self.stderr
-            )
+            bail!("`{}` ended with {}:\n{}{}", self.command, self.status, self.stdout, self.stderr)
         }
     }
 
@@ -49,11 +43,7 @@ impl Output {
 /// Runs a command with `input` on its stdin.
 pub async fn run(mut command: Command, input: &str) -> Result<Output> {
     let line = format!("{:?}", command.as_std());
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let whole = async {
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().context("stdin is piped")?;

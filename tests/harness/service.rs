@@ -77,11 +77,7 @@ impl Service {
     /// Starts a service without waiting until it is ready: for databases that are away.
     pub async fn launch(database: &TestDatabase, clock: Clock) -> Self {
         // Shown with the output of a test that fails; the first of a run starts it for all.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter("warn")
-            .with_ansi(false)
-            .with_test_writer()
-            .try_init();
+        let _ = tracing_subscriber::fmt().with_env_filter("warn").with_ansi(false).with_test_writer().try_init();
         let options = Options::new(&database.url).expect("the URL of a test is well-formed");
         let shutdown = CancellationToken::new();
         let (bound_sender, bound) = oneshot::channel();
@@ -119,24 +115,17 @@ impl Service {
     /// Waits until /readyz says so.
     pub async fn ready(&self) {
         let look = async || {
-            ensure!(
-                self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
-                "it ended"
-            );
+            ensure!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "it ended");
             let (status, body) = http::get(&format!("{}/readyz", self.admin_url)).await?;
             ensure!(status == 200, "/readyz answers {status}: {body}");
             Ok(())
         };
-        until("the service to be ready", SOON, look)
-            .await
-            .expect("the service gets ready");
+        until("the service to be ready", SOON, look).await.expect("the service gets ready");
     }
 
     /// A page of the admin port that has to be there.
     pub async fn admin(&self, path: &str) -> String {
-        let (status, body) = http::get(&format!("{}{path}", self.admin_url))
-            .await
-            .expect("the admin port answers");
+        let (status, body) = http::get(&format!("{}{path}", self.admin_url)).await.expect("the admin port answers");
         assert_eq!(status, 200, "{path}: {body}");
         body
     }

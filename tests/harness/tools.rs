@@ -17,29 +17,14 @@ use super::{
 pub async fn grpcurl(url: &str, method: &str, request: &Value) -> Result<Output> {
     let mut command = Command::new(part("grpcurl")?);
     let address = url.trim_start_matches("http://");
-    command.args([
-        "-plaintext",
-        "-emit-defaults",
-        "-max-time",
-        "30",
-        "-d",
-        "@",
-        address,
-        method,
-    ]);
+    command.args(["-plaintext", "-emit-defaults", "-max-time", "30", "-d", "@", address, method]);
     run(command, &request.to_string()).await
 }
 
 /// Lists the services or, of a service, the methods that reflection shows.
 pub async fn grpcurl_list(url: &str, service: &str) -> Result<String> {
     let mut command = Command::new(part("grpcurl")?);
-    command.args([
-        "-plaintext",
-        "-max-time",
-        "30",
-        url.trim_start_matches("http://"),
-        "list",
-    ]);
+    command.args(["-plaintext", "-max-time", "30", url.trim_start_matches("http://"), "list"]);
     if !service.is_empty() {
         command.arg(service);
     }

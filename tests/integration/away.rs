@@ -16,9 +16,7 @@ use crate::{
 };
 
 fn database(server: &Server) -> TestDatabase {
-    TestDatabase {
-        url: server.url("postgres"),
-    }
+    TestDatabase { url: server.url("postgres") }
 }
 
 fn assert_unavailable(status: &Status) {
@@ -26,10 +24,7 @@ fn assert_unavailable(status: &Status) {
     let retry = status.get_details_retry_info().expect("advice when to try again");
     assert!(retry.retry_delay.is_some(), "{status:?}");
     let said = status.message().to_lowercase();
-    assert!(
-        !said.contains("postgres://") && !said.contains("os error"),
-        "internals stay inside: {said}"
-    );
+    assert!(!said.contains("postgres://") && !said.contains("os error"), "internals stay inside: {said}");
 }
 
 async fn try_get(service: &Service) -> Result<pb::Campaign, Status> {
@@ -61,25 +56,16 @@ async fn a_service_that_loses_its_database_says_so_and_recovers_by_itself() {
 
     server.stop().await.unwrap();
     assert_unavailable(&try_get(&service).await.expect_err("the database is away"));
-    assert_unavailable(
-        &try_claim(&service, "ann", 1)
-            .await
-            .expect_err("nothing is granted meanwhile"),
-    );
+    assert_unavailable(&try_claim(&service, "ann", 1).await.expect_err("nothing is granted meanwhile"));
     let (status, _) = http::get(&format!("{}/readyz", service.admin_url)).await.unwrap();
     assert_eq!(status, 503);
     assert_eq!(service.admin("/livez").await, "ok\n", "a restart would not help");
     let metrics = service.admin("/metrics").await;
     assert!(metrics.contains("\ncampaign_metrics_collector_success 0"), "{metrics}");
-    assert!(
-        !metrics.contains("campaign_metrics_campaign_leads{"),
-        "no count is better than an old one"
-    );
+    assert!(!metrics.contains("campaign_metrics_campaign_leads{"), "no count is better than an old one");
 
     server.start_again().await.unwrap();
     service.ready().await;
-    until("calls to succeed again", SOON, async || Ok(try_get(&service).await?))
-        .await
-        .unwrap();
+    until("calls to succeed again", SOON, async || Ok(try_get(&service).await?)).await.unwrap();
     assert_eq!(get(&service, "spring").await.state(), pb::CampaignState::Active);
 }

@@ -19,13 +19,7 @@ fn values(name: &str) -> String {
 
 async fn template(arguments: &[&str]) -> Output {
     let chart = chart().display().to_string();
-    let fixed = [
-        "template",
-        "campaign-metrics",
-        &chart,
-        "--namespace",
-        "campaign-metrics",
-    ];
+    let fixed = ["template", "campaign-metrics", &chart, "--namespace", "campaign-metrics"];
     run(helm(fixed.iter().chain(arguments)).unwrap(), "").await.unwrap()
 }
 
@@ -59,20 +53,11 @@ async fn the_chart_refuses_what_would_not_work_and_says_what_to_do() {
         (&["--set", "insecure=true"][..], "kubectl create secret"),
         (&["--set", "database.existingSecret=x"], "--set insecure=true"),
         (&["-f", &values("default"), "--set", "service.replica=3"], "replica"),
-        (
-            &["-f", &values("default"), "--set", "service.grpcPort=70000"],
-            "grpcPort",
-        ),
-        (
-            &["-f", &values("default"), "--set", "service.logFormat=xml"],
-            "logFormat",
-        ),
+        (&["-f", &values("default"), "--set", "service.grpcPort=70000"], "grpcPort"),
+        (&["-f", &values("default"), "--set", "service.logFormat=xml"], "logFormat"),
     ] {
         let said = template(arguments).await.refusal().unwrap();
-        assert!(
-            said.contains(says),
-            "{arguments:?} must be refused with `{says}`, not:\n{said}"
-        );
+        assert!(said.contains(says), "{arguments:?} must be refused with `{says}`, not:\n{said}");
     }
 }
 
@@ -91,12 +76,7 @@ async fn the_chart_installs_with_its_definition_and_goes_without_it() {
     command.env("KUBECONFIG", &cluster.kubeconfig);
     run(command, "").await.unwrap().success().unwrap();
     let crd = ["get", "crd", "campaigns.campaign-metrics.io", "-o", "name"];
-    cluster
-        .kubectl(crd)
-        .await
-        .unwrap()
-        .success()
-        .expect("the definition, and with it every resource, is kept");
+    cluster.kubectl(crd).await.unwrap().success().expect("the definition, and with it every resource, is kept");
 }
 
 #[tokio::test]
@@ -104,17 +84,9 @@ async fn the_pods_of_the_chart_keep_the_restricted_standard() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("restricted").await.unwrap();
     let label = "pod-security.kubernetes.io/enforce=restricted";
-    cluster
-        .kubectl(["label", "namespace", &namespace, label])
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
-    let deployments: Vec<Value> = objects(&values("default"))
-        .await
-        .into_iter()
-        .filter(|object| object["kind"] == "Deployment")
-        .collect();
+    cluster.kubectl(["label", "namespace", &namespace, label]).await.unwrap().success().unwrap();
+    let deployments: Vec<Value> =
+        objects(&values("default")).await.into_iter().filter(|object| object["kind"] == "Deployment").collect();
     assert_eq!(deployments.len(), 2);
     for deployment in deployments {
         let mut pod = deployment["spec"]["template"].clone();
@@ -122,12 +94,7 @@ async fn the_pods_of_the_chart_keep_the_restricted_standard() {
         pod["kind"] = "Pod".into();
         pod["metadata"]["name"] = deployment["metadata"]["name"].clone();
         pod["metadata"]["namespace"] = namespace.as_str().into();
-        let create = async |pod: &Value| {
-            cluster
-                .kubectl_input(["create", "-f", "-"], &pod.to_string())
-                .await
-                .unwrap()
-        };
+        let create = async |pod: &Value| cluster.kubectl_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();
         create(&pod).await.success().unwrap();
 
         // The same with one right more: that the server does check.
@@ -149,16 +116,11 @@ async fn the_controllers_account_may_do_its_work_and_nothing_else() {
         install(cluster, &namespace, &set).await.success().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let kubeconfig = directory.path().join("kubeconfig");
-        cluster
-            .kubeconfig_of_service_account(&namespace, "outreach-controller", &kubeconfig)
-            .await
-            .unwrap();
+        cluster.kubeconfig_of_service_account(&namespace, "outreach-controller", &kubeconfig).await.unwrap();
 
         let may = async |namespace: &str, verb: &str, resource: &str| {
             let mut command = cluster.kubectl_command().unwrap();
-            command
-                .env("KUBECONFIG", &kubeconfig)
-                .args(["auth", "can-i", verb, resource, "-n", namespace]);
+            command.env("KUBECONFIG", &kubeconfig).args(["auth", "can-i", verb, resource, "-n", namespace]);
             run(command, "").await.unwrap().stdout.trim().to_owned()
         };
         for (verb, resource) in [
@@ -168,16 +130,8 @@ async fn the_controllers_account_may_do_its_work_and_nothing_else() {
             ("patch", "campaigns.campaign-metrics.io/status"),
             ("create", "events.events.k8s.io"),
         ] {
-            assert_eq!(
-                may(&namespace, verb, resource).await,
-                "yes",
-                "{name}: {verb} {resource}"
-            );
-            assert_eq!(
-                may(&elsewhere, verb, resource).await,
-                everywhere,
-                "{name}: {verb} {resource} elsewhere"
-            );
+            assert_eq!(may(&namespace, verb, resource).await, "yes", "{name}: {verb} {resource}");
+            assert_eq!(may(&elsewhere, verb, resource).await, everywhere, "{name}: {verb} {resource} elsewhere");
         }
         for (verb, resource) in [
             ("delete", "campaigns.campaign-metrics.io"),
@@ -193,11 +147,7 @@ async fn the_controllers_account_may_do_its_work_and_nothing_else() {
 
 #[test]
 fn every_value_file_of_the_chart_has_a_golden_file() {
-    let count = |directory: &str| {
-        std::fs::read_dir(repository().join(directory))
-            .expect("it is there")
-            .count()
-    };
+    let count = |directory: &str| std::fs::read_dir(repository().join(directory)).expect("it is there").count();
     assert_eq!(count("charts/campaign-metrics/ci"), VALUES.len());
     assert_eq!(count("tests/golden/chart"), VALUES.len());
 }

@@ -38,10 +38,7 @@ async fn fifty_concurrent_claimers_never_pass_a_limit_by_one_nor_get_a_lead_twic
     for (account, limit) in [("ann", Some(137)), ("bob", None), ("eve", Some(41))] {
         create_account(&one, account, limit).await;
     }
-    let limited = pb::Campaign {
-        daily_limit: Some(211),
-        ..settings(1, &["ann", "bob", "eve"])
-    };
+    let limited = pb::Campaign { daily_limit: Some(211), ..settings(1, &["ann", "bob", "eve"]) };
     create_campaign(&one, "limited", limited).await;
     create_campaign(&one, "open", settings(1, &["ann", "eve"])).await;
     add_leads(&one, "limited", 600, None, false).await;
@@ -57,20 +54,13 @@ async fn fifty_concurrent_claimers_never_pass_a_limit_by_one_nor_get_a_lead_twic
     };
     let claims: Vec<pb::Claim> = join_all((0..50).map(claimer)).await.into_iter().flatten().collect();
     assert_eq!(keys(&claims).len(), claims.len(), "no lead and step is claimed twice");
-    let of = |account: &str| {
-        claims
-            .iter()
-            .filter(|claim| claim.account == account_name(account))
-            .count()
-    };
+    let of = |account: &str| claims.iter().filter(|claim| claim.account == account_name(account)).count();
     let prefix = format!("{}/", campaign_name("limited"));
     let of_limited = claims.iter().filter(|claim| claim.lead.starts_with(&prefix)).count();
     // Everybody asked for more than there is, so each limit is reached, and none passed.
     assert_eq!((of("ann"), of("eve"), of_limited), (137, 41, 211));
     for (account, limit) in [("ann", 137), ("eve", 41)] {
-        let request = pb::GetAccountRequest {
-            name: account_name(account),
-        };
+        let request = pb::GetAccountRequest { name: account_name(account) };
         let account = one.accounts.clone().get_account(request).await.unwrap().into_inner();
         assert_eq!(account.reserved_today, limit);
     }
@@ -118,35 +108,18 @@ async fn a_pause_stops_claims_at_its_commit_on_every_replica() {
         confirmed.store(true, Ordering::SeqCst);
         for _ in 0..40 {
             let campaign = get(&two, "spring").await;
-            assert_eq!(
-                campaign.in_flight_claims, paused.in_flight_claims,
-                "the answer counted every claim"
-            );
+            assert_eq!(campaign.in_flight_claims, paused.in_flight_claims, "the answer counted every claim");
         }
         stop.store(true, Ordering::SeqCst);
         paused
     };
     let (outcomes, told) = futures::join!(join_all((0..20).map(claimer)), pauser);
     let granted: usize = outcomes.iter().map(|(before, _)| before).sum();
-    assert_eq!(
-        i64::try_from(granted).unwrap(),
-        told.in_flight_claims,
-        "what was granted is what the pause told"
-    );
-    assert!(
-        outcomes.iter().map(|(_, refused)| refused).sum::<usize>() > 20,
-        "claimers went on asking"
-    );
-    assert_eq!(
-        told.in_flight_until.as_ref().map(at),
-        Some(monday().checked_add(5.minutes()).unwrap())
-    );
+    assert_eq!(i64::try_from(granted).unwrap(), told.in_flight_claims, "what was granted is what the pause told");
+    assert!(outcomes.iter().map(|(_, refused)| refused).sum::<usize>() > 20, "claimers went on asking");
+    assert_eq!(told.in_flight_until.as_ref().map(at), Some(monday().checked_add(5.minutes()).unwrap()));
     assert_eq!(resume(&two, "spring").await.state(), pb::CampaignState::Active);
-    assert_eq!(
-        claim(&one, "a1", 3).await.claims.len(),
-        3,
-        "and goes on after it resumed"
-    );
+    assert_eq!(claim(&one, "a1", 3).await.claims.len(), 3, "and goes on after it resumed");
 }
 
 #[tokio::test]
@@ -161,41 +134,23 @@ async fn a_repeated_request_id_returns_the_same_claims_and_serves_no_other_body(
         request_id: "7f9c24e8-3b12-4fef-91e0-5a1d2f3c4b5a".into(),
         ..Default::default()
     };
-    let repeat = async || {
-        service
-            .sending
-            .clone()
-            .claim_sends(request.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .claims
-    };
+    let repeat = async || service.sending.clone().claim_sends(request.clone()).await.unwrap().into_inner().claims;
     let first = repeat().await;
     assert_eq!(first.len(), 70);
     assert_eq!(repeat().await, first);
     report_new(&service, vec![by_key(&first[0], OutcomeKind::Delivered)]).await;
     assert_eq!(repeat().await, first[1..], "those still held");
-    let other = pb::ClaimSendsRequest {
-        max_claims: 71,
-        ..request.clone()
-    };
+    let other = pb::ClaimSendsRequest { max_claims: 71, ..request.clone() };
     let refused = service.sending.clone().claim_sends(other).await;
     assert_refused(refused, Code::AlreadyExists, "REQUEST_ID_REUSED", "another body");
-    let concurrent = pb::ClaimSendsRequest {
-        request_id: "7f9c24e8-3b12-4fef-91e0-5a1d2f3c4b5b".into(),
-        max_claims: 5,
-        ..request
-    };
+    let concurrent =
+        pb::ClaimSendsRequest { request_id: "7f9c24e8-3b12-4fef-91e0-5a1d2f3c4b5b".into(), max_claims: 5, ..request };
     let answers = join_all((0..10).map(|_| {
         let (mut sending, request) = (service.sending.clone(), concurrent.clone());
         async move { keys(&sending.claim_sends(request).await.unwrap().into_inner().claims) }
     }));
     let answers = answers.await;
-    assert!(
-        answers.iter().all(|keys| *keys == answers[0] && keys.len() == 5),
-        "{answers:?}"
-    );
+    assert!(answers.iter().all(|keys| *keys == answers[0] && keys.len() == 5), "{answers:?}");
 }
 
 #[tokio::test]
@@ -210,26 +165,11 @@ async fn a_released_claim_is_due_again_at_its_time_with_the_same_key_and_gives_i
     let release = pb::ReleaseClaimsRequest {
         account: account_name("ann"),
         claim_ids: vec![ids[0].clone(), ids[0].clone(), ids[1].clone()],
-        not_before: Some(prost_types::Timestamp {
-            seconds: later.as_second(),
-            nanos: 0,
-        }),
+        not_before: Some(prost_types::Timestamp { seconds: later.as_second(), nanos: 0 }),
     };
-    let released = service
-        .sending
-        .clone()
-        .release_claims(release.clone())
-        .await
-        .unwrap()
-        .into_inner();
+    let released = service.sending.clone().release_claims(release.clone()).await.unwrap().into_inner();
     assert_eq!((released.released_count, released.not_held_claim_ids.len()), (3, 0));
-    let again = service
-        .sending
-        .clone()
-        .release_claims(release)
-        .await
-        .unwrap()
-        .into_inner();
+    let again = service.sending.clone().release_claims(release).await.unwrap().into_inner();
     assert_eq!((again.released_count, again.not_held_claim_ids.len()), (0, 3));
     let response = claim(&service, "ann", 3).await;
     assert_eq!((response.claims.len(), reasons(&response)), (0, vec![Why::NoLeadDue]));
@@ -237,20 +177,9 @@ async fn a_released_claim_is_due_again_at_its_time_with_the_same_key_and_gives_i
     service.clock.advance(Duration::from_mins(10));
     let claimed_again = claim(&service, "ann", 3).await.claims;
     assert_eq!(keys(&claimed_again), keys(&claims[..2]), "the same keys");
-    assert!(
-        claimed_again.iter().all(|claim| !ids.contains(&claim.claim_id)),
-        "under other ids"
-    );
-    let request = pb::GetAccountRequest {
-        name: account_name("ann"),
-    };
-    let account = service
-        .accounts
-        .clone()
-        .get_account(request)
-        .await
-        .unwrap()
-        .into_inner();
+    assert!(claimed_again.iter().all(|claim| !ids.contains(&claim.claim_id)), "under other ids");
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
     assert_eq!(account.reserved_today, 3);
 }
 
@@ -263,37 +192,20 @@ async fn an_expired_claim_is_uncertain_and_never_handed_out_again_until_its_outc
     let claims = claim(&service, "ann", 1).await.claims;
     service.clock.advance(Duration::from_mins(5));
     let response = claim(&service, "ann", 1).await;
-    assert_eq!(
-        (response.claims.len(), reasons(&response)),
-        (0, vec![Why::NoLeadDue, Why::UncertainClaims])
-    );
+    assert_eq!((response.claims.len(), reasons(&response)), (0, vec![Why::NoLeadDue, Why::UncertainClaims]));
     let campaign = get(&service, "spring").await;
     assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 1));
-    assert_eq!(
-        campaign.state(),
-        pb::CampaignState::Active,
-        "it does not finish by itself meanwhile"
-    );
+    assert_eq!(campaign.state(), pb::CampaignState::Active, "it does not finish by itself meanwhile");
     let request = pb::ListClaimsRequest {
         account: account_name("ann"),
         state: pb::ClaimState::Uncertain.into(),
         ..Default::default()
     };
-    let listed = service
-        .sending
-        .clone()
-        .list_claims(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .claims;
+    let listed = service.sending.clone().list_claims(request).await.unwrap().into_inner().claims;
     assert_eq!(keys(&listed), keys(&claims));
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
     let campaign = get(&service, "spring").await;
-    assert_eq!(
-        (campaign.uncertain_claims, campaign.state()),
-        (0, pb::CampaignState::Finished)
-    );
+    assert_eq!((campaign.uncertain_claims, campaign.state()), (0, pb::CampaignState::Finished));
     assert_eq!(campaign.finish_reason(), pb::FinishReason::Completed);
 }
 
@@ -301,10 +213,7 @@ async fn an_expired_claim_is_uncertain_and_never_handed_out_again_until_its_outc
 async fn under_the_retry_policy_an_expired_claim_is_handed_out_again_with_the_same_key() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
-    let retry = pb::Campaign {
-        claim_expiry_policy: pb::ClaimExpiryPolicy::Retry.into(),
-        ..settings(1, &["ann"])
-    };
+    let retry = pb::Campaign { claim_expiry_policy: pb::ClaimExpiryPolicy::Retry.into(), ..settings(1, &["ann"]) };
     create_campaign(&service, "spring", retry).await;
     add_leads(&service, "spring", 70, None, true).await;
     let first = claim(&service, "ann", 70).await.claims;
@@ -327,30 +236,11 @@ async fn follow_ups_wait_for_their_delay_and_are_skipped_after_a_reply_or_a_fail
     add_leads(&service, "spring", 4, None, true).await;
     let first = claim(&service, "ann", 10).await.claims;
     let delivered = |place: usize| by_key(&first[place], OutcomeKind::Delivered);
-    report_new(
-        &service,
-        vec![
-            delivered(0),
-            delivered(1),
-            delivered(2),
-            by_key(&first[3], OutcomeKind::Failed),
-        ],
-    )
-    .await;
+    report_new(&service, vec![delivered(0), delivered(1), delivered(2), by_key(&first[3], OutcomeKind::Failed)]).await;
     let waiting = claim(&service, "ann", 10).await;
     assert_eq!((waiting.claims.len(), reasons(&waiting)), (0, vec![Why::NoLeadDue]));
-    assert_eq!(
-        waiting.next_change_time.as_ref().map(at),
-        Some(monday().checked_add(1.hour()).unwrap())
-    );
-    report_new(
-        &service,
-        vec![
-            by_key(&first[1], OutcomeKind::Replied),
-            by_key(&first[2], OutcomeKind::OptedOut),
-        ],
-    )
-    .await;
+    assert_eq!(waiting.next_change_time.as_ref().map(at), Some(monday().checked_add(1.hour()).unwrap()));
+    report_new(&service, vec![by_key(&first[1], OutcomeKind::Replied), by_key(&first[2], OutcomeKind::OptedOut)]).await;
     service.clock.advance(Duration::from_hours(1));
     let second = claim(&service, "ann", 10).await.claims;
     assert_eq!(second.len(), 1);
@@ -373,53 +263,21 @@ async fn renewing_extends_and_tells_what_is_no_longer_worth_sending() {
     assert_eq!(claims.len(), 4, "both campaigns give");
     let spring: Vec<&pb::Claim> = claims.iter().filter(|claim| claim.lead.contains("spring")).collect();
     let autumn: Vec<&pb::Claim> = claims.iter().filter(|claim| claim.lead.contains("autumn")).collect();
-    report_new(
-        &service,
-        vec![
-            by_key(spring[0], OutcomeKind::Replied),
-            by_key(spring[1], OutcomeKind::Delivered),
-        ],
-    )
-    .await;
+    report_new(&service, vec![by_key(spring[0], OutcomeKind::Replied), by_key(spring[1], OutcomeKind::Delivered)])
+        .await;
     pause(&service, "autumn").await;
     let request = pb::RenewClaimsRequest {
         account: account_name("ann"),
-        claim_ids: [spring[0], spring[1], autumn[0]]
-            .iter()
-            .map(|claim| claim.claim_id.clone())
-            .collect(),
-        hold_duration: Some(prost_types::Duration {
-            seconds: 1800,
-            nanos: 0,
-        }),
+        claim_ids: [spring[0], spring[1], autumn[0]].iter().map(|claim| claim.claim_id.clone()).collect(),
+        hold_duration: Some(prost_types::Duration { seconds: 1800, nanos: 0 }),
     };
-    let renewed = service
-        .sending
-        .clone()
-        .renew_claims(request.clone())
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
+    let renewed = service.sending.clone().renew_claims(request.clone()).await.unwrap().into_inner().results;
     let verdicts: Vec<RenewVerdict> = renewed.iter().map(pb::RenewResult::verdict).collect();
-    assert_eq!(
-        verdicts,
-        [RenewVerdict::Revoked, RenewVerdict::NotHeld, RenewVerdict::Revoked]
-    );
+    assert_eq!(verdicts, [RenewVerdict::Revoked, RenewVerdict::NotHeld, RenewVerdict::Revoked]);
     resume(&service, "autumn").await;
-    let renewed = service
-        .sending
-        .clone()
-        .renew_claims(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
+    let renewed = service.sending.clone().renew_claims(request).await.unwrap().into_inner().results;
     assert_eq!(renewed[2].verdict(), RenewVerdict::Renewed);
-    assert_eq!(
-        renewed[2].expire_time.as_ref().map(at),
-        Some(monday().checked_add(30.minutes()).unwrap())
-    );
+    assert_eq!(renewed[2].expire_time.as_ref().map(at), Some(monday().checked_add(30.minutes()).unwrap()));
 }
 
 #[tokio::test]
@@ -427,34 +285,13 @@ async fn outside_active_hours_nothing_is_granted_and_no_claim_outlives_its_windo
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     // Monday 10:00 UTC is 11:00 in Berlin.
-    let window = pb::ActiveWindow {
-        days: vec![1],
-        start_time: "11:30".into(),
-        end_time: "12:00".into(),
-    };
-    let hours = pb::ActiveHours {
-        time_zone: "Europe/Berlin".into(),
-        windows: vec![window],
-    };
-    create_campaign(
-        &service,
-        "spring",
-        pb::Campaign {
-            active_hours: Some(hours),
-            ..settings(1, &["ann"])
-        },
-    )
-    .await;
+    let window = pb::ActiveWindow { days: vec![1], start_time: "11:30".into(), end_time: "12:00".into() };
+    let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
+    create_campaign(&service, "spring", pb::Campaign { active_hours: Some(hours), ..settings(1, &["ann"]) }).await;
     add_leads(&service, "spring", 2, None, false).await;
     let early = claim(&service, "ann", 1).await;
-    assert_eq!(
-        (early.claims.len(), reasons(&early)),
-        (0, vec![Why::OutsideActiveHours])
-    );
-    assert_eq!(
-        early.next_change_time.as_ref().map(at),
-        Some(monday().checked_add(30.minutes()).unwrap())
-    );
+    assert_eq!((early.claims.len(), reasons(&early)), (0, vec![Why::OutsideActiveHours]));
+    assert_eq!(early.next_change_time.as_ref().map(at), Some(monday().checked_add(30.minutes()).unwrap()));
     service.clock.advance(Duration::from_mins(58));
     let claims = claim(&service, "ann", 1).await.claims;
     let end = monday().checked_add(60.minutes()).unwrap();
@@ -466,11 +303,7 @@ async fn outside_active_hours_nothing_is_granted_and_no_claim_outlives_its_windo
 #[tokio::test]
 async fn days_turn_by_the_zone_of_the_account_and_of_the_campaign_apart() {
     let service = Service::start().await;
-    let account = pb::Account {
-        daily_limit: Some(1),
-        time_zone: "Pacific/Kiritimati".into(),
-        ..Default::default()
-    };
+    let account = pb::Account { daily_limit: Some(1), time_zone: "Pacific/Kiritimati".into(), ..Default::default() };
     let request = pb::CreateAccountRequest {
         parent: crate::world::WORKSPACE.into(),
         account_id: "ann".into(),
@@ -478,49 +311,25 @@ async fn days_turn_by_the_zone_of_the_account_and_of_the_campaign_apart() {
         ..Default::default()
     };
     service.accounts.clone().create_account(request).await.unwrap();
-    let hours = pb::ActiveHours {
-        time_zone: "America/Los_Angeles".into(),
-        windows: Vec::new(),
-    };
-    let limited = pb::Campaign {
-        daily_limit: Some(2),
-        active_hours: Some(hours),
-        ..settings(1, &["ann"])
-    };
+    let hours = pb::ActiveHours { time_zone: "America/Los_Angeles".into(), windows: Vec::new() };
+    let limited = pb::Campaign { daily_limit: Some(2), active_hours: Some(hours), ..settings(1, &["ann"]) };
     create_campaign(&service, "spring", limited).await;
     add_leads(&service, "spring", 9, None, false).await;
     // At 10:00 UTC it is midnight of Tuesday in Kiritimati (UTC+14), and 02:00 of Monday in Los Angeles (UTC-8).
     assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1);
     let blocked = claim(&service, "ann", 5).await;
     assert_eq!(reasons(&blocked), [Why::AccountDailyLimit]);
-    assert_eq!(
-        blocked.next_change_time.as_ref().map(at),
-        Some(monday().checked_add(24.hours()).unwrap())
-    );
+    assert_eq!(blocked.next_change_time.as_ref().map(at), Some(monday().checked_add(24.hours()).unwrap()));
     service.clock.advance(Duration::from_hours(24));
     // A new day of the account, and since 08:00 UTC one of the campaign too.
     assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1);
-    let raise = pb::Account {
-        name: account_name("ann"),
-        daily_limit: Some(9),
-        ..Default::default()
-    };
-    let update = pb::UpdateAccountRequest {
-        account: Some(raise),
-        update_mask: None,
-    };
+    let raise = pb::Account { name: account_name("ann"), daily_limit: Some(9), ..Default::default() };
+    let update = pb::UpdateAccountRequest { account: Some(raise), update_mask: None };
     service.accounts.clone().update_account(update).await.unwrap();
-    assert_eq!(
-        claim(&service, "ann", 5).await.claims.len(),
-        1,
-        "the second of the campaign's day"
-    );
+    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1, "the second of the campaign's day");
     let blocked = claim(&service, "ann", 5).await;
     assert_eq!(reasons(&blocked), [Why::CampaignDailyLimit]);
-    assert_eq!(
-        blocked.next_change_time.as_ref().map(at),
-        Some(monday().checked_add(46.hours()).unwrap())
-    );
+    assert_eq!(blocked.next_change_time.as_ref().map(at), Some(monday().checked_add(46.hours()).unwrap()));
 }
 
 #[tokio::test]
@@ -533,16 +342,8 @@ async fn messages_without_a_claim_count_against_the_limits_and_are_never_refused
         report_new(&service, vec![by_lead("spring", lead, 1, OutcomeKind::Delivered)]).await;
     }
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit]);
-    let request = pb::GetAccountRequest {
-        name: account_name("ann"),
-    };
-    let account = service
-        .accounts
-        .clone()
-        .get_account(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
     assert_eq!((account.reserved_today, account.lifetime.unwrap().delivered), (3, 3));
 }
 
@@ -557,17 +358,11 @@ async fn every_reason_for_not_sending_is_told() {
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 1, None, false).await;
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit]);
-    let suspend = pb::SuspendAccountRequest {
-        name: account_name("ann"),
-        ..Default::default()
-    };
+    let suspend = pb::SuspendAccountRequest { name: account_name("ann"), ..Default::default() };
     service.accounts.clone().suspend_account(suspend).await.unwrap();
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountSuspended]);
     pause(&service, "spring").await;
-    assert_eq!(
-        reasons(&claim(&service, "ann", 1).await),
-        [Why::Paused, Why::AccountSuspended]
-    );
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Paused, Why::AccountSuspended]);
     assert_eq!(
         get(&service, "spring").await.not_sending_reasons().collect::<Vec<_>>(),
         [Why::Paused, Why::AccountSuspended]
@@ -575,10 +370,5 @@ async fn every_reason_for_not_sending_is_told() {
     finish(&service, "spring").await;
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Finished]);
     let missing = try_claim(&service, "nobody", 1).await;
-    assert_refused(
-        missing,
-        Code::NotFound,
-        "NOT_FOUND",
-        "workspaces/acme/accounts/nobody does not exist",
-    );
+    assert_refused(missing, Code::NotFound, "NOT_FOUND", "workspaces/acme/accounts/nobody does not exist");
 }

@@ -37,18 +37,12 @@ async fn the_service_drains_on_a_signal_and_ends_well() {
     for signal in [Signal::TERM, Signal::INT] {
         let directory = directory();
         let database = database().await;
-        let mut service = Daemon::service(&database.url, directory.path(), Directory::Keep)
-            .await
-            .unwrap();
+        let mut service = Daemon::service(&database.url, directory.path(), Directory::Keep).await.unwrap();
         ready(&mut service).await;
         service.process.signal(signal).unwrap();
         let status = service.process.end(GRACE).await.unwrap();
         assert!(status.success(), "{signal:?}: {status}\n{}", service.process.log());
-        assert_eq!(
-            service.process.stdout().lines().count(),
-            1,
-            "one line, for whoever started it"
-        );
+        assert_eq!(service.process.stdout().lines().count(), 1, "one line, for whoever started it");
     }
 }
 
@@ -61,13 +55,7 @@ async fn migrating_twice_is_migrating_once() {
         run(command, "").await.unwrap().success().unwrap();
     }
     let migrations = "SELECT count(*) FROM refinery_schema_history";
-    let count: i64 = database
-        .connect()
-        .await
-        .query_one(migrations, &[])
-        .await
-        .unwrap()
-        .get(0);
+    let count: i64 = database.connect().await.query_one(migrations, &[]).await.unwrap().get(0);
     assert!(count >= 1, "what was applied is written down");
 }
 
@@ -87,29 +75,17 @@ impl Managed {
         let service = Service::on(&database().await, Clock::system()).await;
         let directory = directory();
         let (kubeconfig, path) = (&cluster.kubeconfig, directory.path());
-        let mut controller = Daemon::controller(kubeconfig, &service.url, Some(&namespace), path, Directory::Keep)
-            .await
-            .unwrap();
+        let mut controller =
+            Daemon::controller(kubeconfig, &service.url, Some(&namespace), path, Directory::Keep).await.unwrap();
         ready(&mut controller).await;
-        let managed = Self {
-            cluster,
-            namespace,
-            service,
-            controller,
-            _directory: directory,
-        };
+        let managed = Self { cluster, namespace, service, controller, _directory: directory };
         let resource = json!({
             "apiVersion": "campaign-metrics.io/v1alpha1",
             "kind": "Campaign",
             "metadata": {"name": "spring", "namespace": managed.namespace},
             "spec": {"displayName": "Spring"},
         });
-        cluster
-            .kubectl_input(["apply", "-f", "-"], &resource.to_string())
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        cluster.kubectl_input(["apply", "-f", "-"], &resource.to_string()).await.unwrap().success().unwrap();
         managed
     }
 
@@ -127,12 +103,7 @@ impl Managed {
 
     async fn campaign(&self) -> Option<pb::Campaign> {
         let name = format!("workspaces/{}/campaigns/spring", self.namespace);
-        let answer = self
-            .service
-            .campaigns
-            .clone()
-            .get_campaign(pb::GetCampaignRequest { name })
-            .await;
+        let answer = self.service.campaigns.clone().get_campaign(pb::GetCampaignRequest { name }).await;
         answer.ok().map(tonic::Response::into_inner)
     }
 }
@@ -140,9 +111,7 @@ impl Managed {
 #[tokio::test]
 async fn kubectl_edit_pauses_a_campaign_and_its_status_says_so_once_it_is_true() {
     let managed = Managed::start().await;
-    managed
-        .status("the first status", |resource| resource["status"]["state"] == "Active")
-        .await;
+    managed.status("the first status", |resource| resource["status"]["state"] == "Active").await;
     assert_eq!(managed.campaign().await.expect("it was created").display_name, "Spring");
 
     let mut edit = managed.cluster.kubectl_command().unwrap();
@@ -160,47 +129,22 @@ async fn kubectl_edit_pauses_a_campaign_and_its_status_says_so_once_it_is_true()
 #[tokio::test]
 async fn counts_are_mirrored_into_the_resource() {
     let managed = Managed::start().await;
-    managed
-        .status("the first status", |resource| resource["status"]["state"] == "Active")
-        .await;
+    managed.status("the first status", |resource| resource["status"]["state"] == "Active").await;
     let request = pb::AddLeadsRequest {
         parent: format!("workspaces/{}/campaigns/spring", managed.namespace),
-        leads: vec![pb::NewLead {
-            lead_id: "a".to_owned(),
-            account_id: String::new(),
-        }],
+        leads: vec![pb::NewLead { lead_id: "a".to_owned(), account_id: String::new() }],
         lead_list_complete: false,
     };
-    managed
-        .service
-        .leads
-        .clone()
-        .add_leads(futures::stream::iter([request]))
-        .await
-        .unwrap();
-    managed
-        .status("the count", |resource| resource["status"]["counts"]["total"] == 1)
-        .await;
+    managed.service.leads.clone().add_leads(futures::stream::iter([request])).await.unwrap();
+    managed.status("the count", |resource| resource["status"]["counts"]["total"] == 1).await;
 }
 
 #[tokio::test]
 async fn deleting_a_resource_leaves_the_campaign_without_owner() {
     let managed = Managed::start().await;
-    managed
-        .status("the first status", |resource| resource["status"]["state"] == "Active")
-        .await;
-    assert!(
-        managed.campaign().await.unwrap().owner.is_some(),
-        "managed by the resource"
-    );
-    let delete = [
-        "delete",
-        "campaign",
-        "spring",
-        "-n",
-        &managed.namespace,
-        "--timeout=30s",
-    ];
+    managed.status("the first status", |resource| resource["status"]["state"] == "Active").await;
+    assert!(managed.campaign().await.unwrap().owner.is_some(), "managed by the resource");
+    let delete = ["delete", "campaign", "spring", "-n", &managed.namespace, "--timeout=30s"];
     managed.cluster.kubectl(delete).await.unwrap().success().unwrap();
     let owner = managed.campaign().await.context("results are kept").unwrap().owner;
     assert_eq!(owner, None);

@@ -23,11 +23,7 @@ fn files(extensions: &[&str]) -> Vec<PathBuf> {
     fn walk(directory: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).expect("a directory of the repository") {
             let path = entry.expect("an entry").path();
-            let name = path
-                .file_name()
-                .expect("entries have names")
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().expect("entries have names").to_string_lossy().into_owned();
             if path.is_symlink() || name == "target" || name == ".git" {
                 continue;
             }
@@ -57,11 +53,7 @@ fn read(path: &Path) -> String {
 
 /// The code of a file, line by line: without comments and without its tests.
 fn code(path: &Path) -> Vec<(usize, String)> {
-    let text = if path.ends_with("tests.rs") {
-        String::new()
-    } else {
-        read(path)
-    };
+    let text = if path.ends_with("tests.rs") { String::new() } else { read(path) };
     let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
     let lines = lines.map(|line| line.split("//").next().unwrap_or_default().to_owned());
     (1..).zip(lines).collect()
@@ -100,11 +92,7 @@ fn rpc_never_names_postgres() {
 #[test]
 fn the_store_never_names_the_wire() {
     let files = rust_files(&["services/metrics/src/store.rs", "services/metrics/src/store"]);
-    assert_never(
-        &files,
-        &["tonic", "tonic_types", "pb", "prost", "prost_types"],
-        "the store knows domain types only",
-    );
+    assert_never(&files, &["tonic", "tonic_types", "pb", "prost", "prost_types"], "the store knows domain types only");
 }
 
 #[test]
@@ -115,17 +103,7 @@ fn the_domain_is_pure() {
     files.remove(lib.expect("the map of the crate"));
     assert_never(
         &files,
-        &[
-            "tonic",
-            "tokio",
-            "pb",
-            "prost",
-            "prost_types",
-            "now()",
-            "std::fs",
-            "std::net",
-            "async",
-        ],
+        &["tonic", "tokio", "pb", "prost", "prost_types", "now()", "std::fs", "std::net", "async"],
         "the domain does no I/O, reads no clock and knows no wire; wire.rs converts",
     );
 }
@@ -144,11 +122,7 @@ fn only_wire_converts_between_the_wire_and_the_domain() {
             }
         }
     }
-    assert!(
-        broken.is_empty(),
-        "conversions belong into proto/wire.rs:\n{}",
-        broken.join("\n")
-    );
+    assert!(broken.is_empty(), "conversions belong into proto/wire.rs:\n{}", broken.join("\n"));
 }
 
 #[test]
@@ -156,9 +130,7 @@ fn the_plan_of_the_controller_does_no_io() {
     let files = rust_files(&["controller/src/plan.rs", "controller/src/plan"]);
     assert_never(
         &files,
-        &[
-            "tokio", "async", "await", "Api", "Client", "now()", "rand", "std::fs", "std::net", "std::env",
-        ],
+        &["tokio", "async", "await", "Api", "Client", "now()", "rand", "std::fs", "std::net", "std::env"],
         "plan.rs is pure: desired and observed in, a step out",
     );
 }
@@ -166,31 +138,15 @@ fn the_plan_of_the_controller_does_no_io() {
 #[test]
 fn contract_services_and_controller_depend_in_one_direction() {
     for (manifest, never) in [
-        (
-            "controller/Cargo.toml",
-            &["campaign-metrics-service", "tokio-postgres"][..],
-        ),
-        (
-            "services/metrics/Cargo.toml",
-            &["kube", "k8s-openapi", "campaign-controller"],
-        ),
+        ("controller/Cargo.toml", &["campaign-metrics-service", "tokio-postgres"][..]),
+        ("services/metrics/Cargo.toml", &["kube", "k8s-openapi", "campaign-controller"]),
         (
             "services/campaignctl/Cargo.toml",
-            &[
-                "kube",
-                "tokio-postgres",
-                "campaign-metrics-service",
-                "campaign-controller",
-            ],
+            &["kube", "tokio-postgres", "campaign-metrics-service", "campaign-controller"],
         ),
         (
             "services/simulator/Cargo.toml",
-            &[
-                "kube",
-                "tokio-postgres",
-                "campaign-metrics-service",
-                "campaign-controller",
-            ],
+            &["kube", "tokio-postgres", "campaign-metrics-service", "campaign-controller"],
         ),
     ] {
         let text = read(Path::new(manifest));
@@ -210,9 +166,7 @@ fn no_file_is_longer_than_its_budget() {
         let name = path.display().to_string();
         let excused = LONGER.iter().any(|(longer, _)| *longer == name);
         if all > LINES_MAX || (code > LINES_BUDGET && !excused) {
-            broken.push(format!(
-                "{name}: {all} lines of {LINES_MAX}, {code} before its tests of {LINES_BUDGET}"
-            ));
+            broken.push(format!("{name}: {all} lines of {LINES_MAX}, {code} before its tests of {LINES_BUDGET}"));
         }
     }
     assert!(broken.is_empty(), "split by subject:\n{}", broken.join("\n"));
@@ -220,10 +174,7 @@ fn no_file_is_longer_than_its_budget() {
 
 #[test]
 fn every_module_says_its_job_first() {
-    let without: Vec<_> = files(&[".rs"])
-        .into_iter()
-        .filter(|path| !read(path).starts_with("//! "))
-        .collect();
+    let without: Vec<_> = files(&[".rs"]).into_iter().filter(|path| !read(path).starts_with("//! ")).collect();
     assert!(without.is_empty(), "these open without a `//!` line: {without:?}");
 }
 
@@ -233,10 +184,7 @@ fn no_test_file_is_left_undeclared() {
     for path in rust_files(&["tests/integration"]) {
         let name = path.file_stem().expect("a file name").to_string_lossy().into_owned();
         let top = path.parent() == Some(Path::new("tests/integration"));
-        assert!(
-            !top || declared.contains(&format!("mod {name};")),
-            "tests/integration.rs does not declare `{name}`"
-        );
+        assert!(!top || declared.contains(&format!("mod {name};")), "tests/integration.rs does not declare `{name}`");
     }
 }
 
@@ -244,20 +192,8 @@ fn no_test_file_is_left_undeclared() {
 fn nothing_names_a_place_on_one_machine() {
     // Put together here, or this file would break its own rule.
     let places = ["work", "root", "home"].map(|name| format!("/{name}/"));
-    let text = [
-        ".rs",
-        ".toml",
-        ".md",
-        ".yaml",
-        ".yml",
-        ".proto",
-        ".sql",
-        "Makefile",
-        "real-parts",
-        "run",
-        ".json",
-        ".tpl",
-    ];
+    let text =
+        [".rs", ".toml", ".md", ".yaml", ".yml", ".proto", ".sql", "Makefile", "real-parts", "run", ".json", ".tpl"];
     let mut broken = Vec::new();
     for path in files(&text) {
         for (number, line) in (1..).zip(read(&path).lines()) {

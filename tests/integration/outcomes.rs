@@ -71,22 +71,11 @@ fn case() -> impl Strategy<Value = Case> {
             let given: Vec<Given> = first.into_values().collect();
             let twice: Vec<Given> = given.iter().chain(&given).cloned().collect();
             let placed = prop::collection::vec((0..WRITERS, 0..4_usize), twice.len());
-            (
-                Just(steps),
-                Just(leads),
-                Just(given),
-                Just(twice).prop_shuffle(),
-                placed,
-            )
+            (Just(steps), Just(leads), Just(given), Just(twice).prop_shuffle(), placed)
         })
         .prop_map(|(steps, leads, given, twice, placed)| {
             let place = |(given, (writer, batch))| (given, writer, batch);
-            Case {
-                steps,
-                leads,
-                given,
-                shuffled: twice.into_iter().zip(placed).map(place).collect(),
-            }
+            Case { steps, leads, given, shuffled: twice.into_iter().zip(placed).map(place).collect() }
         })
 }
 
@@ -104,10 +93,7 @@ fn outcome(campaign: &str, given: &Given) -> pb::Outcome {
     let at: Timestamp = monday().checked_sub((24 * given.days_ago).hours()).expect("a time");
     pb::Outcome {
         reason: if failed { given.reason } else { 0 },
-        time: Some(prost_types::Timestamp {
-            seconds: at.as_second(),
-            nanos: 0,
-        }),
+        time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 }),
         ..by_lead(campaign, &format!("l{}", given.lead), step, kind)
     }
 }
@@ -137,10 +123,8 @@ async fn everything(service: &Service, campaign: &str, account: &str) -> (pb::Ca
 }
 
 async fn check(one: &Service, two: &Service, number: usize, case: &Case) -> Result<(), TestCaseError> {
-    let names = [
-        (format!("ordered-{number}"), format!("a{number}")),
-        (format!("shuffled-{number}"), format!("b{number}")),
-    ];
+    let names =
+        [(format!("ordered-{number}"), format!("a{number}")), (format!("shuffled-{number}"), format!("b{number}"))];
     for (campaign, account) in &names {
         create_account(one, account, None).await;
         create_campaign(one, campaign, settings(case.steps, &[account])).await;
@@ -198,11 +182,7 @@ fn outcomes_give_the_same_result_in_any_order_repeated_split_and_in_parallel() {
     let one = runtime.block_on(Service::start());
     let two = runtime.block_on(Service::on(&one.database, one.clock.clone()));
     let mut number = 0;
-    let mut runner = TestRunner::new(Config {
-        cases: 48,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
     let numbers = std::cell::RefCell::new(&mut number);
     let result = runner.run(&case(), |case| {
         let number = {
@@ -233,41 +213,15 @@ async fn one_bad_outcome_never_harms_its_neighbours() {
         by_lead("spring", "l0", 0, delivered),
         by_lead("winter", "l0", 1, delivered),
         by_lead("spring", "sp ace", 1, delivered),
+        pb::Outcome { send_key: "deadbeef-1-1-1".into(), kind: delivered.into(), ..Default::default() },
+        pb::Outcome { send_key: "nonsense".into(), kind: delivered.into(), ..Default::default() },
+        pb::Outcome { kind: 99, ..by_lead("spring", "l1", 1, delivered) },
+        pb::Outcome { detail: "x".repeat(1025), ..by_lead("spring", "l1", 1, delivered) },
+        pb::Outcome { detail: "a\0b".into(), ..by_lead("spring", "l1", 1, delivered) },
+        pb::Outcome { reason: 1, ..by_lead("spring", "l1", 1, delivered) },
+        pb::Outcome { reason: 77, ..by_lead("spring", "l1", 1, OutcomeKind::Failed) },
         pb::Outcome {
-            send_key: "deadbeef-1-1-1".into(),
-            kind: delivered.into(),
-            ..Default::default()
-        },
-        pb::Outcome {
-            send_key: "nonsense".into(),
-            kind: delivered.into(),
-            ..Default::default()
-        },
-        pb::Outcome {
-            kind: 99,
-            ..by_lead("spring", "l1", 1, delivered)
-        },
-        pb::Outcome {
-            detail: "x".repeat(1025),
-            ..by_lead("spring", "l1", 1, delivered)
-        },
-        pb::Outcome {
-            detail: "a\0b".into(),
-            ..by_lead("spring", "l1", 1, delivered)
-        },
-        pb::Outcome {
-            reason: 1,
-            ..by_lead("spring", "l1", 1, delivered)
-        },
-        pb::Outcome {
-            reason: 77,
-            ..by_lead("spring", "l1", 1, OutcomeKind::Failed)
-        },
-        pb::Outcome {
-            time: Some(prost_types::Timestamp {
-                seconds: future.as_second(),
-                nanos: 0,
-            }),
+            time: Some(prost_types::Timestamp { seconds: future.as_second(), nanos: 0 }),
             ..by_lead("spring", "l1", 1, delivered)
         },
         pb::Outcome {
@@ -279,10 +233,8 @@ async fn one_bad_outcome_never_harms_its_neighbours() {
         by_lead("spring", "l1", 1, OutcomeKind::Bounced),
     ];
     let results = report(&service, outcomes).await;
-    let told: Vec<(OutcomeVerdict, &str)> = results
-        .iter()
-        .map(|result| (result.verdict(), result.reason.as_str()))
-        .collect();
+    let told: Vec<(OutcomeVerdict, &str)> =
+        results.iter().map(|result| (result.verdict(), result.reason.as_str())).collect();
     let (applied, duplicate) = ((OutcomeVerdict::Applied, ""), (OutcomeVerdict::Duplicate, ""));
     let rejected = |reason| (OutcomeVerdict::Rejected, reason);
     let expected = [
@@ -308,18 +260,13 @@ async fn one_bad_outcome_never_harms_its_neighbours() {
     ];
     assert_eq!(told, expected);
     assert!(
-        results
-            .iter()
-            .all(|result| result.reason.is_empty() == result.message.is_empty()),
+        results.iter().all(|result| result.reason.is_empty() == result.message.is_empty()),
         "each rejection says why"
     );
     let campaign = get(&service, "spring").await;
     assert_counts(&*service.sql().await, &campaign).await;
     let counts = campaign.lead_counts.unwrap();
-    assert_eq!(
-        (counts.partial, counts.failed, counts.pending, counts.total),
-        (1, 1, 1, 3)
-    );
+    assert_eq!((counts.partial, counts.failed, counts.pending, counts.total), (1, 1, 1, 3));
 }
 
 #[tokio::test]
@@ -329,58 +276,22 @@ async fn the_trail_of_a_lead_tells_every_fact_in_the_order_of_arrival() {
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 1, None, false).await;
     let claimed = claim(&service, "ann", 1).await.claims;
-    let bounced = pb::Outcome {
-        reason: 2,
-        detail: "no such mailbox".into(),
-        ..by_key(&claimed[0], OutcomeKind::Bounced)
-    };
+    let bounced =
+        pb::Outcome { reason: 2, detail: "no such mailbox".into(), ..by_key(&claimed[0], OutcomeKind::Bounced) };
     report_new(&service, vec![by_key(&claimed[0], OutcomeKind::AutoReplied), bounced]).await;
     service.clock.advance(std::time::Duration::from_secs(1));
     report_new(&service, vec![by_key(&claimed[0], OutcomeKind::Delivered)]).await;
     let parent = claimed[0].lead.clone();
-    let request = pb::ListLeadOutcomesRequest {
-        parent: parent.clone(),
-        page_size: 2,
-        ..Default::default()
-    };
-    let first = service
-        .leads
-        .clone()
-        .list_lead_outcomes(request.clone())
-        .await
-        .unwrap()
-        .into_inner();
-    let request = pb::ListLeadOutcomesRequest {
-        page_token: first.next_page_token,
-        ..request
-    };
-    let second = service
-        .leads
-        .clone()
-        .list_lead_outcomes(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let request = pb::ListLeadOutcomesRequest { parent: parent.clone(), page_size: 2, ..Default::default() };
+    let first = service.leads.clone().list_lead_outcomes(request.clone()).await.unwrap().into_inner();
+    let request = pb::ListLeadOutcomesRequest { page_token: first.next_page_token, ..request };
+    let second = service.leads.clone().list_lead_outcomes(request).await.unwrap().into_inner();
     assert!(second.next_page_token.is_empty());
-    let kinds: Vec<OutcomeKind> = first
-        .outcomes
-        .iter()
-        .chain(&second.outcomes)
-        .map(pb::LeadOutcome::kind)
-        .collect();
-    assert_eq!(
-        kinds,
-        [OutcomeKind::AutoReplied, OutcomeKind::Bounced, OutcomeKind::Delivered]
-    );
+    let kinds: Vec<OutcomeKind> = first.outcomes.iter().chain(&second.outcomes).map(pb::LeadOutcome::kind).collect();
+    assert_eq!(kinds, [OutcomeKind::AutoReplied, OutcomeKind::Bounced, OutcomeKind::Delivered]);
     assert_eq!(first.outcomes[1].detail, "no such mailbox");
     assert_eq!(first.outcomes[1].account, claimed[0].account);
-    let lead = service
-        .leads
-        .clone()
-        .get_lead(pb::GetLeadRequest { name: parent })
-        .await
-        .unwrap()
-        .into_inner();
+    let lead = service.leads.clone().get_lead(pb::GetLeadRequest { name: parent }).await.unwrap().into_inner();
     assert_eq!(lead.status(), pb::LeadStatus::Failed, "bounced over delivered");
     assert_eq!(lead.step_results[0].reason(), pb::FailureReason::InvalidLead);
     assert!(lead.auto_replied && !lead.replied);
@@ -394,29 +305,13 @@ async fn account_days_book_each_report_on_its_own_day() {
     add_leads(&service, "spring", 1, Some("ann"), false).await;
     let day = |days: i64| {
         let at = monday().checked_sub((24 * days).hours()).unwrap();
-        Some(prost_types::Timestamp {
-            seconds: at.as_second(),
-            nanos: 0,
-        })
+        Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 })
     };
-    let delivered = pb::Outcome {
-        time: day(40),
-        ..by_lead("spring", "l0", 1, OutcomeKind::Delivered)
-    };
-    let bounced = pb::Outcome {
-        time: day(1),
-        reason: 2,
-        ..by_lead("spring", "l0", 1, OutcomeKind::Bounced)
-    };
+    let delivered = pb::Outcome { time: day(40), ..by_lead("spring", "l0", 1, OutcomeKind::Delivered) };
+    let bounced = pb::Outcome { time: day(1), reason: 2, ..by_lead("spring", "l0", 1, OutcomeKind::Bounced) };
     report_new(&service, vec![bounced, delivered]).await;
     let name = crate::world::account_name("ann");
-    let account = service
-        .accounts
-        .clone()
-        .get_account(pb::GetAccountRequest { name })
-        .await
-        .unwrap()
-        .into_inner();
+    let account = service.accounts.clone().get_account(pb::GetAccountRequest { name }).await.unwrap().into_inner();
     let lifetime = account.lifetime.unwrap();
     assert_eq!((lifetime.delivered, lifetime.bounced), (0, 1));
     // The delivery of 40 days ago counts there; that it bounced yesterday counts yesterday.

@@ -16,17 +16,8 @@ async fn databases_of_tests_are_migrated_and_apart() {
     let (one, other) = tokio::join!(database(), database());
     assert_ne!(one.url, other.url);
     let insert = "INSERT INTO workspaces (name, created_at) VALUES ('here', now())";
-    one.connect()
-        .await
-        .execute(insert, &[])
-        .await
-        .expect("the schema is there");
-    let rows = other
-        .connect()
-        .await
-        .query("SELECT name FROM workspaces", &[])
-        .await
-        .expect("and there");
+    one.connect().await.execute(insert, &[]).await.expect("the schema is there");
+    let rows = other.connect().await.query("SELECT name FROM workspaces", &[]).await.expect("and there");
     assert!(rows.is_empty(), "what one test writes another does not see");
 }
 
@@ -34,21 +25,11 @@ async fn databases_of_tests_are_migrated_and_apart() {
 async fn a_server_that_was_stopped_comes_back_with_its_data() {
     let (mut server, _directory) = separate_server().await.expect("Postgres starts");
     let url = server.url("postgres");
-    connect(&url)
-        .await
-        .unwrap()
-        .batch_execute("CREATE TABLE kept ()")
-        .await
-        .unwrap();
+    connect(&url).await.unwrap().batch_execute("CREATE TABLE kept ()").await.unwrap();
     server.stop().await.expect("it stops");
     assert!(connect(&url).await.is_err(), "nobody answers");
     server.start_again().await.expect("it starts again");
-    connect(&url)
-        .await
-        .unwrap()
-        .batch_execute("SELECT FROM kept")
-        .await
-        .unwrap();
+    connect(&url).await.unwrap().batch_execute("SELECT FROM kept").await.unwrap();
 }
 
 #[tokio::test]
@@ -94,8 +75,6 @@ async fn promtool_finds_what_is_wrong_with_metrics() {
     let good =
         "# HELP campaign_metrics_up Whether it is up.\n# TYPE campaign_metrics_up gauge\ncampaign_metrics_up 1\n";
     promtool_check(good).await.unwrap();
-    let error = promtool_check("# TYPE sends counter\nsends 1\n")
-        .await
-        .expect_err("no help, no _total");
+    let error = promtool_check("# TYPE sends counter\nsends 1\n").await.expect_err("no help, no _total");
     assert!(format!("{error:#}").contains("sends"), "{error:#}");
 }

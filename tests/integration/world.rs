@@ -24,36 +24,15 @@ pub fn lead_name(campaign: &str, lead: &str) -> String {
 /// Settings of a campaign with so many steps, served by these accounts.
 pub fn settings(steps: i32, accounts: &[&str]) -> pb::Campaign {
     let accounts = accounts.iter().map(|id| account_name(id)).collect();
-    let follow_up_delay = Some(prost_types::Duration {
-        seconds: 3600,
-        nanos: 0,
-    });
-    pb::Campaign {
-        steps,
-        accounts,
-        follow_up_delay,
-        ..Default::default()
-    }
+    let follow_up_delay = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    pb::Campaign { steps, accounts, follow_up_delay, ..Default::default() }
 }
 
 pub async fn create_account(service: &Service, id: &str, daily_limit: Option<i32>) -> pb::Account {
-    let account = Some(pb::Account {
-        daily_limit,
-        ..Default::default()
-    });
-    let request = pb::CreateAccountRequest {
-        parent: WORKSPACE.into(),
-        account_id: id.into(),
-        account,
-        ..Default::default()
-    };
-    service
-        .accounts
-        .clone()
-        .create_account(request)
-        .await
-        .expect("an account")
-        .into_inner()
+    let account = Some(pb::Account { daily_limit, ..Default::default() });
+    let request =
+        pb::CreateAccountRequest { parent: WORKSPACE.into(), account_id: id.into(), account, ..Default::default() };
+    service.accounts.clone().create_account(request).await.expect("an account").into_inner()
 }
 
 pub async fn create_campaign(service: &Service, id: &str, campaign: pb::Campaign) -> pb::Campaign {
@@ -63,24 +42,12 @@ pub async fn create_campaign(service: &Service, id: &str, campaign: pb::Campaign
         campaign: Some(campaign),
         ..Default::default()
     };
-    service
-        .campaigns
-        .clone()
-        .create_campaign(request)
-        .await
-        .expect("a campaign")
-        .into_inner()
+    service.campaigns.clone().create_campaign(request).await.expect("a campaign").into_inner()
 }
 
 pub async fn get(service: &Service, campaign: &str) -> pb::Campaign {
     let name = campaign_name(campaign);
-    service
-        .campaigns
-        .clone()
-        .get_campaign(pb::GetCampaignRequest { name })
-        .await
-        .expect("it exists")
-        .into_inner()
+    service.campaigns.clone().get_campaign(pb::GetCampaignRequest { name }).await.expect("it exists").into_inner()
 }
 
 pub async fn try_add(
@@ -89,38 +56,20 @@ pub async fn try_add(
     leads: Vec<pb::NewLead>,
     lead_list_complete: bool,
 ) -> Result<pb::AddLeadsResponse, Status> {
-    let request = pb::AddLeadsRequest {
-        parent: campaign_name(campaign),
-        leads,
-        lead_list_complete,
-    };
-    Ok(service
-        .leads
-        .clone()
-        .add_leads(stream::iter([request]))
-        .await?
-        .into_inner())
+    let request = pb::AddLeadsRequest { parent: campaign_name(campaign), leads, lead_list_complete };
+    Ok(service.leads.clone().add_leads(stream::iter([request])).await?.into_inner())
 }
 
 /// Adds leads `l0`, `l1` and so on; with the account, or for any.
 pub async fn add_leads(service: &Service, campaign: &str, count: usize, account: Option<&str>, complete: bool) {
     let account_id = account.unwrap_or_default();
-    let leads = (0..count).map(|number| pb::NewLead {
-        lead_id: format!("l{number}"),
-        account_id: account_id.into(),
-    });
-    let response = try_add(service, campaign, leads.collect(), complete)
-        .await
-        .expect("leads");
+    let leads = (0..count).map(|number| pb::NewLead { lead_id: format!("l{number}"), account_id: account_id.into() });
+    let response = try_add(service, campaign, leads.collect(), complete).await.expect("leads");
     assert_eq!(response.refused, [], "no lead is refused");
 }
 
 pub async fn try_claim(service: &Service, account: &str, max_claims: i32) -> Result<pb::ClaimSendsResponse, Status> {
-    let request = pb::ClaimSendsRequest {
-        account: account_name(account),
-        max_claims,
-        ..Default::default()
-    };
+    let request = pb::ClaimSendsRequest { account: account_name(account), max_claims, ..Default::default() };
     Ok(service.sending.clone().claim_sends(request).await?.into_inner())
 }
 
@@ -130,98 +79,42 @@ pub async fn claim(service: &Service, account: &str, max_claims: i32) -> pb::Cla
 
 /// The reasons of the only campaign that is named, or of the account's.
 pub fn reasons(response: &pb::ClaimSendsResponse) -> Vec<pb::NotSendingReason> {
-    response
-        .not_sending
-        .iter()
-        .flat_map(pb::CampaignNotSending::reasons)
-        .collect()
+    response.not_sending.iter().flat_map(pb::CampaignNotSending::reasons).collect()
 }
 
 pub fn by_key(claim: &pb::Claim, kind: OutcomeKind) -> pb::Outcome {
-    pb::Outcome {
-        send_key: claim.send_key.clone(),
-        kind: kind.into(),
-        ..Default::default()
-    }
+    pb::Outcome { send_key: claim.send_key.clone(), kind: kind.into(), ..Default::default() }
 }
 
 pub fn by_lead(campaign: &str, lead: &str, step: i32, kind: OutcomeKind) -> pb::Outcome {
-    pb::Outcome {
-        lead: lead_name(campaign, lead),
-        step,
-        kind: kind.into(),
-        ..Default::default()
-    }
+    pb::Outcome { lead: lead_name(campaign, lead), step, kind: kind.into(), ..Default::default() }
 }
 
 pub async fn report(service: &Service, outcomes: Vec<pb::Outcome>) -> Vec<pb::OutcomeResult> {
-    let request = pb::ReportOutcomesRequest {
-        parent: WORKSPACE.into(),
-        outcomes,
-    };
-    service
-        .sending
-        .clone()
-        .report_outcomes(request)
-        .await
-        .expect("verdicts")
-        .into_inner()
-        .results
+    let request = pb::ReportOutcomesRequest { parent: WORKSPACE.into(), outcomes };
+    service.sending.clone().report_outcomes(request).await.expect("verdicts").into_inner().results
 }
 
 /// Reports outcomes that must all be new.
 pub async fn report_new(service: &Service, outcomes: Vec<pb::Outcome>) {
     for result in report(service, outcomes).await {
-        assert_eq!(
-            result.verdict(),
-            pb::OutcomeVerdict::Applied,
-            "{}: {}",
-            result.reason,
-            result.message
-        );
+        assert_eq!(result.verdict(), pb::OutcomeVerdict::Applied, "{}: {}", result.reason, result.message);
     }
 }
 
 pub async fn pause(service: &Service, campaign: &str) -> pb::Campaign {
-    let request = pb::PauseCampaignRequest {
-        name: campaign_name(campaign),
-        ..Default::default()
-    };
-    service
-        .campaigns
-        .clone()
-        .pause_campaign(request)
-        .await
-        .expect("it pauses")
-        .into_inner()
+    let request = pb::PauseCampaignRequest { name: campaign_name(campaign), ..Default::default() };
+    service.campaigns.clone().pause_campaign(request).await.expect("it pauses").into_inner()
 }
 
 pub async fn resume(service: &Service, campaign: &str) -> pb::Campaign {
-    let request = pb::ResumeCampaignRequest {
-        name: campaign_name(campaign),
-        ..Default::default()
-    };
-    service
-        .campaigns
-        .clone()
-        .resume_campaign(request)
-        .await
-        .expect("it resumes")
-        .into_inner()
+    let request = pb::ResumeCampaignRequest { name: campaign_name(campaign), ..Default::default() };
+    service.campaigns.clone().resume_campaign(request).await.expect("it resumes").into_inner()
 }
 
 pub async fn finish(service: &Service, campaign: &str) -> pb::Campaign {
-    let request = pb::FinishCampaignRequest {
-        name: campaign_name(campaign),
-        ..Default::default()
-    };
-    service
-        .campaigns
-        .clone()
-        .finish_campaign(request)
-        .await
-        .expect("it finishes")
-        .into_inner()
+    let request = pb::FinishCampaignRequest { name: campaign_name(campaign), ..Default::default() };
+    service.campaigns.clone().finish_campaign(request).await.expect("it finishes").into_inner()
 }
 
 /// Checks a refusal: its code, the reason of its ErrorInfo, and what its message or bad field says.
@@ -230,19 +123,11 @@ pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code,
     let status = result.expect_err("it is refused");
     assert_eq!(status.code(), code, "{status:?}");
     let info = status.get_details_error_info().expect("an ErrorInfo");
-    assert_eq!(
-        (info.domain.as_str(), info.reason.as_str()),
-        ("campaign-metrics.io", reason),
-        "{status:?}"
-    );
+    assert_eq!((info.domain.as_str(), info.reason.as_str()), ("campaign-metrics.io", reason), "{status:?}");
     assert!(status.message().contains(says), "`{}` says `{says}`", status.message());
     if reason == "INVALID_FIELD" {
         let request = status.get_details_bad_request().expect("a BadRequest");
         let field = &request.field_violations[0].field;
-        assert!(
-            status.message().starts_with(field.as_str()),
-            "`{}` names {field}",
-            status.message()
-        );
+        assert!(status.message().starts_with(field.as_str()), "`{}` names {field}", status.message());
     }
 }

@@ -26,11 +26,7 @@ pub struct Notice {
 impl Notice {
     /// An event with a note of bounded length.
     pub fn new(reason: &'static str, severity: Severity, note: impl Into<String>) -> Self {
-        Self {
-            reason,
-            severity,
-            note: note.into().chars().take(MESSAGE_CHARS).collect(),
-        }
+        Self { reason, severity, note: note.into().chars().take(MESSAGE_CHARS).collect() }
     }
 }
 

@@ -48,8 +48,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn keep(&mut self, kind: &str) {
-        self.next
-            .extend(self.previous.iter().find(|condition| condition.type_ == kind).cloned());
+        self.next.extend(self.previous.iter().find(|condition| condition.type_ == kind).cloned());
     }
 }
 
@@ -88,11 +87,7 @@ pub fn mirrored(
             partial: counts.partial,
             total: counts.total,
         }),
-        messages: Some(Messages {
-            delivered: messages.delivered,
-            failed: messages.failed,
-            bounced: messages.bounced,
-        }),
+        messages: Some(Messages { delivered: messages.delivered, failed: messages.failed, bounced: messages.bounced }),
         progress: share(counts.sent + counts.failed, counts.total),
         delivery: rate(campaign.delivery_rate),
         delivery_health: match campaign.delivery_health() {
@@ -103,10 +98,7 @@ pub fn mirrored(
         },
         response: rate(campaign.response_rate),
         conversion: rate(campaign.conversion_rate),
-        in_flight: Some(InFlight {
-            claims: campaign.in_flight_claims,
-            until: time(campaign.in_flight_until),
-        }),
+        in_flight: Some(InFlight { claims: campaign.in_flight_claims, until: time(campaign.in_flight_until) }),
         uncertain_claims: Some(campaign.uncertain_claims),
         next_change_time: time(campaign.next_change_time),
         finish_time: time(campaign.finish_time),
@@ -132,12 +124,9 @@ pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Fail
     conditions.keep("DeliveryHealthy");
     match failure.retry {
         Retry::Backoff => conditions.set("Reconciling", "True", failure.reason, "trying again with backoff"),
-        Retry::WhenEdited => conditions.set(
-            "Stalled",
-            "True",
-            failure.reason,
-            "not tried again until the spec changes",
-        ),
+        Retry::WhenEdited => {
+            conditions.set("Stalled", "True", failure.reason, "not tried again until the spec changes")
+        }
     }
     with_conditions(previous, generation, conditions)
 }
@@ -186,11 +175,7 @@ fn sending(conditions: &mut Conditions, campaign: &pb::Campaign) {
     // In the contract's order, so that the first one, which columns show, does not depend on the service's.
     reasons.sort_unstable();
     if let Some(first) = reasons.first() {
-        let message = reasons
-            .iter()
-            .map(|reason| not_sending(*reason).1)
-            .collect::<Vec<_>>()
-            .join("; ");
+        let message = reasons.iter().map(|reason| not_sending(*reason).1).collect::<Vec<_>>().join("; ");
         conditions.set("Sending", "False", not_sending(*first).0, &message);
     } else {
         conditions.set("Sending", "True", "Sending", "messages can be claimed");
@@ -209,15 +194,9 @@ fn not_sending(reason: pb::NotSendingReason) -> (&'static str, &'static str) {
         Reason::AccountDailyLimit => ("AccountDailyLimit", "the daily limits of all its accounts are used up"),
         Reason::AccountSuspended => ("AccountSuspended", "all its accounts are suspended"),
         Reason::NoAccountAssigned => ("NoAccountAssigned", "the campaign has no account"),
-        Reason::AccountRemoved => (
-            "AccountRemoved",
-            "leads wait for an account that no longer serves the campaign",
-        ),
+        Reason::AccountRemoved => ("AccountRemoved", "leads wait for an account that no longer serves the campaign"),
         Reason::NoLeadDue => ("NoLeadDue", "no lead is due"),
-        Reason::UncertainClaims => (
-            "UncertainClaims",
-            "claims that expired without an outcome wait to be resolved",
-        ),
+        Reason::UncertainClaims => ("UncertainClaims", "claims that expired without an outcome wait to be resolved"),
     }
 }
 
@@ -225,16 +204,12 @@ fn delivery_healthy(conditions: &mut Conditions, health: pb::DeliveryHealth) {
     let (status, reason, message) = match health {
         pb::DeliveryHealth::Unspecified => ("Unknown", "NoMessages", "no message has a result yet"),
         pb::DeliveryHealth::High => ("True", "High", "more than 95 % of the messages are delivered"),
-        pb::DeliveryHealth::Moderate => (
-            "False",
-            "Moderate",
-            "80 to 95 % of the messages are delivered: some issues to investigate",
-        ),
-        pb::DeliveryHealth::Low => (
-            "False",
-            "Low",
-            "less than 80 % of the messages are delivered: account or lead quality issues",
-        ),
+        pb::DeliveryHealth::Moderate => {
+            ("False", "Moderate", "80 to 95 % of the messages are delivered: some issues to investigate")
+        }
+        pb::DeliveryHealth::Low => {
+            ("False", "Low", "less than 80 % of the messages are delivered: account or lead quality issues")
+        }
     };
     conditions.set("DeliveryHealthy", status, reason, message);
 }
@@ -259,17 +234,12 @@ fn share(numerator: i64, denominator: i64) -> Option<Share> {
         (whole, 0) => format!("{whole}%"),
         (whole, tenth) => format!("{whole}.{tenth}%"),
     };
-    Some(Share {
-        percent,
-        numerator,
-        denominator,
-    })
+    Some(Share { percent, numerator, denominator })
 }
 
 /// A time as Kubernetes keeps it; finer parts would differ from what is read back.
 fn time(time: Option<prost_types::Timestamp>) -> Option<Time> {
-    time.and_then(|time| Timestamp::from_second(time.seconds).ok())
-        .map(Time)
+    time.and_then(|time| Timestamp::from_second(time.seconds).ok()).map(Time)
 }
 
 fn whole_second(time: Timestamp) -> Timestamp {

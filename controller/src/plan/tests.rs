@@ -22,19 +22,8 @@ fn campaign() -> pb::Campaign {
         state: CampaignState::Active.into(),
         steps: 2,
         accounts: vec!["workspaces/team/accounts/a".into()],
-        owner: Some(pb::Owner {
-            resource: "team/spring".into(),
-            uid: UID.into(),
-            generation: 3,
-            fencing_token: 0,
-        }),
-        lead_counts: Some(pb::LeadCounts {
-            sent: 3,
-            failed: 1,
-            pending: 5,
-            partial: 1,
-            total: 10,
-        }),
+        owner: Some(pb::Owner { resource: "team/spring".into(), uid: UID.into(), generation: 3, fencing_token: 0 }),
+        lead_counts: Some(pb::LeadCounts { sent: 3, failed: 1, pending: 5, partial: 1, total: 10 }),
         ..pb::Campaign::default()
     }
 }
@@ -80,49 +69,14 @@ fn the_next_step_follows_from_what_was_applied_and_what_is_seen() {
         ("deleted past the resource", Some(&applied), Seen::Gone, drift()),
         ("as applied", Some(&applied), here(|_| {}), mirror(|_| {})),
         ("counts moved on", Some(&applied), here(count), mirror(count)),
-        (
-            "leads declared complete by who added them",
-            Some(&applied),
-            here(complete),
-            mirror(complete),
-        ),
+        ("leads declared complete by who added them", Some(&applied), here(complete), mirror(complete)),
         ("finished by itself", Some(&applied), here(finish), mirror(finish)),
-        (
-            "paused past the resource",
-            Some(&applied),
-            here(|c| c.state = CampaignState::Paused.into()),
-            drift(),
-        ),
-        (
-            "limited past the resource",
-            Some(&applied),
-            here(|c| c.daily_limit = Some(1)),
-            drift(),
-        ),
-        (
-            "accounts changed",
-            Some(&applied),
-            here(|c| c.accounts.clear()),
-            drift(),
-        ),
-        (
-            "orphaned past the resource",
-            Some(&applied),
-            here(|c| c.owner = None),
-            drift(),
-        ),
-        (
-            "owned by another",
-            Some(&applied),
-            here(|c| c.owner.as_mut().unwrap().uid = "u-2".into()),
-            drift(),
-        ),
-        (
-            "restored from a backup",
-            Some(&applied),
-            here(|c| c.owner.as_mut().unwrap().generation = 1),
-            drift(),
-        ),
+        ("paused past the resource", Some(&applied), here(|c| c.state = CampaignState::Paused.into()), drift()),
+        ("limited past the resource", Some(&applied), here(|c| c.daily_limit = Some(1)), drift()),
+        ("accounts changed", Some(&applied), here(|c| c.accounts.clear()), drift()),
+        ("orphaned past the resource", Some(&applied), here(|c| c.owner = None), drift()),
+        ("owned by another", Some(&applied), here(|c| c.owner.as_mut().unwrap().uid = "u-2".into()), drift()),
+        ("restored from a backup", Some(&applied), here(|c| c.owner.as_mut().unwrap().generation = 1), drift()),
     ];
     for (case, applied, seen, expected) in table {
         assert_eq!(step(UID, 3, applied, seen), expected, "{case}");
@@ -133,30 +87,10 @@ fn the_next_step_follows_from_what_was_applied_and_what_is_seen() {
 fn refusals_are_told_apart_by_whether_an_edit_must_mend_them() {
     let table = [
         (Code::InvalidArgument, "INVALID", "InvalidSpec", Retry::WhenEdited),
-        (
-            Code::FailedPrecondition,
-            "CAMPAIGN_OWNED",
-            "CampaignOwned",
-            Retry::WhenEdited,
-        ),
-        (
-            Code::FailedPrecondition,
-            "CAMPAIGN_NOT_ADOPTABLE",
-            "CampaignNotAdoptable",
-            Retry::WhenEdited,
-        ),
-        (
-            Code::FailedPrecondition,
-            "IMMUTABLE_FIELD",
-            "ImmutableField",
-            Retry::WhenEdited,
-        ),
-        (
-            Code::FailedPrecondition,
-            "ACCOUNT_NOT_FOUND",
-            "AccountNotFound",
-            Retry::Backoff,
-        ),
+        (Code::FailedPrecondition, "CAMPAIGN_OWNED", "CampaignOwned", Retry::WhenEdited),
+        (Code::FailedPrecondition, "CAMPAIGN_NOT_ADOPTABLE", "CampaignNotAdoptable", Retry::WhenEdited),
+        (Code::FailedPrecondition, "IMMUTABLE_FIELD", "ImmutableField", Retry::WhenEdited),
+        (Code::FailedPrecondition, "ACCOUNT_NOT_FOUND", "AccountNotFound", Retry::Backoff),
         (Code::FailedPrecondition, "CLAIMS_HELD", "Refused", Retry::Backoff),
         (Code::Aborted, "STALE_OWNER", "StaleOwner", Retry::Backoff),
         (Code::Unavailable, "", "ServiceUnavailable", Retry::Backoff),
@@ -172,11 +106,7 @@ fn refusals_are_told_apart_by_whether_an_edit_must_mend_them() {
     }
     let foreign = ErrorDetails::with_error_info("CAMPAIGN_OWNED", "elsewhere.example", HashMap::new());
     let foreign = tonic::Status::with_error_details(Code::FailedPrecondition, "", foreign);
-    assert_eq!(
-        Failure::from(&foreign).retry,
-        Retry::Backoff,
-        "a reason counts only in our domain"
-    );
+    assert_eq!(Failure::from(&foreign).retry, Retry::Backoff, "a reason counts only in our domain");
 }
 
 #[test]
@@ -190,56 +120,17 @@ fn the_text_of_a_failure_stays_short_and_the_same_from_try_to_try() {
 #[test]
 fn steady_state_writes_nothing_and_counts_wait_while_states_do_not() {
     let before = mirrored_campaign(|_| {});
-    let counted = mirrored(
-        Some(&before),
-        3,
-        &pb::Campaign {
-            in_flight_claims: 4,
-            ..campaign()
-        },
-        at(101),
-    );
-    let paused = mirrored(
-        Some(&before),
-        3,
-        &pb::Campaign {
-            state: CampaignState::Paused.into(),
-            ..campaign()
-        },
-        at(101),
-    );
+    let counted = mirrored(Some(&before), 3, &pb::Campaign { in_flight_claims: 4, ..campaign() }, at(101));
+    let paused =
+        mirrored(Some(&before), 3, &pb::Campaign { state: CampaignState::Paused.into(), ..campaign() }, at(101));
     let second = Duration::from_secs(1);
     let table = [
         ("the first status", None, &before, None, Write::Now),
-        (
-            "nothing new",
-            Some(&before),
-            &mirrored(Some(&before), 3, &campaign(), at(999)),
-            Some(second),
-            Write::Never,
-        ),
-        (
-            "counts, after a moment",
-            Some(&before),
-            &counted,
-            Some(second),
-            Write::After(Duration::from_secs(9)),
-        ),
-        (
-            "counts, after a while",
-            Some(&before),
-            &counted,
-            Some(COUNTS_INTERVAL),
-            Write::Now,
-        ),
+        ("nothing new", Some(&before), &mirrored(Some(&before), 3, &campaign(), at(999)), Some(second), Write::Never),
+        ("counts, after a moment", Some(&before), &counted, Some(second), Write::After(Duration::from_secs(9))),
+        ("counts, after a while", Some(&before), &counted, Some(COUNTS_INTERVAL), Write::Now),
         ("counts, after a restart", Some(&before), &counted, None, Write::Now),
-        (
-            "a state, after a moment",
-            Some(&before),
-            &paused,
-            Some(second),
-            Write::Now,
-        ),
+        ("a state, after a moment", Some(&before), &paused, Some(second), Write::Now),
     ];
     for (case, previous, next, since, expected) in table {
         assert_eq!(write(previous, next, since), expected, "{case}");

@@ -17,18 +17,13 @@ use crate::{
 impl Context {
     /// Has the finalizer removed by ending well.
     pub(super) async fn clean_up(&self, subject: &Subject<'_>) -> Result<Action, Error> {
-        let forced = subject
-            .resource
-            .annotations()
-            .get(FORCE_DELETE_ANNOTATION)
-            .is_some_and(|value| value == "true");
+        let forced = subject.resource.annotations().get(FORCE_DELETE_ANNOTATION).is_some_and(|value| value == "true");
         match self.let_go(subject, forced).await {
             Ok(()) => {}
             Err(failure) if forced => {
                 tracing::warn!(campaign = subject.campaign_name, %failure, "let go by force");
                 let note = format!("let go by force; the service could not be told: {failure}");
-                self.publish(subject.resource, [Notice::new("Rejected", Severity::Warning, note)])
-                    .await;
+                self.publish(subject.resource, [Notice::new("Rejected", Severity::Warning, note)]).await;
             }
             Err(failure) => {
                 let now = Timestamp::now();
@@ -60,12 +55,7 @@ impl Context {
                 if campaign.owner.as_ref().is_none_or(|owner| owner.uid != owner_uid) {
                     return Ok(());
                 }
-                let delete = pb::DeleteCampaignRequest {
-                    name,
-                    etag: campaign.etag,
-                    force: forced,
-                    owner_uid,
-                };
+                let delete = pb::DeleteCampaignRequest { name, etag: campaign.etag, force: forced, owner_uid };
                 service.delete_campaign(request(delete)).await.map(drop)
             }
         };

@@ -36,10 +36,7 @@ impl Service {
             .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
         let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
-        Ok(Self {
-            server: server.to_owned(),
-            channel,
-        })
+        Ok(Self { server: server.to_owned(), channel })
     }
 
     /// The client of campaigns.
@@ -81,9 +78,6 @@ impl Service {
             Ok(Err(status)) => status,
             Err(_) => late(),
         };
-        Err(Failure {
-            server: self.server.clone(),
-            status,
-        })
+        Err(Failure { server: self.server.clone(), status })
     }
 }

@@ -33,11 +33,7 @@ pub struct Target {
 impl Target {
     /// Takes the target from the arguments.
     pub fn new(args: &Args) -> anyhow::Result<Self> {
-        Ok(Self {
-            service: Service::new(&args.server)?,
-            workspace: args.workspace.clone(),
-            output: args.output,
-        })
+        Ok(Self { service: Service::new(&args.server)?, workspace: args.workspace.clone(), output: args.output })
     }
 
     fn parent(&self) -> String {
@@ -88,21 +84,12 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ou
         Campaigns::List { state } => list_campaigns(target, state).await,
         Campaigns::Get(one) => {
             let request = pb::GetCampaignRequest { name: name(one) };
-            let campaign = target
-                .service
-                .call(request, |request| client.get_campaign(request))
-                .await?;
+            let campaign = target.service.call(request, |request| client.get_campaign(request)).await?;
             target.show_one(&campaign, "")
         }
         Campaigns::Pause(one) => {
-            let request = pb::PauseCampaignRequest {
-                name: name(one),
-                etag: String::new(),
-            };
-            let campaign = target
-                .service
-                .call(request, |request| client.pause_campaign(request))
-                .await?;
+            let request = pb::PauseCampaignRequest { name: name(one), etag: String::new() };
+            let campaign = target.service.call(request, |request| client.pause_campaign(request)).await?;
             let id = view::id(&campaign.name);
             let message = match (campaign.in_flight_claims, view::time(campaign.in_flight_until.as_ref())) {
                 (0, _) => format!("{id} is paused; no message is in flight"),
@@ -115,14 +102,8 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ou
             target.show_one(&campaign, &message)
         }
         Campaigns::Resume(one) => {
-            let request = pb::ResumeCampaignRequest {
-                name: name(one),
-                etag: String::new(),
-            };
-            let campaign = target
-                .service
-                .call(request, |request| client.resume_campaign(request))
-                .await?;
+            let request = pb::ResumeCampaignRequest { name: name(one), etag: String::new() };
+            let campaign = target.service.call(request, |request| client.resume_campaign(request)).await?;
             let id = view::id(&campaign.name);
             let reasons = view::reasons(&campaign.not_sending_reasons).join(", ");
             let message = match reasons.as_str() {
@@ -132,14 +113,8 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ou
             target.show_one(&campaign, &message)
         }
         Campaigns::Finish(one) => {
-            let request = pb::FinishCampaignRequest {
-                name: name(one),
-                etag: String::new(),
-            };
-            let campaign = target
-                .service
-                .call(request, |request| client.finish_campaign(request))
-                .await?;
+            let request = pb::FinishCampaignRequest { name: name(one), etag: String::new() };
+            let campaign = target.service.call(request, |request| client.finish_campaign(request)).await?;
             let message = format!("{} is finished for good", view::id(&campaign.name));
             target.show_one(&campaign, &message)
         }
@@ -153,15 +128,10 @@ async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result
         parent: target.parent(),
         page_size: PAGE.cast_signed(),
         page_token: String::new(),
-        state: state
-            .map_or(pb::CampaignState::Unspecified, pb::CampaignState::from)
-            .into(),
+        state: state.map_or(pb::CampaignState::Unspecified, pb::CampaignState::from).into(),
     };
     loop {
-        let page = target
-            .service
-            .call(request.clone(), |request| client.list_campaigns(request))
-            .await?;
+        let page = target.service.call(request.clone(), |request| client.list_campaigns(request)).await?;
         campaigns.extend(page.campaigns);
         if page.next_page_token.is_empty() {
             return target.show_all(&campaigns, &format!("no campaign in workspace {}", target.workspace));
@@ -185,10 +155,7 @@ pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Outc
 async fn get_account(target: &Target, name: String) -> anyhow::Result<pb::Account> {
     let mut client = target.service.accounts();
     let request = pb::GetAccountRequest { name };
-    Ok(target
-        .service
-        .call(request, |request| client.get_account(request))
-        .await?)
+    Ok(target.service.call(request, |request| client.get_account(request)).await?)
 }
 
 async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Result<Outcome> {
@@ -205,11 +172,7 @@ async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Resul
         request_id: String::new(),
     };
     let id = &create.account;
-    match target
-        .service
-        .call(request, |request| client.create_account(request))
-        .await
-    {
+    match target.service.call(request, |request| client.create_account(request)).await {
         Ok(account) => target.show_one(&account, &format!("created {id}")),
         Err(failure) if create.if_missing && failure.status.code() == Code::AlreadyExists => {
             let account = get_account(target, target.account(id.clone())).await?;
@@ -222,16 +185,10 @@ async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Resul
 async fn list_accounts(target: &Target) -> anyhow::Result<Outcome> {
     let mut client = target.service.accounts();
     let mut accounts = Vec::new();
-    let mut request = pb::ListAccountsRequest {
-        parent: target.parent(),
-        page_size: PAGE.cast_signed(),
-        page_token: String::new(),
-    };
+    let mut request =
+        pb::ListAccountsRequest { parent: target.parent(), page_size: PAGE.cast_signed(), page_token: String::new() };
     loop {
-        let page = target
-            .service
-            .call(request.clone(), |request| client.list_accounts(request))
-            .await?;
+        let page = target.service.call(request.clone(), |request| client.list_accounts(request)).await?;
         accounts.extend(page.accounts);
         if page.next_page_token.is_empty() {
             return target.show_all(&accounts, &format!("no account in workspace {}", target.workspace));
@@ -256,20 +213,11 @@ async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Outco
         parent: target.campaign(command.campaign).to_string(),
         page_size: command.limit.min(PAGE).cast_signed(),
         page_token: String::new(),
-        status: command
-            .status
-            .map_or(pb::LeadStatus::Unspecified, pb::LeadStatus::from)
-            .into(),
-        account: command
-            .account
-            .map(|account| target.account(account))
-            .unwrap_or_default(),
+        status: command.status.map_or(pb::LeadStatus::Unspecified, pb::LeadStatus::from).into(),
+        account: command.account.map(|account| target.account(account)).unwrap_or_default(),
     };
     loop {
-        let page = target
-            .service
-            .call(request.clone(), |request| client.list_leads(request))
-            .await?;
+        let page = target.service.call(request.clone(), |request| client.list_leads(request)).await?;
         leads.extend(page.leads);
         if leads.len() >= limit || page.next_page_token.is_empty() {
             break;

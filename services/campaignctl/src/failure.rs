@@ -19,10 +19,8 @@ impl Failure {
     pub fn is_transient(&self) -> bool {
         let code = self.status.code();
         // A status with a source was made by the connection, whatever its code: the service has not answered.
-        matches!(
-            code,
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
-        ) || self.status.source().is_some()
+        matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
+            || self.status.source().is_some()
     }
 
     /// What is wrong, in one line.
@@ -71,10 +69,7 @@ impl fmt::Display for Failure {
         if let Some(delay) = self.retry_delay() {
             write!(f, "\n  try again in {:.1} s", delay.as_secs_f64())?;
         } else if status.code() == Code::DeadlineExceeded {
-            write!(
-                f,
-                "\n  the service at {server} may be overloaded; look at the campaign before repeating a change"
-            )?;
+            write!(f, "\n  the service at {server} may be overloaded; look at the campaign before repeating a change")?;
         }
         Ok(())
     }
@@ -102,10 +97,7 @@ mod tests {
             )
             .set_retry_info(Some(Duration::from_millis(1500)));
         let status = Status::with_error_details(Code::InvalidArgument, "the request is not valid", details);
-        let failure = Failure {
-            server: "http://h".to_owned(),
-            status,
-        };
+        let failure = Failure { server: "http://h".to_owned(), status };
         assert_eq!(
             failure.to_string(),
             "the request is not valid\n  field account.time_zone: `Mars` is no zone\n  \

@@ -47,14 +47,9 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Outcome> {
     let refused_path = command.refused.unwrap_or_else(|| refused_path(&command.file, format));
     let campaign = target.campaign(command.campaign);
     // Asked once and without repeats: a wrong server or campaign shows at once and not after a minute.
-    let request = pb::GetCampaignRequest {
-        name: campaign.to_string(),
-    };
+    let request = pb::GetCampaignRequest { name: campaign.to_string() };
     let mut campaigns = target.service.campaigns();
-    target
-        .service
-        .call(request, |request| campaigns.get_campaign(request))
-        .await?;
+    target.service.call(request, |request| campaigns.get_campaign(request)).await?;
 
     let path = command.file.clone();
     let (source, size) = spawn_blocking(move || open(&path, format)).await??;
@@ -89,11 +84,7 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Outcome> {
         Output::Table => print(&report.text())?,
         Output::Json => print(&view::json(&report)?)?,
     };
-    Ok(if report.refused > 0 {
-        Outcome::SomeRefused
-    } else {
-        Outcome::Done
-    })
+    Ok(if report.refused > 0 { Outcome::SomeRefused } else { Outcome::Done })
 }
 
 /// Adds the leads of a chunk and notes its refused lines, in the order of the file.
@@ -149,10 +140,9 @@ fn format_of(file: &Path, format: Option<Format>) -> anyhow::Result<Format> {
         (Some(format), _) => Ok(format),
         (None, Some("csv")) => Ok(Format::Csv),
         (None, Some("ndjson" | "jsonl")) => Ok(Format::Ndjson),
-        (None, _) => bail!(
-            "the format of {} does not show in its name: say --format csv or --format ndjson",
-            file.display()
-        ),
+        (None, _) => {
+            bail!("the format of {} does not show in its name: say --format csv or --format ndjson", file.display())
+        }
     }
 }
 

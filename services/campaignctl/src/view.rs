@@ -68,12 +68,7 @@ pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
 
 /// Reasons for not sending, without their prefix.
 pub fn reasons(reasons: &[i32]) -> Vec<&'static str> {
-    let name = |reason: &i32| {
-        short(
-            pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(),
-            "NOT_SENDING_REASON_",
-        )
-    };
+    let name = |reason: &i32| short(pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(), "NOT_SENDING_REASON_");
     reasons.iter().filter_map(name).collect()
 }
 
@@ -83,10 +78,7 @@ fn short(value: &'static str, prefix: &str) -> Option<&'static str> {
 }
 
 fn failure_reason(reason: i32) -> Option<&'static str> {
-    short(
-        pb::FailureReason::try_from(reason).ok()?.as_str_name(),
-        "FAILURE_REASON_",
-    )
+    short(pb::FailureReason::try_from(reason).ok()?.as_str_name(), "FAILURE_REASON_")
 }
 
 fn some_text(text: &str) -> Option<&str> {
@@ -111,19 +103,10 @@ struct RateJson {
 }
 
 fn rate_json(rate: Option<&pb::Rate>) -> Option<RateJson> {
-    rate.map(|rate| RateJson {
-        numerator: rate.numerator,
-        denominator: rate.denominator,
-        ratio: rate.ratio,
-    })
+    rate.map(|rate| RateJson { numerator: rate.numerator, denominator: rate.denominator, ratio: rate.ratio })
 }
 
 fn rate_text(rate: Option<&pb::Rate>) -> Option<String> {
     let rate = rate?;
-    Some(format!(
-        "{} ({} of {})",
-        percent(rate.ratio)?,
-        rate.numerator,
-        rate.denominator
-    ))
+    Some(format!("{} ({} of {})", percent(rate.ratio)?, rate.numerator, rate.denominator))
 }

@@ -30,10 +30,7 @@ fn the_help_of_every_command_is_as_written_down() {
             fs::write(&path, &help).expect("the golden file can be written");
         }
         let golden = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            help, golden,
-            "{name}: UPDATE_GOLDEN=1 cargo test -p campaignctl writes it anew"
-        );
+        assert_eq!(help, golden, "{name}: UPDATE_GOLDEN=1 cargo test -p campaignctl writes it anew");
     }
 }
 

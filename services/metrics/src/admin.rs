@@ -42,9 +42,7 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {

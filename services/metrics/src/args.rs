@@ -97,9 +97,7 @@ impl Cli {
     fn start_logging(&self) {
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,refinery_core=warn"));
-        let logs = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).init(),
             LogFormat::Json => logs.json().init(),
@@ -118,19 +116,10 @@ impl Serve {
         options.pool_size = self.pool_size.into();
         options.metrics_campaigns_max = self.metrics_max_campaigns;
         let bind = async |address: SocketAddr| {
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("listening on {address}"))
+            TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
         };
-        let listeners = Listeners {
-            grpc: bind(self.listen).await?,
-            admin: bind(self.admin_listen).await?,
-        };
-        println!(
-            "listening grpc={} admin={}",
-            listeners.grpc.local_addr()?,
-            listeners.admin.local_addr()?
-        );
+        let listeners = Listeners { grpc: bind(self.listen).await?, admin: bind(self.admin_listen).await? };
+        println!("listening grpc={} admin={}", listeners.grpc.local_addr()?, listeners.admin.local_addr()?);
         let shutdown = CancellationToken::new();
         let serving = run(options, listeners, Clock::system(), shutdown.clone());
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -53,10 +53,7 @@ pub enum Error {
 
 impl From<IllegalTransition> for Error {
     fn from(transition: IllegalTransition) -> Self {
-        Self::Precondition {
-            reason: "ILLEGAL_TRANSITION",
-            message: transition.to_string(),
-        }
+        Self::Precondition { reason: "ILLEGAL_TRANSITION", message: transition.to_string() }
     }
 }
 

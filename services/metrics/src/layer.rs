@@ -37,10 +37,7 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        Calls {
-            inner,
-            layer: self.clone(),
-        }
+        Calls { inner, layer: self.clone() }
     }
 }
 
@@ -142,14 +139,8 @@ impl Method {
     fn of(path: &str) -> Self {
         let path = path.trim_start_matches('/');
         match METHODS.into_iter().find(|name| *name == path) {
-            Some(name) => Self {
-                name,
-                needs_database: true,
-            },
-            None => Self {
-                name: "other",
-                needs_database: false,
-            },
+            Some(name) => Self { name, needs_database: true },
+            None => Self { name: "other", needs_database: false },
         }
     }
 }
@@ -209,10 +200,7 @@ mod tests {
     #[test]
     fn the_trace_of_the_caller_goes_on() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(
-            trace_id(&headers("traceparent", &format!("00-{id}-00f067aa0ba902b7-01"))),
-            id
-        );
+        assert_eq!(trace_id(&headers("traceparent", &format!("00-{id}-00f067aa0ba902b7-01"))), id);
         assert_eq!(trace_id(&headers("traceparent", "garbage")).len(), 32);
     }
 
@@ -225,10 +213,7 @@ mod tests {
             .iter()
             .flat_map(|file| file.service.iter().map(move |service| (file.package(), service)))
             .flat_map(|(package, service)| {
-                service
-                    .method
-                    .iter()
-                    .map(move |method| format!("{package}.{}/{}", service.name(), method.name()))
+                service.method.iter().map(move |method| format!("{package}.{}/{}", service.name(), method.name()))
             })
             .collect();
         let mut known = METHODS.map(str::to_owned).to_vec();

@@ -38,11 +38,7 @@ pub struct Rpc {
 impl Rpc {
     /// Serves from `store`; `shutdown` ends streams.
     pub fn new(store: Store, telemetry: Arc<Telemetry>, shutdown: CancellationToken) -> Self {
-        Self {
-            store,
-            telemetry,
-            shutdown,
-        }
+        Self { store, telemetry, shutdown }
     }
 }
 
@@ -55,10 +51,7 @@ fn request_id(method: &str, text: &str, request: &impl Message) -> Result<Option
     let mut digest = Sha256::new();
     digest.update(method);
     digest.update(request.encode_to_vec());
-    Ok(Some(RequestId {
-        id,
-        digest: digest.finalize().to_vec(),
-    }))
+    Ok(Some(RequestId { id, digest: digest.finalize().to_vec() }))
 }
 
 /// Refuses a batch that is empty or too large.

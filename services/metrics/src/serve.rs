@@ -67,11 +67,7 @@ impl Options {
         if database.get_connect_timeout().is_none() {
             database.connect_timeout(Duration::from_secs(5));
         }
-        Ok(Self {
-            database,
-            pool_size: POOL_SIZE,
-            metrics_campaigns_max: METRICS_CAMPAIGNS_MAX,
-        })
+        Ok(Self { database, pool_size: POOL_SIZE, metrics_campaigns_max: METRICS_CAMPAIGNS_MAX })
     }
 }
 
@@ -107,18 +103,11 @@ pub async fn run(
         scrape: Arc::new(Mutex::new(())),
     };
     let admin_stop = stop.clone();
-    tasks.spawn(async move {
-        admin::serve(admin, listeners.admin, admin_stop)
-            .await
-            .context("admin port")
-    });
+    tasks.spawn(async move { admin::serve(admin, listeners.admin, admin_stop).await.context("admin port") });
 
     let rpc = Rpc::new(store.clone(), telemetry.clone(), stop.clone());
     let router = Server::builder()
-        .layer(CallLayer {
-            telemetry,
-            ready: ready.clone(),
-        })
+        .layer(CallLayer { telemetry, ready: ready.clone() })
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         // Older clients ask by this name.
@@ -130,18 +119,12 @@ pub async fn run(
     let grpc_stop = stop.clone();
     tasks.spawn(async move {
         let incoming = TcpListenerStream::new(listeners.grpc);
-        router
-            .serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned())
-            .await
-            .context("gRPC port")
+        router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
 
     let upkeep_stop = stop.clone();
     tasks.spawn(async move {
-        upkeep_stop
-            .run_until_cancelled(upkeep(store, options.database, ready, health))
-            .await
-            .unwrap_or(Ok(()))
+        upkeep_stop.run_until_cancelled(upkeep(store, options.database, ready, health)).await.unwrap_or(Ok(()))
     });
 
     // Nothing ends by itself before the shutdown: what does is broken.
@@ -209,11 +192,7 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
 async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
     let mut pause = Duration::from_millis(250);
     while let Err(error) = migrate(&database).await {
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "waiting for Postgres at {}; trying again",
-            addresses(&database)
-        );
+        tracing::warn!(error = format!("{error:#}"), "waiting for Postgres at {}; trying again", addresses(&database));
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
     }
@@ -245,11 +224,6 @@ fn addresses(database: &Config) -> String {
         tokio_postgres::config::Host::Tcp(host) => host.clone(),
         tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
     });
-    let ports = database
-        .get_ports()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
+    let ports = database.get_ports().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     format!("{}:{ports}", hosts.collect::<Vec<_>>().join(","))
 }

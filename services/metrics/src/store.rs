@@ -114,17 +114,10 @@ async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
     }
     let builder = client.build_transaction();
     let txn = match kind {
-        Kind::Read => {
-            builder
-                .isolation_level(IsolationLevel::RepeatableRead)
-                .read_only(true)
-                .start()
-                .await?
-        }
+        Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
         Kind::Write => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
     };
-    txn.batch_execute(&format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1)))
-        .await?;
+    txn.batch_execute(&format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1))).await?;
     Ok(txn)
 }
 
@@ -142,13 +135,7 @@ impl Store {
     /// Opens a pool of at most `pool_size` connections; connects when first used. `retries` counts transactions that were
     /// run again.
     pub fn open(config: Config, pool_size: usize, clock: Clock, retries: IntCounter) -> anyhow::Result<Self> {
-        let manager = Manager::from_config(
-            config,
-            NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
+        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
             .max_size(pool_size)
             .runtime(Runtime::Tokio1)
@@ -196,17 +183,10 @@ impl Store {
         let month = now.to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month();
         in_txn!(self, Kind::Write, |txn, attempt| {
             // Two replicas would otherwise make the same partition.
-            txn.execute(
-                "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))",
-                &[],
-            )
-            .await?;
+            txn.execute("SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))", &[]).await?;
             let mut first = month;
             for _ in 0..2 {
-                let next = first
-                    .last_of_month()
-                    .tomorrow()
-                    .map_err(|error| Error::Internal(error.into()))?;
+                let next = first.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;
                 let name = format!("outcomes_{:04}_{:02}", first.year(), first.month());
                 txn.batch_execute(&format!(
                     "CREATE TABLE IF NOT EXISTS {name} PARTITION OF outcomes FOR VALUES FROM ('{first} 00:00:00+00') TO ('{next} 00:00:00+00')"
@@ -214,11 +194,8 @@ impl Store {
                 .await?;
                 first = next;
             }
-            txn.execute(
-                "DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'",
-                &[&now],
-            )
-            .await?;
+            txn.execute("DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'", &[&now])
+                .await?;
             Ok(())
         })
     }

@@ -40,20 +40,14 @@ impl Telemetry {
     pub fn new() -> prometheus::Result<Arc<Self>> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        let info = Opts::new(
-            "campaign_metrics_build_info",
-            "Version of the running service; always 1.",
-        );
+        let info = Opts::new("campaign_metrics_build_info", "Version of the running service; always 1.");
         let info = register(&registry, IntGaugeVec::new(info, &["version"])?)?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let counter =
             |name, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?);
         let gauge = |name, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?);
         let histogram = |name, help, buckets: &[f64], labels: &[&str]| {
-            register(
-                &registry,
-                HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?,
-            )
+            register(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
         };
         Ok(Arc::new(Self {
             handled: counter(
@@ -67,22 +61,13 @@ impl Telemetry {
                 &LATENCY_BUCKETS,
                 &["method"],
             )?,
-            in_flight: gauge(
-                "campaign_metrics_rpc_in_flight",
-                "RPCs being handled, by method.",
-                &["method"],
-            )?,
+            in_flight: gauge("campaign_metrics_rpc_in_flight", "RPCs being handled, by method.", &["method"])?,
             outcomes: counter(
                 "campaign_metrics_outcomes_total",
                 "Outcomes reported, by verdict: applied, duplicate, rejected.",
                 &["verdict"],
             )?,
-            batch_size: histogram(
-                "campaign_metrics_outcome_batch_size",
-                "Outcomes of a report.",
-                &BATCH_BUCKETS,
-                &[],
-            )?,
+            batch_size: histogram("campaign_metrics_outcome_batch_size", "Outcomes of a report.", &BATCH_BUCKETS, &[])?,
             retries: register(
                 &registry,
                 IntCounter::new(
@@ -113,9 +98,7 @@ impl Telemetry {
     /// Counts a call that ended.
     pub fn call_ended(&self, method: &str, code: Code, elapsed: Duration) {
         self.handled.with_label_values(&[method, &format!("{code:?}")]).inc();
-        self.duration
-            .with_label_values(&[method])
-            .observe(elapsed.as_secs_f64());
+        self.duration.with_label_values(&[method]).observe(elapsed.as_secs_f64());
     }
 
     /// Counts a report by the verdicts of its outcomes.
@@ -124,9 +107,7 @@ impl Telemetry {
             self.outcomes.with_label_values(&[verdict]).inc_by(count);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand outcomes")]
-        self.batch_size
-            .with_label_values::<&str>(&[])
-            .observe((applied + duplicate + rejected) as f64);
+        self.batch_size.with_label_values::<&str>(&[]).observe((applied + duplicate + rejected) as f64);
     }
 
     /// Counts an open watch stream until the returned guard is dropped.
@@ -143,12 +124,8 @@ impl Telemetry {
     /// Takes a snapshot; the pool's state as of now.
     pub fn gather(&self, pool: &deadpool_postgres::Status) -> Vec<prometheus::proto::MetricFamily> {
         let idle = pool.available;
-        self.pool
-            .with_label_values(&["idle"])
-            .set(i64::try_from(idle).unwrap_or(0));
-        self.pool
-            .with_label_values(&["used"])
-            .set(i64::try_from(pool.size.saturating_sub(idle)).unwrap_or(0));
+        self.pool.with_label_values(&["idle"]).set(i64::try_from(idle).unwrap_or(0));
+        self.pool.with_label_values(&["used"]).set(i64::try_from(pool.size.saturating_sub(idle)).unwrap_or(0));
         self.registry.gather()
     }
 }

@@ -51,12 +51,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let options = Arc::new(options);
     let stop = shutdown.child_token();
     let service = Service::new(&options.server, stop.clone())?;
-    let log = options
-        .claims_log
-        .as_deref()
-        .map(ClaimsLog::open)
-        .transpose()?
-        .map(Arc::new);
+    let log = options.claims_log.as_deref().map(ClaimsLog::open).transpose()?.map(Arc::new);
     let started = Instant::now();
     let accounts = accounts(&service, &options).await?;
     let count = accounts.len() * usize::from(options.senders);
@@ -66,22 +61,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let mut senders = JoinSet::new();
     for account in accounts {
         for _ in 0..options.senders {
-            let sender = Sender::new(
-                service.clone(),
-                &account,
-                options.clone(),
-                pace.clone(),
-                log.clone(),
-                count,
-            );
+            let sender = Sender::new(service.clone(), &account, options.clone(), pace.clone(), log.clone(), count);
             senders.spawn(sender.run());
         }
     }
     let mut summary = Summary::default();
     let mut failure = None;
-    let end = options
-        .duration_seconds
-        .map(|seconds| started + Duration::from_secs_f64(seconds));
+    let end = options.duration_seconds.map(|seconds| started + Duration::from_secs_f64(seconds));
     summary.stopped = loop {
         tokio::select! {
             () = stop.cancelled() => break Stopped::Asked,
@@ -108,10 +94,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 /// Finds the accounts to play: those named, or all of the workspace.
 async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<String>> {
     let parent = WorkspaceName(options.workspace.clone()).to_string();
-    let name = |account| AccountName {
-        workspace: options.workspace.clone(),
-        account,
-    };
+    let name = |account| AccountName { workspace: options.workspace.clone(), account };
     if options.create_accounts {
         for account in &options.accounts {
             let request = pb::CreateAccountRequest {
@@ -121,9 +104,7 @@ async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<St
                 request_id: String::new(),
             };
             match service
-                .repeat(service.accounts(), request, async |mut client, request| {
-                    client.create_account(request).await
-                })
+                .repeat(service.accounts(), request, async |mut client, request| client.create_account(request).await)
                 .await
             {
                 Err(status) if status.code() != Code::AlreadyExists => return Err(service.explain(&status)),
@@ -132,18 +113,10 @@ async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<St
         }
     }
     if !options.accounts.is_empty() {
-        return Ok(options
-            .accounts
-            .iter()
-            .map(|account| name(account.clone()).to_string())
-            .collect());
+        return Ok(options.accounts.iter().map(|account| name(account.clone()).to_string()).collect());
     }
     let mut found = Vec::new();
-    let mut request = pb::ListAccountsRequest {
-        parent,
-        page_size: PAGE,
-        page_token: String::new(),
-    };
+    let mut request = pb::ListAccountsRequest { parent, page_size: PAGE, page_token: String::new() };
     loop {
         let page = service
             .repeat(service.accounts(), request.clone(), async |mut client, request| {
@@ -180,10 +153,7 @@ async fn finished_soon(service: &Service, options: &Options) -> bool {
 async fn finished(service: &Service, options: &Options) -> Result<bool, tonic::Status> {
     let mut client = service.campaigns();
     for campaign in &options.campaigns {
-        let name = CampaignName {
-            workspace: options.workspace.clone(),
-            campaign: campaign.clone(),
-        };
+        let name = CampaignName { workspace: options.workspace.clone(), campaign: campaign.clone() };
         let request = pb::GetCampaignRequest { name: name.to_string() };
         let campaign = service.once(request, |request| client.get_campaign(request)).await?;
         if campaign.state() != pb::CampaignState::Finished {
@@ -201,9 +171,7 @@ async fn finished(service: &Service, options: &Options) -> Result<bool, tonic::S
     };
     let mut any = false;
     loop {
-        let page = service
-            .once(request.clone(), |request| client.list_campaigns(request))
-            .await?;
+        let page = service.once(request.clone(), |request| client.list_campaigns(request)).await?;
         any |= !page.campaigns.is_empty();
         let mut states = page.campaigns.iter().map(pb::Campaign::state);
         if !states.all(|state| state == pb::CampaignState::Finished) {

@@ -20,10 +20,7 @@ pub struct Pace {
 impl Pace {
     /// Starts now.
     pub fn new(rate: f64) -> Self {
-        Self {
-            slot: Duration::from_secs_f64(1.0 / rate),
-            next: Mutex::new(Instant::now()),
-        }
+        Self { slot: Duration::from_secs_f64(1.0 / rate), next: Mutex::new(Instant::now()) }
     }
 
     /// Takes the slots of `count` messages, and says when they may go out.
@@ -56,9 +53,6 @@ mod tests {
         }
         senders.join_all().await;
         let seconds = started.elapsed().as_secs_f64();
-        assert!(
-            (4.9..5.1).contains(&seconds),
-            "500 messages at 100 per second took {seconds} s"
-        );
+        assert!((4.9..5.1).contains(&seconds), "500 messages at 100 per second took {seconds} s");
     }
 }

@@ -64,10 +64,9 @@ pub fn play(behavior: &Behavior, lead: &str, step: i32) -> Play {
     ];
     let happens = |((kind, share), draw): ((OutcomeKind, f64), f64)| (draw < share).then_some(kind);
     let (reason, answers) = match result {
-        OutcomeKind::Delivered => (
-            FailureReason::Unspecified,
-            shares.into_iter().zip(lead_draws).filter_map(happens).collect(),
-        ),
+        OutcomeKind::Delivered => {
+            (FailureReason::Unspecified, shares.into_iter().zip(lead_draws).filter_map(happens).collect())
+        }
         _ => (behavior.failure_reasons.at(reason), Vec::new()),
     };
     Play {
@@ -133,11 +132,7 @@ mod tests {
     fn changing_one_share_leaves_what_the_others_decide() {
         let few = plays(&behavior("s --reply-ratio 0.1 --late-ratio 0"));
         let many = plays(&behavior("s --reply-ratio 0.9 --late-ratio 1"));
-        assert!(
-            few.iter()
-                .zip(&many)
-                .all(|(few, many)| few.result == many.result && few.repeat == many.repeat)
-        );
+        assert!(few.iter().zip(&many).all(|(few, many)| few.result == many.result && few.repeat == many.repeat));
         assert!(many.iter().all(|play| play.late.is_some()));
     }
 

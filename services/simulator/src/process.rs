@@ -12,9 +12,7 @@ use crate::args::Options;
 
 /// Plays until done or told to stop, and prints the summary. A second signal aborts.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let log = tracing_subscriber::fmt()
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
+    let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
     log.with_target(false).init();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let shutdown = CancellationToken::new();

@@ -40,10 +40,7 @@ impl Reports {
             time: play.late.map(|_| timestamp(Timestamp::now())),
             ..pb::Outcome::default()
         };
-        let answers = play
-            .answers
-            .iter()
-            .map(|kind| outcome(*kind, pb::FailureReason::Unspecified));
+        let answers = play.answers.iter().map(|kind| outcome(*kind, pb::FailureReason::Unspecified));
         let mut outcomes: Vec<_> = [outcome(play.result, play.reason)].into_iter().chain(answers).collect();
         match play.repeat {
             Repeat::Never => {}
@@ -68,11 +65,7 @@ impl Reports {
         let mut taken = VecDeque::new();
         while taken.len() < CALL_OUTCOMES {
             let is_full = self.waiting.len() > WAITING_MAX;
-            let Some(first) = self
-                .waiting
-                .first_entry()
-                .filter(|first| is_full || first.key().0 <= now)
-            else {
+            let Some(first) = self.waiting.first_entry().filter(|first| is_full || first.key().0 <= now) else {
                 break;
             };
             taken.extend(first.remove());
@@ -87,10 +80,7 @@ impl Reports {
     /// Makes everything due: for the end.
     pub fn hurry(&mut self, now: Instant) {
         let all = std::mem::take(&mut self.waiting);
-        self.waiting = all
-            .into_iter()
-            .map(|((_, number), outcomes)| ((now, number), outcomes))
-            .collect();
+        self.waiting = all.into_iter().map(|((_, number), outcomes)| ((now, number), outcomes)).collect();
     }
 }
 
@@ -127,21 +117,11 @@ mod tests {
         assert_eq!(reports.take(&behavior, now), None);
         assert_eq!(reports.next_due(), Some(now + Duration::from_secs(5)));
         reports.push(&behavior, &claim, &message(None, Repeat::AtOnce), now);
-        assert_eq!(
-            kinds(reports.take(&behavior, now)),
-            [Delivered, Replied, Delivered, Replied]
-        );
-        assert_eq!(
-            kinds(reports.take(&behavior, now + Duration::from_secs(5))),
-            [Delivered, Replied]
-        );
+        assert_eq!(kinds(reports.take(&behavior, now)), [Delivered, Replied, Delivered, Replied]);
+        assert_eq!(kinds(reports.take(&behavior, now + Duration::from_secs(5))), [Delivered, Replied]);
         assert_eq!(reports.take(&behavior, now + Duration::from_secs(14)), None);
         reports.hurry(now);
-        assert_eq!(
-            kinds(reports.take(&behavior, now)),
-            [Delivered, Replied],
-            "the repeat is not lost at the end"
-        );
+        assert_eq!(kinds(reports.take(&behavior, now)), [Delivered, Replied], "the repeat is not lost at the end");
     }
 
     #[test]

@@ -90,9 +90,7 @@ impl Sender {
         let (asked, started) = (Timestamp::now(), Instant::now());
         let answer = self
             .service
-            .repeat(self.service.sending(), request, async |mut client, request| {
-                client.claim_sends(request).await
-            })
+            .repeat(self.service.sending(), request, async |mut client, request| client.claim_sends(request).await)
             .await;
         let answer = answer.map_err(|status| self.service.explain(&status))?;
         if let Some(log) = &self.log {
@@ -107,10 +105,7 @@ impl Sender {
     }
 
     fn hold(&self) -> prost_types::Duration {
-        prost_types::Duration {
-            seconds: self.options.hold_seconds.into(),
-            nanos: 0,
-        }
+        prost_types::Duration { seconds: self.options.hold_seconds.into(), nanos: 0 }
     }
 
     /// Waits until something can have changed: the service's advice, a report that falls due, or the longest pause.
@@ -168,16 +163,11 @@ impl Sender {
         };
         let answer = self
             .service
-            .repeat(self.service.sending(), request, async |mut client, request| {
-                client.renew_claims(request).await
-            })
+            .repeat(self.service.sending(), request, async |mut client, request| client.renew_claims(request).await)
             .await;
         let answer = answer.map_err(|status| self.service.explain(&status))?;
-        let verdicts: HashMap<&str, pb::RenewVerdict> = answer
-            .results
-            .iter()
-            .map(|result| (result.claim_id.as_str(), result.verdict()))
-            .collect();
+        let verdicts: HashMap<&str, pb::RenewVerdict> =
+            answer.results.iter().map(|result| (result.claim_id.as_str(), result.verdict())).collect();
         let (mut renewed, mut revoked) = (Vec::new(), Vec::new());
         for claim in claims {
             match verdicts.get(claim.claim_id.as_str()) {
@@ -202,9 +192,7 @@ impl Sender {
         let count = request.claim_ids.len();
         let answer = self
             .service
-            .repeat(self.service.sending(), request, async |mut client, request| {
-                client.release_claims(request).await
-            })
+            .repeat(self.service.sending(), request, async |mut client, request| client.release_claims(request).await)
             .await;
         answer.map_err(|status| self.service.explain(&status))?;
         // After a repeat some may count as not held, having been released by the first try.
@@ -216,10 +204,7 @@ impl Sender {
     async fn report(&mut self) -> anyhow::Result<()> {
         while let Some(outcomes) = self.reports.take(&self.options.behavior, Instant::now()) {
             let kinds: Vec<pb::OutcomeKind> = outcomes.iter().map(pb::Outcome::kind).collect();
-            let request = pb::ReportOutcomesRequest {
-                parent: self.workspace.clone(),
-                outcomes,
-            };
+            let request = pb::ReportOutcomesRequest { parent: self.workspace.clone(), outcomes };
             let started = Instant::now();
             let answer = self
                 .service
@@ -243,11 +228,7 @@ impl Sender {
                     }
                     pb::OutcomeVerdict::Duplicate => self.stats.duplicates += 1,
                     pb::OutcomeVerdict::Rejected | pb::OutcomeVerdict::Unspecified => {
-                        tracing::debug!(
-                            reason = result.reason,
-                            message = result.message,
-                            "an outcome was rejected"
-                        );
+                        tracing::debug!(reason = result.reason, message = result.message, "an outcome was rejected");
                         *self.stats.rejected.entry(result.reason).or_default() += 1;
                     }
                 }

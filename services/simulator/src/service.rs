@@ -70,9 +70,7 @@ impl Service {
 
     /// Turns a call's error into one for people.
     pub fn explain(&self, status: &Status) -> anyhow::Error {
-        let reason = status
-            .get_details_error_info()
-            .map(|info| format!(" ({})", info.reason));
+        let reason = status.get_details_error_info().map(|info| format!(" ({})", info.reason));
         let reason = reason.unwrap_or_else(|| format!(" ({:?})", status.code()));
         let remedy = if is_transient(status) {
             "; check that the service runs there, another place is named by --server"
@@ -93,10 +91,7 @@ impl Service {
             Ok(Ok(response)) => Ok(response.into_inner()),
             // The transport says CANCELLED when the deadline of a request runs out; nothing else here cancels.
             Ok(Err(status)) if status.code() != Code::Cancelled => Err(status),
-            _ => Err(Status::deadline_exceeded(format!(
-                "no answer within {} s",
-                CALL_MAX.as_secs()
-            ))),
+            _ => Err(Status::deadline_exceeded(format!("no answer within {} s", CALL_MAX.as_secs()))),
         }
     }
 
@@ -115,10 +110,7 @@ impl Service {
         let mut pause = PAUSE_MIN;
         let mut end = None;
         loop {
-            let status = match self
-                .once(message.clone(), |request| method(client.clone(), request))
-                .await
-            {
+            let status = match self.once(message.clone(), |request| method(client.clone(), request)).await {
                 Ok(answer) => {
                     if pause > PAUSE_MIN {
                         tracing::info!(server = self.server, "the service answers again");
@@ -151,8 +143,5 @@ impl Service {
 /// the service has not answered.
 fn is_transient(status: &Status) -> bool {
     let code = status.code();
-    matches!(
-        code,
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
-    ) || status.source().is_some()
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted) || status.source().is_some()
 }

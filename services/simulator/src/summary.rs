@@ -25,8 +25,7 @@ impl Latency {
     /// Notes one call.
     pub fn note(&mut self, elapsed: Duration) {
         // It grows by itself; what exceeds 64 bits counts as the largest.
-        self.0
-            .saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+        self.0.saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
     }
 
     fn percentile_ms(&self, quantile: f64) -> f64 {
@@ -34,11 +33,7 @@ impl Latency {
     }
 
     fn view(&self) -> LatencyView {
-        LatencyView {
-            calls: self.0.len(),
-            p50_ms: self.percentile_ms(0.5),
-            p99_ms: self.percentile_ms(0.99),
-        }
+        LatencyView { calls: self.0.len(), p50_ms: self.percentile_ms(0.5), p99_ms: self.percentile_ms(0.99) }
     }
 }
 
@@ -214,16 +209,10 @@ mod tests {
             summary.add(stats).unwrap();
         }
         let json: serde_json::Value = serde_json::from_str(&summary.render(Output::Json).unwrap()).unwrap();
-        assert_eq!(
-            (&json["claims"], &json["appliedByKind"]["AUTO_REPLIED"]),
-            (&6.into(), &3.into())
-        );
+        assert_eq!((&json["claims"], &json["appliedByKind"]["AUTO_REPLIED"]), (&6.into(), &3.into()));
         let p99 = json["claimLatency"]["p99Ms"].as_f64().unwrap();
         assert!((396.0..404.0).contains(&p99), "{p99}");
         let text = summary.render(Output::Text).unwrap();
-        assert!(
-            text.contains("3 auto-replied") && text.contains("3 rejected: UNKNOWN_LEAD"),
-            "{text}"
-        );
+        assert!(text.contains("3 auto-replied") && text.contains("3 rejected: UNKNOWN_LEAD"), "{text}");
     }
 }

@@ -99,11 +99,8 @@ impl SendingService for Fake {
     ) -> Result<Response<pb::RenewClaimsResponse>, Status> {
         self.book.lock().unwrap().renewed += 1;
         // A campaign paused for good: nothing may be sent any more.
-        let revoked = |claim_id| pb::RenewResult {
-            claim_id,
-            verdict: pb::RenewVerdict::Revoked.into(),
-            expire_time: None,
-        };
+        let revoked =
+            |claim_id| pb::RenewResult { claim_id, verdict: pb::RenewVerdict::Revoked.into(), expire_time: None };
         let results = request.into_inner().claim_ids.into_iter().map(revoked).collect();
         Ok(Response::new(pb::RenewClaimsResponse { results }))
     }
@@ -126,15 +123,8 @@ impl SendingService for Fake {
         let mut results = Vec::new();
         for outcome in request.into_inner().outcomes {
             let is_new = book.delivered.insert(outcome.send_key);
-            let verdict = if is_new {
-                pb::OutcomeVerdict::Applied
-            } else {
-                pb::OutcomeVerdict::Duplicate
-            };
-            results.push(pb::OutcomeResult {
-                verdict: verdict.into(),
-                ..pb::OutcomeResult::default()
-            });
+            let verdict = if is_new { pb::OutcomeVerdict::Applied } else { pb::OutcomeVerdict::Duplicate };
+            results.push(pb::OutcomeResult { verdict: verdict.into(), ..pb::OutcomeResult::default() });
         }
         self.some_delivered.cancel();
         Self::lose_every_second(&mut book, pb::ReportOutcomesResponse { results })
@@ -165,23 +155,13 @@ async fn play(fake: &Fake, line: &str) -> (JoinHandle<anyhow::Result<Stats>>, Ca
 async fn lost_answers_strand_no_claim_and_no_outcome() {
     let fake = Fake::default();
     let (sender, stop, _serving) = play(&fake, "--rate 100000 --max-claims 50 --late-ratio 0.5").await;
-    timeout(SOON, fake.all_out.cancelled())
-        .await
-        .expect("all leads are claimed soon");
+    timeout(SOON, fake.all_out.cancelled()).await.expect("all leads are claimed soon");
     stop.cancel();
-    let stats = timeout(SOON, sender)
-        .await
-        .expect("the sender stops soon")
-        .unwrap()
-        .unwrap();
+    let stats = timeout(SOON, sender).await.expect("the sender stops soon").unwrap().unwrap();
     let book = fake.book.lock().unwrap();
     assert_eq!(stats.claims, LEADS as u64);
     assert_eq!(stats.messages + stats.released, LEADS as u64);
-    assert_eq!(
-        book.delivered.len() + book.released.len(),
-        LEADS,
-        "sent or given back, and never both"
-    );
+    assert_eq!(book.delivered.len() + book.released.len(), LEADS, "sent or given back, and never both");
     assert!(book.calls > book.requests.len(), "answers were lost");
 }
 
@@ -189,15 +169,9 @@ async fn lost_answers_strand_no_claim_and_no_outcome() {
 async fn a_stop_releases_what_was_not_sent() {
     let fake = Fake::default();
     let (sender, stop, _serving) = play(&fake, "--rate 100 --max-claims 100").await;
-    timeout(SOON, fake.some_delivered.cancelled())
-        .await
-        .expect("the first messages go out soon");
+    timeout(SOON, fake.some_delivered.cancelled()).await.expect("the first messages go out soon");
     stop.cancel();
-    let stats = timeout(SOON, sender)
-        .await
-        .expect("the sender stops soon")
-        .unwrap()
-        .unwrap();
+    let stats = timeout(SOON, sender).await.expect("the sender stops soon").unwrap().unwrap();
     let book = fake.book.lock().unwrap();
     assert!(stats.released > 0 && stats.messages > 0, "{stats:?}");
     assert_eq!(book.delivered.len() + book.released.len(), book.granted);
@@ -209,15 +183,9 @@ async fn claims_held_for_long_are_renewed_and_revoked_ones_released_unsent() {
     let fake = Fake::default();
     // The first message would go out after a thousand seconds, the claims are renewed after half a second.
     let (sender, stop, _serving) = play(&fake, "--rate 0.001 --hold-seconds 1").await;
-    timeout(SOON, fake.some_released.cancelled())
-        .await
-        .expect("the claims are released soon");
+    timeout(SOON, fake.some_released.cancelled()).await.expect("the claims are released soon");
     stop.cancel();
-    let stats = timeout(SOON, sender)
-        .await
-        .expect("the sender stops soon")
-        .unwrap()
-        .unwrap();
+    let stats = timeout(SOON, sender).await.expect("the sender stops soon").unwrap().unwrap();
     let book = fake.book.lock().unwrap();
     assert_eq!((stats.messages, book.delivered.len()), (0, 0));
     assert!(book.renewed > 0 && book.released.len() == book.granted);

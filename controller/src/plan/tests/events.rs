@@ -13,49 +13,14 @@ fn events_tell_of_transitions_and_of_nothing_else() {
         ("first sight", None, &active, None, false, none.as_slice()),
         ("created paused", None, &paused, None, false, &none),
         ("nothing", Some(&active), &active, None, false, &none),
-        (
-            "a pause",
-            Some(&active),
-            &paused,
-            Some(DesiredState::Paused),
-            false,
-            &["Paused"],
-        ),
-        (
-            "a resumption",
-            Some(&paused),
-            &active,
-            Some(DesiredState::Active),
-            false,
-            &["Resumed"],
-        ),
+        ("a pause", Some(&active), &paused, Some(DesiredState::Paused), false, &["Paused"]),
+        ("a resumption", Some(&paused), &active, Some(DesiredState::Active), false, &["Resumed"]),
         ("an end", Some(&paused), &finished, None, false, &["Finished"]),
         ("still finished", Some(&finished), &finished, None, false, &none),
-        (
-            "an edit in vain",
-            Some(&finished),
-            &finished,
-            Some(DesiredState::Paused),
-            false,
-            &["Finished"],
-        ),
-        (
-            "an edit that agrees",
-            Some(&finished),
-            &finished,
-            Some(DesiredState::Finished),
-            false,
-            &none,
-        ),
+        ("an edit in vain", Some(&finished), &finished, Some(DesiredState::Paused), false, &["Finished"]),
+        ("an edit that agrees", Some(&finished), &finished, Some(DesiredState::Finished), false, &none),
         ("drift", Some(&active), &active, None, true, &["DriftRepaired"]),
-        (
-            "a lost campaign",
-            Some(&active),
-            &recreated,
-            None,
-            true,
-            &["DriftRepaired"],
-        ),
+        ("a lost campaign", Some(&active), &recreated, None, true, &["DriftRepaired"]),
     ];
     for (case, previous, next, edited, repaired, expected) in table {
         let notices = mirrored_notices(previous, next, edited, repaired);
@@ -76,8 +41,5 @@ fn a_refusal_gets_one_event_and_an_outage_none() {
     let edited = failed(Some(&refused), 4, &failure, at(300));
     assert!(rejected_notice(Some(&refused), &edited, &failure).is_some());
     let away = Failure::from(&tonic::Status::unavailable(""));
-    assert_eq!(
-        rejected_notice(Some(&before), &failed(Some(&before), 3, &away, at(200)), &away),
-        None
-    );
+    assert_eq!(rejected_notice(Some(&before), &failed(Some(&before), 3, &away, at(200)), &away), None);
 }

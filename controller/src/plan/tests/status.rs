@@ -19,30 +19,17 @@ fn is(status: &str, reason: &str) -> (String, String) {
 #[test]
 fn a_confirmed_campaign_is_ready_and_its_counts_are_mirrored() {
     let status = mirrored_campaign(|campaign| {
-        campaign.delivery_rate = Some(pb::Rate {
-            numerator: 973,
-            denominator: 1000,
-            ratio: Some(0.973),
-        });
+        campaign.delivery_rate = Some(pb::Rate { numerator: 973, denominator: 1000, ratio: Some(0.973) });
         campaign.delivery_health = DeliveryHealth::High.into();
         campaign.in_flight_claims = 2;
-        campaign.in_flight_until = Some(prost_types::Timestamp {
-            seconds: 500,
-            nanos: 999,
-        });
+        campaign.in_flight_until = Some(prost_types::Timestamp { seconds: 500, nanos: 999 });
     });
     assert_eq!(status.observed_generation, Some(3));
     assert_eq!(status.state, Some(DesiredState::Active));
     let counts = status.counts.unwrap();
-    assert_eq!(
-        (counts.sent, counts.failed, counts.pending, counts.partial, counts.total),
-        (3, 1, 5, 1, 10)
-    );
+    assert_eq!((counts.sent, counts.failed, counts.pending, counts.partial, counts.total), (3, 1, 5, 1, 10));
     let progress = status.progress.clone().unwrap();
-    assert_eq!(
-        (progress.percent.as_str(), progress.numerator, progress.denominator),
-        ("40%", 4, 10)
-    );
+    assert_eq!((progress.percent.as_str(), progress.numerator, progress.denominator), ("40%", 4, 10));
     assert_eq!(status.delivery.clone().unwrap().percent, "97.3%");
     assert_eq!(status.response, None, "a rate without denominator is absent");
     let in_flight = status.in_flight.clone().unwrap();
@@ -58,21 +45,12 @@ fn a_confirmed_campaign_is_ready_and_its_counts_are_mirrored() {
 fn shares_are_rounded_down_so_that_nothing_looks_complete_before_it_is() {
     let percent = |sent, total| {
         let status = mirrored_campaign(|campaign| {
-            campaign.lead_counts = Some(pb::LeadCounts {
-                sent,
-                total,
-                ..pb::LeadCounts::default()
-            });
+            campaign.lead_counts = Some(pb::LeadCounts { sent, total, ..pb::LeadCounts::default() });
         });
         status.progress.map(|share| share.percent)
     };
-    let table = [
-        (0, 0, None),
-        (0, 9, Some("0%")),
-        (9999, 10_000, Some("99.9%")),
-        (2, 3, Some("66.6%")),
-        (7, 7, Some("100%")),
-    ];
+    let table =
+        [(0, 0, None), (0, 9, Some("0%")), (9999, 10_000, Some("99.9%")), (2, 3, Some("66.6%")), (7, 7, Some("100%"))];
     for (sent, total, expected) in table {
         assert_eq!(percent(sent, total).as_deref(), expected, "{sent} of {total}");
     }
@@ -81,18 +59,11 @@ fn shares_are_rounded_down_so_that_nothing_looks_complete_before_it_is() {
 #[test]
 fn not_sending_names_its_first_reason_and_tells_all() {
     let status = mirrored_campaign(|campaign| {
-        campaign.not_sending_reasons = vec![
-            NotSendingReason::NoLeadDue.into(),
-            NotSendingReason::OutsideActiveHours.into(),
-        ];
+        campaign.not_sending_reasons =
+            vec![NotSendingReason::NoLeadDue.into(), NotSendingReason::OutsideActiveHours.into()];
     });
     assert_eq!(said(&status, "Sending"), is("False", "OutsideActiveHours"));
-    assert!(
-        condition(&status, "Sending")
-            .unwrap()
-            .message
-            .contains("no lead is due")
-    );
+    assert!(condition(&status, "Sending").unwrap().message.contains("no lead is due"));
     for (health, expected) in [
         (DeliveryHealth::Unspecified, is("Unknown", "NoMessages")),
         (DeliveryHealth::Moderate, is("False", "Moderate")),
@@ -108,10 +79,7 @@ fn every_reason_is_one_that_a_condition_may_have() {
     for number in 0..=10 {
         let status = mirrored_campaign(|campaign| campaign.not_sending_reasons = vec![number]);
         let reason = said(&status, "Sending").1;
-        assert!(
-            reason.chars().all(|c| c.is_ascii_alphanumeric()) && !reason.is_empty(),
-            "{number}: {reason}"
-        );
+        assert!(reason.chars().all(|c| c.is_ascii_alphanumeric()) && !reason.is_empty(), "{number}: {reason}");
         assert_eq!(reason == "Unknown", number == 0, "{number} has a name of its own");
     }
 }
@@ -135,23 +103,12 @@ fn a_service_that_is_away_does_not_unsync_what_it_confirmed() {
     assert_eq!(said(&same, "Ready"), is("False", "ServiceUnavailable"));
     assert_eq!(said(&same, "Synced"), is("True", "Applied"));
     assert_eq!(said(&same, "Reconciling"), is("True", "ServiceUnavailable"));
-    assert_eq!(
-        (same.counts, same.state),
-        (before.counts, before.state),
-        "what was known stays"
-    );
+    assert_eq!((same.counts, same.state), (before.counts, before.state), "what was known stays");
     let edited = failed(Some(&before), 4, &failure, at(200));
     assert_eq!(said(&edited, "Synced"), is("False", "ServiceUnavailable"));
-    assert_eq!(
-        edited.observed_generation,
-        Some(4),
-        "an error is about this generation too"
-    );
+    assert_eq!(edited.observed_generation, Some(4), "an error is about this generation too");
     let first = failed(None, 1, &failure, at(200));
-    assert_eq!(
-        (first.observed_generation, said(&first, "Sending")),
-        (Some(1), is("", ""))
-    );
+    assert_eq!((first.observed_generation, said(&first, "Sending")), (Some(1), is("", "")));
 }
 
 #[test]
@@ -173,12 +130,7 @@ fn a_condition_keeps_the_time_of_its_last_transition() {
     let later = mirrored(Some(&first), 4, &campaign(), at(900));
     assert_eq!(condition(&later, "Ready").unwrap().last_transition_time.0, at(100));
     assert_eq!(condition(&later, "Ready").unwrap().observed_generation, Some(4));
-    let away = failed(
-        Some(&later),
-        4,
-        &Failure::from(&tonic::Status::unavailable("")),
-        at(950),
-    );
+    let away = failed(Some(&later), 4, &Failure::from(&tonic::Status::unavailable("")), at(950));
     assert_eq!(condition(&away, "Ready").unwrap().last_transition_time.0, at(950));
 }
 
@@ -189,12 +141,7 @@ fn a_paused_reconciliation_and_a_waiting_deletion_say_so_for_the_generation_they
     assert_eq!(paused.observed_generation, Some(5));
     assert_eq!(said(&paused, "Ready"), is("False", "ReconciliationPaused"));
     assert_eq!(said(&paused, "Sending"), said(&before, "Sending"));
-    let waits = deletion_waits(
-        Some(&before),
-        5,
-        &Failure::from(&tonic::Status::unavailable("")),
-        at(200),
-    );
+    let waits = deletion_waits(Some(&before), 5, &Failure::from(&tonic::Status::unavailable("")), at(200));
     assert_eq!(said(&waits, "Ready"), is("False", "ServiceUnavailable"));
     assert_eq!(said(&waits, "Reconciling"), is("True", "Deleting"));
     assert!(condition(&waits, "Ready").unwrap().message.contains("deletion waits"));

@@ -48,9 +48,7 @@ impl<R: BufRead> CsvRecords<R> {
         let Some(found) = records.parse(&mut raw)? else {
             bail!("it is empty; its first line must name the columns: id, and account if leads are bound to accounts");
         };
-        records.header = (0..found.count)
-            .map(|place| records.field(place).trim_ascii())
-            .collect();
+        records.header = (0..found.count).map(|place| records.field(place).trim_ascii()).collect();
         let seen: Vec<_> = records.header.iter().map(String::from_utf8_lossy).collect();
         let place = |name: &str| -> anyhow::Result<Option<usize>> {
             let mut places = seen.iter().enumerate().filter(|(_, column)| *column == name);
@@ -64,10 +62,7 @@ impl<R: BufRead> CsvRecords<R> {
         };
         let (id, account) = (place("id")?, place("account")?);
         let Some(id) = id else {
-            bail!(
-                "its header has no column `id`; columns seen, split at commas: {}",
-                seen.join(", ")
-            );
+            bail!("its header has no column `id`; columns seen, split at commas: {}", seen.join(", "));
         };
         drop(seen);
         (records.id, records.account) = (id, account);
@@ -99,30 +94,17 @@ impl<R: BufRead> CsvRecords<R> {
 
     /// Reads the next record; its bytes go to the end of `raw`.
     pub fn next(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
-        let Some(Found {
-            line,
-            begin,
-            end,
-            count,
-        }) = self.parse(raw)?
-        else {
+        let Some(Found { line, begin, end, count }) = self.parse(raw)? else {
             return Ok(None);
         };
         let lead = source::text(&raw[begin..end]).and_then(|_| {
             if count != self.header.len() {
-                return Err(format!(
-                    "has {count} columns where the header has {}",
-                    self.header.len()
-                ));
+                return Err(format!("has {count} columns where the header has {}", self.header.len()));
             }
             let field = |place: usize| std::str::from_utf8(self.field(place)).map_err(|error| error.to_string());
             source::lead(field(self.id)?, self.account.map_or(Ok(""), field)?)
         });
-        Ok(Some(Record {
-            line,
-            raw: begin..end,
-            lead,
-        }))
+        Ok(Some(Record { line, raw: begin..end, lead }))
     }
 
     fn field(&self, place: usize) -> &[u8] {
@@ -137,31 +119,20 @@ impl<R: BufRead> CsvRecords<R> {
         loop {
             let input = self.input.fill_buf()?;
             // At the end of the file a line break closes the last record, except within quotes.
-            let closing: &[u8] = if input.is_empty() && begin < raw.len() {
-                b"\n"
-            } else {
-                b""
-            };
+            let closing: &[u8] = if input.is_empty() && begin < raw.len() { b"\n" } else { b"" };
             let bytes = if closing.is_empty() { input } else { closing };
             let (result, read, written, ended) =
-                self.parser
-                    .read_record(bytes, &mut self.fields[filled..], &mut self.ends[count..]);
+                self.parser.read_record(bytes, &mut self.fields[filled..], &mut self.ends[count..]);
             (filled, count) = (filled + written, count + ended);
             if closing.is_empty() {
                 raw.extend_from_slice(&input[..read]);
                 self.input.consume(read);
                 self.read_bytes += read as u64;
             } else if matches!(result, ReadRecordResult::InputEmpty) {
-                bail!(
-                    "a quote in the record that begins on line {} is never closed",
-                    self.line
-                );
+                bail!("a quote in the record that begins on line {} is never closed", self.line);
             }
             // The break of the line before, seen only now when it is CRLF, and blank lines.
-            let breaks = raw[begin..]
-                .iter()
-                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-                .count();
+            let breaks = raw[begin..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             self.line += newlines(&raw[begin..begin + breaks]);
             begin += breaks;
             if begin == raw.len() && breaks > 0 {
@@ -180,21 +151,13 @@ impl<R: BufRead> CsvRecords<R> {
         let line = self.line;
         self.line += newlines(&raw[begin..]);
         let end = begin + without_break(&raw[begin..]).len();
-        Ok(Some(Found {
-            line,
-            begin,
-            end,
-            count,
-        }))
+        Ok(Some(Found { line, begin, end, count }))
     }
 }
 
 /// Counts the remark columns in front of a header: all of them or none.
 pub fn remark_columns(header: &ByteRecord) -> usize {
-    let is_remarked = header
-        .iter()
-        .take(REMARK_COLUMNS.len())
-        .eq(REMARK_COLUMNS.map(str::as_bytes));
+    let is_remarked = header.iter().take(REMARK_COLUMNS.len()).eq(REMARK_COLUMNS.map(str::as_bytes));
     if is_remarked { REMARK_COLUMNS.len() } else { 0 }
 }
 

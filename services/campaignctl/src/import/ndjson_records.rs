@@ -16,10 +16,7 @@ struct Line {
     id: Option<Key>,
     account: Option<Key>,
     #[serde(flatten)]
-    #[expect(
-        clippy::zero_sized_map_values,
-        reason = "serde flattens into maps only, and the values are not ours"
-    )]
+    #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only, and the values are not ours")]
     others: BTreeMap<String, IgnoredAny>,
 }
 
@@ -52,12 +49,7 @@ pub struct NdjsonRecords<R> {
 impl<R: BufRead> NdjsonRecords<R> {
     /// Starts at the first line.
     pub fn new(input: R) -> Self {
-        Self {
-            input,
-            line: 0,
-            read_bytes: 0,
-            ignored: BTreeSet::new(),
-        }
+        Self { input, line: 0, read_bytes: 0, ignored: BTreeSet::new() }
     }
 
     /// Bytes taken from the file.
@@ -75,11 +67,7 @@ impl<R: BufRead> NdjsonRecords<R> {
         let begin = raw.len();
         loop {
             raw.truncate(begin);
-            let read = self
-                .input
-                .by_ref()
-                .take(RECORD_BYTES_MAX as u64 + 1)
-                .read_until(b'\n', raw)?;
+            let read = self.input.by_ref().take(RECORD_BYTES_MAX as u64 + 1).read_until(b'\n', raw)?;
             if read == 0 {
                 return Ok(None);
             }
@@ -94,11 +82,7 @@ impl<R: BufRead> NdjsonRecords<R> {
                 continue;
             };
             let end = begin + raw[begin..].trim_ascii_end().len();
-            return Ok(Some(Record {
-                line: self.line,
-                raw: begin..end,
-                lead,
-            }));
+            return Ok(Some(Record { line: self.line, raw: begin..end, lead }));
         }
     }
 }

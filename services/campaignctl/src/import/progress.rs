@@ -27,25 +27,16 @@ impl Progress {
     pub fn new(size_bytes: u64) -> Self {
         let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left")
             .expect("the template is a constant and valid");
-        let bar = io::stderr()
-            .is_terminal()
-            .then(|| ProgressBar::new(size_bytes).with_style(style));
+        let bar = io::stderr().is_terminal().then(|| ProgressBar::new(size_bytes).with_style(style));
         let started = Instant::now();
-        Self {
-            bar,
-            size_bytes,
-            started,
-            line_due: Cell::new(started + LINE_EVERY),
-        }
+        Self { bar, size_bytes, started, line_due: Cell::new(started + LINE_EVERY) }
     }
 
     /// Shows that the file up to `end` has been dealt with.
     pub fn advance(&self, end: u64, report: &Report) {
         let done = report.added + report.existing;
         let per_second = u64::try_from(done).unwrap_or(0) * 1000
-            / u64::try_from(self.started.elapsed().as_millis())
-                .unwrap_or(u64::MAX)
-                .max(1);
+            / u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         let message = format!("{done} leads, {} refused, {per_second}/s", report.refused);
         if let Some(bar) = &self.bar {
             bar.set_position(end);

@@ -59,12 +59,7 @@ impl RefusedFile {
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(error).with_context(|| format!("can't look at {shown}")),
         };
-        Ok(Self {
-            path,
-            columns,
-            file: None,
-            exists,
-        })
+        Ok(Self { path, columns, file: None, exists })
     }
 
     /// Where the refused lines go.
@@ -92,10 +87,7 @@ impl RefusedFile {
         };
         match &self.columns {
             Columns::Csv(header) => {
-                let mut reader = csv::ReaderBuilder::new()
-                    .has_headers(false)
-                    .flexible(true)
-                    .from_reader(raw);
+                let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(raw);
                 let mut fields = ByteRecord::new();
                 reader.read_byte_record(&mut fields)?;
                 csv_line(file, &line.to_string(), reason, &fields, remark_columns(header))
@@ -112,9 +104,7 @@ impl RefusedFile {
     /// Brings to disk what was refused so far.
     pub fn flush(&mut self) -> anyhow::Result<()> {
         match &mut self.file {
-            Some(file) => file
-                .flush()
-                .with_context(|| format!("can't write {}", self.path.display())),
+            Some(file) => file.flush().with_context(|| format!("can't write {}", self.path.display())),
             None => Ok(()),
         }
     }
@@ -167,19 +157,13 @@ mod tests {
         file.write(7, "is bad, \"very\"", b"a\xff,\"x\ny\"").unwrap();
         file.finish().unwrap();
         let written = fs::read(&path).unwrap();
-        assert_eq!(
-            written,
-            b"line,reason,id,note\n7,\"is bad, \"\"very\"\"\",a\xff,\"x\ny\"\n"
-        );
+        assert_eq!(written, b"line,reason,id,note\n7,\"is bad, \"\"very\"\"\",a\xff,\"x\ny\"\n");
 
         let again = folder.path().join("again.csv");
         let mut file = RefusedFile::new(again.clone(), &path, header(&["line", "reason", "id", "note"])).unwrap();
         file.write(2, "still", b"7,old,a,b,c").unwrap();
         file.finish().unwrap();
-        assert_eq!(
-            fs::read_to_string(&again).unwrap(),
-            "line,reason,id,note\n2,still,a,b,c\n"
-        );
+        assert_eq!(fs::read_to_string(&again).unwrap(), "line,reason,id,note\n2,still,a,b,c\n");
     }
 
     #[test]
@@ -191,10 +175,7 @@ mod tests {
         let mut file = RefusedFile::new(path.clone(), &input, Columns::Ndjson).unwrap();
         file.write(3, "is \"x\"", b"{\xff").unwrap();
         file.finish().unwrap();
-        assert_eq!(
-            fs::read(&path).unwrap(),
-            b"{\"line\":3,\"reason\":\"is \\\"x\\\"\"}\n{\xff\n"
-        );
+        assert_eq!(fs::read(&path).unwrap(), b"{\"line\":3,\"reason\":\"is \\\"x\\\"\"}\n{\xff\n");
     }
 
     #[test]
@@ -204,10 +185,7 @@ mod tests {
         let path = folder.path().join("refused.csv");
         fs::write(&input, "id\n").unwrap();
         fs::write(&path, "line,reason,id\n").unwrap();
-        RefusedFile::new(path.clone(), &input, header(&["id"]))
-            .unwrap()
-            .finish()
-            .unwrap();
+        RefusedFile::new(path.clone(), &input, header(&["id"])).unwrap().finish().unwrap();
         assert!(!path.exists());
 
         fs::write(&path, "id,mine\n").unwrap();

@@ -86,15 +86,9 @@ impl Report {
             LeadList::NotDeclared => line("the lead list was not declared complete, as lines were refused".to_owned()),
         }
         if let Some(refused) = &self.refused_file {
-            let complete = if self.lead_list == LeadList::NotDeclared {
-                " --complete"
-            } else {
-                ""
-            };
+            let complete = if self.lead_list == LeadList::NotDeclared { " --complete" } else { "" };
             line(format!("mend the refused lines in {refused}, then"));
-            line(format!(
-                "campaignctl leads import {refused} --campaign {campaign}{complete}"
-            ));
+            line(format!("campaignctl leads import {refused} --campaign {campaign}{complete}"));
         }
         text
     }

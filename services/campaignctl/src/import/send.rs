@@ -41,10 +41,7 @@ pub struct Sender<'a> {
 impl<'a> Sender<'a> {
     /// Adds to `campaign`.
     pub fn new(service: &'a Service, campaign: &CampaignName) -> Self {
-        Self {
-            service,
-            parent: campaign.to_string(),
-        }
+        Self { service, parent: campaign.to_string() }
     }
 
     /// Adds the leads of a chunk.
@@ -65,11 +62,7 @@ impl<'a> Sender<'a> {
             let place = place.context("the service refused a lead that was not in the stream")?;
             Ok((*place, format!("{}: {}", refused.reason, refused.message)))
         };
-        let mut refused = response
-            .refused
-            .into_iter()
-            .map(refusal)
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut refused = response.refused.into_iter().map(refusal).collect::<anyhow::Result<Vec<_>>>()?;
         refused.sort_by_key(|(place, _)| *place);
         ensure!(
             i64::try_from(refused.len()) == Ok(response.refused_count),
@@ -77,20 +70,12 @@ impl<'a> Sender<'a> {
             response.refused_count,
             refused.len()
         );
-        Ok(Answer {
-            added: response.added_count,
-            existing: response.existing_count,
-            refused,
-        })
+        Ok(Answer { added: response.added_count, existing: response.existing_count, refused })
     }
 
     /// Declares the lead list complete.
     pub async fn complete(&self, progress: &Progress) -> anyhow::Result<()> {
-        let message = pb::AddLeadsRequest {
-            parent: self.parent.clone(),
-            leads: Vec::new(),
-            lead_list_complete: true,
-        };
+        let message = pb::AddLeadsRequest { parent: self.parent.clone(), leads: Vec::new(), lead_list_complete: true };
         self.stream(vec![message], progress).await?;
         Ok(())
     }
@@ -247,11 +232,7 @@ mod tests {
         let progress = Progress::new(1);
         let answer = sender.add(&chunk, &progress).await.unwrap();
         assert_eq!((answer.added, answer.existing), (4495, 0));
-        let lines: Vec<u64> = answer
-            .refused
-            .iter()
-            .map(|(place, _)| chunk.records[*place].line)
-            .collect();
+        let lines: Vec<u64> = answer.refused.iter().map(|(place, _)| chunk.records[*place].line).collect();
         assert_eq!(lines, [1001, 2001, 3001, 4001, 5001], "the header is line 1");
         assert_eq!(answer.refused[0].1, "BAD: lead-1000");
 

@@ -69,10 +69,7 @@ impl<R: BufRead> Source<R> {
     /// Reads the head of a file.
     pub fn new(mut reader: R, format: Format) -> anyhow::Result<Self> {
         let head = reader.fill_buf()?;
-        ensure!(
-            !head.starts_with(b"\xff\xfe") && !head.starts_with(b"\xfe\xff"),
-            "it is UTF-16; save it as UTF-8"
-        );
+        ensure!(!head.starts_with(b"\xff\xfe") && !head.starts_with(b"\xfe\xff"), "it is UTF-16; save it as UTF-8");
         let mark = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         reader.consume(mark);
         Ok(match format {
@@ -146,18 +143,11 @@ pub fn lead(id: &str, account: &str) -> Result<pb::NewLead, String> {
     if id.is_empty() {
         return Err("has no id".to_owned());
     }
-    let lead: LeadId = id
-        .parse()
-        .map_err(|invalid: Invalid| format!("id {}", invalid.problem))?;
+    let lead: LeadId = id.parse().map_err(|invalid: Invalid| format!("id {}", invalid.problem))?;
     if !account.is_empty() {
-        let _: AccountId = account
-            .parse()
-            .map_err(|invalid: Invalid| format!("account {}", invalid.problem))?;
+        let _: AccountId = account.parse().map_err(|invalid: Invalid| format!("account {}", invalid.problem))?;
     }
-    Ok(pb::NewLead {
-        lead_id: lead.to_string(),
-        account_id: account.to_owned(),
-    })
+    Ok(pb::NewLead { lead_id: lead.to_string(), account_id: account.to_owned() })
 }
 
 /// Notes a column that is not ours.
@@ -189,9 +179,7 @@ mod tests {
 
     fn leads(file: &[u8], format: Format) -> Vec<(u64, String)> {
         let all = read(file, format).expect("the file is readable");
-        all.into_iter()
-            .map(|(line, lead, _)| (line, lead.unwrap_or_else(|reason| reason)))
-            .collect()
+        all.into_iter().map(|(line, lead, _)| (line, lead.unwrap_or_else(|reason| reason))).collect()
     }
 
     fn refusal(file: &[u8], format: Format) -> String {
@@ -247,16 +235,8 @@ mod tests {
         let mut long = b"id,note\na,x\nb,\"".to_vec();
         long.extend(b"c,z\n".repeat(RECORD_BYTES_MAX / 4 + 1));
         assert!(refusal(&long, Format::Csv).contains("begins on line 3 is longer than 1 MiB"));
-        assert_eq!(
-            leads(b"id\n5\" pipe\nb", Format::Csv)[1],
-            (3, "b/".to_owned()),
-            "a stray quote opens nothing"
-        );
-        assert_eq!(
-            leads(b"id\na\n\"b\"", Format::Csv).len(),
-            2,
-            "a quote may close at the end of the file"
-        );
+        assert_eq!(leads(b"id\n5\" pipe\nb", Format::Csv)[1], (3, "b/".to_owned()), "a stray quote opens nothing");
+        assert_eq!(leads(b"id\na\n\"b\"", Format::Csv).len(), 2, "a quote may close at the end of the file");
     }
 
     #[test]
@@ -265,10 +245,7 @@ mod tests {
         file.extend(b"\r\n".repeat(RECORD_BYTES_MAX));
         file.extend(b"b\n");
         let last = RECORD_BYTES_MAX as u64 + 3;
-        assert_eq!(
-            leads(&file, Format::Csv),
-            [(2, "a/".to_owned()), (last, "b/".to_owned())]
-        );
+        assert_eq!(leads(&file, Format::Csv), [(2, "a/".to_owned()), (last, "b/".to_owned())]);
         assert_eq!(leads(b"\n\n{\"id\":\"a\"}\n\n", Format::Ndjson), [(3, "a/".to_owned())]);
     }
 
@@ -312,9 +289,8 @@ mod tests {
             many.extend(format!("lead-{number}\n").bytes());
         }
         let mut source = Source::new(&many[..], Format::Csv).unwrap();
-        let sizes: Vec<usize> = std::iter::from_fn(|| source.chunk().unwrap())
-            .map(|chunk| chunk.records.len())
-            .collect();
+        let sizes: Vec<usize> =
+            std::iter::from_fn(|| source.chunk().unwrap()).map(|chunk| chunk.records.len()).collect();
         assert_eq!(sizes, [10_000, 10_000, 5_000]);
 
         let wide = format!("id,x\n{}", format!("a,{}\n", "y".repeat(500_000)).repeat(40));

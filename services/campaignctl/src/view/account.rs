@@ -66,17 +66,8 @@ fn state(account: &pb::Account) -> Option<&'static str> {
 impl View for pb::Account {
     type Json<'a> = AccountJson<'a>;
 
-    const COLUMNS: &'static [&'static str] = &[
-        "ACCOUNT",
-        "STATE",
-        "TODAY",
-        "DAILY LIMIT",
-        "ZONE",
-        "SENT",
-        "SENT 30 DAYS",
-        "SUCCESS",
-        "CAMPAIGNS",
-    ];
+    const COLUMNS: &'static [&'static str] =
+        &["ACCOUNT", "STATE", "TODAY", "DAILY LIMIT", "ZONE", "SENT", "SENT 30 DAYS", "SUCCESS", "CAMPAIGNS"];
 
     fn row(&self) -> Vec<String> {
         let lifetime = self.lifetime.unwrap_or_default();

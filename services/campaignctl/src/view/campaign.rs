@@ -104,9 +104,8 @@ fn finish_reason(campaign: &pb::Campaign) -> Option<&'static str> {
 impl View for pb::Campaign {
     type Json<'a> = CampaignJson<'a>;
 
-    const COLUMNS: &'static [&'static str] = &[
-        "CAMPAIGN", "STATE", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "TOTAL", "DELIVERY", "HEALTH",
-    ];
+    const COLUMNS: &'static [&'static str] =
+        &["CAMPAIGN", "STATE", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "TOTAL", "DELIVERY", "HEALTH"];
 
     fn row(&self) -> Vec<String> {
         let counts = self.lead_counts.unwrap_or_default();
@@ -132,13 +131,7 @@ impl View for pb::Campaign {
         let failures: Vec<String> = messages
             .failures
             .iter()
-            .map(|failure| {
-                format!(
-                    "{} {}",
-                    failure.count,
-                    failure_reason(failure.reason).unwrap_or("OTHER")
-                )
-            })
+            .map(|failure| format!("{} {}", failure.count, failure_reason(failure.reason).unwrap_or("OTHER")))
             .collect();
         let in_flight = match time(self.in_flight_until.as_ref()) {
             Some(until) => format!("{} until {until}", self.in_flight_claims),
@@ -147,20 +140,9 @@ impl View for pb::Campaign {
         vec![
             ("Campaign", Some(self.name.clone())),
             ("Display name", some_text(&self.display_name).map(str::to_owned)),
-            (
-                "State",
-                Some(format!("{}{}", or_dash(state(self)), because(finish_reason(self)))),
-            ),
-            (
-                "Managed by",
-                self.owner
-                    .as_ref()
-                    .map(|owner| format!("Kubernetes resource {}", owner.resource)),
-            ),
-            (
-                "Not sending",
-                some_text(&reasons(&self.not_sending_reasons).join(", ")).map(str::to_owned),
-            ),
+            ("State", Some(format!("{}{}", or_dash(state(self)), because(finish_reason(self))))),
+            ("Managed by", self.owner.as_ref().map(|owner| format!("Kubernetes resource {}", owner.resource))),
+            ("Not sending", some_text(&reasons(&self.not_sending_reasons).join(", ")).map(str::to_owned)),
             ("Next change", time(self.next_change_time.as_ref())),
             ("Progress", percent(self.progress_ratio)),
             (
@@ -172,11 +154,7 @@ impl View for pb::Campaign {
                     leads.pending,
                     leads.partial,
                     leads.total,
-                    if self.lead_list_complete {
-                        ", list complete"
-                    } else {
-                        ", more may come"
-                    }
+                    if self.lead_list_complete { ", list complete" } else { ", more may come" }
                 )),
             ),
             (
@@ -189,10 +167,7 @@ impl View for pb::Campaign {
                     because(some_text(&failures.join(", ")))
                 )),
             ),
-            (
-                "Delivery",
-                rate_text(self.delivery_rate.as_ref()).map(|rate| rate + &because(health(self))),
-            ),
+            ("Delivery", rate_text(self.delivery_rate.as_ref()).map(|rate| rate + &because(health(self)))),
             ("Response", rate_text(self.response_rate.as_ref())),
             ("Conversion", rate_text(self.conversion_rate.as_ref())),
             ("In flight", Some(in_flight)),
@@ -234,10 +209,7 @@ impl View for pb::Campaign {
                 failures: messages
                     .failures
                     .iter()
-                    .map(|failure| ReasonCountJson {
-                        reason: failure_reason(failure.reason),
-                        count: failure.count,
-                    })
+                    .map(|failure| ReasonCountJson { reason: failure_reason(failure.reason), count: failure.count })
                     .collect(),
                 contacted_leads: messages.contacted_leads,
                 replied_leads: messages.replied_leads,

@@ -54,10 +54,7 @@ fn story(lead: &pb::Lead) -> Option<String> {
         (lead.auto_replied, "auto-replied"),
         (lead.opted_out, "opted out"),
     ];
-    let happened = facts
-        .iter()
-        .filter(|(holds, _)| *holds)
-        .map(|(_, fact)| (*fact).to_owned());
+    let happened = facts.iter().filter(|(holds, _)| *holds).map(|(_, fact)| (*fact).to_owned());
     let all: Vec<String> = lead.step_results.iter().map(step).chain(happened).collect();
     some_text(&all.join(", ")).map(str::to_owned)
 }

@@ -20,11 +20,7 @@ impl Rpc {
         let account = wire::parse("account_id", &request.account_id)?;
         let settings = wire::account_settings(&request.account.unwrap_or_default())?;
         let name = AccountName { workspace, account };
-        let new = NewAccount {
-            name: &name,
-            settings: &settings,
-            request: request_key.as_ref(),
-        };
+        let new = NewAccount { name: &name, settings: &settings, request: request_key.as_ref() };
         Ok(self.store.account_create(new).await?.into())
     }
 
@@ -33,18 +29,10 @@ impl Rpc {
         let limit = wire::page_size(request.page_size)?;
         let query = Query::new(&["ListAccounts", &request.parent]);
         let cursor = query.cursor(&request.page_token)?;
-        let accounts = self
-            .store
-            .account_list(&workspace, cursor.as_deref(), limit + 1)
-            .await?;
+        let accounts = self.store.account_list(&workspace, cursor.as_deref(), limit + 1).await?;
         let (accounts, last) = page(accounts, limit);
-        let next_page_token = last
-            .map(|last| query.token(last.name.account.as_str()))
-            .unwrap_or_default();
-        Ok(pb::ListAccountsResponse {
-            accounts: accounts.into_iter().map(Into::into).collect(),
-            next_page_token,
-        })
+        let next_page_token = last.map(|last| query.token(last.name.account.as_str())).unwrap_or_default();
+        Ok(pb::ListAccountsResponse { accounts: accounts.into_iter().map(Into::into).collect(), next_page_token })
     }
 
     async fn account_update(&self, request: pb::UpdateAccountRequest) -> Result<pb::Account> {
@@ -64,9 +52,7 @@ impl Rpc {
     ) -> Result<Response<pb::Account>, Status> {
         let name = wire::parse("name", name).map_err(Error::from)?;
         let etag = wire::parse_etag(etag).map_err(Error::from)?;
-        Ok(Response::new(
-            self.store.account_set_state(&name, to, etag).await?.into(),
-        ))
+        Ok(Response::new(self.store.account_set_state(&name, to, etag).await?.into()))
     }
 }
 
@@ -110,8 +96,7 @@ impl pb::account_service_server::AccountService for Rpc {
         request: Request<pb::SuspendAccountRequest>,
     ) -> Result<Response<pb::Account>, Status> {
         let request = request.into_inner();
-        self.account_set_state(&request.name, &request.etag, AccountState::Suspended)
-            .await
+        self.account_set_state(&request.name, &request.etag, AccountState::Suspended).await
     }
 
     async fn reinstate_account(
@@ -119,7 +104,6 @@ impl pb::account_service_server::AccountService for Rpc {
         request: Request<pb::ReinstateAccountRequest>,
     ) -> Result<Response<pb::Account>, Status> {
         let request = request.into_inner();
-        self.account_set_state(&request.name, &request.etag, AccountState::Active)
-            .await
+        self.account_set_state(&request.name, &request.etag, AccountState::Active).await
     }
 }

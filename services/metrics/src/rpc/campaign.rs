@@ -34,11 +34,7 @@ impl Rpc {
         let campaign = wire::parse("campaign_id", &request.campaign_id)?;
         let settings = wire::campaign_settings(&wire::required("campaign", request.campaign)?, &workspace)?;
         let name = CampaignName { workspace, campaign };
-        let new = NewCampaign {
-            name: &name,
-            settings: &settings,
-            request: request_key.as_ref(),
-        };
+        let new = NewCampaign { name: &name, settings: &settings, request: request_key.as_ref() };
         Ok(self.store.campaign_create(new).await?.into())
     }
 
@@ -48,22 +44,13 @@ impl Rpc {
         let limit = wire::page_size(request.page_size)?;
         let query = Query::new(&["ListCampaigns", &request.parent, &request.state.to_string()]);
         let cursor = query.cursor(&request.page_token)?;
-        let after = cursor
-            .as_deref()
-            .map(|cursor| cursor.split_once('/').ok_or_else(bad_cursor))
-            .transpose()?;
-        let campaigns = self
-            .store
-            .campaign_list(workspace.as_ref(), state, after, limit + 1)
-            .await?;
+        let after = cursor.as_deref().map(|cursor| cursor.split_once('/').ok_or_else(bad_cursor)).transpose()?;
+        let campaigns = self.store.campaign_list(workspace.as_ref(), state, after, limit + 1).await?;
         let (campaigns, last) = page(campaigns, limit);
         let next_page_token = last
             .map(|last| query.token(&format!("{}/{}", last.name.workspace, last.name.campaign)))
             .unwrap_or_default();
-        Ok(pb::ListCampaignsResponse {
-            campaigns: campaigns.into_iter().map(Into::into).collect(),
-            next_page_token,
-        })
+        Ok(pb::ListCampaignsResponse { campaigns: campaigns.into_iter().map(Into::into).collect(), next_page_token })
     }
 
     async fn update(&self, request: pb::UpdateCampaignRequest) -> Result<pb::Campaign> {
@@ -72,11 +59,7 @@ impl Rpc {
         let fields = wire::campaign_fields(&campaign, request.update_mask.as_ref())?;
         let settings = wire::campaign_settings(&campaign, &name.workspace)?;
         let etag = wire::parse_etag(&campaign.etag)?;
-        Ok(self
-            .store
-            .campaign_update(&name, &settings, &fields, etag)
-            .await?
-            .into())
+        Ok(self.store.campaign_update(&name, &settings, &fields, etag).await?.into())
     }
 
     async fn set_state(&self, name: &str, etag: &str, to: CampaignState) -> Result<Response<pb::Campaign>, Status> {
@@ -103,11 +86,7 @@ impl Rpc {
         let state = wire::parse_campaign_state("state", request.state)?.unwrap_or(CampaignState::Active);
         let owner = wire::parse_owner(request.owner)?;
         let adoption = wire::adoption_policy(request.adoption_policy)?;
-        Ok(self
-            .store
-            .campaign_apply(&name, &settings, state, &owner, adoption)
-            .await?
-            .into())
+        Ok(self.store.campaign_apply(&name, &settings, state, &owner, adoption).await?.into())
     }
 }
 
@@ -160,8 +139,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         request: Request<pb::PauseCampaignRequest>,
     ) -> Result<Response<pb::Campaign>, Status> {
         let request = request.into_inner();
-        self.set_state(&request.name, &request.etag, CampaignState::Paused)
-            .await
+        self.set_state(&request.name, &request.etag, CampaignState::Paused).await
     }
 
     async fn resume_campaign(
@@ -169,8 +147,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         request: Request<pb::ResumeCampaignRequest>,
     ) -> Result<Response<pb::Campaign>, Status> {
         let request = request.into_inner();
-        self.set_state(&request.name, &request.etag, CampaignState::Active)
-            .await
+        self.set_state(&request.name, &request.etag, CampaignState::Active).await
     }
 
     async fn finish_campaign(
@@ -178,8 +155,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         request: Request<pb::FinishCampaignRequest>,
     ) -> Result<Response<pb::Campaign>, Status> {
         let request = request.into_inner();
-        self.set_state(&request.name, &request.etag, CampaignState::Finished)
-            .await
+        self.set_state(&request.name, &request.etag, CampaignState::Finished).await
     }
 
     async fn apply_campaign(
@@ -198,9 +174,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         if request.owner_uid.is_empty() {
             return Err(Error::from(Invalid::new("owner_uid", "is required")).into());
         }
-        Ok(Response::new(
-            self.store.campaign_orphan(&name, &request.owner_uid).await?.into(),
-        ))
+        Ok(Response::new(self.store.campaign_orphan(&name, &request.owner_uid).await?.into()))
     }
 
     type WatchCampaignsStream = WatchStream;
@@ -213,12 +187,6 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         let workspace = parent(&request.parent)?;
         let interval = wire::watch_interval(request.min_interval).map_err(Error::from)?;
         let open = self.telemetry.watch_started();
-        Ok(Response::new(watch(
-            self.store.clone(),
-            workspace,
-            interval,
-            self.shutdown.clone(),
-            open,
-        )))
+        Ok(Response::new(watch(self.store.clone(), workspace, interval, self.shutdown.clone(), open)))
     }
 }

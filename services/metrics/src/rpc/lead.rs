@@ -32,9 +32,8 @@ impl Rpc {
         let mut campaign: Option<CampaignName> = None;
         let mut offset = 0;
         loop {
-            let next = tokio::time::timeout(STREAM_IDLE, stream.message())
-                .await
-                .map_err(|_| Error::DeadlineExceeded)?;
+            let next =
+                tokio::time::timeout(STREAM_IDLE, stream.message()).await.map_err(|_| Error::DeadlineExceeded)?;
             let Some(message) = next? else { break };
             let name = match &campaign {
                 Some(name) => name,
@@ -80,16 +79,8 @@ impl Rpc {
                 }
             }
         }
-        let added = self
-            .store
-            .leads_add(campaign, &leads, message.lead_list_complete)
-            .await?;
-        refused.extend(
-            added
-                .refused
-                .into_iter()
-                .map(|(place, refusal)| refused_lead(at(places[place]), &refusal)),
-        );
+        let added = self.store.leads_add(campaign, &leads, message.lead_list_complete).await?;
+        refused.extend(added.refused.into_iter().map(|(place, refusal)| refused_lead(at(places[place]), &refusal)));
         refused.sort_by_key(|refused| refused.index);
         response.added_count += added.added;
         response.existing_count += added.existing;
@@ -106,33 +97,19 @@ impl Rpc {
             "" => None,
             account => Some(wire::parse::<AccountName>("account", account)?),
         };
-        if account
-            .as_ref()
-            .is_some_and(|account| account.workspace != campaign.workspace)
-        {
+        if account.as_ref().is_some_and(|account| account.workspace != campaign.workspace) {
             return Err(Invalid::new("account", "belongs to another workspace than `parent`").into());
         }
         let limit = wire::page_size(request.page_size)?;
-        let query = Query::new(&[
-            "ListLeads",
-            &request.parent,
-            &request.status.to_string(),
-            &request.account,
-        ]);
+        let query = Query::new(&["ListLeads", &request.parent, &request.status.to_string(), &request.account]);
         let after = match query.cursor(&request.page_token)? {
             None => 0,
             Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
         };
-        let filter = LeadFilter {
-            status,
-            account: account.as_ref().map(|account| &account.account),
-        };
+        let filter = LeadFilter { status, account: account.as_ref().map(|account| &account.account) };
         let (leads, next) = self.store.lead_list(&campaign, &filter, after, limit).await?;
         let next_page_token = next.map(|next| query.token(&next.to_string())).unwrap_or_default();
-        Ok(pb::ListLeadsResponse {
-            leads: leads.into_iter().map(Into::into).collect(),
-            next_page_token,
-        })
+        Ok(pb::ListLeadsResponse { leads: leads.into_iter().map(Into::into).collect(), next_page_token })
     }
 
     async fn outcomes_page(&self, request: pb::ListLeadOutcomesRequest) -> Result<pb::ListLeadOutcomesResponse> {
@@ -145,13 +122,8 @@ impl Rpc {
         };
         let outcomes = self.store.lead_outcomes(&lead, skip.max(0), limit + 1).await?;
         let (outcomes, last) = page(outcomes, limit);
-        let next_page_token = last
-            .map(|_| query.token(&(skip + limit).to_string()))
-            .unwrap_or_default();
-        Ok(pb::ListLeadOutcomesResponse {
-            outcomes: outcomes.into_iter().map(Into::into).collect(),
-            next_page_token,
-        })
+        let next_page_token = last.map(|_| query.token(&(skip + limit).to_string())).unwrap_or_default();
+        Ok(pb::ListLeadOutcomesResponse { outcomes: outcomes.into_iter().map(Into::into).collect(), next_page_token })
     }
 }
 
@@ -177,11 +149,7 @@ fn refused_lead(index: i64, refusal: &Refusal) -> pb::RefusedLead {
             "account_id: the lead exists with another account, which it keeps; leave it out".to_owned(),
         ),
     };
-    pb::RefusedLead {
-        index,
-        reason: reason.to_owned(),
-        message,
-    }
+    pb::RefusedLead { index, reason: reason.to_owned(), message }
 }
 
 #[tonic::async_trait]

@@ -15,12 +15,7 @@ impl Query {
             digest.update(part);
         }
         let digest = digest.finalize();
-        Self(
-            digest
-                .iter()
-                .take(8)
-                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
-        )
+        Self(digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// The token of the page after `cursor`.
@@ -39,10 +34,8 @@ impl Query {
             return Ok(None);
         }
         let cursor = token.strip_prefix(&format!("{:016x}", self.0)).and_then(|hex| {
-            let digits = hex
-                .as_bytes()
-                .chunks(2)
-                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+            let digits =
+                hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
             String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()
         });
         cursor.map(Some).ok_or_else(|| {

@@ -38,12 +38,8 @@ impl Rpc {
             .into());
         }
         let hold = wire::hold_duration(request.hold_duration)?;
-        let ask = ClaimRequest {
-            account: &account,
-            max: request.max_claims.into(),
-            hold,
-            request: request_key.as_ref(),
-        };
+        let ask =
+            ClaimRequest { account: &account, max: request.max_claims.into(), hold, request: request_key.as_ref() };
         let grant = self.store.claim_sends(ask).await?;
         let next_change = grant.blocked.iter().filter_map(|why| why.blocked.next_change).min();
         Ok(pb::ClaimSendsResponse {
@@ -68,12 +64,7 @@ impl Rpc {
         let (claims, last) = page(self.store.claim_list(&account, state, after, limit + 1).await?, limit);
         let next_page_token = last.map(|last| {
             let key = last.id.key;
-            query.token(&format!(
-                "{}.{}.{}",
-                key.campaign_number,
-                key.lead_number,
-                key.step.number()
-            ))
+            query.token(&format!("{}.{}.{}", key.campaign_number, key.lead_number, key.step.number()))
         });
         Ok(pb::ListClaimsResponse {
             claims: claims.into_iter().map(Into::into).collect(),
@@ -92,36 +83,22 @@ impl Rpc {
                 Renewal::Revoked => (pb::RenewVerdict::Revoked, None),
                 Renewal::NotHeld => (pb::RenewVerdict::NotHeld, None),
             };
-            pb::RenewResult {
-                claim_id,
-                verdict: verdict.into(),
-                expire_time: until,
-            }
+            pb::RenewResult { claim_id, verdict: verdict.into(), expire_time: until }
         });
-        Ok(pb::RenewClaimsResponse {
-            results: results.collect(),
-        })
+        Ok(pb::RenewClaimsResponse { results: results.collect() })
     }
 
     async fn release(&self, request: pb::ReleaseClaimsRequest) -> Result<pb::ReleaseClaimsResponse> {
         let account: AccountName = wire::parse("account", &request.account)?;
         let ids = claim_ids(&request.claim_ids)?;
-        let not_before = request
-            .not_before
-            .map(|time| wire::parse_timestamp("not_before", time))
-            .transpose()?;
+        let not_before = request.not_before.map(|time| wire::parse_timestamp("not_before", time)).transpose()?;
         let latest = self.store.clock().now().checked_add(NOT_BEFORE_MAX);
         if not_before.is_some_and(|time| latest.is_ok_and(|latest| time > latest)) {
             return Err(Invalid::new("not_before", "lies more than 365 days ahead").into());
         }
         let released = self.store.claim_release(&account, &ids, not_before).await?;
         let count = released.iter().filter(|released| **released).count();
-        let not_held = request
-            .claim_ids
-            .into_iter()
-            .zip(released)
-            .filter(|(_, released)| !released)
-            .map(|(id, _)| id);
+        let not_held = request.claim_ids.into_iter().zip(released).filter(|(_, released)| !released).map(|(id, _)| id);
         Ok(pb::ReleaseClaimsResponse {
             released_count: i32::try_from(count).unwrap_or(i32::MAX),
             not_held_claim_ids: not_held.collect(),
@@ -143,19 +120,15 @@ impl Rpc {
             }
         }
         let mut taken = self.store.outcomes_report(&workspace, &outcomes).await?.into_iter();
-        let verdicts: Vec<Verdict> = verdicts
-            .into_iter()
-            .filter_map(|verdict| verdict.or_else(|| taken.next()))
-            .collect();
+        let verdicts: Vec<Verdict> =
+            verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| taken.next())).collect();
         let count = |matches: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| matches(verdict)).count() as u64;
         self.telemetry.reported(
             count(|verdict| *verdict == Verdict::Applied),
             count(|verdict| *verdict == Verdict::Duplicate),
             count(|verdict| matches!(verdict, Verdict::Rejected(_))),
         );
-        Ok(pb::ReportOutcomesResponse {
-            results: verdicts.into_iter().map(Into::into).collect(),
-        })
+        Ok(pb::ReportOutcomesResponse { results: verdicts.into_iter().map(Into::into).collect() })
     }
 }
 

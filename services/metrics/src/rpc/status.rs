@@ -83,31 +83,13 @@ mod tests {
         let secret = || "password=hunter2".into();
         let cases = [
             (Error::NotFound("workspaces/a/campaigns/b".to_owned()), Code::NotFound),
+            (Error::AlreadyExists { reason: "CAMPAIGN_EXISTS", message: "exists".to_owned() }, Code::AlreadyExists),
+            (Error::Invalid(Invalid::new("steps", "must be from 1 to 16")), Code::InvalidArgument),
             (
-                Error::AlreadyExists {
-                    reason: "CAMPAIGN_EXISTS",
-                    message: "exists".to_owned(),
-                },
-                Code::AlreadyExists,
-            ),
-            (
-                Error::Invalid(Invalid::new("steps", "must be from 1 to 16")),
-                Code::InvalidArgument,
-            ),
-            (
-                Error::Precondition {
-                    reason: "CAMPAIGN_MANAGED",
-                    message: "managed".to_owned(),
-                },
+                Error::Precondition { reason: "CAMPAIGN_MANAGED", message: "managed".to_owned() },
                 Code::FailedPrecondition,
             ),
-            (
-                Error::Stale {
-                    reason: "ETAG_MISMATCH",
-                    message: "stale".to_owned(),
-                },
-                Code::Aborted,
-            ),
+            (Error::Stale { reason: "ETAG_MISMATCH", message: "stale".to_owned() }, Code::Aborted),
             (Error::Exhausted("busy"), Code::ResourceExhausted),
             (Error::DeadlineExceeded, Code::DeadlineExceeded),
             (Error::Unavailable(secret()), Code::Unavailable),
@@ -126,10 +108,7 @@ mod tests {
     #[test]
     fn bad_fields_are_named_and_retries_are_advised() {
         let status = Status::from(Error::Invalid(Invalid::new("steps", "must be from 1 to 16")));
-        let violations = status
-            .get_details_bad_request()
-            .expect("names the field")
-            .field_violations;
+        let violations = status.get_details_bad_request().expect("names the field").field_violations;
         assert_eq!(violations[0].field, "steps");
         for error in [Error::Unavailable("x".into()), Error::Exhausted("busy")] {
             assert!(Status::from(error).get_details_retry_info().is_some());

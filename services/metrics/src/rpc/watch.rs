@@ -41,28 +41,17 @@ pub fn watch(
     shutdown: CancellationToken,
     open: InFlight,
 ) -> WatchStream {
-    let watch = Watch {
-        store,
-        workspace,
-        interval,
-        shutdown,
-        _open: open,
-        sent: HashMap::new(),
-        synced: false,
-    };
-    Box::pin(futures::TryStreamExt::try_flatten(futures::stream::try_unfold(
-        watch,
-        |mut watch| async move {
-            if watch.synced {
-                tokio::select! {
-                    () = tokio::time::sleep(watch.interval) => {}
-                    () = watch.shutdown.cancelled() => return Ok(None),
-                }
+    let watch = Watch { store, workspace, interval, shutdown, _open: open, sent: HashMap::new(), synced: false };
+    Box::pin(futures::TryStreamExt::try_flatten(futures::stream::try_unfold(watch, |mut watch| async move {
+        if watch.synced {
+            tokio::select! {
+                () = tokio::time::sleep(watch.interval) => {}
+                () = watch.shutdown.cancelled() => return Ok(None),
             }
-            let changes = watch.changes().await.map_err(Status::from)?;
-            Ok::<_, Status>(Some((futures::stream::iter(changes.into_iter().map(Ok)), watch)))
-        },
-    )))
+        }
+        let changes = watch.changes().await.map_err(Status::from)?;
+        Ok::<_, Status>(Some((futures::stream::iter(changes.into_iter().map(Ok)), watch)))
+    })))
 }
 
 impl Watch {
@@ -78,12 +67,7 @@ impl Watch {
                 changes.push(Change::Campaign(campaign));
             }
         }
-        let deleted: Vec<String> = self
-            .sent
-            .keys()
-            .filter(|name| !present.contains(*name))
-            .cloned()
-            .collect();
+        let deleted: Vec<String> = self.sent.keys().filter(|name| !present.contains(*name)).cloned().collect();
         for name in deleted {
             self.sent.remove(&name);
             changes.push(Change::Deleted(name));
@@ -92,23 +76,15 @@ impl Watch {
             self.synced = true;
             changes.push(Change::Synced(()));
         }
-        Ok(changes
-            .into_iter()
-            .map(|change| pb::WatchCampaignsResponse { change: Some(change) })
-            .collect())
+        Ok(changes.into_iter().map(|change| pb::WatchCampaignsResponse { change: Some(change) }).collect())
     }
 
     async fn all(&self) -> Result<Vec<Campaign>> {
         let mut all: Vec<Campaign> = Vec::new();
         loop {
             let last = all.last().map(|campaign| campaign.name.clone());
-            let after = last
-                .as_ref()
-                .map(|name| (name.workspace.as_str(), name.campaign.as_str()));
-            let page = self
-                .store
-                .campaign_list(self.workspace.as_ref(), None, after, PAGE)
-                .await?;
+            let after = last.as_ref().map(|name| (name.workspace.as_str(), name.campaign.as_str()));
+            let page = self.store.campaign_list(self.workspace.as_ref(), None, after, PAGE).await?;
             let is_last = i64::try_from(page.len()).is_ok_and(|count| count < PAGE);
             all.extend(page);
             if is_last {

@@ -49,27 +49,13 @@ impl Store {
                 Some(request) => request_note_in_txn(&txn, workspace_id, request, None, now).await?,
                 None => Seen::Never,
             };
-            let AccountSettings {
-                display_name,
-                daily_limit,
-                time_zone,
-            } = new.settings;
+            let AccountSettings { display_name, daily_limit, time_zone } = new.settings;
             let zone = time_zone_name(time_zone);
-            let params: &[&(dyn ToSql + Sync)] = &[
-                &workspace_id,
-                &new.name.account.as_str(),
-                &Uuid::now_v7(),
-                display_name,
-                daily_limit,
-                &zone,
-                &now,
-            ];
+            let params: &[&(dyn ToSql + Sync)] =
+                &[&workspace_id, &new.name.account.as_str(), &Uuid::now_v7(), display_name, daily_limit, &zone, &now];
             if seen == Seen::Never && txn.execute(insert, params).await? == 0 {
                 let message = format!("{} exists; choose another id, or update it", new.name);
-                return Err(Error::AlreadyExists {
-                    reason: "ACCOUNT_EXISTS",
-                    message,
-                });
+                return Err(Error::AlreadyExists { reason: "ACCOUNT_EXISTS", message });
             }
             account_load_in_txn(&txn, new.name, now).await
         })
@@ -77,12 +63,7 @@ impl Store {
 
     /// Reads an account.
     pub async fn account_get(&self, name: &AccountName) -> Result<Account> {
-        in_txn!(self, Kind::Read, |txn, attempt| account_load_in_txn(
-            &txn,
-            name,
-            self.clock.now()
-        )
-        .await)
+        in_txn!(self, Kind::Read, |txn, attempt| account_load_in_txn(&txn, name, self.clock.now()).await)
     }
 
     /// Reads accounts of a workspace by id, after `after`, at most `limit`.
@@ -116,14 +97,8 @@ impl Store {
             settings.update(new, fields);
             let (workspace_id, account_id) = key(&row);
             let zone = time_zone_name(&settings.time_zone);
-            let params: &[&(dyn ToSql + Sync)] = &[
-                &workspace_id,
-                &account_id,
-                &settings.display_name,
-                &settings.daily_limit,
-                &zone,
-                &now,
-            ];
+            let params: &[&(dyn ToSql + Sync)] =
+                &[&workspace_id, &account_id, &settings.display_name, &settings.daily_limit, &zone, &now];
             txn.execute(update, params).await?;
             account_load_in_txn(&txn, name, now).await
         })
@@ -142,8 +117,7 @@ impl Store {
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
             let (workspace_id, account_id) = key(&row);
-            txn.execute(update, &[&workspace_id, &account_id, &stored, &now])
-                .await?;
+            txn.execute(update, &[&workspace_id, &account_id, &stored, &now]).await?;
             account_load_in_txn(&txn, name, now).await
         })
     }
@@ -187,24 +161,17 @@ pub(super) async fn account_lock_in_txn(txn: &Transaction<'_>, name: &AccountNam
     let sql = "SELECT a.* FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2
         FOR NO KEY UPDATE OF a";
     let statement = txn.prepare_cached(sql).await?;
-    let row = txn
-        .query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()])
-        .await?;
+    let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
     row.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
     let sql = "SELECT a.workspace_id, a.account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
     let statement = txn.prepare_cached(sql).await?;
-    let row = txn
-        .query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()])
-        .await?;
+    let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
     let (workspace_id, account_id) = row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))?;
     let accounts = accounts_load_in_txn(txn, &name.workspace, workspace_id, &[account_id], now).await?;
-    accounts
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::NotFound(name.to_string()))
+    accounts.into_iter().next().ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 async fn accounts_load_in_txn(
@@ -246,15 +213,10 @@ async fn accounts_load_in_txn(
     let mut campaigns_of: HashMap<i32, Vec<CampaignName>> = HashMap::new();
     for row in &campaigns {
         let campaign = row.get::<_, &str>(1).parse()?;
-        campaigns_of.entry(row.get(0)).or_default().push(CampaignName {
-            workspace: workspace.clone(),
-            campaign,
-        });
+        campaigns_of.entry(row.get(0)).or_default().push(CampaignName { workspace: workspace.clone(), campaign });
     }
-    let reserved: HashMap<(i32, Date), i64> = reserved
-        .iter()
-        .map(|row| ((row.get(0), row.get(1)), row.get(2)))
-        .collect();
+    let reserved: HashMap<(i32, Date), i64> =
+        reserved.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
     let mut performance: HashMap<i32, (AccountPerformance, AccountPerformance)> = HashMap::new();
     for row in &days {
         let (lifetime, recent) = performance.entry(row.get(0)).or_default();
@@ -268,15 +230,10 @@ async fn accounts_load_in_txn(
         let settings = settings_from_row(row)?;
         let (lifetime, last_30_days) = performance.get(&account_id).copied().unwrap_or_default();
         Ok(Account {
-            name: AccountName {
-                workspace: workspace.clone(),
-                account: row.get::<_, &str>("name").parse()?,
-            },
+            name: AccountName { workspace: workspace.clone(), account: row.get::<_, &str>("name").parse()? },
             uid: row.get::<_, Uuid>("uid").to_string(),
             state: account_state(row.get("state"))?,
-            reserved_today: *reserved
-                .get(&(account_id, local_day(&settings.time_zone, now)))
-                .unwrap_or(&0),
+            reserved_today: *reserved.get(&(account_id, local_day(&settings.time_zone, now))).unwrap_or(&0),
             campaigns: campaigns_of.get(&account_id).cloned().unwrap_or_default(),
             lifetime,
             last_30_days,

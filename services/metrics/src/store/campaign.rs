@@ -61,13 +61,9 @@ impl Store {
     /// Reads a campaign.
     pub async fn campaign_get(&self, name: &CampaignName) -> Result<Campaign> {
         in_txn!(self, Kind::Read, |txn, attempt| {
-            let campaign_key = campaign_key_in_txn(&txn, name)
-                .await?
-                .ok_or_else(|| Error::NotFound(name.to_string()))?;
-            one(
-                campaigns_load_in_txn(&txn, &[campaign_key], self.clock.now()).await?,
-                name,
-            )
+            let campaign_key =
+                campaign_key_in_txn(&txn, name).await?.ok_or_else(|| Error::NotFound(name.to_string()))?;
+            one(campaigns_load_in_txn(&txn, &[campaign_key], self.clock.now()).await?, name)
         })
     }
 
@@ -89,13 +85,8 @@ impl Store {
         let (after_workspace, after_campaign) = after.unzip();
         in_txn!(self, Kind::Read, |txn, attempt| {
             let statement = txn.prepare_cached(sql).await?;
-            let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
-                &workspace,
-                &state.map(stored_state),
-                &after_workspace,
-                &after_campaign,
-                &limit,
-            ];
+            let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+                &[&workspace, &state.map(stored_state), &after_workspace, &after_campaign, &limit];
             let rows = txn.query(&statement, params).await?;
             let keys: Vec<CampaignKey> = rows.iter().map(key).collect();
             campaigns_load_in_txn(&txn, &keys, self.clock.now()).await
@@ -151,16 +142,9 @@ impl Store {
                     ),
                 });
             }
-            for table in [
-                "claims",
-                "segments",
-                "returns",
-                "lead_ids",
-                "leads",
-                "outcomes",
-                "campaign_reservations",
-                "campaigns",
-            ] {
+            for table in
+                ["claims", "segments", "returns", "lead_ids", "leads", "outcomes", "campaign_reservations", "campaigns"]
+            {
                 let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2");
                 txn.execute(&sql, &[&workspace_id, &campaign_id]).await?;
             }
@@ -172,10 +156,7 @@ impl Store {
 /// The error for a name that is taken.
 pub(super) fn exists(name: &CampaignName) -> Error {
     let message = format!("{name} exists; choose another id, or update it");
-    Error::AlreadyExists {
-        reason: "CAMPAIGN_EXISTS",
-        message,
-    }
+    Error::AlreadyExists { reason: "CAMPAIGN_EXISTS", message }
 }
 
 /// Number of a workspace, which comes into being with its first resource.
@@ -185,20 +166,13 @@ pub(super) async fn workspace_ensure_in_txn(txn: &Transaction<'_>, name: &Worksp
     }
     let sql = "INSERT INTO workspaces (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     txn.execute(sql, &[&name.as_str(), &now]).await?;
-    workspace_in_txn(txn, name)
-        .await?
-        .ok_or_else(|| super::campaign_view::broken("a workspace vanished"))
+    workspace_in_txn(txn, name).await?.ok_or_else(|| super::campaign_view::broken("a workspace vanished"))
 }
 
 /// Number of a workspace that exists.
 pub(super) async fn workspace_in_txn(txn: &Transaction<'_>, name: &WorkspaceId) -> Result<Option<i32>> {
-    let statement = txn
-        .prepare_cached("SELECT workspace_id FROM workspaces WHERE name = $1")
-        .await?;
-    Ok(txn
-        .query_opt(&statement, &[&name.as_str()])
-        .await?
-        .map(|row| row.get(0)))
+    let statement = txn.prepare_cached("SELECT workspace_id FROM workspaces WHERE name = $1").await?;
+    Ok(txn.query_opt(&statement, &[&name.as_str()]).await?.map(|row| row.get(0)))
 }
 
 /// Numbers of a campaign that exists.
@@ -206,9 +180,7 @@ pub(super) async fn campaign_key_in_txn(txn: &Transaction<'_>, name: &CampaignNa
     let sql = "SELECT c.workspace_id, c.campaign_id FROM campaigns c JOIN workspaces w USING (workspace_id)
         WHERE w.name = $1 AND c.name = $2";
     let statement = txn.prepare_cached(sql).await?;
-    let row = txn
-        .query_opt(&statement, &[&name.workspace.as_str(), &name.campaign.as_str()])
-        .await?;
+    let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
     Ok(row.as_ref().map(key))
 }
 
@@ -217,9 +189,7 @@ pub(super) async fn campaign_lock_in_txn(txn: &Transaction<'_>, name: &CampaignN
     let sql = "SELECT c.* FROM campaigns c JOIN workspaces w USING (workspace_id)
         WHERE w.name = $1 AND c.name = $2 FOR NO KEY UPDATE OF c";
     let statement = txn.prepare_cached(sql).await?;
-    let row = txn
-        .query_opt(&statement, &[&name.workspace.as_str(), &name.campaign.as_str()])
-        .await?;
+    let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
     row.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
@@ -227,10 +197,7 @@ pub(super) async fn campaign_lock_in_txn(txn: &Transaction<'_>, name: &CampaignN
 pub(super) fn check_etag(row: &Row, etag: Option<i64>) -> Result<()> {
     if etag.is_some_and(|etag| etag != row.get::<_, i64>("revision")) {
         let message = "the etag is not the present one: read again, then repeat".to_owned();
-        return Err(Error::Stale {
-            reason: "ETAG_MISMATCH",
-            message,
-        });
+        return Err(Error::Stale { reason: "ETAG_MISMATCH", message });
     }
     Ok(())
 }
@@ -249,21 +216,14 @@ pub(super) fn check_actor(row: &Row, actor: Actor<'_>) -> Result<()> {
             ),
         }),
         (Some(owner), Actor::Owner(_)) => Err(owned(&owner)),
-        (None, Actor::Owner(_)) => Err(Error::Precondition {
-            reason: "CAMPAIGN_NOT_OWNED",
-            message: "the campaign has no owner".to_owned(),
-        }),
+        (None, Actor::Owner(_)) => {
+            Err(Error::Precondition { reason: "CAMPAIGN_NOT_OWNED", message: "the campaign has no owner".to_owned() })
+        }
     }
 }
 
 /// The error for a campaign of another owner.
 pub(super) fn owned(owner: &Owner) -> Error {
-    let message = format!(
-        "the campaign is owned by the Campaign resource {} (UID {})",
-        owner.resource, owner.uid
-    );
-    Error::Precondition {
-        reason: "CAMPAIGN_OWNED",
-        message,
-    }
+    let message = format!("the campaign is owned by the Campaign resource {} (UID {})", owner.resource, owner.uid);
+    Error::Precondition { reason: "CAMPAIGN_OWNED", message }
 }

@@ -107,17 +107,6 @@ async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Own
     let uid = owner.map(|owner| owner.uid.as_str());
     let generation = owner.map(|owner| owner.generation);
     let fencing_token = owner.map(|owner| owner.fencing_token);
-    txn.execute(
-        sql,
-        &[
-            &workspace_id,
-            &campaign_id,
-            &resource,
-            &uid,
-            &generation,
-            &fencing_token,
-        ],
-    )
-    .await?;
+    txn.execute(sql, &[&workspace_id, &campaign_id, &resource, &uid, &generation, &fencing_token]).await?;
     Ok(())
 }

@@ -73,10 +73,7 @@ pub(super) fn key(row: &Row) -> CampaignKey {
 
 /// The only element, or that the campaign does not exist.
 pub(super) fn one(campaigns: Vec<Campaign>, name: &CampaignName) -> Result<Campaign> {
-    campaigns
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::NotFound(name.to_string()))
+    campaigns.into_iter().next().ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 /// Brings a locked campaign into a state, if that is legal.
@@ -95,14 +92,8 @@ pub(super) async fn state_set_in_txn(
     let finish_reason = finished_at.map(|_| REQUESTED);
     let sql = "UPDATE campaigns SET state = $3, finished_at = $4, finish_reason = $5, updated_at = $6, revision = revision + 1
         WHERE workspace_id = $1 AND campaign_id = $2";
-    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
-        &workspace_id,
-        &campaign_id,
-        &stored_state(to),
-        &finished_at,
-        &finish_reason,
-        &now,
-    ];
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&workspace_id, &campaign_id, &stored_state(to), &finished_at, &finish_reason, &now];
     txn.execute(sql, params).await?;
     Ok(())
 }

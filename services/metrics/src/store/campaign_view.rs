@@ -134,10 +134,7 @@ pub(super) async fn campaigns_load_in_txn(
     for row in &accounts {
         let standing = account_standing(row, &account_reserved, now)?;
         let id = row.get::<_, &str>("name").parse::<AccountId>()?;
-        serving
-            .entry((row.get("workspace_id"), row.get("campaign_id")))
-            .or_default()
-            .push((id, standing));
+        serving.entry((row.get("workspace_id"), row.get("campaign_id"))).or_default().push((id, standing));
     }
     let claims: HashMap<CampaignKey, &Row> = claims.iter().map(|row| ((row.get(0), row.get(1)), row)).collect();
     let due: HashMap<CampaignKey, &Row> = due.iter().map(|row| ((row.get(0), row.get(1)), row)).collect();
@@ -155,15 +152,9 @@ pub(super) async fn campaigns_load_in_txn(
                 .get(&(key.0, key.1, local_day(&campaign.settings.active_hours.time_zone, now)))
                 .unwrap_or(&0);
             let due = due.get(&key).ok_or_else(|| broken("a campaign without due row"))?;
-            campaign.next_due = if due.get("has_new") {
-                Some(now)
-            } else {
-                due.get("next_return")
-            };
+            campaign.next_due = if due.get("has_new") { Some(now) } else { due.get("next_return") };
             campaign.blocked = standing(&campaign, reserved, &standings, due).blocked(now);
-            campaign
-                .blocked
-                .change_at(claims.get(&key).and_then(|claims| claims.get("next_expiry")));
+            campaign.blocked.change_at(claims.get(&key).and_then(|claims| claims.get("next_expiry")));
             Ok(campaign)
         })
         .collect()
@@ -189,18 +180,12 @@ fn standing<'a>(
 
 /// Reserved of a number (of a campaign or account) by local day.
 fn reservations(rows: &[Row]) -> HashMap<(i32, i32, Date), i64> {
-    rows.iter()
-        .map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3)))
-        .collect()
+    rows.iter().map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3))).collect()
 }
 
 fn account_standing(row: &Row, reserved: &HashMap<(i32, i32, Date), i64>, now: Timestamp) -> Result<AccountStanding> {
     let time_zone = parse_time_zone(row.get("time_zone"))?;
-    let key = (
-        row.get("workspace_id"),
-        row.get("account_id"),
-        local_day(&time_zone, now),
-    );
+    let key = (row.get("workspace_id"), row.get("account_id"), local_day(&time_zone, now));
     Ok(AccountStanding {
         state: account_state(row.get("state"))?,
         daily_limit: row.get("daily_limit"),
@@ -249,10 +234,7 @@ pub(super) fn stored_policy(policy: ClaimExpiryPolicy) -> i16 {
 /// Windows as they are stored: `12345 09:00 17:00`.
 pub(super) fn stored_windows(hours: &ActiveHours) -> Vec<String> {
     let windows = hours.windows.iter().map(|window| {
-        let days: String = window
-            .days()
-            .map(|day| day.to_monday_one_offset().to_string())
-            .collect();
+        let days: String = window.days().map(|day| day.to_monday_one_offset().to_string()).collect();
         format!("{days} {} {}", window.start_time(), window.end_time())
     });
     windows.collect()
@@ -264,18 +246,11 @@ pub(super) fn active_hours_from_row(row: &Row) -> Result<ActiveHours> {
         let (Some(days), Some(start), Some(end)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(broken(format!("active window {stored}")));
         };
-        let days = days
-            .bytes()
-            .map(|day| Weekday::from_monday_one_offset((day - b'0').cast_signed()));
-        let days = days
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::Internal(error.into()))?;
+        let days = days.bytes().map(|day| Weekday::from_monday_one_offset((day - b'0').cast_signed()));
+        let days = days.collect::<Result<Vec<_>, _>>().map_err(|error| Error::Internal(error.into()))?;
         Ok(Window::new(&days, start, end)?)
     });
-    Ok(ActiveHours {
-        time_zone: parse_time_zone(row.get("time_zone"))?,
-        windows: windows.collect::<Result<_>>()?,
-    })
+    Ok(ActiveHours { time_zone: parse_time_zone(row.get("time_zone"))?, windows: windows.collect::<Result<_>>()? })
 }
 
 pub(super) fn settings_from_row(row: &Row, accounts: Vec<AccountId>) -> Result<CampaignSettings> {
@@ -348,14 +323,8 @@ fn message_counts_from_row(row: &Row) -> MessageCounts {
         delivered: row.get("delivered_messages"),
         failed: row.get("failed_messages"),
         bounced: row.get("bounced_messages"),
-        by_reason: [
-            "account_issue",
-            "invalid_lead",
-            "rate_limited",
-            "content_rejected",
-            "other_reason",
-        ]
-        .map(|column| row.get(column)),
+        by_reason: ["account_issue", "invalid_lead", "rate_limited", "content_rejected", "other_reason"]
+            .map(|column| row.get(column)),
         contacted: row.get("contacted"),
         replied: row.get("replied"),
         converted: row.get("converted"),

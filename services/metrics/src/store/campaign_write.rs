@@ -24,10 +24,7 @@ pub(super) async fn settings_in_txn(txn: &Transaction<'_>, row: &Row) -> Result<
     let sql = "SELECT a.name FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
         WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND NOT s.removed ORDER BY a.name";
     let rows = txn.query(sql, &[&workspace_id, &campaign_id]).await?;
-    let accounts = rows
-        .iter()
-        .map(|row| row.get::<_, &str>(0).parse())
-        .collect::<Result<_, Invalid>>()?;
+    let accounts = rows.iter().map(|row| row.get::<_, &str>(0).parse()).collect::<Result<_, Invalid>>()?;
     settings_from_row(row, accounts)
 }
 
@@ -50,14 +47,7 @@ pub(super) async fn campaign_insert_in_txn(
     let row = txn
         .query_opt(
             sql,
-            &[
-                &workspace_id,
-                &name.campaign.as_str(),
-                &Uuid::now_v7(),
-                &rand::random::<i32>(),
-                &steps,
-                &now,
-            ],
+            &[&workspace_id, &name.campaign.as_str(), &Uuid::now_v7(), &rand::random::<i32>(), &steps, &now],
         )
         .await?
         .ok_or_else(|| exists(name))?;
@@ -122,14 +112,8 @@ async fn accounts_write_in_txn(
     let names: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
     let select = "SELECT account_id, name FROM accounts WHERE workspace_id = $1 AND name = ANY ($2) ORDER BY account_id FOR KEY SHARE";
     let rows = txn.query(select, &[&workspace_id, &names]).await?;
-    if let Some(missing) = accounts
-        .iter()
-        .find(|id| rows.iter().all(|row| row.get::<_, &str>(1) != id.as_str()))
-    {
-        let account = AccountName {
-            workspace: name.workspace.clone(),
-            account: missing.clone(),
-        };
+    if let Some(missing) = accounts.iter().find(|id| rows.iter().all(|row| row.get::<_, &str>(1) != id.as_str())) {
+        let account = AccountName { workspace: name.workspace.clone(), account: missing.clone() };
         return Err(Error::Precondition {
             reason: "ACCOUNT_NOT_FOUND",
             message: format!("campaign.accounts: {account} does not exist; create it first"),

@@ -55,11 +55,7 @@ impl Store {
             let statement = txn.prepare_cached(&sql).await?;
             let params: &[&(dyn ToSql + Sync)] =
                 &[&workspace_id, &account_id, &held, &now, &campaign, &lead, &step, &limit];
-            txn.query(&statement, params)
-                .await?
-                .iter()
-                .map(|row| claim_from_row(row, account, now))
-                .collect()
+            txn.query(&statement, params).await?.iter().map(|row| claim_from_row(row, account, now)).collect()
         })
     }
 
@@ -113,18 +109,8 @@ async fn renew_in_txn(txn: &Transaction<'_>, rows: &[Row], ids: &[ClaimId], resu
         if let Renewal::Renewed(until) = results[place] {
             let (key, workspace_id) = (ids[place].key, row.get::<_, i32>("workspace_id"));
             let (block, step) = (key.lead_number >> 6, i16::from(key.step.number()));
-            txn.execute(
-                &statement,
-                &[
-                    &workspace_id,
-                    &key.campaign_number,
-                    &block,
-                    &step,
-                    &ids[place].grant,
-                    &until,
-                ],
-            )
-            .await?;
+            txn.execute(&statement, &[&workspace_id, &key.campaign_number, &block, &step, &ids[place].grant, &until])
+                .await?;
         }
     }
     Ok(())
@@ -158,16 +144,8 @@ pub(super) async fn claims_lock_in_txn(
     let grants: Vec<i64> = ids.iter().map(|id| id.grant).collect();
     let salts: Vec<i32> = ids.iter().map(|id| id.key.salt).collect();
     let statement = txn.prepare_cached(sql).await?;
-    let params: &[&(dyn ToSql + Sync)] = &[
-        &workspace_id,
-        &account_id,
-        &campaigns,
-        &leads,
-        &steps,
-        &grants,
-        &salts,
-        &now,
-    ];
+    let params: &[&(dyn ToSql + Sync)] =
+        &[&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now];
     Ok(txn.query(&statement, params).await?)
 }
 
@@ -182,19 +160,14 @@ pub(super) async fn claims_of_grant_in_txn(
     let sql = format!("{CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 ORDER BY c.campaign_id, i.lead_no");
     let statement = txn.prepare_cached(&sql).await?;
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
-    let rows = txn
-        .query(&statement, &[&workspace_id, &account_id, &grant_no, &now])
-        .await?;
+    let rows = txn.query(&statement, &[&workspace_id, &account_id, &grant_no, &now]).await?;
     rows.iter().map(|row| claim_from_row(row, account, now)).collect()
 }
 
 async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<(i32, i32)> {
     let sql = "SELECT workspace_id, account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
-    let row = txn
-        .query_opt(sql, &[&name.workspace.as_str(), &name.account.as_str()])
-        .await?;
-    row.map(|row| (row.get(0), row.get(1)))
-        .ok_or_else(|| Error::NotFound(name.to_string()))
+    let row = txn.query_opt(sql, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
+    row.map(|row| (row.get(0), row.get(1))).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 fn claim_from_row(row: &Row, account: &AccountName, now: Timestamp) -> Result<Claim> {
@@ -205,25 +178,13 @@ fn claim_from_row(row: &Row, account: &AccountName, now: Timestamp) -> Result<Cl
         lead_number: row.get("lead_no"),
         step: Step::new(row.get::<_, i16>("step").into()).ok_or_else(|| broken("a step out of range"))?,
     };
-    let campaign = CampaignName {
-        workspace: account.workspace.clone(),
-        campaign: row.get::<_, &str>("campaign").parse()?,
-    };
+    let campaign =
+        CampaignName { workspace: account.workspace.clone(), campaign: row.get::<_, &str>("campaign").parse()? };
     Ok(Claim {
-        id: ClaimId {
-            key,
-            grant: row.get("grant_no"),
-        },
-        lead: LeadName {
-            campaign,
-            lead: row.get::<_, &str>("lead_id").parse()?,
-        },
+        id: ClaimId { key, grant: row.get("grant_no") },
+        lead: LeadName { campaign, lead: row.get::<_, &str>("lead_id").parse()? },
         account: account.clone(),
         expire_time,
-        state: if expire_time > now {
-            ClaimState::Held
-        } else {
-            ClaimState::Uncertain
-        },
+        state: if expire_time > now { ClaimState::Held } else { ClaimState::Uncertain },
     })
 }

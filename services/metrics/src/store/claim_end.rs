@@ -51,17 +51,10 @@ async fn release_in_txn(
     let mut days: BTreeMap<(&str, i32, Date), i64> = BTreeMap::new();
     for (id, row) in held {
         let key = id.key;
-        let block = (
-            key.campaign_number,
-            key.lead_number >> 6,
-            i16::from(key.step.number()),
-            id.grant,
-        );
+        let block = (key.campaign_number, key.lead_number >> 6, i16::from(key.step.number()), id.grant);
         *blocks.entry(block).or_default() |= 1 << (key.lead_number & 63);
         *days.entry(("account", account_id, row.get("account_day"))).or_default() -= 1;
-        *days
-            .entry(("campaign", key.campaign_number, row.get("campaign_day")))
-            .or_default() -= 1;
+        *days.entry(("campaign", key.campaign_number, row.get("campaign_day"))).or_default() -= 1;
     }
     let shrink = "UPDATE claims SET granted = granted & ~$6::int8, held = held & ~$6::int8
         WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5";

@@ -80,10 +80,7 @@ impl Store {
                 if let Seen::Before(grant_no) = seen {
                     let claims =
                         claims_of_grant_in_txn(&txn, &account, ask.account, grant_no.unwrap_or(0), now).await?;
-                    return Ok(Grant {
-                        claims,
-                        blocked: Vec::new(),
-                    });
+                    return Ok(Grant { claims, blocked: Vec::new() });
                 }
             }
             grant_in_txn(&txn, &account, &ask, grant_no, now).await
@@ -112,9 +109,8 @@ async fn grant_in_txn(
     let standings = [standing];
     let mut grant = Grant::default();
     let allowed = ask.max.min(allowance(standings[0].daily_limit, reserved));
-    let mut open: Vec<usize> = (0..candidates.len())
-        .filter(|place| candidates[*place].blocked(&standings, now).reasons.is_empty())
-        .collect();
+    let mut open: Vec<usize> =
+        (0..candidates.len()).filter(|place| candidates[*place].blocked(&standings, now).reasons.is_empty()).collect();
     // Shares are even; what one campaign leaves goes to the others, which then are asked once more.
     while !open.is_empty() && count(&grant) < allowed {
         let mut still_open = Vec::new();
@@ -127,9 +123,7 @@ async fn grant_in_txn(
             if share == 0 {
                 continue;
             }
-            let taken = candidate
-                .grant_in_txn(txn, ask, account_id, account_day, share, grant_no, now)
-                .await?;
+            let taken = candidate.grant_in_txn(txn, ask, account_id, account_day, share, grant_no, now).await?;
             let took = i64::try_from(taken.len()).unwrap_or(0);
             candidate.granted += took;
             grant.claims.extend(taken);
@@ -169,18 +163,12 @@ fn why_not(
         if allowance(standings[0].daily_limit, standings[0].reserved) == 0 {
             blocked.add(NotSending::AccountDailyLimit, next_day(&standings[0].time_zone, now));
         }
-        return vec![CampaignBlocked {
-            campaign: None,
-            blocked,
-        }];
+        return vec![CampaignBlocked { campaign: None, blocked }];
     }
     let why = candidates.into_iter().map(|mut candidate| {
         candidate.reserved += candidate.granted;
         let blocked = candidate.blocked(&standings, now);
-        CampaignBlocked {
-            campaign: Some(candidate.name),
-            blocked,
-        }
+        CampaignBlocked { campaign: Some(candidate.name), blocked }
     });
     why.filter(|why| !why.blocked.reasons.is_empty()).collect()
 }
@@ -223,18 +211,11 @@ async fn candidates_in_txn(
         let settings = settings_from_row(&row, Vec::new())?;
         let day = local_day(&settings.active_hours.time_zone, now);
         let mut candidate = Candidate {
-            name: CampaignName {
-                workspace: account.workspace.clone(),
-                campaign: row.get::<_, &str>("name").parse()?,
-            },
+            name: CampaignName { workspace: account.workspace.clone(), campaign: row.get::<_, &str>("name").parse()? },
             state: campaign_state(row.get("state"))?,
             day,
             reserved: 0,
-            next_due: if row.get("has_new") {
-                Some(now)
-            } else {
-                row.get("next_return")
-            },
+            next_due: if row.get("has_new") { Some(now) } else { row.get("next_return") },
             account_removed: row.get("account_removed"),
             uncertain_claims: row.get("uncertain"),
             granted: 0,
@@ -261,10 +242,7 @@ async fn reserved_in_txn(txn: &Transaction<'_>, of: &str, workspace_id: i32, id:
         "SELECT reserved FROM {of}_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3 FOR UPDATE"
     );
     let statement = txn.prepare_cached(&sql).await?;
-    Ok(txn
-        .query_opt(&statement, &[&workspace_id, &id, &day])
-        .await?
-        .map_or(0, |row| row.get(0)))
+    Ok(txn.query_opt(&statement, &[&workspace_id, &id, &day]).await?.map_or(0, |row| row.get(0)))
 }
 
 async fn reserve_in_txn(
@@ -278,14 +256,7 @@ async fn reserve_in_txn(
     let mut reservations: Vec<(&str, i32, Date, i64)> = candidates
         .iter()
         .filter(|candidate| candidate.granted > 0)
-        .map(|candidate| {
-            (
-                "campaign",
-                candidate.row.get("campaign_id"),
-                candidate.day,
-                candidate.granted,
-            )
-        })
+        .map(|candidate| ("campaign", candidate.row.get("campaign_id"), candidate.day, candidate.granted))
         .collect();
     if count > 0 {
         reservations.push(("account", account_id, account_day, count));
@@ -312,10 +283,7 @@ impl Candidate {
     }
 
     /// Takes up to `share` due steps of this campaign and records their claims.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct would only rename them"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
     async fn grant_in_txn(
         &self,
         txn: &Transaction<'_>,
@@ -327,15 +295,7 @@ impl Candidate {
         now: Timestamp,
     ) -> Result<Vec<Claim>> {
         let (workspace_id, campaign_id): (i32, i32) = (self.row.get("workspace_id"), self.row.get("campaign_id"));
-        let taken = take_in_txn(
-            txn,
-            (workspace_id, campaign_id),
-            account_id,
-            self.settings.steps,
-            share,
-            now,
-        )
-        .await?;
+        let taken = take_in_txn(txn, (workspace_id, campaign_id), account_id, self.settings.steps, share, now).await?;
         let window_end = self.settings.active_hours.next_change(now);
         let hold_end = now.checked_add(ask.hold).unwrap_or(Timestamp::MAX);
         let expires_at = window_end.map_or(hold_end, |end| end.min(hold_end));
@@ -367,19 +327,8 @@ impl Candidate {
         txn.execute(&insert, params).await?;
         let salt = self.row.get("salt");
         let claim = |(lead_number, step, lead): (i32, Step, LeadId)| Claim {
-            id: ClaimId {
-                key: SendKey {
-                    salt,
-                    campaign_number: campaign_id,
-                    lead_number,
-                    step,
-                },
-                grant: grant_no,
-            },
-            lead: LeadName {
-                campaign: self.name.clone(),
-                lead,
-            },
+            id: ClaimId { key: SendKey { salt, campaign_number: campaign_id, lead_number, step }, grant: grant_no },
+            lead: LeadName { campaign: self.name.clone(), lead },
             account: ask.account.clone(),
             expire_time: expires_at,
             state: ClaimState::Held,

@@ -74,17 +74,7 @@ async fn take_returns_in_txn(
     let mut left = share;
     while left > 0 {
         let rows = txn
-            .query(
-                &statement,
-                &[
-                    &workspace_id,
-                    &campaign_id,
-                    &account_id,
-                    &now,
-                    &left,
-                    &i32::from(steps.number()),
-                ],
-            )
+            .query(&statement, &[&workspace_id, &campaign_id, &account_id, &now, &left, &i32::from(steps.number())])
             .await?;
         if rows.is_empty() {
             break;
@@ -115,19 +105,11 @@ async fn take_new_in_txn(
     let (segment, leads) = futures::try_join!(txn.prepare_cached(segment), txn.prepare_cached(leads))?;
     let mut left = share;
     while left > 0 {
-        let Some(row) = txn
-            .query_opt(&segment, &[&workspace_id, &campaign_id, &account_id])
-            .await?
-        else {
+        let Some(row) = txn.query_opt(&segment, &[&workspace_id, &campaign_id, &account_id]).await? else {
             break;
         };
         let (segment_account, lo, hi): (i32, i32, i32) = (row.get(0), row.get(1), row.get(2));
-        let rows = txn
-            .query(
-                &leads,
-                &[&workspace_id, &campaign_id, &lo, &hi, &ENDS_FIRST_STEP, &left],
-            )
-            .await?;
+        let rows = txn.query(&leads, &[&workspace_id, &campaign_id, &lo, &hi, &ENDS_FIRST_STEP, &left]).await?;
         for row in &rows {
             taken.push(taken_from_row(row, 1)?);
         }
@@ -143,8 +125,7 @@ async fn take_new_in_txn(
             "DELETE FROM segments WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND lo = $4 AND $5::int4 > 0"
         };
         let rest = txn.prepare_cached(rest).await?;
-        txn.execute(&rest, &[&workspace_id, &campaign_id, &segment_account, &lo, &next])
-            .await?;
+        txn.execute(&rest, &[&workspace_id, &campaign_id, &segment_account, &lo, &next]).await?;
     }
     Ok(())
 }

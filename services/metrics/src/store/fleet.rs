@@ -67,26 +67,16 @@ impl Store {
         in_txn!(self, Kind::Read, |txn, attempt| {
             let now = self.clock.now();
             let today = local_day(&TimeZone::UTC, now);
-            let (month_ago, yesterday, tomorrow) = (
-                today.saturating_sub(29.days()),
-                today.saturating_sub(1.day()),
-                today.saturating_add(1.day()),
-            );
+            let (month_ago, yesterday, tomorrow) =
+                (today.saturating_sub(29.days()), today.saturating_sub(1.day()), today.saturating_add(1.day()));
             let rows = txn.query(select, &[&campaigns_max]).await?;
             let keys: Vec<CampaignKey> = rows.iter().map(key).collect();
             let total: i64 = rows.first().map_or(0, |row| row.get("total"));
             let campaigns = campaigns_load_in_txn(&txn, &keys, now).await?;
             let accounts = txn.query(accounts, &[&month_ago, &yesterday, &tomorrow]).await?;
-            let accounts = accounts
-                .iter()
-                .map(|row| account_from_row(row, now))
-                .collect::<Result<_>>()?;
+            let accounts = accounts.iter().map(|row| account_from_row(row, now)).collect::<Result<_>>()?;
             let omitted = total - i64::try_from(campaigns.len()).unwrap_or(0);
-            Ok(Fleet {
-                campaigns,
-                omitted,
-                accounts,
-            })
+            Ok(Fleet { campaigns, omitted, accounts })
         })
     }
 }
@@ -99,21 +89,13 @@ fn account_from_row(row: &Row, now: jiff::Timestamp) -> Result<AccountRow> {
     Ok(AccountRow {
         workspace: row.get("workspace"),
         account: row.get("account"),
-        lifetime: AccountPerformance {
-            delivered: sum("delivered"),
-            failed: sum("failed"),
-            bounced: sum("bounced"),
-        },
+        lifetime: AccountPerformance { delivered: sum("delivered"), failed: sum("failed"), bounced: sum("bounced") },
         last_30_days: AccountPerformance {
             delivered: sum("delivered_30d"),
             failed: sum("failed_30d"),
             bounced: sum("bounced_30d"),
         },
         daily_limit: row.get("daily_limit"),
-        reserved: days
-            .iter()
-            .zip(reserved)
-            .find(|(day, _)| **day == today)
-            .map_or(0, |(_, reserved)| reserved),
+        reserved: days.iter().zip(reserved).find(|(day, _)| **day == today).map_or(0, |(_, reserved)| reserved),
     })
 }

@@ -50,9 +50,7 @@ impl Store {
         in_txn!(self, Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
             let statement = txn.prepare_cached(&sql).await?;
-            let row = txn
-                .query_opt(&statement, &[&workspace_id, &campaign_id, &name.lead.as_str()])
-                .await?;
+            let row = txn.query_opt(&statement, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?;
             lead_from_row(&row.ok_or_else(|| Error::NotFound(name.to_string()))?, &name.campaign)
         })
     }
@@ -88,15 +86,8 @@ impl Store {
                 &[&workspace_id, &campaign_id, &after, &until, &status, &account, &limit];
             let rows = txn.query(&statement, params).await?;
             let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
-            let reached = if is_full {
-                rows.last().map_or(until, |row| row.get("lead_no"))
-            } else {
-                until
-            };
-            let leads = rows
-                .iter()
-                .map(|row| lead_from_row(row, campaign))
-                .collect::<Result<_>>()?;
+            let reached = if is_full { rows.last().map_or(until, |row| row.get("lead_no")) } else { until };
+            let leads = rows.iter().map(|row| lead_from_row(row, campaign)).collect::<Result<_>>()?;
             Ok((leads, (reached < last).then_some(reached)))
         })
     }
@@ -113,52 +104,33 @@ impl Store {
         in_txn!(self, Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
             let lead = "SELECT FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
-            if txn
-                .query_opt(lead, &[&workspace_id, &campaign_id, &name.lead.as_str()])
-                .await?
-                .is_none()
-            {
+            if txn.query_opt(lead, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?.is_none() {
                 return Err(Error::NotFound(name.to_string()));
             }
             let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &name.lead.as_str(), &skip, &limit];
-            txn.query(sql, params)
-                .await?
-                .iter()
-                .map(|row| outcome_from_row(row, name))
-                .collect()
+            txn.query(sql, params).await?.iter().map(|row| outcome_from_row(row, name)).collect()
         })
     }
 }
 
 async fn campaign_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<CampaignKey> {
-    campaign_key_in_txn(txn, name)
-        .await?
-        .ok_or_else(|| Error::NotFound(name.to_string()))
+    campaign_key_in_txn(txn, name).await?.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 fn account_from_row(row: &Row, campaign: &CampaignName) -> Result<Option<AccountName>> {
     let Some(account) = row.get::<_, Option<&str>>("account") else {
         return Ok(None);
     };
-    Ok(Some(AccountName {
-        workspace: campaign.workspace.clone(),
-        account: account.parse()?,
-    }))
+    Ok(Some(AccountName { workspace: campaign.workspace.clone(), account: account.parse()? }))
 }
 
 fn lead_from_row(row: &Row, campaign: &CampaignName) -> Result<Lead> {
     Ok(Lead {
-        name: LeadName {
-            campaign: campaign.clone(),
-            lead: row.get::<_, &str>("lead_id").parse()?,
-        },
+        name: LeadName { campaign: campaign.clone(), lead: row.get::<_, &str>("lead_id").parse()? },
         account: account_from_row(row, campaign)?,
         steps: Step::new(row.get::<_, i16>("steps").into()).ok_or_else(|| broken("steps out of range"))?,
         facts: Facts(row.get("mask")),
-        reasons: Reasons {
-            failed: row.get("failed_reasons"),
-            bounced: row.get("bounced_reasons"),
-        },
+        reasons: Reasons { failed: row.get("failed_reasons"), bounced: row.get("bounced_reasons") },
         last_action_time: row.get("last_action_at"),
     })
 }
@@ -167,13 +139,8 @@ fn outcome_from_row(row: &Row, lead: &LeadName) -> Result<LeadOutcome> {
     let bit: i16 = row.get("bit");
     let time: Timestamp = row.get("happened_at");
     Ok(LeadOutcome {
-        fact: u8::try_from(bit)
-            .ok()
-            .and_then(Fact::from_bit)
-            .ok_or_else(|| broken(format!("fact bit {bit}")))?,
-        reason: row
-            .get::<_, Option<i16>>("reason")
-            .and_then(|reason| FailureReason::from_number(reason.into())),
+        fact: u8::try_from(bit).ok().and_then(Fact::from_bit).ok_or_else(|| broken(format!("fact bit {bit}")))?,
+        reason: row.get::<_, Option<i16>>("reason").and_then(|reason| FailureReason::from_number(reason.into())),
         detail: row.get::<_, Option<String>>("detail").unwrap_or_default(),
         time,
         receive_time: row.get("received_at"),

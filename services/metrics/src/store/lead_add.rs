@@ -77,20 +77,13 @@ async fn counters_lock_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Res
         JOIN workspaces w USING (workspace_id) JOIN campaign_counters k USING (workspace_id, campaign_id)
         WHERE w.name = $1 AND c.name = $2 FOR KEY SHARE OF c FOR UPDATE OF k";
     let lock = txn.prepare_cached(lock).await?;
-    let row = txn
-        .query_opt(&lock, &[&name.workspace.as_str(), &name.campaign.as_str()])
-        .await?;
+    let row = txn.query_opt(&lock, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
     let (workspace_id, campaign_id) = row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))?;
-    let state = txn
-        .prepare_cached("SELECT state FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2")
-        .await?;
+    let state = txn.prepare_cached("SELECT state FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2").await?;
     let state = txn.query_one(&state, &[&workspace_id, &campaign_id]).await?.get(0);
     if campaign_state(state)? == CampaignState::Finished {
         let message = format!("{name} is FINISHED and takes no more leads; create another campaign");
-        return Err(Error::Precondition {
-            reason: "CAMPAIGN_FINISHED",
-            message,
-        });
+        return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message });
     }
     Ok((workspace_id, campaign_id))
 }
@@ -112,9 +105,7 @@ async fn leads_insert_in_txn(
             None => ANY_ACCOUNT,
             Some(account) => {
                 let Some(account_id) = serving.get(account.as_str()) else {
-                    result
-                        .refused
-                        .push((place, Refusal::AccountNotServing(account.clone())));
+                    result.refused.push((place, Refusal::AccountNotServing(account.clone())));
                     continue;
                 };
                 *account_id
@@ -142,11 +133,7 @@ async fn serving_in_txn(
     campaign_id: i32,
     leads: &[NewLead],
 ) -> Result<HashMap<String, i32>> {
-    let mut names: Vec<&str> = leads
-        .iter()
-        .filter_map(|lead| lead.account.as_ref())
-        .map(AccountId::as_str)
-        .collect();
+    let mut names: Vec<&str> = leads.iter().filter_map(|lead| lead.account.as_ref()).map(AccountId::as_str).collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {
@@ -184,10 +171,7 @@ async fn groups_insert_in_txn(
         next_lead_no = next_lead_no + $3::int8::int4
         WHERE workspace_id = $1 AND campaign_id = $2 RETURNING next_lead_no - $3::int8::int4";
     let count = txn.prepare_cached(count).await?;
-    let mut next: i32 = txn
-        .query_one(&count, &[&workspace_id, &campaign_id, &added])
-        .await?
-        .get(0);
+    let mut next: i32 = txn.query_one(&count, &[&workspace_id, &campaign_id, &added]).await?.get(0);
     let (mut numbers, mut ids, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
     let mut segments: Vec<(i32, i32, i32)> = Vec::new();
     for (account_id, leads) in groups {
@@ -205,8 +189,7 @@ async fn groups_insert_in_txn(
         named AS (INSERT INTO lead_ids (workspace_id, campaign_id, lead_no, lead_id) SELECT $1, $2, lead_no, lead_id FROM new)
         INSERT INTO leads (workspace_id, campaign_id, lead_no, account_id) SELECT $1, $2, lead_no, account_id FROM new";
     let insert = txn.prepare_cached(insert).await?;
-    txn.execute(&insert, &[&workspace_id, &campaign_id, &numbers, &ids, &accounts])
-        .await?;
+    txn.execute(&insert, &[&workspace_id, &campaign_id, &numbers, &ids, &accounts]).await?;
     for (account_id, lo, hi) in segments {
         // Batches that follow each other make one segment.
         let grow =

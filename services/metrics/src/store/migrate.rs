@@ -25,10 +25,7 @@ async fn apply(client: &mut Client) -> anyhow::Result<()> {
     let migrations = MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql));
     let migrations = migrations.collect::<Result<Vec<_>, _>>()?;
     // A session lock: it is held over the several transactions of the runner and ends with the connection.
-    client
-        .execute("SELECT pg_advisory_lock($1)", &[&LOCK_KEY])
-        .await
-        .context("waiting for the migration lock")?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]).await.context("waiting for the migration lock")?;
     let report = Runner::new(&migrations).run_async(client).await.context("migrating")?;
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "migrated");

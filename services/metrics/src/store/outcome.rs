@@ -58,13 +58,7 @@ impl Store {
                     continue;
                 };
                 let at = outcome.time.unwrap_or(now);
-                let event = Event {
-                    ordinal,
-                    campaign_id,
-                    lead_no,
-                    fact: outcome.fact,
-                    at,
-                };
+                let event = Event { ordinal, campaign_id, lead_no, fact: outcome.fact, at };
                 match judge(outcome, terms.get(&campaign_id), at, now) {
                     Ok(()) => events.push(event),
                     Err(Rejection::CampaignFinal) => finals.push(event),
@@ -72,14 +66,7 @@ impl Store {
                 }
             }
             final_verdicts_in_txn(&txn, workspace_id, &finals, &mut verdicts).await?;
-            let batch = Batch {
-                txn: &txn,
-                workspace_id,
-                outcomes,
-                terms: &terms,
-                now,
-                attempt,
-            };
+            let batch = Batch { txn: &txn, workspace_id, outcomes, terms: &terms, now, attempt };
             batch.apply(events, &mut verdicts).await?;
             Ok(verdicts)
         })
@@ -165,11 +152,7 @@ fn judge(
     if at.duration_since(now) > SignedDuration::try_from(CLOCK_SKEW_MAX).unwrap_or(SignedDuration::MAX) {
         return Err(Rejection::TimeInFuture);
     }
-    let closed = if outcome.fact.step().is_some() {
-        terms.is_final
-    } else {
-        terms.attribution_ended
-    };
+    let closed = if outcome.fact.step().is_some() { terms.is_final } else { terms.attribution_ended };
     if closed { Err(Rejection::CampaignFinal) } else { Ok(()) }
 }
 

@@ -71,11 +71,7 @@ impl Batch<'_> {
             };
         }
         self.reserve_unclaimed(unclaimed).await?;
-        let open = |id: &i32| {
-            self.terms
-                .get(id)
-                .is_some_and(|terms| terms.state != CampaignState::Finished)
-        };
+        let open = |id: &i32| self.terms.get(id).is_some_and(|terms| terms.state != CampaignState::Finished);
         campaigns.retain(open);
         campaigns_finish_in_txn(self.txn, self.workspace_id, &campaigns, self.now).await
     }
@@ -91,18 +87,12 @@ impl Batch<'_> {
         let steps: Vec<i16> = messages.iter().map(|message| message.2.into()).collect();
         let places: Vec<i32> = messages.iter().map(|message| message.1 & 63).collect();
         let close = self.txn.prepare_cached(CLOSE).await?;
-        let rows = self
-            .txn
-            .query(&close, &[&self.workspace_id, &campaigns, &blocks, &steps, &places])
-            .await?;
+        let rows = self.txn.query(&close, &[&self.workspace_id, &campaigns, &blocks, &steps, &places]).await?;
         let mut holders: HashMap<(i32, i32, i16), Vec<(i64, i32)>> = HashMap::new();
         let mut ended = Vec::new();
         for row in &rows {
             let key = (row.get("campaign_id"), row.get("block"), row.get("step"));
-            holders
-                .entry(key)
-                .or_default()
-                .push((row.get("granted"), row.get("account_id")));
+            holders.entry(key).or_default().push((row.get("granted"), row.get("account_id")));
             if row.get::<_, i64>("held") == 0 {
                 ended.push((key, row.get::<_, i64>("grant_no")));
             }
@@ -130,9 +120,7 @@ impl Batch<'_> {
             WHERE c.workspace_id = $1 AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
                 AND c.grant_no = e.grant_no AND c.held = 0";
         let statement = self.txn.prepare_cached(sql).await?;
-        self.txn
-            .execute(&statement, &[&self.workspace_id, &campaigns, &blocks, &steps, &grants])
-            .await?;
+        self.txn.execute(&statement, &[&self.workspace_id, &campaigns, &blocks, &steps, &grants]).await?;
         Ok(())
     }
 
@@ -155,15 +143,11 @@ impl Batch<'_> {
             columns.bits.push(event.fact.bit().into());
             columns.times.push(event.at);
             columns.reasons.push(outcome.reason.map(|reason| reason as i16));
-            columns
-                .details
-                .push((!outcome.detail.is_empty()).then_some(outcome.detail.as_str()));
+            columns.details.push((!outcome.detail.is_empty()).then_some(outcome.detail.as_str()));
             columns.accounts.push(account.copied());
             columns.steps.push(terms.map_or(1, |terms| terms.steps.number().into()));
             columns.ordinals.push(i32::try_from(event.ordinal).unwrap_or(i32::MAX));
-            columns
-                .follow_ups
-                .push(event.at.checked_add(delay).unwrap_or(Timestamp::MAX));
+            columns.follow_ups.push(event.at.checked_add(delay).unwrap_or(Timestamp::MAX));
         }
         let batch = self.txn.prepare_cached(BATCH).await?;
         let params: &[&(dyn ToSql + Sync)] = &[
@@ -193,11 +177,7 @@ impl Batch<'_> {
                 (false, false) => Verdict::Rejected(Rejection::UnknownLead),
             };
             if row.get("unclaimed") {
-                let key = (
-                    row.get("campaign_id"),
-                    row.get("message_account"),
-                    row.get("happened_at"),
-                );
+                let key = (row.get("campaign_id"), row.get("message_account"), row.get("happened_at"));
                 *unclaimed.entry(key).or_default() += 1;
             }
         }
@@ -220,9 +200,7 @@ impl Batch<'_> {
         let mut days: BTreeMap<(&str, i32, Date), i64> = BTreeMap::new();
         for ((campaign_id, account_id, at), count) in unclaimed {
             if let Some(terms) = self.terms.get(&campaign_id) {
-                *days
-                    .entry(("campaign", campaign_id, local_day(&terms.time_zone, at)))
-                    .or_default() += count;
+                *days.entry(("campaign", campaign_id, local_day(&terms.time_zone, at))).or_default() += count;
             }
             if let Some((account_id, zone)) = account_id.and_then(|id| Some((id, zones.get(&id)?))) {
                 *days.entry(("account", account_id, local_day(zone, at))).or_default() += count;

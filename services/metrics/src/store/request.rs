@@ -35,11 +35,7 @@ pub(super) async fn request_note_in_txn(
     let insert = "INSERT INTO requests (workspace_id, request_id, digest, grant_no, created_at)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     let insert = txn.prepare_cached(insert).await?;
-    if txn
-        .execute(&insert, &[&workspace_id, &request.id, &request.digest, &grant_no, &now])
-        .await?
-        == 1
-    {
+    if txn.execute(&insert, &[&workspace_id, &request.id, &request.digest, &grant_no, &now]).await? == 1 {
         return Ok(Seen::Never);
     }
     let select = "SELECT digest, grant_no FROM requests WHERE workspace_id = $1 AND request_id = $2";
@@ -48,10 +44,7 @@ pub(super) async fn request_note_in_txn(
     if row.get::<_, Vec<u8>>(0) != request.digest {
         return Err(Error::AlreadyExists {
             reason: "REQUEST_ID_REUSED",
-            message: format!(
-                "request_id {} was used with another body; draw a new one for a new request",
-                request.id
-            ),
+            message: format!("request_id {} was used with another body; draw a new one for a new request", request.id),
         });
     }
     Ok(Seen::Before(row.get(1)))
