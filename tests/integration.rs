@@ -10,8 +10,12 @@ mod campaigns;
 mod chart;
 #[path = "integration/claims.rs"]
 mod claims;
+#[path = "integration/controller.rs"]
+mod controller;
 #[path = "integration/daemons.rs"]
 mod daemons;
+#[path = "integration/deadlines.rs"]
+mod deadlines;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/inputs.rs"]

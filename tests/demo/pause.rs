@@ -83,7 +83,8 @@ async fn refused(stage: &Stage) -> Result<()> {
         ..Default::default()
     };
     let answer = stage.sending.clone().claim_sends(request).await?.into_inner();
-    ensure!(answer.claims.is_empty(), "claims were granted while paused: {:?}", answer.claims);
+    let granted = answer.claims.len();
+    ensure!(granted == 0, "{granted} claims of {CAMPAIGN} were granted to {ACCOUNT} while it is paused");
     let paused = |reasons: &[i32]| reasons.contains(&NotSendingReason::Paused.into());
     let said = answer.not_sending.iter().any(|why| paused(&why.reasons));
     ensure!(said, "the answer does not say that {CAMPAIGN} is paused: {:?}", answer.not_sending);

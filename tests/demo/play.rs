@@ -125,7 +125,10 @@ async fn until(
 /// What keeps a campaign from having finished.
 fn missing(campaign: &pb::Campaign) -> String {
     let leads = campaign.lead_counts.unwrap_or_default();
-    let reasons: Vec<&str> = campaign.not_sending_reasons().map(|reason| reason.as_str_name()).collect();
+    let reasons: Vec<&str> = campaign
+        .not_sending_reasons()
+        .map(|reason| reason.as_str_name().trim_start_matches("NOT_SENDING_REASON_"))
+        .collect();
     let complete = if campaign.lead_list_complete { "" } else { ", its lead list is not complete" };
     format!(
         "  {} is {}: {} leads pending, {} partial; {} claims in flight, {} uncertain{complete}; not sending: {}",

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use campaign_metrics::pb::{
-    self, CampaignState, FinishReason, OutcomeKind, OutcomeVerdict, watch_campaigns_response::Change,
-};
+use campaign_metrics::pb::{self, CampaignState, FinishReason, OutcomeKind, OutcomeVerdict};
 use futures::future::join_all;
 use tonic::{Code, Status};
 

@@ -15,7 +15,6 @@ use crate::{
 const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_FIELD");
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of cases reads best in one piece")]
 async fn malformed_settings_of_a_campaign_are_refused_by_field() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;

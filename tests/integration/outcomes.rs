@@ -197,7 +197,6 @@ fn outcomes_give_the_same_result_in_any_order_repeated_split_and_in_parallel() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of cases reads best in one piece")]
 async fn one_bad_outcome_never_harms_its_neighbours() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;

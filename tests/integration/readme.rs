@@ -14,7 +14,7 @@ use crate::harness::{
     parts::{binary, part, repository},
     postgres::database,
     process::{Directory, GRACE, Process, Signal},
-    run::run,
+    run::{Output, run},
     wait::{SOON, until},
 };
 
@@ -27,8 +27,10 @@ enum Scene {
     Variables,
     /// One command that runs until the end and says on stdout where it listens.
     Daemon(Part),
-    /// Commands that end by themselves.
+    /// Commands that end by themselves, and well.
     Commands,
+    /// A command that the service refuses.
+    Refused,
 }
 
 /// What a daemon is.
@@ -59,6 +61,7 @@ fn scene(name: &str) -> Option<Scene> {
         "variables" => Some(Scene::Variables),
         "service" => Some(Scene::Daemon(Part::Service)),
         "controller" => Some(Scene::Daemon(Part::Controller)),
+        "campaignctl refused" => Some(Scene::Refused),
         "grpcurl" | "metrics" | "kubectl" | "campaignctl" | "simulator" => Some(Scene::Commands),
         _ => None,
     }
@@ -167,14 +170,14 @@ impl Stage {
         Ok(())
     }
 
-    async fn execute(&self, text: &str) -> anyhow::Result<()> {
+    async fn execute(&self, text: &str) -> anyhow::Result<Output> {
         let mut command = tokio::process::Command::new("bash");
         command.args(["-euo", "pipefail", "-c", text]).envs(self.variables.clone());
         command.current_dir(repository());
-        let said = run(command, "").await?.success()?;
+        let output = run(command, "").await?;
         // Shown with the output of a test that fails, or when asked for.
-        println!("{text}{said}");
-        Ok(())
+        println!("{text}{}{}", output.stdout, output.stderr);
+        Ok(output)
     }
 
     fn logs(&self) -> String {
@@ -189,7 +192,8 @@ async fn every_command_of_the_readme_works() {
         let done = match block.scene {
             Scene::Make | Scene::Variables => Ok(()),
             Scene::Daemon(part) => stage.start(part, &block.text).await,
-            Scene::Commands => stage.execute(&block.text).await,
+            Scene::Commands => stage.execute(&block.text).await.and_then(Output::success).map(drop),
+            Scene::Refused => stage.execute(&block.text).await.and_then(Output::refusal).map(drop),
         };
         done.unwrap_or_else(|error| panic!("README.md:{}: {error:#}\n{}", block.line, stage.logs()));
     }

@@ -125,7 +125,7 @@ impl Store {
     /// Deletes an account that serves no campaign and has no leads.
     pub async fn account_delete(&self, name: &AccountName, etag: Option<i64>) -> Result<()> {
         let uses = "
-            SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2)
+            SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)
                 OR EXISTS (SELECT FROM claims WHERE workspace_id = $1 AND account_id = $2)
                 OR EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND account_id = $2)";
         in_txn!(self, Kind::Write, |txn, attempt| {
@@ -143,7 +143,7 @@ impl Store {
                     message: format!("{name} serves campaigns or has leads; suspend it instead"),
                 });
             }
-            for table in ["account_days", "account_reservations", "accounts"] {
+            for table in ["campaign_accounts", "account_days", "account_reservations", "accounts"] {
                 let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND account_id = $2");
                 txn.execute(&sql, &[&workspace_id, &account_id]).await?;
             }

@@ -7,7 +7,7 @@ use campaign_metrics::{
     name::CampaignName,
 };
 use deadpool_postgres::Transaction;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Kind, Store,
@@ -16,6 +16,7 @@ use super::{
     campaign_view::{campaigns_load_in_txn, owner_from_row, stored_state},
     campaign_write::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
     in_txn,
+    sqlstate::is_unique_violation,
 };
 use crate::error::{Error, Result};
 
@@ -107,6 +108,12 @@ async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Own
     let uid = owner.map(|owner| owner.uid.as_str());
     let generation = owner.map(|owner| owner.generation);
     let fencing_token = owner.map(|owner| owner.fencing_token);
-    txn.execute(sql, &[&workspace_id, &campaign_id, &resource, &uid, &generation, &fencing_token]).await?;
-    Ok(())
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &resource, &uid, &generation, &fencing_token];
+    match txn.execute(sql, params).await {
+        Err(error) if is_unique_violation(&error) => Err(Error::Precondition {
+            reason: "OWNER_HAS_CAMPAIGN",
+            message: "the owner's UID owns another campaign of this workspace; orphan that one first".to_owned(),
+        }),
+        result => Ok(result.map(|_| ())?),
+    }
 }

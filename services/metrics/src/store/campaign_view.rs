@@ -94,6 +94,7 @@ const DUE: &str = "
         ) AS next_return,
         EXISTS (
             SELECT FROM campaign_accounts s
+            JOIN returns r USING (workspace_id, campaign_id, account_id)
             WHERE s.workspace_id = key.workspace_id AND s.campaign_id = key.campaign_id AND s.removed
         ) AS account_removed
     FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)";

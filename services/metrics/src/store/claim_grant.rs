@@ -197,8 +197,8 @@ async fn candidates_in_txn(
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
                     AND r.account_id = 0 ORDER BY due_at LIMIT 1)
             ) AS next_return,
-            EXISTS (SELECT FROM campaign_accounts o WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed)
-                AS account_removed,
+            EXISTS (SELECT FROM campaign_accounts o JOIN returns r USING (workspace_id, campaign_id, account_id)
+                WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed) AS account_removed,
             (SELECT coalesce(sum(bit_count(h.held::bit(64))), 0)::int8 FROM claims h
                 WHERE h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = $2 AND h.expires_at <= $3)
                 AS uncertain

@@ -15,6 +15,11 @@ pub fn is_retryable(error: &Error) -> bool {
     matches!(code, Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED)
 }
 
+/// Whether the error is the violation of a unique constraint.
+pub fn is_unique_violation(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::UNIQUE_VIOLATION)
+}
+
 impl From<PgError> for Error {
     fn from(error: PgError) -> Self {
         let Some(code) = error.code() else {

@@ -1,0 +1,21 @@
+//! The controller between a real API server and the real service: people act through kubectl and senders through gRPC,
+//! and each test tells what both then see.
+//!
+//! The controller runs in this process, from its public `run`; how it behaves as a process is in `daemons`.
+
+#[path = "controller/deletion.rs"]
+mod deletion;
+#[path = "controller/life.rs"]
+mod life;
+#[path = "controller/outage.rs"]
+mod outage;
+#[path = "controller/ownership.rs"]
+mod ownership;
+#[path = "controller/quiet.rs"]
+mod quiet;
+#[path = "controller/refusals.rs"]
+mod refusals;
+#[path = "controller/rights.rs"]
+mod rights;
+#[path = "controller/stage.rs"]
+mod stage;

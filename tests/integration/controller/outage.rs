@@ -1,0 +1,129 @@
+//! The service goes away and comes back: nothing is lost, nothing is claimed that was not confirmed.
+
+use std::{path::Path, process::Command};
+
+use anyhow::ensure;
+use campaign_controller::crd::DesiredState;
+use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient};
+use serde_json::json;
+use tempfile::TempDir;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::stage::{Stage, condition};
+use crate::harness::{
+    daemon::Daemon,
+    parts::binary,
+    postgres::{TestDatabase, database},
+    process::{Directory, GRACE, Process, Signal},
+    wait::{SOON, until},
+};
+
+/// A service as a process that can go away and come back under the address that the controller knows.
+struct Restartable {
+    url: String,
+    database: TestDatabase,
+    directory: TempDir,
+    process: Process,
+    campaigns: CampaignServiceClient<Channel>,
+}
+
+impl Restartable {
+    async fn start() -> Self {
+        let (database, directory) = (database().await, tempfile::tempdir().unwrap());
+        let daemon = Daemon::service(&database.url, directory.path(), Directory::Keep).await.unwrap();
+        let url = daemon.url.expect("it serves gRPC");
+        let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
+        Self { url, database, directory, process: daemon.process, campaigns: CampaignServiceClient::new(channel) }
+    }
+
+    async fn stop(&mut self) {
+        self.process.stop(GRACE).await.unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        self.process = again(&self.url, &self.database.url, self.directory.path());
+        self.process.line("listening ", SOON).await.unwrap();
+    }
+
+    async fn campaign(&self, name: &str) -> Result<pb::Campaign, Status> {
+        let request = pb::GetCampaignRequest { name: name.to_owned() };
+        Ok(self.campaigns.clone().get_campaign(request).await?.into_inner())
+    }
+}
+
+fn again(url: &str, database_url: &str, directory: &Path) -> Process {
+    let mut command = Command::new(binary("campaign-metrics-service").unwrap());
+    let address = url.trim_start_matches("http://");
+    command.args(["serve", "--insecure", "--listen", address, "--admin-listen", "127.0.0.1:0"]);
+    command.env("DATABASE_URL", database_url);
+    Process::start("campaign-metrics-service-again", &command, directory, Signal::TERM, Directory::Keep).unwrap()
+}
+
+#[tokio::test]
+async fn edits_and_deletions_wait_for_a_service_that_is_away_and_are_done_when_it_is_back() {
+    let mut service = Restartable::start().await;
+    let stage = Stage::start(&service.url).await;
+    stage.apply("spring", &json!({})).await;
+    stage.apply("autumn", &json!({"deletionPolicy": "Delete"})).await;
+    stage.apply("winter", &json!({})).await;
+    for name in ["spring", "autumn", "winter"] {
+        stage.synced(name).await;
+    }
+    service.stop().await;
+
+    stage.edited("spring", "state: Active", "state: Paused").await;
+    let unconfirmed = stage.condition("spring", "Synced", "False", "ServiceUnavailable").await;
+    let status = unconfirmed.status.as_ref().unwrap();
+    assert_eq!(status.state, Some(DesiredState::Active), "Paused only once the service confirmed it");
+    assert_eq!(status.observed_generation, unconfirmed.metadata.generation);
+    assert_eq!(condition(&unconfirmed, "Ready").unwrap().status, "False");
+
+    for name in ["autumn", "winter"] {
+        let asked = stage.kubectl(&["delete", "campaign", name, "--wait=false"]).await;
+        asked.success().unwrap();
+        let waiting = stage.condition(name, "Ready", "False", "ServiceUnavailable").await;
+        let said = &condition(&waiting, "Ready").unwrap().message;
+        assert!(said.contains("the deletion waits for the campaign service"), "{said}");
+        assert_eq!(waiting.metadata.finalizers.unwrap(), ["campaign-metrics.io/finalizer"]);
+    }
+    // Who can't wait says so; the campaign keeps an owner that is no more.
+    let force = stage.kubectl(&["annotate", "campaign", "winter", "campaign-metrics.io/force-delete=true"]).await;
+    force.success().unwrap();
+    stage.delete("winter").await;
+    assert!(stage.resource("autumn").await.is_some(), "the other one waits");
+
+    service.start_again().await;
+    stage.synced("spring").await;
+    let paused = service.campaign(&stage.campaign_name("spring")).await.unwrap();
+    assert_eq!(paused.state(), pb::CampaignState::Paused);
+    stage.delete("autumn").await;
+    let gone = service.campaign(&stage.campaign_name("autumn")).await.unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::NotFound);
+    let left = service.campaign(&stage.campaign_name("winter")).await.expect("it could not be told");
+    assert_eq!(left.owner.unwrap().resource, format!("{}/winter", stage.namespace));
+}
+
+#[tokio::test]
+async fn changes_in_the_service_are_mirrored_again_after_it_was_away() {
+    let mut service = Restartable::start().await;
+    let stage = Stage::start(&service.url).await;
+    stage.apply("spring", &json!({})).await;
+    let before = stage.synced("spring").await;
+    service.stop().await;
+    service.start_again().await;
+
+    // Orphaned past the resource, which only the stream of changes can tell.
+    let request =
+        pb::OrphanCampaignRequest { name: stage.campaign_name("spring"), owner_uid: before.metadata.uid.unwrap() };
+    let orphan = async || Ok(service.campaigns.clone().orphan_campaign(request.clone()).await?);
+    until("the service to be ready", SOON, orphan).await.unwrap();
+    let look = async || {
+        let campaign = service.campaign(&stage.campaign_name("spring")).await?;
+        ensure!(campaign.owner.is_some(), "it has no owner");
+        Ok(())
+    };
+    until("the campaign to be owned again", SOON, look).await.unwrap();
+}
