@@ -16,6 +16,8 @@ mod controller;
 mod daemons;
 #[path = "integration/deadlines.rs"]
 mod deadlines;
+#[path = "integration/docs.rs"]
+mod docs;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/inputs.rs"]

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 mod status;
 
-pub use status::{CampaignStatus, Counts, DeliveryHealth, FinishReason, InFlight, Messages, Share};
+pub use status::{
+    CampaignStatus, Counts, DeliveryHealth, Failures, FinishReason, InFlight, LeadFacts, Messages, Share,
+};
 
 /// Held while the service may know the campaign; removed once the service has let go of it.
 pub const FINALIZER: &str = "campaign-metrics.io/finalizer";

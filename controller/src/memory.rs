@@ -105,8 +105,7 @@ impl Memory {
             return;
         }
         if let Some(held) = campaigns.get_mut(&campaign.name) {
-            let overtaken = held.campaign.uid == campaign.uid && update_time(&held.campaign) > update_time(&campaign);
-            if source == Source::Stream && overtaken {
+            if source == Source::Stream && is_newer(&held.campaign, &campaign) {
                 // Sent before the answer we have, or by a replica whose clock is behind: only a look can tell.
                 held.good_until = now;
                 return;
@@ -147,6 +146,15 @@ impl Memory {
             .and_then(|observation| Duration::try_from(observation.good_until.duration_since(now)).ok());
         left.unwrap_or_default().max(LOOK_AGAIN_MIN)
     }
+}
+
+/// Whether `held` is certainly a later state of the same campaign; an edit may change nothing but the generation.
+fn is_newer(held: &pb::Campaign, other: &pb::Campaign) -> bool {
+    let later_generation = match (&held.owner, &other.owner) {
+        (Some(held), Some(other)) => held.uid == other.uid && held.generation > other.generation,
+        _ => false,
+    };
+    held.uid == other.uid && (later_generation || update_time(held) > update_time(other))
 }
 
 fn update_time(campaign: &pb::Campaign) -> (i64, i32) {

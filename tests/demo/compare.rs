@@ -31,22 +31,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Counts of leads that replied or converted and have a delivered message: what the rates are made of.
 const OF_CONTACTED: [&str; 2] = ["contacted_replied", "contacted_converted"];
-/// What the status of a resource tells.
-const OF_RESOURCE: [&str; 11] = [
-    "total",
-    "sent",
-    "failed",
-    "pending",
-    "partial",
-    "delivered_messages",
-    "failed_messages",
-    "bounced_messages",
-    "contacted",
-    "contacted_replied",
-    "contacted_converted",
-];
-/// What only the API and the rows of leads tell.
-const NOT_IN_GAUGES: [&str; 4] = ["replied", "converted", "auto_replied", "opted_out"];
 
 /// The views of one campaign: API, recount, gauges, resource.
 struct Views {
@@ -83,7 +67,7 @@ impl Comparison {
     pub fn table(&self) -> String {
         let mut lines: Vec<String> = self.0.iter().flat_map(Views::lines).collect();
         let values: usize = self.0.iter().flat_map(|views| &views.views).map(Counts::len).sum();
-        lines.push(format!("\n-: not told by this view. Compared: {values} values of {} campaigns\n", self.0.len()));
+        lines.push(format!("\nCompared: {values} values of {} campaigns\n", self.0.len()));
         lines.join("\n")
     }
 }
@@ -157,7 +141,7 @@ fn api(campaign: &pb::Campaign) -> Counts {
 /// The gauges of a campaign on a metrics page.
 fn gauges(page: &str, campaign: &str) -> Result<Counts> {
     let mut counts = Counts::new();
-    for name in names().filter(|name| !NOT_IN_GAUGES.contains(name)) {
+    for name in names() {
         let count = match name {
             "total" => continue,
             "sent" | "failed" | "pending" | "partial" => gauge(page, campaign, "leads", &format!("status=\"{name}\""))?,
@@ -167,6 +151,9 @@ fn gauges(page: &str, campaign: &str) -> Result<Counts> {
             "contacted" => gauge(page, campaign, "contacted_leads", "")?,
             "contacted_replied" => gauge(page, campaign, "replied_leads", "")?,
             "contacted_converted" => gauge(page, campaign, "converted_leads", "")?,
+            fact @ ("replied" | "converted" | "auto_replied" | "opted_out") => {
+                gauge(page, campaign, "lead_facts", &format!("fact=\"{fact}\""))?
+            }
             reason => gauge(page, campaign, "failed_messages", &format!("reason=\"{reason}\""))?,
         };
         counts.insert(name, count);
@@ -190,7 +177,7 @@ fn gauge(page: &str, campaign: &str, name: &str, label: &str) -> Result<i64> {
 /// The counts of a resource; one that its status should have and has not is a difference.
 fn of_resource(status: &Value) -> Counts {
     let mut counts = Counts::new();
-    for name in OF_RESOURCE {
+    for name in names() {
         let value = match name {
             "delivered_messages" => &status["messages"]["delivered"],
             "failed_messages" => &status["messages"]["failed"],
@@ -198,6 +185,14 @@ fn of_resource(status: &Value) -> Counts {
             "contacted" => &status["response"]["denominator"],
             "contacted_replied" => &status["response"]["numerator"],
             "contacted_converted" => &status["conversion"]["numerator"],
+            "account_issue" => &status["messages"]["failures"]["accountIssue"],
+            "invalid_lead" => &status["messages"]["failures"]["invalidLead"],
+            "rate_limited" => &status["messages"]["failures"]["rateLimited"],
+            "content_rejected" => &status["messages"]["failures"]["contentRejected"],
+            "other" => &status["messages"]["failures"]["other"],
+            "replied" | "converted" => &status["leadFacts"][name],
+            "auto_replied" => &status["leadFacts"]["autoReplied"],
+            "opted_out" => &status["leadFacts"]["optedOut"],
             lead_status => &status["counts"][lead_status],
         };
         counts.insert(name, value.as_i64().unwrap_or(-1));

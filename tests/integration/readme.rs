@@ -3,7 +3,7 @@
 //! A fence of commands says in its info string what it is: `sh run=SCENE`. Fixed ports are not ours to take, so the
 //! README keeps its addresses in variables, and the block that sets them is the one that is not run: the test sets them.
 
-use std::{env, ffi::OsString, fs, path::Path, process::Command};
+use std::{env, ffi::OsString, fs, process::Command};
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
@@ -259,25 +259,4 @@ fn a_block_that_nobody_runs_is_found() {
     assert_eq!(good.len(), 1, "text is not run");
     assert_eq!((good[0].line, good[0].scene), (4, Scene::Commands));
     assert_eq!(good[0].text, "kubectl get a \\\n  -o yaml\n");
-}
-
-#[test]
-fn links_of_the_documentation_lead_somewhere() {
-    let mut files: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(Into::into).into();
-    for directory in ["docs", "docs/decisions"] {
-        let entries = fs::read_dir(repository().join(directory)).unwrap();
-        let names = entries.map(|entry| Path::new(directory).join(entry.unwrap().file_name()));
-        files.extend(names.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
-    }
-    for file in files {
-        let text = fs::read_to_string(repository().join(&file)).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap_or_default();
-            if target.is_empty() || target.starts_with("http") {
-                continue;
-            }
-            let at = repository().join(&file).with_file_name("").join(target);
-            assert!(at.exists(), "{}: {link} leads nowhere", file.display());
-        }
-    }
 }

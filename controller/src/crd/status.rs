@@ -29,6 +29,9 @@ pub struct CampaignStatus {
     /// Messages by result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<Messages>,
+    /// Leads by what they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_facts: Option<LeadFacts>,
     /// Leads sent or failed, of all leads; absent without leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Share>,
@@ -89,6 +92,39 @@ pub struct Messages {
     pub failed: i64,
     /// Messages that bounced.
     pub bounced: i64,
+    /// Failed and bounced messages by reason.
+    #[serde(default)]
+    pub failures: Failures,
+}
+
+/// Failed and bounced messages by reason.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Failures {
+    /// The account: blocked, signed out.
+    pub account_issue: i64,
+    /// The lead can't be reached.
+    pub invalid_lead: i64,
+    /// The provider refused the rate.
+    pub rate_limited: i64,
+    /// The provider refused the content.
+    pub content_rejected: i64,
+    /// Anything else.
+    pub other: i64,
+}
+
+/// Leads by what they did, with or without a delivered message.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct LeadFacts {
+    /// Leads that replied.
+    pub replied: i64,
+    /// Leads that converted.
+    pub converted: i64,
+    /// Leads for which a machine replied.
+    pub auto_replied: i64,
+    /// Leads that want no more messages.
+    pub opted_out: i64,
 }
 
 /// A share, with what it is made of.

@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Failure, Retry};
 use crate::crd::{
-    CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, FinishReason, InFlight, Messages,
-    Share,
+    CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, Failures, FinishReason, InFlight,
+    LeadFacts, Messages, Share,
 };
 
 /// Collects the conditions of one status, in a fixed order.
@@ -87,7 +87,18 @@ pub fn mirrored(
             partial: counts.partial,
             total: counts.total,
         }),
-        messages: Some(Messages { delivered: messages.delivered, failed: messages.failed, bounced: messages.bounced }),
+        messages: Some(Messages {
+            delivered: messages.delivered,
+            failed: messages.failed,
+            bounced: messages.bounced,
+            failures: failures(&messages.failures),
+        }),
+        lead_facts: Some(LeadFacts {
+            replied: messages.replied_leads,
+            converted: messages.converted_leads,
+            auto_replied: messages.auto_replied_leads,
+            opted_out: messages.opted_out_leads,
+        }),
         progress: share(counts.sent + counts.failed, counts.total),
         delivery: rate(campaign.delivery_rate),
         delivery_health: match campaign.delivery_health() {
@@ -104,6 +115,21 @@ pub fn mirrored(
         finish_time: time(campaign.finish_time),
         conditions: conditions.next,
     }
+}
+
+fn failures(by_reason: &[pb::ReasonCount]) -> Failures {
+    let mut failures = Failures::default();
+    for reason in by_reason {
+        let count = match reason.reason() {
+            pb::FailureReason::AccountIssue => &mut failures.account_issue,
+            pb::FailureReason::InvalidLead => &mut failures.invalid_lead,
+            pb::FailureReason::RateLimited => &mut failures.rate_limited,
+            pb::FailureReason::ContentRejected => &mut failures.content_rejected,
+            pb::FailureReason::Unspecified | pb::FailureReason::Other => &mut failures.other,
+        };
+        *count += reason.count;
+    }
+    failures
 }
 
 /// The status of a resource that could not be applied, or whose campaign could not be looked at.
@@ -125,7 +151,7 @@ pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Fail
     match failure.retry {
         Retry::Backoff => conditions.set("Reconciling", "True", failure.reason, "trying again with backoff"),
         Retry::WhenEdited => {
-            conditions.set("Stalled", "True", failure.reason, "not tried again until the spec changes")
+            conditions.set("Stalled", "True", failure.reason, "not tried again until the spec changes");
         }
     }
     with_conditions(previous, generation, conditions)

@@ -61,6 +61,8 @@ fn campaign_counts(gauges: &Gauges<'_>, campaigns: &[Campaign]) -> prometheus::R
         gauges.whole("campaign_messages", "Messages by the result of their step.", &CAMPAIGN, &["outcome"])?;
     let failed =
         gauges.whole("campaign_failed_messages", "Failed and bounced messages by reason.", &CAMPAIGN, &["reason"])?;
+    let help = "Leads by what they did, with or without a delivered message.";
+    let facts = gauges.whole("campaign_lead_facts", help, &CAMPAIGN, &["fact"])?;
     let contacted = gauges.whole("campaign_contacted_leads", "Leads with a delivered message.", &CAMPAIGN, &[])?;
     let replied =
         gauges.whole("campaign_replied_leads", "Leads that replied and have a delivered message.", &CAMPAIGN, &[])?;
@@ -93,6 +95,14 @@ fn campaign_counts(gauges: &Gauges<'_>, campaigns: &[Campaign]) -> prometheus::R
         }
         for (reason, count) in FailureReason::ALL.into_iter().zip(counts.by_reason) {
             failed.with_label_values(&with(reason_label(reason))).set(count);
+        }
+        for (fact, count) in [
+            ("replied", counts.replied),
+            ("converted", counts.converted),
+            ("auto_replied", counts.auto_replied),
+            ("opted_out", counts.opted_out),
+        ] {
+            facts.with_label_values(&with(fact)).set(count);
         }
         contacted.with_label_values(&id).set(counts.contacted);
         replied.with_label_values(&id).set(counts.contacted_replied);

@@ -39,6 +39,6 @@ async fn the_policy_delete_deletes_the_campaign_but_not_under_a_sender() {
     stage.campaign(&service, "spring").await.expect("a message may be on its way");
 
     stage.report(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
-    stage.delete("spring").await;
+    stage.gone("spring").await;
     assert_eq!(stage.campaign(&service, "spring").await.unwrap_err().code(), Code::NotFound);
 }

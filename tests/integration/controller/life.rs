@@ -103,6 +103,10 @@ async fn kubectl_edit_pauses_resumes_and_finishes_and_only_the_resource_may() {
     assert_eq!(finished.status.unwrap().finish_reason, Some(FinishReason::Requested));
     assert_eq!(reasons(&stage.claim(&service, "ann", 1).await), [NotSendingReason::Finished]);
     let said = stage.edit("spring", "state: Finished", "state: Active").await.refusal().unwrap();
+    assert!(said.contains("is invalid"), "{said}");
+    // kubectl tells the reason in the editor, of which nothing is left here.
+    let patch = ["--type=merge", "-p", r#"{"spec": {"state": "Active"}}"#];
+    let said = stage.kubectl(&[&["patch", "campaign", "spring"], &patch[..]].concat()).await.refusal().unwrap();
     assert!(said.contains("a finished campaign stays finished"), "{said}");
 }
 

@@ -92,14 +92,14 @@ async fn edits_and_deletions_wait_for_a_service_that_is_away_and_are_done_when_i
     // Who can't wait says so; the campaign keeps an owner that is no more.
     let force = stage.kubectl(&["annotate", "campaign", "winter", "campaign-metrics.io/force-delete=true"]).await;
     force.success().unwrap();
-    stage.delete("winter").await;
+    stage.gone("winter").await;
     assert!(stage.resource("autumn").await.is_some(), "the other one waits");
 
     service.start_again().await;
     stage.synced("spring").await;
     let paused = service.campaign(&stage.campaign_name("spring")).await.unwrap();
     assert_eq!(paused.state(), pb::CampaignState::Paused);
-    stage.delete("autumn").await;
+    stage.gone("autumn").await;
     let gone = service.campaign(&stage.campaign_name("autumn")).await.unwrap_err();
     assert_eq!(gone.code(), tonic::Code::NotFound);
     let left = service.campaign(&stage.campaign_name("winter")).await.expect("it could not be told");

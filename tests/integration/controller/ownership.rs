@@ -5,7 +5,7 @@ use campaign_metrics::pb;
 use serde_json::json;
 use tonic::Code;
 
-use super::stage::{Stage, condition, service};
+use super::stage::{Controller, Stage, condition, service};
 
 #[tokio::test]
 async fn a_campaign_without_owner_is_adopted_with_its_leads() {
@@ -48,7 +48,8 @@ async fn a_campaign_without_owner_is_left_alone_if_the_policy_says_never() {
 async fn a_campaign_of_another_resource_is_refused_and_survives_the_deletion_of_this_one() {
     let service = service().await;
     let stage = Stage::start(&service.url).await;
-    let other = pb::Owner { resource: "elsewhere/spring".into(), uid: "another".into(), ..Default::default() };
+    let other =
+        pb::Owner { resource: "elsewhere/spring".into(), uid: "another".into(), generation: 1, ..Default::default() };
     let request = pb::ApplyCampaignRequest {
         campaign: Some(pb::Campaign { name: stage.campaign_name("spring"), steps: 1, ..Default::default() }),
         state: pb::CampaignState::Active.into(),
@@ -69,9 +70,12 @@ async fn a_campaign_of_another_resource_is_refused_and_survives_the_deletion_of_
 #[tokio::test]
 async fn what_is_changed_past_the_resource_is_brought_back() {
     let service = service().await;
-    let stage = Stage::start(&service.url).await;
+    let mut stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({})).await;
     let resource = stage.synced("spring").await;
+    // The stream never tells of what came and went between two of its looks; the one of a new controller begins with it.
+    stage.controller = Controller::start(&stage.cluster.kubeconfig, &service.url, &stage.namespace).await;
+    stage.controller.idle_after(1.0).await;
     let owner_uid = resource.metadata.uid.clone().unwrap();
     let first = resource.status.unwrap().campaign_uid.unwrap();
 

@@ -4,6 +4,7 @@ use campaign_metrics::pb;
 use serde_json::{Value, json};
 
 use super::stage::{Controller, Stage, service};
+use crate::harness::kube::cluster;
 
 #[tokio::test]
 async fn reconciles_that_find_nothing_new_write_nothing() {
@@ -46,4 +47,23 @@ async fn reconciles_that_find_nothing_new_write_nothing() {
     assert_eq!(unchanged.status, settled.status);
     assert_eq!(stage.campaign(&service, "still").await.unwrap().etag, campaign.etag, "nor in the service");
     assert_eq!(stage.events("still").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_controller_that_finds_resources_at_its_start_takes_them_all_in_without_an_error() {
+    let (service, cluster) = (service().await, cluster().await);
+    let namespace = cluster.namespace("start").await.unwrap();
+    let names: Vec<String> = (0..40).map(|number| format!("campaign-{number}")).collect();
+    let resource = |name| json!({"apiVersion": "campaign-metrics.io/v1alpha1", "kind": "Campaign", "metadata": {"name": name}, "spec": {}});
+    let items: Vec<Value> = names.iter().map(resource).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let created = cluster.kubectl_input(["create", "-n", &namespace, "-f", "-"], &list.to_string()).await;
+    created.unwrap().success().unwrap();
+
+    // The listing and the stream of the service both name each of them, while the cache is a moment behind.
+    let stage = Stage::of(namespace, &cluster.kubeconfig, &service.url).await;
+    for name in &names {
+        stage.synced(name).await;
+    }
+    assert_eq!(stage.controller.metric("controller_runtime_reconcile_errors_total").await.unwrap(), 0.0);
 }

@@ -170,6 +170,13 @@ impl Stage {
         gone.success().unwrap();
     }
 
+    /// Waits until a deleted resource is gone.
+    pub async fn gone(&self, name: &str) {
+        let resource = format!("campaign/{name}");
+        let waited = self.kubectl(&["wait", "--for=delete", &resource, "--timeout=30s"]).await;
+        waited.success().unwrap();
+    }
+
     /// The resource; `None` once it is gone.
     pub async fn resource(&self, name: &str) -> Option<Campaign> {
         self.resources.get_opt(name).await.unwrap()

@@ -1,0 +1,155 @@
+//! The documentation and the code name the same things: calls, reasons of errors, metrics, and files that links lead to.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use campaign_metrics::pb;
+
+use crate::harness::{parts::repository, service::Service};
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files of a directory and below that end so, as paths in the repository.
+fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::from(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(repository().join(&directory)).expect("a directory of the repository") {
+            let entry = entry.expect("an entry");
+            let path = directory.join(entry.file_name());
+            if entry.path().is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no .{extension} file in {directory}");
+    found
+}
+
+/// The words in backquotes.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_api_page_shows_every_call_of_the_contract() {
+    let page = read("docs/api.md");
+    let shown = quoted(&page);
+    let mut calls = 0;
+    for file in files("proto", "proto") {
+        for line in read(&file).lines() {
+            let Some(call) = line.trim_start().strip_prefix("rpc ").and_then(|rest| rest.split('(').next()) else {
+                continue;
+            };
+            calls += 1;
+            assert!(shown.contains(call), "docs/api.md does not show {call} of {}", file.display());
+        }
+    }
+    assert!(calls > 20, "the contract has calls");
+}
+
+#[test]
+fn the_api_page_lists_every_reason_of_an_error() {
+    let page = read("docs/api.md");
+    let shown = quoted(&page);
+    let is_reason = |text: &str| {
+        text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') && !text.starts_with('_')
+    };
+    let mut reasons = BTreeSet::new();
+    let rooms = ["services/metrics/src/rpc", "services/metrics/src/store"].map(|room| files(room, "rs")).concat();
+    for file in rooms.into_iter().chain(["services/metrics/src/error.rs".into(), "proto/wire/sending.rs".into()]) {
+        let text = read(&file);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        reasons.extend(code.split('"').skip(1).step_by(2).filter(|text| is_reason(text)).map(str::to_owned));
+    }
+    assert!(reasons.contains("ETAG_MISMATCH") && reasons.contains("UNKNOWN_LEAD"), "found: {reasons:?}");
+    let missing: Vec<_> = reasons.iter().filter(|reason| !shown.contains(reason.as_str())).collect();
+    assert!(missing.is_empty(), "docs/api.md does not list {missing:?}");
+}
+
+/// Names of the families of a page of metrics.
+fn families(page: &str) -> BTreeSet<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+/// A service of which every metric has a value.
+async fn busy_service() -> Service {
+    let service = Service::start().await;
+    let (workspace, account) = ("workspaces/w".to_owned(), "workspaces/w/accounts/ann".to_owned());
+    let new = pb::CreateAccountRequest {
+        parent: workspace.clone(),
+        account_id: "ann".to_owned(),
+        account: Some(pb::Account { daily_limit: Some(10), ..Default::default() }),
+        ..Default::default()
+    };
+    service.accounts.clone().create_account(new).await.unwrap();
+    let new = pb::CreateCampaignRequest {
+        parent: workspace.clone(),
+        campaign_id: "spring".to_owned(),
+        campaign: Some(pb::Campaign { accounts: vec![account.clone()], ..Default::default() }),
+        ..Default::default()
+    };
+    service.campaigns.clone().create_campaign(new).await.unwrap();
+    let lead = |id: &str| pb::NewLead { lead_id: id.to_owned(), ..Default::default() };
+    let leads = pb::AddLeadsRequest {
+        parent: "workspaces/w/campaigns/spring".to_owned(),
+        leads: vec![lead("a"), lead("b")],
+        ..Default::default()
+    };
+    service.leads.clone().add_leads(futures::stream::iter([leads])).await.unwrap();
+    let claim = pb::ClaimSendsRequest { account, max_claims: 1, ..Default::default() };
+    let claims = service.sending.clone().claim_sends(claim).await.unwrap().into_inner().claims;
+    let outcome = pb::Outcome {
+        send_key: claims[0].send_key.clone(),
+        kind: pb::OutcomeKind::Delivered.into(),
+        ..Default::default()
+    };
+    let report = pb::ReportOutcomesRequest { parent: workspace, outcomes: vec![outcome] };
+    service.sending.clone().report_outcomes(report).await.unwrap();
+    service
+}
+
+#[tokio::test]
+async fn the_operating_page_lists_the_metrics_that_the_service_serves() {
+    let page = read("docs/operating.md");
+    let listed: BTreeSet<_> = quoted(&page).into_iter().filter(|word| word.starts_with("campaign_metrics_")).collect();
+    let metrics = busy_service().await.admin("/metrics").await;
+    let served: BTreeSet<_> = families(&metrics).into_iter().filter(|name| !name.starts_with("process_")).collect();
+    let unlisted: Vec<_> = served.difference(&listed).collect();
+    let unserved: Vec<_> = listed.difference(&served).filter(|name| !name.ends_with("_service=debug")).collect();
+    assert!(unlisted.is_empty() && unserved.is_empty(), "not listed: {unlisted:?}; not served: {unserved:?}");
+}
+
+#[test]
+fn the_operating_page_lists_the_metrics_of_the_controller() {
+    let page = read("docs/operating.md");
+    let of_controller =
+        |name: &&str| name.starts_with("controller_runtime_") || name.starts_with("campaign_controller_");
+    let listed: BTreeSet<_> = quoted(&page).into_iter().filter(of_controller).collect();
+    let source = read("controller/src/metrics.rs");
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let served: BTreeSet<_> = code.split('"').skip(1).step_by(2).filter(of_controller).collect();
+    assert!(served.len() > 5, "the controller has metrics: {served:?}");
+    assert_eq!(listed, served);
+}
+
+#[test]
+fn links_of_the_documentation_lead_somewhere() {
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from);
+    for page in pages.into_iter().chain(files("docs", "md")) {
+        for link in read(&page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            let inside = !target.is_empty() && !target.starts_with("https://");
+            let at = repository().join(page.with_file_name(target));
+            assert!(!inside || at.exists(), "{}: {link} leads nowhere", page.display());
+        }
+    }
+}
