@@ -39,7 +39,7 @@ use crate::{
 mod delete;
 mod write;
 
-use write::gone_is_fine;
+use write::{finalizers_changed, gone_is_fine};
 
 /// Reconciles at once: enough to hide the latency of both servers, few enough to leave their pools to others.
 pub const CONCURRENCY: u16 = 32;
@@ -146,6 +146,11 @@ impl Context {
         match done {
             Ok(action) => Ok(action),
             Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
+            Err(finalizer::Error::AddFinalizer(error) | finalizer::Error::RemoveFinalizer(error))
+                if finalizers_changed(&error) =>
+            {
+                Ok(Action::requeue(plan::backoff(1, rand::random())))
+            }
             Err(finalizer::Error::AddFinalizer(error) | finalizer::Error::RemoveFinalizer(error)) => {
                 gone_is_fine(error).map(|()| Action::await_change())
             }

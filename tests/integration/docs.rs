@@ -7,8 +7,9 @@ use std::{
 };
 
 use campaign_metrics::pb;
+use serde_json::Value;
 
-use crate::harness::{parts::repository, service::Service};
+use crate::harness::{parts::repository, service::Service, tools::grpcurl};
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
@@ -54,6 +55,33 @@ fn the_api_page_shows_every_call_of_the_contract() {
         }
     }
     assert!(calls > 20, "the contract has calls");
+}
+
+#[tokio::test]
+async fn every_example_of_the_api_page_is_a_request_that_the_service_understands() {
+    let page = read("docs/api.md");
+    let served = page.split("\n## Later").next().expect("splitting gives a part");
+    let service = Service::start().await;
+    let (mut room, mut examples) = (String::new(), 0);
+    for line in served.lines() {
+        let mut words = line.split('`').skip(1).step_by(2);
+        let (Some(first), example) = (words.next(), words.next().unwrap_or_default()) else { continue };
+        if line.contains("Service`, served.") {
+            first.clone_into(&mut room);
+        }
+        // The watch ends with its reader only.
+        if !line.starts_with('|') || !example.starts_with("{\"") || first == "WatchCampaigns" {
+            continue;
+        }
+        examples += 1;
+        let request: Value = serde_json::from_str(example).unwrap_or_else(|error| panic!("{example}: {error}"));
+        let output = grpcurl(&service.url, &format!("campaign_metrics.v1.{room}/{first}"), &request).await.unwrap();
+        // What it names need not exist; that it is well-formed is the point.
+        let understood = ["NotFound", "FailedPrecondition", "Aborted", "AlreadyExists"];
+        let is_understood = understood.iter().any(|code| output.stderr.contains(&format!("Code: {code}\n")));
+        assert!(output.status.success() || is_understood, "{room}/{first} {example}:\n{}", output.stderr);
+    }
+    assert!(examples > 20, "found {examples} examples");
 }
 
 #[test]

@@ -89,3 +89,11 @@ pub(super) fn gone_is_fine(error: kube::Error) -> Result<(), Error> {
         _ => Err(Error::Kubernetes(Box::new(error))),
     }
 }
+
+/// Whether a patch of the finalizers failed its own test: they are others than the cache has, which lags a moment.
+///
+/// A patch whose test fails is told apart from an invalid resource by having no causes.
+pub(super) fn finalizers_changed(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.code == 422 && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
+}

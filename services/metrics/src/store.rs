@@ -85,7 +85,11 @@ macro_rules! in_txn {
             let result: $crate::error::Result<_> = async { $body }.await;
             let result = match result {
                 Ok(value) => $txn.commit().await.map(|()| value).map_err($crate::error::Error::from),
-                Err(error) => Err(error),
+                Err(error) => {
+                    // At once, so that no lock outlives the attempt; a connection that is gone took its locks along.
+                    let _ = $txn.rollback().await;
+                    Err(error)
+                }
             };
             match result {
                 Err(error) => $store.retry_after(error, $attempt).await?,
