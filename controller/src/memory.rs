@@ -104,12 +104,13 @@ impl Memory {
             campaigns.remove(&campaign.name);
             return;
         }
-        if let Some(held) = campaigns.get_mut(&campaign.name) {
-            if source == Source::Stream && is_newer(&held.campaign, &campaign) {
-                // Sent before the answer we have, or by a replica whose clock is behind: only a look can tell.
-                held.good_until = now;
-                return;
-            }
+        if source == Source::Stream
+            && let Some(held) = campaigns.get_mut(&campaign.name)
+            && is_newer(&held.campaign, &campaign)
+        {
+            // Sent before the answer we have, or by a replica whose clock is behind: only a look can tell.
+            held.good_until = now;
+            return;
         }
         let resync = RESYNC.mul_f64(1.0 - RESYNC_JITTER * rand::random::<f64>());
         let resync = now.checked_add(resync).unwrap_or(now);

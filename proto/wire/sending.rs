@@ -44,6 +44,9 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
         Ok(pb::OutcomeKind::OptedOut) => Fact::OptedOut,
         Ok(pb::OutcomeKind::Unspecified) | Err(_) => return Err(invalid("kind", "is required; see OutcomeKind")),
     };
+    if outcome.step != 0 && fact.step().is_none() {
+        return Err(invalid("step", "goes only with DELIVERED, FAILED and BOUNCED; leave it out"));
+    }
     let reason = match (pb::FailureReason::try_from(outcome.reason), fact) {
         (Err(_), _) => return Err(invalid("reason", "is none of FailureReason")),
         (Ok(reason), Fact::Failed(_) | Fact::Bounced(_)) => Some(match reason {

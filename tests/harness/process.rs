@@ -20,7 +20,7 @@ use rustix::process::{Pid, kill_process};
 
 use super::wait::until;
 
-/// How long a child has to end by itself: longer than the drain of any part.
+/// How long a child has to end by itself: drains take milliseconds where no call hangs.
 pub const GRACE: Duration = Duration::from_secs(15);
 
 /// `$1` is the signal to stop by, `$2` a directory to remove then (or empty), the rest the command.

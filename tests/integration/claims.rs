@@ -14,8 +14,10 @@ use tonic::Code;
 
 use crate::{
     harness::{
+        postgres::Connection,
         recount::assert_counts,
         service::{Service, monday},
+        wait::{SOON, until},
     },
     world::{
         account_name, add_leads, assert_refused, by_key, by_lead, campaign_name, claim, create_account,
@@ -371,4 +373,46 @@ async fn every_reason_for_not_sending_is_told() {
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Finished]);
     let missing = try_claim(&service, "nobody", 1).await;
     assert_refused(missing, Code::NotFound, "NOT_FOUND", "workspaces/acme/accounts/nobody does not exist");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_grants_only_from_campaigns_that_it_locked() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    for campaign in ["first", "second"] {
+        create_campaign(&service, campaign, settings(1, &["ann"])).await;
+        add_leads(&service, campaign, 2, None, false).await;
+    }
+    pause(&service, "second").await;
+    let hold = async |sql: &mut Connection, campaign: &str| {
+        sql.batch_execute("BEGIN").await.unwrap();
+        sql.execute("SELECT FROM campaigns WHERE name = $1 FOR UPDATE", &[&campaign]).await.unwrap();
+    };
+    let observer = service.sql().await;
+    let waits = async || {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let blocked = until("the claim to wait", SOON, async || {
+            let waiting: i64 = observer.query_one(sql, &[]).await?.get(0);
+            anyhow::ensure!(waiting == 1, "{waiting} sessions wait for a lock");
+            Ok(())
+        });
+        blocked.await.expect("it waits");
+    };
+    let (mut first, mut second) = (service.sql().await, service.sql().await);
+    hold(&mut first, "first").await;
+    let claiming = async {
+        let claims = claim(&service, "ann", 10).await.claims;
+        assert_eq!(claims.len(), 4, "both campaigns, each when it was free");
+    };
+    let meddling = async {
+        waits().await;
+        // Active by now, and locked by somebody else: the claim has to wait for it too.
+        resume(&service, "second").await;
+        hold(&mut second, "second").await;
+        first.batch_execute("COMMIT").await.unwrap();
+        waits().await;
+        second.batch_execute("COMMIT").await.unwrap();
+    };
+    futures::join!(claiming, meddling);
 }

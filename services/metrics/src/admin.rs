@@ -13,7 +13,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use tokio::{net::TcpListener, sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{exporter, store::Store, telemetry::Telemetry};
+use crate::{error::chain, exporter, store::Store, telemetry::Telemetry};
 
 /// A scrape must be over before the next one, usually 15 s later.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ async fn render(admin: &Admin) -> prometheus::Result<Vec<u8>> {
     let fleet = match timeout(SCRAPE_TIMEOUT, read).await {
         Ok(Ok(fleet)) => Some(fleet),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the state of campaigns could not be read");
+            tracing::warn!(error = chain(&error), "the state of campaigns could not be read");
             None
         }
         Err(_) => {

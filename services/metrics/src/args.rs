@@ -24,7 +24,7 @@ use crate::{
 )]
 pub struct Cli {
     /// How log lines look; they go to standard error. RUST_LOG filters them (default `info`).
-    #[arg(long, global = true, value_enum, default_value = "human", env = "LOG_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value = "human")]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
@@ -58,19 +58,19 @@ struct Serve {
     #[command(flatten)]
     database: Database,
     /// Address for gRPC; port 0 takes a free one, told on standard output.
-    #[arg(long, default_value = "127.0.0.1:50051", env = "LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
     /// Address for /livez, /readyz and /metrics.
-    #[arg(long, default_value = "127.0.0.1:9464", env = "ADMIN_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:9464")]
     admin_listen: SocketAddr,
     /// Serve everyone who can reach the port. Required: this version can't authenticate callers yet.
-    #[arg(long, env = "INSECURE")]
+    #[arg(long)]
     insecure: bool,
     /// Connections to the database at most, 1 or more.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pool_size: u16,
     /// Campaigns with metrics of their own at most: active ones first, then the most recently changed.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
     metrics_max_campaigns: i64,
 }
 

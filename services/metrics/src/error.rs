@@ -59,3 +59,15 @@ impl From<IllegalTransition> for Error {
 
 /// A result with the service's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with all its causes, for the log.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

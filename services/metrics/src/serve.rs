@@ -29,6 +29,7 @@ use tonic_health::server::HealthReporter;
 use crate::{
     admin::{self, Admin},
     clock::Clock,
+    error::chain,
     layer::CallLayer,
     rpc::Rpc,
     store::{Store, migrate},
@@ -45,6 +46,9 @@ const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
 const POOL_SIZE: usize = 16;
 /// Campaigns with series of their own.
 const METRICS_CAMPAIGNS_MAX: i64 = 10_000;
+
+/// Silence after which a connection to the database is probed, and longest wait for the acknowledgement of what was sent.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -66,6 +70,11 @@ impl Options {
         }
         if database.get_connect_timeout().is_none() {
             database.connect_timeout(Duration::from_secs(5));
+        }
+        // A server that vanished without a word is noticed within a minute, not after the kernel's two hours.
+        database.keepalives_idle(KEEPALIVE_IDLE);
+        if database.get_tcp_user_timeout().is_none() {
+            database.tcp_user_timeout(KEEPALIVE_IDLE);
         }
         Ok(Self { database, pool_size: POOL_SIZE, metrics_campaigns_max: METRICS_CAMPAIGNS_MAX })
     }
@@ -91,7 +100,7 @@ pub async fn run(
     let store = Store::open(options.database.clone(), options.pool_size, clock, telemetry.retries())?;
     let ready = Arc::new(AtomicBool::new(false));
     let (health, health_service) = tonic_health::server::health_reporter();
-    set_health(&health, Health::Waiting).await;
+    set_health(&health, Health::NotServing).await;
     let stop = shutdown.child_token();
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -122,9 +131,9 @@ pub async fn run(
         router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
 
-    let upkeep_stop = stop.clone();
+    let (upkeep_stop, upkeep_health) = (stop.clone(), health.clone());
     tasks.spawn(async move {
-        upkeep_stop.run_until_cancelled(upkeep(store, options.database, ready, health)).await.unwrap_or(Ok(()))
+        upkeep_stop.run_until_cancelled(upkeep(store, options.database, ready, upkeep_health)).await.unwrap_or(Ok(()))
     });
 
     // Nothing ends by itself before the shutdown: what does is broken.
@@ -135,6 +144,7 @@ pub async fn run(
         ended = tasks.join_next() => Err(broken(ended)),
     };
     tracing::info!("draining");
+    set_health(&health, Health::NotServing).await;
     stop.cancel();
     let drained = timeout(DRAIN, async {
         while let Some(ended) = tasks.join_next().await {
@@ -168,13 +178,13 @@ fn broken(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> 
 /// What health checks are told.
 #[derive(Clone, Copy)]
 enum Health {
-    Waiting,
+    NotServing,
     Serving,
 }
 
 async fn set_health(reporter: &HealthReporter, health: Health) {
     let status = match health {
-        Health::Waiting => tonic_health::ServingStatus::NotServing,
+        Health::NotServing => tonic_health::ServingStatus::NotServing,
         Health::Serving => tonic_health::ServingStatus::Serving,
     };
     for service in [
@@ -197,7 +207,7 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
     }
     while let Err(error) = store.maintain().await {
-        tracing::warn!(%error, "preparing the database; trying again");
+        tracing::warn!(error = chain(&error), "preparing the database; trying again");
         sleep(CONNECT_PAUSE_MAX).await;
     }
     ready.store(true, Ordering::Release);
@@ -207,7 +217,7 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
         sleep(jittered(UPKEEP_PAUSE)).await;
         for result in [store.maintain().await, store.campaigns_finalize().await.map(|_| ())] {
             if let Err(error) = result {
-                tracing::warn!(%error, "upkeep failed; it is tried again later");
+                tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
             }
         }
     }

@@ -125,7 +125,7 @@ pub struct Behavior {
     /// Delivered messages that make their lead convert.
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
     pub conversion_ratio: f64,
-    /// Delivered messages that make their lead opt out of the whole workspace.
+    /// Delivered messages that make their lead opt out.
     #[arg(long, value_name = "SHARE", default_value_t = 0.005, value_parser = share)]
     pub opt_out_ratio: f64,
     /// Messages whose outcomes are reported late.

@@ -75,7 +75,7 @@ async fn what_is_changed_past_the_resource_is_brought_back() {
     let resource = stage.synced("spring").await;
     // The stream never tells of what came and went between two of its looks; the one of a new controller begins with it.
     stage.controller = Controller::start(&stage.cluster.kubeconfig, &service.url, &stage.namespace).await;
-    stage.controller.idle_after(1.0).await;
+    stage.controller.idle_after(1).await;
     let owner_uid = resource.metadata.uid.clone().unwrap();
     let first = resource.status.unwrap().campaign_uid.unwrap();
 
@@ -90,7 +90,7 @@ async fn what_is_changed_past_the_resource_is_brought_back() {
     let campaign = stage.campaign(&service, "spring").await.unwrap();
     assert_eq!(again.status.unwrap().campaign_uid, Some(campaign.uid));
     assert!(stage.event("spring", "DriftRepaired").await.contains("created anew"));
-    assert_eq!(stage.controller.metric("campaign_controller_drift_repairs_total").await.unwrap(), 1.0);
+    assert_eq!(stage.controller.metric("campaign_controller_drift_repairs_total").await.unwrap(), 1);
     let direct = stage.pause(&service, "spring").await;
     assert_eq!(direct.unwrap_err().code(), Code::FailedPrecondition, "it is managed again");
 }

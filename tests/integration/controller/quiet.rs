@@ -31,7 +31,7 @@ async fn reconciles_that_find_nothing_new_write_nothing() {
 
     // A new controller remembers nothing, and applies every spec once more.
     stage.controller = Controller::start(&stage.cluster.kubeconfig, &service.url, &stage.namespace).await;
-    let mut reconciles = stage.controller.idle_after(1.0).await;
+    let mut reconciles = stage.controller.idle_after(1).await;
     let unchanged = stage.resource("still").await.unwrap();
     assert_eq!(unchanged.metadata.resource_version, settled.metadata.resource_version);
 
@@ -42,7 +42,7 @@ async fn reconciles_that_find_nothing_new_write_nothing() {
         let annotated = stage.kubectl(&annotate).await.success().unwrap();
         let annotated: Value = serde_json::from_str(&annotated).unwrap();
         version = annotated["metadata"]["resourceVersion"].clone();
-        reconciles = stage.controller.idle_after(reconciles + 1.0).await;
+        reconciles = stage.controller.idle_after(reconciles + 1).await;
     }
     // The streams go on: a change of another campaign comes through.
     stage.apply("marker", &json!({})).await;

@@ -61,20 +61,20 @@ impl Controller {
         Self { admin_url: format!("http://{admin}"), shutdown, thread: Some(thread) }
     }
 
-    /// Sum of the series of a metric.
-    pub async fn metric(&self, name: &str) -> Result<f64> {
+    /// Sum of the series of a metric that counts.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
         let (_, page) = http::get(&format!("{}/metrics", self.admin_url)).await?;
         let series = page.lines().filter_map(|line| line.strip_prefix(name));
         let values = series.filter(|rest| rest.starts_with(['{', ' ']));
-        values.map(|rest| Ok(rest.rsplit(' ').next().unwrap_or_default().parse::<f64>()?)).sum()
+        values.map(|rest| Ok(rest.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
     }
 
     /// Waits until so many reconciles have ended and none runs; returns how many have.
-    pub async fn idle_after(&self, reconciles: f64) -> f64 {
+    pub async fn idle_after(&self, reconciles: u64) -> u64 {
         let look = async || {
             let done = self.metric("controller_runtime_reconcile_total").await?;
             let active = self.metric("controller_runtime_active_workers").await?;
-            ensure!(done >= reconciles && active == 0.0, "{done} ended, {active} run");
+            ensure!(done >= reconciles && active == 0, "{done} ended, {active} run");
             Ok(done)
         };
         until("reconciles to end", SOON, look).await.unwrap()

@@ -3,13 +3,13 @@
 //! Every status carries a google.rpc.ErrorInfo; bad fields a BadRequest; what is worth a retry a RetryInfo. What is
 //! internal is logged here, once, with its whole chain, and never sent.
 
-use std::{collections::HashMap, error::Error as StdError, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use campaign_metrics::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// When to try again after the database was away: it is back within seconds, or an operator is needed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
@@ -59,17 +59,6 @@ pub fn unready() -> Status {
     details.set_error_info("NOT_READY", ERROR_DOMAIN, HashMap::new());
     details.set_retry_info(Some(RETRY_UNAVAILABLE));
     Status::with_error_details(Code::Unavailable, "the service waits for its database", details)
-}
-
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

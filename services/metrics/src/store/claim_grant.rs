@@ -173,7 +173,9 @@ fn why_not(
     why.filter(|why| !why.blocked.reasons.is_empty()).collect()
 }
 
-/// Locks the campaigns of an account that may grant something, and reads what decides about each of its campaigns.
+/// Locks the campaigns of an account that are not finished, and reads what decides about each of its campaigns.
+///
+/// What was not locked (assigned to the account meanwhile) is left out: the next call finds it.
 async fn candidates_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
@@ -182,10 +184,11 @@ async fn candidates_in_txn(
     now: Timestamp,
 ) -> Result<Vec<Candidate>> {
     let lock = "SELECT c.campaign_id FROM campaigns c JOIN campaign_accounts s USING (workspace_id, campaign_id)
-        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND c.state = 1
+        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND c.state <> 3
         ORDER BY c.campaign_id FOR NO KEY UPDATE OF c";
     let lock = txn.prepare_cached(lock).await?;
-    txn.execute(&lock, &[&workspace_id, &account_id]).await?;
+    let locked = txn.query(&lock, &[&workspace_id, &account_id]).await?;
+    let locked: Vec<i32> = locked.iter().map(|row| row.get(0)).collect();
     // A statement of its own: what it sees includes every commit that the lock waited for.
     let sql = "
         SELECT c.*,
@@ -204,10 +207,11 @@ async fn candidates_in_txn(
                 AS uncertain
         FROM campaigns c JOIN campaign_accounts s USING (workspace_id, campaign_id)
         WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed
+            AND (c.state = 3 OR c.campaign_id = ANY ($4))
         ORDER BY c.campaign_id";
     let statement = txn.prepare_cached(sql).await?;
     let mut candidates = Vec::new();
-    for row in txn.query(&statement, &[&workspace_id, &account_id, &now]).await? {
+    for row in txn.query(&statement, &[&workspace_id, &account_id, &now, &locked]).await? {
         let settings = settings_from_row(&row, Vec::new())?;
         let day = local_day(&settings.active_hours.time_zone, now);
         let mut candidate = Candidate {
