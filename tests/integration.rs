@@ -26,6 +26,8 @@ mod inputs;
 mod kubernetes;
 #[path = "integration/layout.rs"]
 mod layout;
+#[path = "integration/limits.rs"]
+mod limits;
 #[path = "integration/outcomes.rs"]
 mod outcomes;
 #[path = "integration/outside.rs"]

@@ -1,0 +1,112 @@
+//! What keeps claims from being granted: active hours, days of two zones, limits, states; and that it is told.
+
+use std::time::Duration;
+
+use campaign_metrics::pb::{self, NotSendingReason as Why, OutcomeKind};
+use jiff::{Timestamp, ToSpan as _};
+use tonic::Code;
+
+use crate::{
+    harness::service::{Service, monday},
+    world::{
+        account_name, add_leads, assert_refused, by_lead, claim, create_account, create_campaign, finish, get, pause,
+        reasons, report_new, settings, try_claim,
+    },
+};
+
+fn at(time: &prost_types::Timestamp) -> Timestamp {
+    Timestamp::new(time.seconds, time.nanos).expect("a time")
+}
+
+#[tokio::test]
+async fn outside_active_hours_nothing_is_granted_and_no_claim_outlives_its_window() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    // Monday 10:00 UTC is 11:00 in Berlin.
+    let window = pb::ActiveWindow { days: vec![1], start_time: "11:30".into(), end_time: "12:00".into() };
+    let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
+    create_campaign(&service, "spring", pb::Campaign { active_hours: Some(hours), ..settings(1, &["ann"]) }).await;
+    add_leads(&service, "spring", 2, None, false).await;
+    let early = claim(&service, "ann", 1).await;
+    assert_eq!((early.claims.len(), reasons(&early)), (0, vec![Why::OutsideActiveHours]));
+    assert_eq!(early.next_change_time.as_ref().map(at), Some(monday().checked_add(30.minutes()).unwrap()));
+    service.clock.advance(Duration::from_mins(58));
+    let claims = claim(&service, "ann", 1).await.claims;
+    let end = monday().checked_add(60.minutes()).unwrap();
+    assert_eq!(claims[0].expire_time.as_ref().map(at), Some(end), "not five minutes");
+    service.clock.advance(Duration::from_mins(2));
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::OutsideActiveHours]);
+}
+
+#[tokio::test]
+async fn days_turn_by_the_zone_of_the_account_and_of_the_campaign_apart() {
+    let service = Service::start().await;
+    let account = pb::Account { daily_limit: Some(1), time_zone: "Pacific/Kiritimati".into(), ..Default::default() };
+    let request = pb::CreateAccountRequest {
+        parent: crate::world::WORKSPACE.into(),
+        account_id: "ann".into(),
+        account: Some(account),
+        ..Default::default()
+    };
+    service.accounts.clone().create_account(request).await.unwrap();
+    let hours = pb::ActiveHours { time_zone: "America/Los_Angeles".into(), windows: Vec::new() };
+    let limited = pb::Campaign { daily_limit: Some(2), active_hours: Some(hours), ..settings(1, &["ann"]) };
+    create_campaign(&service, "spring", limited).await;
+    add_leads(&service, "spring", 9, None, false).await;
+    // At 10:00 UTC it is midnight of Tuesday in Kiritimati (UTC+14), and 02:00 of Monday in Los Angeles (UTC-8).
+    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1);
+    let blocked = claim(&service, "ann", 5).await;
+    assert_eq!(reasons(&blocked), [Why::AccountDailyLimit]);
+    assert_eq!(blocked.next_change_time.as_ref().map(at), Some(monday().checked_add(24.hours()).unwrap()));
+    service.clock.advance(Duration::from_hours(24));
+    // A new day of the account, and since 08:00 UTC one of the campaign too.
+    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1);
+    let raise = pb::Account { name: account_name("ann"), daily_limit: Some(9), ..Default::default() };
+    let update = pb::UpdateAccountRequest { account: Some(raise), update_mask: None };
+    service.accounts.clone().update_account(update).await.unwrap();
+    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1, "the second of the campaign's day");
+    let blocked = claim(&service, "ann", 5).await;
+    assert_eq!(reasons(&blocked), [Why::CampaignDailyLimit]);
+    assert_eq!(blocked.next_change_time.as_ref().map(at), Some(monday().checked_add(46.hours()).unwrap()));
+}
+
+#[tokio::test]
+async fn messages_without_a_claim_count_against_the_limits_and_are_never_refused() {
+    let service = Service::start().await;
+    create_account(&service, "ann", Some(2)).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 5, Some("ann"), false).await;
+    for lead in ["l0", "l1", "l2"] {
+        report_new(&service, vec![by_lead("spring", lead, 1, OutcomeKind::Delivered)]).await;
+    }
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit]);
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
+    assert_eq!((account.reserved_today, account.lifetime.unwrap().delivered), (3, 3));
+}
+
+#[tokio::test]
+async fn every_reason_for_not_sending_is_told() {
+    let service = Service::start().await;
+    create_account(&service, "ann", Some(0)).await;
+    create_account(&service, "bob", None).await;
+    assert_eq!(reasons(&claim(&service, "bob", 1).await), [Why::NoAccountAssigned]);
+    create_campaign(&service, "empty", settings(1, &["bob"])).await;
+    assert_eq!(reasons(&claim(&service, "bob", 1).await), [Why::NoLeadDue]);
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 1, None, false).await;
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit]);
+    let suspend = pb::SuspendAccountRequest { name: account_name("ann"), ..Default::default() };
+    service.accounts.clone().suspend_account(suspend).await.unwrap();
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountSuspended]);
+    pause(&service, "spring").await;
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Paused, Why::AccountSuspended]);
+    assert_eq!(
+        get(&service, "spring").await.not_sending_reasons().collect::<Vec<_>>(),
+        [Why::Paused, Why::AccountSuspended]
+    );
+    finish(&service, "spring").await;
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Finished]);
+    let missing = try_claim(&service, "nobody", 1).await;
+    assert_refused(missing, Code::NotFound, "NOT_FOUND", "workspaces/acme/accounts/nobody does not exist");
+}
