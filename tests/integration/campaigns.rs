@@ -132,6 +132,8 @@ async fn an_update_changes_what_its_mask_names_and_only_for_the_present_etag() {
             "can't be updated",
         );
     }
+    let other_steps = pb::Campaign { name: name.clone(), steps: 2, ..Default::default() };
+    assert_refused(update(&service, other_steps, &[]).await, Code::InvalidArgument, "INVALID_FIELD", "is fixed at 1");
     let name = campaign_name("nowhere");
     let missing = update(&service, pb::Campaign { name, ..Default::default() }, &["display_name"]).await;
     assert_refused(missing, Code::NotFound, "NOT_FOUND", "does not exist");

@@ -59,7 +59,8 @@ impl Rpc {
         let fields = wire::campaign_fields(&campaign, request.update_mask.as_ref())?;
         let settings = wire::campaign_settings(&campaign, &name.workspace)?;
         let etag = wire::parse_etag(&campaign.etag)?;
-        Ok(self.store.campaign_update(&name, &settings, &fields, etag).await?.into())
+        let steps = (campaign.steps != 0).then_some(settings.steps);
+        Ok(self.store.campaign_update(&name, &settings, &fields, steps, etag).await?.into())
     }
 
     async fn set_state(&self, name: &str, etag: &str, to: CampaignState) -> Result<Response<pb::Campaign>, Status> {

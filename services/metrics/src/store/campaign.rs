@@ -2,6 +2,8 @@
 
 use campaign_metrics::{
     campaign::{Campaign, CampaignField, CampaignSettings, CampaignState, Owner},
+    invalid::Invalid,
+    lead::Step,
     name::{CampaignName, WorkspaceId},
 };
 use deadpool_postgres::Transaction;
@@ -93,12 +95,13 @@ impl Store {
         })
     }
 
-    /// Changes the named settings of a campaign; `etag` is a revision to check.
+    /// Changes the named settings of a campaign; `steps`, when given, must be those it has, and `etag` its revision.
     pub async fn campaign_update(
         &self,
         name: &CampaignName,
         new: &CampaignSettings,
         fields: &[CampaignField],
+        steps: Option<Step>,
         etag: Option<i64>,
     ) -> Result<Campaign> {
         in_txn!(self, Kind::Write, |txn, attempt| {
@@ -107,6 +110,11 @@ impl Store {
             check_actor(&row, Actor::Client)?;
             check_etag(&row, etag)?;
             let mut settings = settings_in_txn(&txn, &row).await?;
+            if steps.is_some_and(|steps| steps != settings.steps) {
+                let problem =
+                    format!("is fixed at {}; leave it out, or create another campaign", settings.steps.number());
+                return Err(Invalid::new("campaign.steps", problem).into());
+            }
             settings.update(new, fields);
             settings_write_in_txn(&txn, &row, name, &settings, now).await?;
             one(campaigns_load_in_txn(&txn, &[key(&row)], now).await?, name)
