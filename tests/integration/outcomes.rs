@@ -119,6 +119,12 @@ async fn everything(service: &Service, campaign: &str, account: &str) -> (pb::Ca
     for row in sql.query(due_rows, &[&campaign]).await.unwrap() {
         rows.push(row.get(0));
     }
+    // Nothing is claimed here, so every follow-up that is to come waits.
+    let lost = "SELECT count(*) FROM leads l JOIN campaigns c USING (workspace_id, campaign_id)
+        WHERE c.name = $1 AND lead_next_step(l.mask, c.steps) > 1
+            AND NOT EXISTS (SELECT FROM returns r WHERE r.workspace_id = l.workspace_id AND r.campaign_id = l.campaign_id
+                AND r.lead_no = l.lead_no AND r.step = lead_next_step(l.mask, c.steps))";
+    assert_eq!(sql.query_one(lost, &[&campaign]).await.unwrap().get::<_, i64>(0), 0, "lost follow-ups of {campaign}");
     (view, rows)
 }
 
@@ -316,4 +322,18 @@ async fn account_days_book_each_report_on_its_own_day() {
     // The delivery of 40 days ago counts there; that it bounced yesterday counts yesterday.
     let recent = account.last_30_days.unwrap();
     assert_eq!((recent.delivered, recent.bounced), (-1, 1));
+}
+
+#[tokio::test]
+async fn a_delivery_that_supersedes_a_failure_brings_the_follow_up_back() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(3, &["ann"])).await;
+    add_leads(&service, "spring", 1, Some("ann"), false).await;
+    for (step, kind) in [(1, OutcomeKind::Failed), (2, OutcomeKind::Delivered), (1, OutcomeKind::Delivered)] {
+        report_new(&service, vec![by_lead("spring", "l0", step, kind)]).await;
+    }
+    service.clock.advance(std::time::Duration::from_hours(1));
+    let claims = claim(&service, "ann", 9).await.claims;
+    assert_eq!(claims.iter().map(|claim| claim.step).collect::<Vec<_>>(), [3]);
 }

@@ -215,7 +215,8 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
     tracing::info!("ready");
     loop {
         sleep(jittered(UPKEEP_PAUSE)).await;
-        for result in [store.maintain().await, store.campaigns_finalize().await.map(|_| ())] {
+        let finalized = store.campaigns_finalize().await.map(|_| ());
+        for result in [store.maintain().await, store.claims_settle().await, finalized] {
             if let Err(error) = result {
                 tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
             }

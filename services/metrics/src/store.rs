@@ -188,6 +188,8 @@ impl Store {
         in_txn!(self, Kind::Write, |txn, attempt| {
             // Two replicas would otherwise make the same partition.
             txn.execute("SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))", &[]).await?;
+            // Making a partition locks the log for an instant; behind a backup it gives way at once and tries later.
+            txn.batch_execute("SET LOCAL lock_timeout = '500ms'").await?;
             let mut first = month;
             for _ in 0..2 {
                 let next = first.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;

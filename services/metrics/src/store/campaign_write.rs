@@ -124,7 +124,8 @@ async fn accounts_write_in_txn(
         ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET removed = false WHERE campaign_accounts.removed";
     txn.execute(insert, &[&workspace_id, &campaign_id, &ids]).await?;
     let leaving = "SELECT account_id FROM campaign_accounts
-        WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)";
+        WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)
+        ORDER BY account_id FOR UPDATE";
     for row in txn.query(leaving, &[&workspace_id, &campaign_id, &ids]).await? {
         account_leave_in_txn(txn, (workspace_id, campaign_id), row.get(0)).await?;
     }
@@ -144,12 +145,16 @@ async fn account_leave_in_txn(
                 AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
                     AND c.block = l.lead_no >> 6 AND c.held >> (l.lead_no & 63) & 1 = 1)",
         "UPDATE segments SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
-        "UPDATE returns SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND step = 1",
+        "UPDATE returns r SET account_id = 0
+            WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.step = 1
+                AND NOT EXISTS (SELECT FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2
+                    AND l.lead_no = r.lead_no AND l.account_id = $3)",
     ];
     for step in steps {
         txn.execute(step, keys).await?;
     }
-    let waits = "SELECT EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
+    let waits = "SELECT EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
+        OR EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
         OR EXISTS (SELECT FROM claims WHERE workspace_id = $1 AND account_id = $3 AND campaign_id = $2 AND held <> 0)";
     let last = if txn.query_one(waits, keys).await?.get(0) {
         "UPDATE campaign_accounts SET removed = true WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"

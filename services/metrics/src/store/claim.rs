@@ -63,8 +63,8 @@ impl Store {
     /// expiry, or what it is instead.
     pub async fn claim_renew(&self, account: &AccountName, ids: &[ClaimId], hold: Duration) -> Result<Vec<Renewal>> {
         in_txn!(self, Kind::Write, |txn, attempt| {
-            let now = self.clock.now();
             let holder = account_lock_in_txn(&txn, account).await?;
+            let now = self.clock.now();
             let suspended = account_state(holder.get("state"))? == AccountState::Suspended;
             let rows = claims_lock_in_txn(&txn, &holder, ids, now).await?;
             let mut results = vec![Renewal::NotHeld; ids.len()];

@@ -21,8 +21,8 @@ impl Store {
         not_before: Option<Timestamp>,
     ) -> Result<Vec<bool>> {
         in_txn!(self, Kind::Write, |txn, attempt| {
-            let now = self.clock.now();
             let holder = account_lock_in_txn(&txn, account).await?;
+            let now = self.clock.now();
             let rows = claims_lock_in_txn(&txn, &holder, ids, now).await?;
             let mut released = vec![false; ids.len()];
             let mut held: Vec<(ClaimId, &Row)> = Vec::with_capacity(rows.len());
@@ -36,6 +36,32 @@ impl Store {
             }
             release_in_txn(&txn, &holder, &held, not_before.map_or(now, |time| time.max(now))).await?;
             Ok(released)
+        })
+    }
+}
+
+impl Store {
+    /// Closes expired claims whose step has a result: a report without claim can commit while its lead is being claimed.
+    pub async fn claims_settle(&self) -> Result<()> {
+        let close = "
+            UPDATE claims c SET held = c.held & ~d.bits
+            FROM (
+                SELECT h.workspace_id, h.campaign_id, h.block, h.step, h.grant_no, bit_or(1::int8 << (l.lead_no & 63)) AS bits
+                FROM claims h JOIN leads l ON l.workspace_id = h.workspace_id AND l.campaign_id = h.campaign_id
+                    AND l.lead_no BETWEEN h.block * 64 AND h.block * 64 + 63
+                WHERE h.expires_at <= $1 AND h.held >> (l.lead_no & 63) & 1 = 1
+                    AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (h.step - 1) & 1 = 1
+                GROUP BY 1, 2, 3, 4, 5
+                ORDER BY 1, 2, 3, 4, 5
+            ) d
+            WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id AND c.block = d.block
+                AND c.step = d.step AND c.grant_no = d.grant_no";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            if txn.execute(close, &[&now]).await? > 0 {
+                txn.execute("DELETE FROM claims WHERE held = 0", &[]).await?;
+            }
+            Ok(())
         })
     }
 }

@@ -71,10 +71,12 @@ impl Store {
     /// Grants an account up to `max` claims; a repeat with the same request id returns those still held.
     pub async fn claim_sends(&self, ask: ClaimRequest<'_>) -> Result<Grant> {
         in_txn!(self, Kind::Write, |txn, attempt| {
+            let account = account_lock_in_txn(&txn, ask.account).await?;
+            let locked = campaigns_lock_in_txn(&txn, &account).await?;
+            // After everything that was waited for: windows, days and expiry are those of the grant.
             let now = self.clock.now();
             // Drawn, not counted: no sequence for all to share, and nobody guesses the claims of others.
             let grant_no = rand::random::<i64>();
-            let account = account_lock_in_txn(&txn, ask.account).await?;
             if let Some(request) = ask.request {
                 let seen = request_note_in_txn(&txn, account.get("workspace_id"), request, Some(grant_no), now).await?;
                 if let Seen::Before(grant_no) = seen {
@@ -83,7 +85,7 @@ impl Store {
                     return Ok(Grant { claims, blocked: Vec::new() });
                 }
             }
-            grant_in_txn(&txn, &account, &ask, grant_no, now).await
+            grant_in_txn(&txn, &account, &locked, &ask, grant_no, now).await
         })
     }
 }
@@ -91,6 +93,7 @@ impl Store {
 async fn grant_in_txn(
     txn: &Transaction<'_>,
     account: &Row,
+    locked: &[i32],
     ask: &ClaimRequest<'_>,
     grant_no: i64,
     now: Timestamp,
@@ -105,7 +108,7 @@ async fn grant_in_txn(
         reserved,
         time_zone,
     };
-    let mut candidates = candidates_in_txn(txn, workspace_id, account_id, ask.account, now).await?;
+    let mut candidates = candidates_in_txn(txn, (workspace_id, account_id), locked, ask.account, now).await?;
     let standings = [standing];
     let mut grant = Grant::default();
     let allowed = ask.max.min(allowance(standings[0].daily_limit, reserved));
@@ -173,22 +176,27 @@ fn why_not(
     why.filter(|why| !why.blocked.reasons.is_empty()).collect()
 }
 
-/// Locks the campaigns of an account that are not finished, and reads what decides about each of its campaigns.
-///
-/// What was not locked (assigned to the account meanwhile) is left out: the next call finds it.
-async fn candidates_in_txn(
-    txn: &Transaction<'_>,
-    workspace_id: i32,
-    account_id: i32,
-    account: &AccountName,
-    now: Timestamp,
-) -> Result<Vec<Candidate>> {
+/// Locks the campaigns of an account that are not finished, by number; returns their numbers.
+async fn campaigns_lock_in_txn(txn: &Transaction<'_>, account: &Row) -> Result<Vec<i32>> {
+    let (workspace_id, account_id): (i32, i32) = (account.get("workspace_id"), account.get("account_id"));
     let lock = "SELECT c.campaign_id FROM campaigns c JOIN campaign_accounts s USING (workspace_id, campaign_id)
         WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND c.state <> 3
         ORDER BY c.campaign_id FOR NO KEY UPDATE OF c";
     let lock = txn.prepare_cached(lock).await?;
     let locked = txn.query(&lock, &[&workspace_id, &account_id]).await?;
-    let locked: Vec<i32> = locked.iter().map(|row| row.get(0)).collect();
+    Ok(locked.iter().map(|row| row.get(0)).collect())
+}
+
+/// Reads what decides about each of an account's campaigns: those that were locked, and the finished ones.
+///
+/// What was not locked (assigned to the account meanwhile) is left out: the next call finds it.
+async fn candidates_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, account_id): (i32, i32),
+    locked: &[i32],
+    account: &AccountName,
+    now: Timestamp,
+) -> Result<Vec<Candidate>> {
     // A statement of its own: what it sees includes every commit that the lock waited for.
     let sql = "
         SELECT c.*,
@@ -240,11 +248,10 @@ async fn candidates_in_txn(
     Ok(candidates)
 }
 
-/// Reads and locks what is reserved of a day.
+/// Reads what is reserved of a day. The locks on account and campaign keep other claims out; a report without claim that
+/// comes meanwhile comes after this one, and is never refused.
 async fn reserved_in_txn(txn: &Transaction<'_>, of: &str, workspace_id: i32, id: i32, day: Date) -> Result<i64> {
-    let sql = format!(
-        "SELECT reserved FROM {of}_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3 FOR UPDATE"
-    );
+    let sql = format!("SELECT reserved FROM {of}_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3");
     let statement = txn.prepare_cached(&sql).await?;
     Ok(txn.query_opt(&statement, &[&workspace_id, &id, &day]).await?.map_or(0, |row| row.get(0)))
 }
@@ -257,14 +264,14 @@ async fn reserve_in_txn(
     count: i64,
     candidates: &[Candidate],
 ) -> Result<()> {
-    let mut reservations: Vec<(&str, i32, Date, i64)> = candidates
-        .iter()
-        .filter(|candidate| candidate.granted > 0)
-        .map(|candidate| ("campaign", candidate.row.get("campaign_id"), candidate.day, candidate.granted))
-        .collect();
+    let mut reservations: Vec<(&str, i32, Date, i64)> = Vec::new();
     if count > 0 {
         reservations.push(("account", account_id, account_day, count));
     }
+    let granted = candidates.iter().filter(|candidate| candidate.granted > 0);
+    reservations.extend(
+        granted.map(|candidate| ("campaign", candidate.row.get("campaign_id"), candidate.day, candidate.granted)),
+    );
     for (of, id, day, count) in reservations {
         super::claim_end::reservation_add_in_txn(txn, of, workspace_id, id, day, count).await?;
     }

@@ -80,6 +80,10 @@ async fn take_returns_in_txn(
             break;
         }
         for row in rows.iter().filter(|row| row.get("due")) {
+            // A step can be listed twice, as a follow-up and as a claim that came back.
+            if taken.iter().any(|(lead_no, ..)| *lead_no == row.get::<_, i32>("lead_no")) {
+                continue;
+            }
             taken.push(taken_from_row(row, row.get("step"))?);
             left -= 1;
         }

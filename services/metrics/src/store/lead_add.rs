@@ -54,11 +54,14 @@ impl Store {
     pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
-            let (workspace_id, campaign_id) = counters_lock_in_txn(&txn, name).await?;
+            let (workspace_id, campaign_id) = campaign_hold_in_txn(&txn, name).await?;
+            // Before the counters, as a change of the accounts does.
+            let serving = serving_in_txn(&txn, workspace_id, campaign_id, leads).await?;
+            counters_lock_in_txn(&txn, workspace_id, campaign_id, name).await?;
             let result = if leads.is_empty() {
                 AddedLeads::default()
             } else {
-                leads_insert_in_txn(&txn, workspace_id, campaign_id, leads).await?
+                leads_insert_in_txn(&txn, workspace_id, campaign_id, leads, &serving).await?
             };
             if complete {
                 let declare = "UPDATE campaigns SET lead_list_complete = true, updated_at = $3, revision = revision + 1
@@ -71,21 +74,32 @@ impl Store {
     }
 }
 
+/// Finds the campaign and keeps it from being deleted.
+async fn campaign_hold_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
+    let hold = "SELECT c.workspace_id, c.campaign_id FROM campaigns c JOIN workspaces w USING (workspace_id)
+        WHERE w.name = $1 AND c.name = $2 FOR KEY SHARE OF c";
+    let hold = txn.prepare_cached(hold).await?;
+    let row = txn.query_opt(&hold, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
+    row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
 /// Locks the counters, then reads the state: a finish that comes first is seen, one that comes later sees the leads.
-async fn counters_lock_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
-    let lock = "SELECT k.workspace_id, k.campaign_id FROM campaigns c
-        JOIN workspaces w USING (workspace_id) JOIN campaign_counters k USING (workspace_id, campaign_id)
-        WHERE w.name = $1 AND c.name = $2 FOR KEY SHARE OF c FOR UPDATE OF k";
+async fn counters_lock_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    name: &CampaignName,
+) -> Result<()> {
+    let lock = "SELECT FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
     let lock = txn.prepare_cached(lock).await?;
-    let row = txn.query_opt(&lock, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
-    let (workspace_id, campaign_id) = row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))?;
+    txn.execute(&lock, &[&workspace_id, &campaign_id]).await?;
     let state = txn.prepare_cached("SELECT state FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2").await?;
     let state = txn.query_one(&state, &[&workspace_id, &campaign_id]).await?.get(0);
     if campaign_state(state)? == CampaignState::Finished {
         let message = format!("{name} is FINISHED and takes no more leads; create another campaign");
         return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message });
     }
-    Ok((workspace_id, campaign_id))
+    Ok(())
 }
 
 async fn leads_insert_in_txn(
@@ -93,9 +107,9 @@ async fn leads_insert_in_txn(
     workspace_id: i32,
     campaign_id: i32,
     leads: &[NewLead],
+    serving: &HashMap<String, i32>,
 ) -> Result<AddedLeads> {
     let mut result = AddedLeads::default();
-    let serving = serving_in_txn(txn, workspace_id, campaign_id, leads).await?;
     let mut fresh: HashSet<&str> = HashSet::new();
     // By account: what an account's claims will take lies together.
     let mut groups: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
@@ -126,7 +140,7 @@ async fn leads_insert_in_txn(
     Ok(result)
 }
 
-/// Numbers of the named accounts that serve the campaign.
+/// Numbers of the named accounts that serve the campaign, and go on serving it until the commit.
 async fn serving_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
@@ -140,7 +154,8 @@ async fn serving_in_txn(
         return Ok(HashMap::new());
     }
     let sql = "SELECT a.name, a.account_id FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
-        WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND NOT s.removed AND a.name = ANY ($3)";
+        WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND NOT s.removed AND a.name = ANY ($3)
+        ORDER BY s.account_id FOR SHARE OF s";
     let rows = txn.query(sql, &[&workspace_id, &campaign_id, &names]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

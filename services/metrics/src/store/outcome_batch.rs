@@ -70,10 +70,10 @@ impl Batch<'_> {
                 Verdict::Applied | Verdict::Duplicate => Verdict::Duplicate,
             };
         }
-        self.reserve_unclaimed(unclaimed).await?;
         let open = |id: &i32| self.terms.get(id).is_some_and(|terms| terms.state != CampaignState::Finished);
         campaigns.retain(open);
-        campaigns_finish_in_txn(self.txn, self.workspace_id, &campaigns, self.now).await
+        campaigns_finish_in_txn(self.txn, self.workspace_id, &campaigns, self.now).await?;
+        self.reserve_unclaimed(unclaimed).await
     }
 
     /// Closes claims; returns whose they were, by campaign, lead and step.

@@ -36,9 +36,9 @@ WITH event AS MATERIALIZED (
             WHEN (bit < 16 OR bit BETWEEN 32 AND 47) AND old_mask >> (step_bit + 16) & 1 = 1 THEN 2 END AS weaker_result
     FROM judged j
 ), booked AS MATERIALIZED (
-    -- A message belongs to one account: that of its first outcome, when there was one.
+    -- A message belongs to one account: that of its first outcome when there was one, else of its claim, else of its lead.
     SELECT p.*,
-        CASE WHEN first.found THEN first.account_id ELSE p.account_id END AS message_account,
+        CASE WHEN first.found THEN first.account_id ELSE coalesce(p.claim_account, p.account_id) END AS message_account,
         stronger.happened_at AS stronger_at,
         (old_result <> 0 AND first.found IS NULL) OR (stronger_bit IS NOT NULL AND stronger.happened_at IS NULL) AS missed
     FROM placed p
@@ -131,10 +131,19 @@ WITH event AS MATERIALIZED (
         superseded_delivered = a.superseded_delivered + excluded.superseded_delivered,
         superseded_failed = a.superseded_failed + excluded.superseded_failed
 ), due AS (
+    -- Whenever the next step changes: by the delivery before it, or because a delivery supersedes the failure that had
+    -- ended the lead. Then the delivery that counts came earlier, and its time does.
     INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-    SELECT $1, campaign_id, coalesce(account_id, 0), follow_up_at, lead_no, step_bit + 2
-    FROM judged
-    WHERE bit < 16 AND status = 2 AND step_bit + 2 <= steps AND lead_next_step(mask, steps) = step_bit + 2
+    SELECT $1, campaign_id, coalesce(account_id, 0),
+        coalesce(
+            (SELECT o.happened_at + (n.follow_up_at - n.happened_at) FROM outcomes o
+                WHERE o.workspace_id = $1 AND o.campaign_id = n.campaign_id AND o.lead_no = n.lead_no
+                    AND o.bit = n.next_step - 2 AND n.next_step <> n.step_bit + 2
+                LIMIT 1),
+            follow_up_at),
+        lead_no, next_step
+    FROM (SELECT *, lead_next_step(mask, steps) AS next_step FROM judged) n
+    WHERE bit < 16 AND next_step > 1 AND next_step <> lead_next_step(old_mask, steps)
     ON CONFLICT DO NOTHING
 )
 SELECT e.ordinal, e.campaign_id, e.happened_at, b.ordinal IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
