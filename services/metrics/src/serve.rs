@@ -206,9 +206,9 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
     }
-    while let Err(error) = store.maintain().await {
-        tracing::warn!(error = chain(&error), "preparing the database; trying again");
-        sleep(CONNECT_PAUSE_MAX).await;
+    if let Err(error) = store.maintain().await {
+        // Without this month's partition the log goes to the default one: no reason not to serve.
+        tracing::warn!(error = chain(&error), "preparing the database failed; it is tried again later");
     }
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
