@@ -13,13 +13,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Looks until a look succeeds; after `limit` its last error comes back, with what was waited for.
 pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let started = Instant::now();
+    let mut last = anyhow::anyhow!("no answer");
     loop {
         let left = limit.saturating_sub(started.elapsed());
-        let last = match tokio::time::timeout(left, look()).await {
+        // A look that the limit cuts short says less than the one before it.
+        match tokio::time::timeout(left, look()).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) => error,
-            Err(_) => anyhow::anyhow!("no answer"),
-        };
+            Ok(Err(error)) => last = error,
+            Err(_) => {}
+        }
         if started.elapsed() + PAUSE >= limit {
             return Err(last).with_context(|| format!("waited {} s for {what}", limit.as_secs()));
         }

@@ -7,7 +7,7 @@ use campaign_metrics::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, campaign::page, page::Query, request_id};
+use super::{Rpc, page::Query, request_id};
 use crate::{
     error::{Error, Result},
     store::NewAccount,
@@ -30,8 +30,7 @@ impl Rpc {
         let query = Query::new(&["ListAccounts", &request.parent]);
         let cursor = query.cursor(&request.page_token)?;
         let accounts = self.store.account_list(&workspace, cursor.as_deref(), limit + 1).await?;
-        let (accounts, last) = page(accounts, limit);
-        let next_page_token = last.map(|last| query.token(last.name.account.as_str())).unwrap_or_default();
+        let (accounts, next_page_token) = query.page(accounts, limit, |last| last.name.account.to_string());
         Ok(pb::ListAccountsResponse { accounts: accounts.into_iter().map(Into::into).collect(), next_page_token })
     }
 

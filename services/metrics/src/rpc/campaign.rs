@@ -1,7 +1,7 @@
 //! CampaignService.
 
 use campaign_metrics::{
-    campaign::CampaignState,
+    campaign::{Campaign, CampaignState},
     invalid::Invalid,
     name::{CampaignName, WorkspaceId, WorkspaceName},
     pb, wire,
@@ -46,10 +46,8 @@ impl Rpc {
         let cursor = query.cursor(&request.page_token)?;
         let after = cursor.as_deref().map(|cursor| cursor.split_once('/').ok_or_else(bad_cursor)).transpose()?;
         let campaigns = self.store.campaign_list(workspace.as_ref(), state, after, limit + 1).await?;
-        let (campaigns, last) = page(campaigns, limit);
-        let next_page_token = last
-            .map(|last| query.token(&format!("{}/{}", last.name.workspace, last.name.campaign)))
-            .unwrap_or_default();
+        let cursor = |last: &Campaign| format!("{}/{}", last.name.workspace, last.name.campaign);
+        let (campaigns, next_page_token) = query.page(campaigns, limit, cursor);
         Ok(pb::ListCampaignsResponse { campaigns: campaigns.into_iter().map(Into::into).collect(), next_page_token })
     }
 
@@ -89,18 +87,6 @@ impl Rpc {
         let adoption = wire::adoption_policy(request.adoption_policy)?;
         Ok(self.store.campaign_apply(&name, &settings, state, &owner, adoption).await?.into())
     }
-}
-
-/// Cuts a page that was read one longer than asked: the rest says that there are more after its last.
-pub(super) fn page<T>(mut items: Vec<T>, limit: i64) -> (Vec<T>, Option<T>)
-where
-    T: Clone,
-{
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let last = if has_more { items.last().cloned() } else { None };
-    (items, last)
 }
 
 #[tonic::async_trait]

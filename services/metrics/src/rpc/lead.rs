@@ -13,7 +13,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Rpc,
-    campaign::page,
     page::{Query, bad_cursor},
 };
 use crate::{
@@ -121,8 +120,7 @@ impl Rpc {
             Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
         };
         let outcomes = self.store.lead_outcomes(&lead, skip.max(0), limit + 1).await?;
-        let (outcomes, last) = page(outcomes, limit);
-        let next_page_token = last.map(|_| query.token(&(skip + limit).to_string())).unwrap_or_default();
+        let (outcomes, next_page_token) = query.page(outcomes, limit, |_| (skip + limit).to_string());
         Ok(pb::ListLeadOutcomesResponse { outcomes: outcomes.into_iter().map(Into::into).collect(), next_page_token })
     }
 }

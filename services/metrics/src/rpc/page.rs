@@ -28,6 +28,17 @@ impl Query {
         token
     }
 
+    /// Cuts a page that was read one longer than asked: the rest says that there are more. Returns it with the token of the
+    /// next, empty when it is the last.
+    pub fn page<T>(&self, mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> (Vec<T>, String) {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| has_more);
+        let token = last.map(|last| self.token(&cursor(last))).unwrap_or_default();
+        (items, token)
+    }
+
     /// The cursor of a token; `None` for the first page.
     pub fn cursor(&self, token: &str) -> Result<Option<String>, Invalid> {
         if token.is_empty() {

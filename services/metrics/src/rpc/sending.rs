@@ -13,7 +13,6 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Rpc, batch_size,
-    campaign::page,
     page::{Query, bad_cursor},
     request_id,
 };
@@ -61,15 +60,12 @@ impl Rpc {
             Some((campaign, lead, i16::try_from(step).ok()?))
         });
         let after = after.map(|after| after.ok_or_else(bad_cursor)).transpose()?;
-        let (claims, last) = page(self.store.claim_list(&account, state, after, limit + 1).await?, limit);
-        let next_page_token = last.map(|last| {
+        let claims = self.store.claim_list(&account, state, after, limit + 1).await?;
+        let (claims, next_page_token) = query.page(claims, limit, |last| {
             let key = last.id.key;
-            query.token(&format!("{}.{}.{}", key.campaign_number, key.lead_number, key.step.number()))
+            format!("{}.{}.{}", key.campaign_number, key.lead_number, key.step.number())
         });
-        Ok(pb::ListClaimsResponse {
-            claims: claims.into_iter().map(Into::into).collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
-        })
+        Ok(pb::ListClaimsResponse { claims: claims.into_iter().map(Into::into).collect(), next_page_token })
     }
 
     async fn renew(&self, request: pb::RenewClaimsRequest) -> Result<pb::RenewClaimsResponse> {

@@ -45,10 +45,7 @@ impl Store {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
-            let seen = match new.request {
-                Some(request) => request_note_in_txn(&txn, workspace_id, request, None, now).await?,
-                None => Seen::Never,
-            };
+            let seen = request_note_in_txn(&txn, workspace_id, new.request, None, now).await?;
             let AccountSettings { display_name, daily_limit, time_zone } = new.settings;
             let zone = time_zone_name(time_zone);
             let params: &[&(dyn ToSql + Sync)] =
@@ -165,11 +162,16 @@ pub(super) async fn account_lock_in_txn(txn: &Transaction<'_>, name: &AccountNam
     row.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
+/// Numbers of an account that exists.
+pub(super) async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<(i32, i32)> {
     let sql = "SELECT a.workspace_id, a.account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
     let statement = txn.prepare_cached(sql).await?;
     let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
-    let (workspace_id, account_id) = row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))?;
+    row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
+async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
+    let (workspace_id, account_id) = account_key_in_txn(txn, name).await?;
     let accounts = accounts_load_in_txn(txn, &name.workspace, workspace_id, &[account_id], now).await?;
     accounts.into_iter().next().ok_or_else(|| Error::NotFound(name.to_string()))
 }

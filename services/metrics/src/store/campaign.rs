@@ -46,10 +46,7 @@ impl Store {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
-            let seen = match new.request {
-                Some(request) => request_note_in_txn(&txn, workspace_id, request, None, now).await?,
-                None => Seen::Never,
-            };
+            let seen = request_note_in_txn(&txn, workspace_id, new.request, None, now).await?;
             let campaign_key = match (campaign_key_in_txn(&txn, new.name).await?, seen) {
                 (Some(campaign_key), Seen::Before(_)) => campaign_key,
                 (None, Seen::Before(_)) => return Err(Error::NotFound(new.name.to_string())),

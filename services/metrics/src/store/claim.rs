@@ -15,11 +15,11 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Kind, Store,
-    account::account_lock_in_txn,
+    account::{account_key_in_txn, account_lock_in_txn},
     campaign_view::{account_state, active_hours_from_row, broken, campaign_state},
     in_txn,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Where a page of claims begins: after this campaign, lead and step.
 pub type ClaimCursor = (i32, i32, i16);
@@ -162,12 +162,6 @@ pub(super) async fn claims_of_grant_in_txn(
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let rows = txn.query(&statement, &[&workspace_id, &account_id, &grant_no, &now]).await?;
     rows.iter().map(|row| claim_from_row(row, account, now)).collect()
-}
-
-async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<(i32, i32)> {
-    let sql = "SELECT workspace_id, account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
-    let row = txn.query_opt(sql, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
-    row.map(|row| (row.get(0), row.get(1))).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 fn claim_from_row(row: &Row, account: &AccountName, now: Timestamp) -> Result<Claim> {

@@ -38,9 +38,7 @@ impl Store {
             Ok(released)
         })
     }
-}
 
-impl Store {
     /// Closes expired claims whose step has a result: a report without claim can commit while its lead is being claimed.
     pub async fn claims_settle(&self) -> Result<()> {
         let close = "

@@ -77,13 +77,11 @@ impl Store {
             let now = self.clock.now();
             // Drawn, not counted: no sequence for all to share, and nobody guesses the claims of others.
             let grant_no = rand::random::<i64>();
-            if let Some(request) = ask.request {
-                let seen = request_note_in_txn(&txn, account.get("workspace_id"), request, Some(grant_no), now).await?;
-                if let Seen::Before(grant_no) = seen {
-                    let claims =
-                        claims_of_grant_in_txn(&txn, &account, ask.account, grant_no.unwrap_or(0), now).await?;
-                    return Ok(Grant { claims, blocked: Vec::new() });
-                }
+            let workspace_id = account.get("workspace_id");
+            let seen = request_note_in_txn(&txn, workspace_id, ask.request, Some(grant_no), now).await?;
+            if let Seen::Before(grant_no) = seen {
+                let claims = claims_of_grant_in_txn(&txn, &account, ask.account, grant_no.unwrap_or(0), now).await?;
+                return Ok(Grant { claims, blocked: Vec::new() });
             }
             grant_in_txn(&txn, &account, &locked, &ask, grant_no, now).await
         })

@@ -24,14 +24,15 @@ pub(super) enum Seen {
     Before(Option<i64>),
 }
 
-/// Takes note of a request, and tells whether it came before. A concurrent twin is waited for.
+/// Takes note of a request, and tells whether it came before; without an id it never did. A concurrent twin is waited for.
 pub(super) async fn request_note_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
-    request: &RequestId,
+    request: Option<&RequestId>,
     grant_no: Option<i64>,
     now: Timestamp,
 ) -> Result<Seen> {
+    let Some(request) = request else { return Ok(Seen::Never) };
     let insert = "INSERT INTO requests (workspace_id, request_id, digest, grant_no, created_at)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     let insert = txn.prepare_cached(insert).await?;
