@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "campaign_metrics/v1/account.proto",
     "campaign_metrics/v1/campaign.proto",
     "campaign_metrics/v1/lead.proto",
+    "campaign_metrics/v1/opt_out.proto",
     "campaign_metrics/v1/outcome.proto",
 ];
 

@@ -143,6 +143,8 @@ pub struct MessageCounts {
     pub auto_replied: i64,
     /// Leads that opted out.
     pub opted_out: i64,
+    /// Worth of the conversions whose worth was reported, in millionths.
+    pub conversion_value_micros: i64,
 }
 
 impl MessageCounts {

@@ -267,6 +267,8 @@ pub struct LeadOutcome {
     pub receive_time: Timestamp,
     /// Whose message it was.
     pub account: Option<AccountName>,
+    /// What a conversion is worth, in millionths.
+    pub value_micros: Option<i64>,
 }
 
 #[cfg(test)]

@@ -326,6 +326,8 @@ pub struct Outcome {
     pub detail: String,
     /// When; `None` is on receipt.
     pub time: Option<Timestamp>,
+    /// What a conversion is worth, in millionths.
+    pub value_micros: Option<i64>,
 }
 
 /// Why an outcome was not taken.

@@ -244,6 +244,7 @@ impl From<MessageCounts> for pb::MessageCounts {
             converted_leads: counts.converted,
             auto_replied_leads: counts.auto_replied,
             opted_out_leads: counts.opted_out,
+            conversion_value_micros: counts.conversion_value_micros,
         }
     }
 }

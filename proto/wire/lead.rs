@@ -90,6 +90,7 @@ impl From<LeadOutcome> for pb::LeadOutcome {
             time: Some(timestamp(outcome.time)),
             receive_time: Some(timestamp(outcome.receive_time)),
             account: outcome.account.map(|account| account.to_string()).unwrap_or_default(),
+            value_micros: outcome.value_micros,
         }
     }
 }

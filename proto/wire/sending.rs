@@ -62,8 +62,15 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
     if outcome.detail.len() > DETAIL_MAX || outcome.detail.contains('\0') {
         return Err(invalid("detail", "must have at most 1024 bytes and no NUL; shorten it"));
     }
+    match outcome.value_micros {
+        Some(_) if fact != Fact::Converted => {
+            return Err(invalid("value_micros", "goes only with CONVERTED; leave it out"));
+        }
+        Some(value) if value < 0 => return Err(invalid("value_micros", "must be 0 or more")),
+        Some(_) | None => {}
+    }
     let time = outcome.time.map(|time| parse_timestamp("time", time)).transpose().map_err(Rejection::Invalid)?;
-    Ok(Outcome { lead, fact, reason, detail: outcome.detail, time })
+    Ok(Outcome { lead, fact, reason, detail: outcome.detail, time, value_micros: outcome.value_micros })
 }
 
 impl From<Verdict> for pb::OutcomeResult {

@@ -108,7 +108,7 @@ struct Method {
 }
 
 /// Methods of the API, by path.
-const METHODS: [&str; 27] = [
+const METHODS: [&str; 34] = [
     "campaign_metrics.v1.CampaignService/CreateCampaign",
     "campaign_metrics.v1.CampaignService/GetCampaign",
     "campaign_metrics.v1.CampaignService/ListCampaigns",
@@ -131,11 +131,18 @@ const METHODS: [&str; 27] = [
     "campaign_metrics.v1.LeadService/GetLead",
     "campaign_metrics.v1.LeadService/ListLeads",
     "campaign_metrics.v1.LeadService/ListLeadOutcomes",
+    "campaign_metrics.v1.LeadService/ReassignLeads",
+    "campaign_metrics.v1.LeadService/DeleteLead",
     "campaign_metrics.v1.SendingService/ClaimSends",
     "campaign_metrics.v1.SendingService/ListClaims",
     "campaign_metrics.v1.SendingService/RenewClaims",
     "campaign_metrics.v1.SendingService/ReleaseClaims",
+    "campaign_metrics.v1.SendingService/ResolveClaims",
     "campaign_metrics.v1.SendingService/ReportOutcomes",
+    "campaign_metrics.v1.SendingService/StreamOutcomes",
+    "campaign_metrics.v1.OptOutService/ListOptOuts",
+    "campaign_metrics.v1.OptOutService/AddOptOuts",
+    "campaign_metrics.v1.OptOutService/DeleteOptOut",
 ];
 
 impl Method {

@@ -5,6 +5,7 @@
 mod account;
 mod campaign;
 mod lead;
+mod opt_out;
 mod page;
 mod sending;
 mod status;
@@ -26,7 +27,7 @@ use crate::{
 
 pub use self::status::unready;
 
-/// Serves all four services from one store.
+/// Serves all services from one store.
 #[derive(Clone)]
 pub struct Rpc {
     store: Store,

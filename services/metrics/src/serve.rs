@@ -124,6 +124,7 @@ pub async fn run(
         .add_service(pb::campaign_service_server::CampaignServiceServer::new(rpc.clone()))
         .add_service(pb::account_service_server::AccountServiceServer::new(rpc.clone()))
         .add_service(pb::lead_service_server::LeadServiceServer::new(rpc.clone()))
+        .add_service(pb::opt_out_service_server::OptOutServiceServer::new(rpc.clone()))
         .add_service(pb::sending_service_server::SendingServiceServer::new(rpc));
     let grpc_stop = stop.clone();
     tasks.spawn(async move {
@@ -192,6 +193,7 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
         "campaign_metrics.v1.CampaignService",
         "campaign_metrics.v1.AccountService",
         "campaign_metrics.v1.LeadService",
+        "campaign_metrics.v1.OptOutService",
         "campaign_metrics.v1.SendingService",
     ] {
         reporter.set_service_status(service, status).await;

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
     transport::{Server, server::TcpIncoming},
 };
 
@@ -113,6 +113,22 @@ impl SendingService for Fake {
         book.released.extend(request.into_inner().claim_ids);
         self.some_released.cancel();
         Self::lose_every_second(&mut book, pb::ReleaseClaimsResponse::default())
+    }
+
+    async fn resolve_claims(
+        &self,
+        _: Request<pb::ResolveClaimsRequest>,
+    ) -> Result<Response<pb::ResolveClaimsResponse>, Status> {
+        Err(Status::unimplemented("senders do not know what became of what they lost"))
+    }
+
+    type StreamOutcomesStream = futures::stream::Empty<Result<pb::StreamOutcomesResponse, Status>>;
+
+    async fn stream_outcomes(
+        &self,
+        _: Request<Streaming<pb::StreamOutcomesRequest>>,
+    ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
+        Err(Status::unimplemented("these senders report in batches"))
     }
 
     async fn report_outcomes(

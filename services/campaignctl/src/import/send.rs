@@ -195,6 +195,20 @@ mod tests {
             Err(Status::unimplemented("not part of an import"))
         }
 
+        async fn reassign_leads(
+            &self,
+            _: Request<pb::ReassignLeadsRequest>,
+        ) -> Result<Response<pb::ReassignLeadsResponse>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
+
+        async fn delete_lead(
+            &self,
+            _: Request<pb::DeleteLeadRequest>,
+        ) -> Result<Response<pb::DeleteLeadResponse>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
+
         async fn list_lead_outcomes(
             &self,
             _: Request<pb::ListLeadOutcomesRequest>,

@@ -177,4 +177,18 @@ impl pb::lead_service_server::LeadService for Rpc {
     ) -> Result<Response<pb::ListLeadOutcomesResponse>, Status> {
         Ok(Response::new(self.outcomes_page(request.into_inner()).await?))
     }
+
+    async fn reassign_leads(
+        &self,
+        _request: Request<pb::ReassignLeadsRequest>,
+    ) -> Result<Response<pb::ReassignLeadsResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn delete_lead(
+        &self,
+        _request: Request<pb::DeleteLeadRequest>,
+    ) -> Result<Response<pb::DeleteLeadResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
 }

@@ -9,7 +9,8 @@ use campaign_metrics::{
     sending::{CLAIMS_MAX, ClaimId, OUTCOMES_MAX, Verdict},
     wire,
 };
-use tonic::{Request, Response, Status};
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Rpc, batch_size,
@@ -162,6 +163,22 @@ impl pb::sending_service_server::SendingService for Rpc {
         request: Request<pb::ReleaseClaimsRequest>,
     ) -> Result<Response<pb::ReleaseClaimsResponse>, Status> {
         Ok(Response::new(self.release(request.into_inner()).await?))
+    }
+
+    async fn resolve_claims(
+        &self,
+        _request: Request<pb::ResolveClaimsRequest>,
+    ) -> Result<Response<pb::ResolveClaimsResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    type StreamOutcomesStream = BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>>;
+
+    async fn stream_outcomes(
+        &self,
+        _request: Request<Streaming<pb::StreamOutcomesRequest>>,
+    ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
+        Err(Status::unimplemented("not served yet"))
     }
 
     async fn report_outcomes(

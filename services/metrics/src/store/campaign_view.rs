@@ -333,5 +333,6 @@ fn message_counts_from_row(row: &Row) -> MessageCounts {
         contacted_converted: row.get("contacted_converted"),
         auto_replied: row.get("auto_replied"),
         opted_out: row.get("opted_out"),
+        conversion_value_micros: row.get("conversion_value_micros"),
     }
 }

@@ -53,7 +53,8 @@ pub(super) async fn campaign_insert_in_txn(
         .ok_or_else(|| exists(name))?;
     let campaign_key: CampaignKey = key(&row);
     txn.execute(
-        "INSERT INTO campaign_counters (workspace_id, campaign_id) VALUES ($1, $2)",
+        "WITH counters AS (INSERT INTO campaign_counters (workspace_id, campaign_id) VALUES ($1, $2))
+        INSERT INTO campaign_claims (workspace_id, campaign_id) VALUES ($1, $2)",
         &[&campaign_key.0, &campaign_key.1],
     )
     .await?;

@@ -96,9 +96,11 @@ impl Store {
     pub async fn lead_outcomes(&self, name: &LeadName, skip: i64, limit: i64) -> Result<Vec<LeadOutcome>> {
         // A lead has at most 52 facts, so skipping is cheap.
         let sql = "
-            SELECT o.bit, o.reason, o.detail, o.happened_at, o.received_at, a.name AS account
+            SELECT o.bit, o.reason, o.detail, o.happened_at, o.received_at, a.name AS account, v.value_micros
             FROM lead_ids i JOIN outcomes o USING (workspace_id, campaign_id, lead_no)
             LEFT JOIN accounts a ON a.workspace_id = o.workspace_id AND a.account_id = o.account_id
+            LEFT JOIN conversion_values v ON o.bit = 49 AND v.workspace_id = o.workspace_id AND v.campaign_id = o.campaign_id
+                AND v.lead_no = o.lead_no
             WHERE i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_id = $3
             ORDER BY o.received_at, o.batch_ordinal, o.bit OFFSET $4 LIMIT $5";
         in_txn!(self, Kind::Read, |txn, attempt| {
@@ -145,5 +147,6 @@ fn outcome_from_row(row: &Row, lead: &LeadName) -> Result<LeadOutcome> {
         time,
         receive_time: row.get("received_at"),
         account: account_from_row(row, &lead.campaign)?,
+        value_micros: row.get("value_micros"),
     })
 }
