@@ -38,5 +38,7 @@ mod parts;
 mod reading;
 #[path = "integration/readme.rs"]
 mod readme;
+#[path = "integration/streams.rs"]
+mod streams;
 #[path = "integration/world.rs"]
 mod world;

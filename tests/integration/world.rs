@@ -1,6 +1,9 @@
 //! Short ways to bring about what a test begins with, over the API.
 
-use campaign_metrics::pb::{self, OutcomeKind};
+use campaign_metrics::{
+    pb::{self, OutcomeKind},
+    sending::LEADS_MAX,
+};
 use futures::stream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -62,10 +65,13 @@ pub async fn try_add(
 
 /// Adds leads `l0`, `l1` and so on; with the account, or for any.
 pub async fn add_leads(service: &Service, campaign: &str, count: usize, account: Option<&str>, complete: bool) {
-    let account_id = account.unwrap_or_default();
-    let leads = (0..count).map(|number| pb::NewLead { lead_id: format!("l{number}"), account_id: account_id.into() });
-    let response = try_add(service, campaign, leads.collect(), complete).await.expect("leads");
-    assert_eq!(response.refused, [], "no lead is refused");
+    let lead = |number| pb::NewLead { lead_id: format!("l{number}"), account_id: account.unwrap_or_default().into() };
+    for first in (0..count.max(1)).step_by(LEADS_MAX) {
+        let end = count.min(first + LEADS_MAX);
+        let leads = (first..end).map(lead).collect();
+        let response = try_add(service, campaign, leads, complete && end == count).await.expect("leads");
+        assert_eq!(response.refused, [], "no lead is refused");
+    }
 }
 
 pub async fn try_claim(service: &Service, account: &str, max_claims: i32) -> Result<pb::ClaimSendsResponse, Status> {

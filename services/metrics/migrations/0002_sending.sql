@@ -49,3 +49,12 @@ CREATE TABLE conversion_values (
     value_micros int8 NOT NULL CHECK (value_micros >= 0),
     PRIMARY KEY (workspace_id, campaign_id, lead_no)
 );
+
+-- What was granted no longer matters once a claim is closed. In its place: the bits that the last update closed, which an
+-- UPDATE ... RETURNING could not tell otherwise.
+ALTER TABLE claims DROP CONSTRAINT claims_check;
+ALTER TABLE claims RENAME COLUMN granted TO last_closed;
+ALTER TABLE claims ALTER COLUMN last_closed SET DEFAULT 0;
+
+-- A segment is empty within the transaction that takes its last lead, and deleted by it.
+ALTER TABLE segments DROP CONSTRAINT segments_check, ADD CHECK (hi >= lo);

@@ -6,16 +6,19 @@
 //! | [`serve`] | wires everything and owns every long-lived task |
 //! | [`layer`] | readiness, deadline, trace id and metrics of each call |
 //! | [`rpc`] | parses, calls the store, renders |
+//! | [`ingest`] | gathers reported outcomes into few transactions |
 //! | [`store`] | all SQL |
 //! | [`exporter`], [`telemetry`], [`admin`] | gauges of campaigns, metrics of the process, their port |
 //!
-//! A call crosses `layer`, one handler of `rpc`, one method of `store`, and is a transaction by then.
+//! A call crosses `layer`, one handler of `rpc`, one method of `store`, and is a transaction by then; outcomes wait in
+//! `ingest` to share theirs.
 
 pub mod admin;
 pub mod args;
 pub mod clock;
 pub mod error;
 pub mod exporter;
+pub mod ingest;
 pub mod layer;
 pub mod rpc;
 pub mod serve;

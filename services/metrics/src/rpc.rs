@@ -7,6 +7,7 @@ mod campaign;
 mod lead;
 mod opt_out;
 mod page;
+mod report;
 mod sending;
 mod status;
 mod watch;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     error::Result,
+    ingest::Ingest,
     store::{RequestId, Store},
     telemetry::Telemetry,
 };
@@ -31,15 +33,16 @@ pub use self::status::unready;
 #[derive(Clone)]
 pub struct Rpc {
     store: Store,
+    ingest: Ingest,
     telemetry: Arc<Telemetry>,
     /// Ends the streams that would otherwise outlive a drain.
     shutdown: CancellationToken,
 }
 
 impl Rpc {
-    /// Serves from `store`; `shutdown` ends streams.
-    pub fn new(store: Store, telemetry: Arc<Telemetry>, shutdown: CancellationToken) -> Self {
-        Self { store, telemetry, shutdown }
+    /// Serves from `store`, to which outcomes go through `ingest`; `shutdown` ends streams.
+    pub fn new(store: Store, ingest: Ingest, telemetry: Arc<Telemetry>, shutdown: CancellationToken) -> Self {
+        Self { store, ingest, telemetry, shutdown }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     admin::{self, Admin},
     clock::Clock,
     error::chain,
+    ingest::Ingest,
     layer::CallLayer,
     rpc::Rpc,
     store::{Store, migrate},
@@ -114,7 +115,15 @@ pub async fn run(
     let admin_stop = stop.clone();
     tasks.spawn(async move { admin::serve(admin, listeners.admin, admin_stop).await.context("admin port") });
 
-    let rpc = Rpc::new(store.clone(), telemetry.clone(), stop.clone());
+    let (ingest, writers) = Ingest::new(&store, telemetry.waiting());
+    for writer in writers {
+        // Ends once the calls have ended, so that whatever was handed in is written.
+        tasks.spawn(async move {
+            writer.run().await;
+            Ok(())
+        });
+    }
+    let rpc = Rpc::new(store.clone(), ingest, telemetry.clone(), stop.clone());
     let router = Server::builder()
         .layer(CallLayer { telemetry, ready: ready.clone() })
         .add_service(health_service)

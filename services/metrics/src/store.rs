@@ -11,6 +11,8 @@ mod campaign_state;
 mod campaign_view;
 mod campaign_write;
 mod claim;
+mod claim_candidate;
+mod claim_cursor;
 mod claim_end;
 mod claim_grant;
 mod claim_take;
@@ -21,9 +23,13 @@ mod migrate;
 mod outcome;
 mod outcome_batch;
 mod request;
+mod reservation;
 mod sqlstate;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
 use prometheus::IntCounter;
@@ -35,6 +41,7 @@ use crate::{
     error::{Error, Result},
 };
 
+use self::claim_cursor::Cursors;
 pub use self::{
     account::NewAccount,
     campaign::{Actor, NewCampaign},
@@ -44,6 +51,8 @@ pub use self::{
     lead::LeadFilter,
     lead_add::{AddedLeads, NewLead, Refusal},
     migrate::migrate,
+    outcome::Report,
+    outcome_batch::OUTCOME_BATCH,
     request::RequestId,
 };
 
@@ -51,6 +60,11 @@ pub use self::{
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How often a transaction is run again after a deadlock or serialization failure.
 const RETRIES_MAX: u32 = 8;
+/// Settings of the connections for claims and outcomes. Their statements look rows up by key, whatever a table's size was
+/// when it was analyzed: a scan of a table that has grown since is the end of throughput, and one that reorders a batch
+/// breaks the order of locks. Planned once, since planning takes as long as a small batch.
+const HOT: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+    -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off -c statement_timeout=30000";
 /// Time for a statement where the caller set no deadline.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -68,6 +82,8 @@ pub async fn with_deadline<F: Future>(deadline: Instant, call: F) -> F::Output {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    hot: Pool,
+    cursors: Arc<Cursors>,
     clock: Clock,
     retries: IntCounter,
 }
@@ -80,7 +96,7 @@ macro_rules! in_txn {
     ($store:expr, $kind:expr, |$txn:ident, $attempt:ident| $body:expr) => {{
         let mut $attempt = 0;
         loop {
-            let mut client = $store.client().await?;
+            let mut client = $store.client($kind).await?;
             let $txn = $crate::store::begin(&mut client, $kind).await?;
             let result: $crate::error::Result<_> = async { $body }.await;
             let result = match result {
@@ -108,21 +124,31 @@ enum Kind {
     Read,
     /// Writes, with locks where they decide.
     Write,
+    /// Claims and outcomes: writes with plans that do not depend on what the planner guesses; see [`HOT`].
+    Hot,
 }
 
 async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
+    let builder = client.build_transaction();
+    let txn = match kind {
+        Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
+        Kind::Write | Kind::Hot => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
+    };
+    // The others set it along with their first statement, where a caller waits for them.
+    if !matches!(kind, Kind::Hot) {
+        statement_timeout_in_txn(&txn).await?;
+    }
+    Ok(txn)
+}
+
+/// Gives the statements of a transaction the time that the call has left.
+async fn statement_timeout_in_txn(txn: &Transaction<'_>) -> Result<()> {
     let left = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()));
     let left = left.unwrap_or(STATEMENT_TIMEOUT).min(STATEMENT_TIMEOUT);
     if left.is_zero() {
         return Err(Error::DeadlineExceeded);
     }
-    let builder = client.build_transaction();
-    let txn = match kind {
-        Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
-        Kind::Write => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
-    };
-    txn.batch_execute(&format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1))).await?;
-    Ok(txn)
+    Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1))).await?)
 }
 
 /// Makes the error that has a transaction run again.
@@ -136,17 +162,22 @@ fn run_again() -> Error {
 struct RunAgain;
 
 impl Store {
-    /// Opens a pool of at most `pool_size` connections; connects when first used. `retries` counts transactions that were
-    /// run again.
+    /// Opens pools of at most `pool_size` connections, half of them for claims and outcomes; connects when first used.
+    /// `retries` counts transactions that were run again.
     pub fn open(config: Config, pool_size: usize, clock: Clock, retries: IntCounter) -> anyhow::Result<Self> {
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager)
-            .max_size(pool_size)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(POOL_WAIT))
-            .create_timeout(Some(POOL_WAIT))
-            .build()?;
-        Ok(Self { pool, clock, retries })
+        let pool = |config: Config| {
+            let manager =
+                Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+            Pool::builder(manager)
+                .max_size(pool_size.div_ceil(2))
+                .runtime(Runtime::Tokio1)
+                .wait_timeout(Some(POOL_WAIT))
+                .create_timeout(Some(POOL_WAIT))
+                .build()
+        };
+        let mut hot = config.clone();
+        hot.options(format!("{} {HOT}", config.get_options().unwrap_or_default()));
+        Ok(Self { pool: pool(config)?, hot: pool(hot)?, cursors: Arc::default(), clock, retries })
     }
 
     /// The clock by which the store decides.
@@ -156,13 +187,19 @@ impl Store {
 
     /// Answers when the database does.
     pub async fn ping(&self) -> Result<()> {
-        self.client().await?.batch_execute("SELECT 1").await?;
+        self.client(Kind::Read).await?.batch_execute("SELECT 1").await?;
         Ok(())
     }
 
     /// Connections open, idle, and callers that wait for one.
     pub fn pool_status(&self) -> deadpool_postgres::Status {
-        self.pool.status()
+        let (pool, hot) = (self.pool.status(), self.hot.status());
+        deadpool_postgres::Status {
+            max_size: pool.max_size + hot.max_size,
+            size: pool.size + hot.size,
+            available: pool.available + hot.available,
+            waiting: pool.waiting + hot.waiting,
+        }
     }
 
     /// Returns when a transaction that failed with `error` is worth running again, else the error.
@@ -177,8 +214,12 @@ impl Store {
         Ok(())
     }
 
-    async fn client(&self) -> Result<Object> {
-        Ok(self.pool.get().await?)
+    async fn client(&self, kind: Kind) -> Result<Object> {
+        let pool = match kind {
+            Kind::Read | Kind::Write => &self.pool,
+            Kind::Hot => &self.hot,
+        };
+        Ok(pool.get().await?)
     }
 
     /// Makes the partitions of the outcome log for this month and the next, and forgets request ids of yesterday.

@@ -21,6 +21,7 @@ pub struct Telemetry {
     in_flight: IntGaugeVec,
     outcomes: IntCounterVec,
     batch_size: HistogramVec,
+    waiting: IntGauge,
     retries: IntCounter,
     pool: IntGaugeVec,
     watchers: IntGauge,
@@ -68,6 +69,10 @@ impl Telemetry {
                 &["verdict"],
             )?,
             batch_size: histogram("campaign_metrics_outcome_batch_size", "Outcomes of a report.", &BATCH_BUCKETS, &[])?,
+            waiting: register(
+                &registry,
+                IntGauge::new("campaign_metrics_outcomes_waiting", "Outcomes received that wait for their commit.")?,
+            )?,
             retries: register(
                 &registry,
                 IntCounter::new(
@@ -114,6 +119,11 @@ impl Telemetry {
     pub fn watch_started(&self) -> InFlight {
         self.watchers.inc();
         InFlight(self.watchers.clone())
+    }
+
+    /// The gauge of outcomes that wait for their commit.
+    pub fn waiting(&self) -> IntGauge {
+        self.waiting.clone()
     }
 
     /// The counter of repeated transactions.

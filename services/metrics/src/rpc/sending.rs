@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use campaign_metrics::{
     invalid::Invalid,
-    name::{AccountName, WorkspaceName},
+    name::AccountName,
     pb,
-    sending::{CLAIMS_MAX, ClaimId, OUTCOMES_MAX, Verdict},
+    sending::{CLAIMS_MAX, ClaimId},
     wire,
 };
 use futures::stream::BoxStream;
@@ -101,32 +101,6 @@ impl Rpc {
             not_held_claim_ids: not_held.collect(),
         })
     }
-
-    async fn report(&self, request: pb::ReportOutcomesRequest) -> Result<pb::ReportOutcomesResponse> {
-        let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
-        batch_size("outcomes", request.outcomes.len(), OUTCOMES_MAX)?;
-        let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(request.outcomes.len());
-        let mut outcomes = Vec::with_capacity(request.outcomes.len());
-        for outcome in request.outcomes {
-            match wire::outcome(outcome, &workspace) {
-                Ok(outcome) => {
-                    outcomes.push(outcome);
-                    verdicts.push(None);
-                }
-                Err(rejection) => verdicts.push(Some(Verdict::Rejected(rejection))),
-            }
-        }
-        let mut taken = self.store.outcomes_report(&workspace, &outcomes).await?.into_iter();
-        let verdicts: Vec<Verdict> =
-            verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| taken.next())).collect();
-        let count = |matches: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| matches(verdict)).count() as u64;
-        self.telemetry.reported(
-            count(|verdict| *verdict == Verdict::Applied),
-            count(|verdict| *verdict == Verdict::Duplicate),
-            count(|verdict| matches!(verdict, Verdict::Rejected(_))),
-        );
-        Ok(pb::ReportOutcomesResponse { results: verdicts.into_iter().map(Into::into).collect() })
-    }
 }
 
 fn claim_ids(ids: &[String]) -> Result<Vec<ClaimId>> {
@@ -176,9 +150,9 @@ impl pb::sending_service_server::SendingService for Rpc {
 
     async fn stream_outcomes(
         &self,
-        _request: Request<Streaming<pb::StreamOutcomesRequest>>,
+        request: Request<Streaming<pb::StreamOutcomesRequest>>,
     ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.report_stream(request.into_inner())))
     }
 
     async fn report_outcomes(

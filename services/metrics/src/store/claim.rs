@@ -66,7 +66,7 @@ impl Store {
             let holder = account_lock_in_txn(&txn, account).await?;
             let now = self.clock.now();
             let suspended = account_state(holder.get("state"))? == AccountState::Suspended;
-            let rows = claims_lock_in_txn(&txn, &holder, ids, now).await?;
+            let rows = claims_lock_in_txn(&txn, &holder, ids, Expiry::Ahead, now).await?;
             let mut results = vec![Renewal::NotHeld; ids.len()];
             for row in &rows {
                 let place = usize::try_from(row.get::<_, i32>("place")).unwrap_or(0);
@@ -116,13 +116,23 @@ async fn renew_in_txn(txn: &Transaction<'_>, rows: &[Row], ids: &[ClaimId], resu
     Ok(())
 }
 
-/// Locks the rows of those of the claims that the account holds, not expired, with what decides about sending.
+/// Which claims are meant: those that can still expire, or those that did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// Held.
+    Ahead,
+    /// Uncertain.
+    Past,
+}
+
+/// Locks the rows of those of the claims that the account holds, with what decides about sending.
 ///
 /// `place` is the index in `ids`; ids that are not held have no row.
 pub(super) async fn claims_lock_in_txn(
     txn: &Transaction<'_>,
     holder: &Row,
     ids: &[ClaimId],
+    expiry: Expiry,
     now: Timestamp,
 ) -> Result<Vec<Row>> {
     let sql = "
@@ -134,7 +144,7 @@ pub(super) async fn claims_lock_in_txn(
         JOIN claims c ON c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6
             AND c.step = id.step AND c.grant_no = id.grant_no
         JOIN leads l ON l.workspace_id = $1 AND l.campaign_id = id.campaign_id AND l.lead_no = id.lead_no
-        WHERE c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1 AND c.expires_at > $8
+        WHERE c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1 AND (c.expires_at > $8) = $9
         ORDER BY c.campaign_id, c.block, c.step, c.grant_no
         FOR UPDATE OF c";
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
@@ -145,7 +155,7 @@ pub(super) async fn claims_lock_in_txn(
     let salts: Vec<i32> = ids.iter().map(|id| id.key.salt).collect();
     let statement = txn.prepare_cached(sql).await?;
     let params: &[&(dyn ToSql + Sync)] =
-        &[&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now];
+        &[&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now, &(expiry == Expiry::Ahead)];
     Ok(txn.query(&statement, params).await?)
 }
 

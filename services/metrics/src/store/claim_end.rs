@@ -9,7 +9,13 @@ use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{Kind, Store, account::account_lock_in_txn, claim::claims_lock_in_txn, in_txn};
+use super::{
+    Kind, Store,
+    account::account_lock_in_txn,
+    claim::{Expiry, claims_lock_in_txn},
+    in_txn,
+    reservation::{Of, reservation_add_in_txn},
+};
 use crate::error::Result;
 
 impl Store {
@@ -22,8 +28,9 @@ impl Store {
     ) -> Result<Vec<bool>> {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
+            campaigns_lock_in_txn(&txn, holder.get("workspace_id"), ids).await?;
             let now = self.clock.now();
-            let rows = claims_lock_in_txn(&txn, &holder, ids, now).await?;
+            let rows = claims_lock_in_txn(&txn, &holder, ids, Expiry::Ahead, now).await?;
             let mut released = vec![false; ids.len()];
             let mut held: Vec<(ClaimId, &Row)> = Vec::with_capacity(rows.len());
             for row in &rows {
@@ -42,26 +49,58 @@ impl Store {
     /// Closes expired claims whose step has a result: a report without claim can commit while its lead is being claimed.
     pub async fn claims_settle(&self) -> Result<()> {
         let close = "
-            UPDATE claims c SET held = c.held & ~d.bits
-            FROM (
-                SELECT h.workspace_id, h.campaign_id, h.block, h.step, h.grant_no, bit_or(1::int8 << (l.lead_no & 63)) AS bits
-                FROM claims h JOIN leads l ON l.workspace_id = h.workspace_id AND l.campaign_id = h.campaign_id
-                    AND l.lead_no BETWEEN h.block * 64 AND h.block * 64 + 63
-                WHERE h.expires_at <= $1 AND h.held >> (l.lead_no & 63) & 1 = 1
-                    AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (h.step - 1) & 1 = 1
-                GROUP BY 1, 2, 3, 4, 5
-                ORDER BY 1, 2, 3, 4, 5
-            ) d
-            WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id AND c.block = d.block
-                AND c.step = d.step AND c.grant_no = d.grant_no";
+            WITH closed AS (
+                UPDATE claims c SET held = c.held & ~d.bits, last_closed = c.held & d.bits
+                FROM (
+                    SELECT h.workspace_id, h.campaign_id, h.block, h.step, h.grant_no, bit_or(1::int8 << (l.lead_no & 63)) AS bits
+                    FROM claims h JOIN leads l ON l.workspace_id = h.workspace_id AND l.campaign_id = h.campaign_id
+                        AND l.lead_no BETWEEN h.block * 64 AND h.block * 64 + 63
+                    WHERE h.expires_at <= $1 AND h.held >> (l.lead_no & 63) & 1 = 1
+                        AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (h.step - 1) & 1 = 1
+                    GROUP BY 1, 2, 3, 4, 5
+                    ORDER BY 1, 2, 3, 4, 5
+                ) d
+                WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id AND c.block = d.block
+                    AND c.step = d.step AND c.grant_no = d.grant_no AND c.held & d.bits <> 0
+                RETURNING c.workspace_id, c.campaign_id, c.last_closed
+            )
+            SELECT workspace_id, campaign_id, sum(bit_count(last_closed::bit(64)))::int8 AS count FROM closed
+            GROUP BY 1, 2 ORDER BY 1, 2";
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
-            if txn.execute(close, &[&now]).await? > 0 {
-                txn.execute("DELETE FROM claims WHERE held = 0", &[]).await?;
+            let rows = txn.query(close, &[&now]).await?;
+            for row in &rows {
+                claims_closed_in_txn(&txn, row.get(0), row.get(1), row.get(2)).await?;
             }
+            // Also what a batch of outcomes emptied together with another one, neither of which saw that.
+            txn.execute("DELETE FROM claims WHERE held = 0", &[]).await?;
             Ok(())
         })
     }
+}
+
+/// Locks the campaigns of claims, by number.
+async fn campaigns_lock_in_txn(txn: &Transaction<'_>, workspace_id: i32, ids: &[ClaimId]) -> Result<()> {
+    let sql = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = ANY ($2)
+        ORDER BY campaign_id FOR NO KEY UPDATE";
+    let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();
+    let statement = txn.prepare_cached(sql).await?;
+    txn.query(&statement, &[&workspace_id, &campaigns]).await?;
+    Ok(())
+}
+
+/// Adds to the claims of a campaign that were ever closed.
+pub(super) async fn claims_closed_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    count: i64,
+) -> Result<()> {
+    let sql = "UPDATE campaign_counters SET closed_claims = closed_claims + $3, version = version + 1
+        WHERE workspace_id = $1 AND campaign_id = $2";
+    let statement = txn.prepare_cached(sql).await?;
+    txn.execute(&statement, &[&workspace_id, &campaign_id, &count]).await?;
+    Ok(())
 }
 
 async fn release_in_txn(
@@ -72,15 +111,17 @@ async fn release_in_txn(
 ) -> Result<()> {
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let mut blocks: BTreeMap<(i32, i32, i16, i64), i64> = BTreeMap::new();
-    let mut days: BTreeMap<(&str, i32, Date), i64> = BTreeMap::new();
+    let mut days: BTreeMap<(Of, i32, Date), i64> = BTreeMap::new();
+    let mut closed: BTreeMap<i32, i64> = BTreeMap::new();
     for (id, row) in held {
         let key = id.key;
         let block = (key.campaign_number, key.lead_number >> 6, i16::from(key.step.number()), id.grant);
         *blocks.entry(block).or_default() |= 1 << (key.lead_number & 63);
-        *days.entry(("account", account_id, row.get("account_day"))).or_default() -= 1;
-        *days.entry(("campaign", key.campaign_number, row.get("campaign_day"))).or_default() -= 1;
+        *days.entry((Of::Account, account_id, row.get("account_day"))).or_default() -= 1;
+        *days.entry((Of::Campaign, key.campaign_number, row.get("campaign_day"))).or_default() -= 1;
+        *closed.entry(key.campaign_number).or_default() += 1;
     }
-    let shrink = "UPDATE claims SET granted = granted & ~$6::int8, held = held & ~$6::int8
+    let shrink = "UPDATE claims SET held = held & ~$6::int8
         WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5";
     let delete = "DELETE FROM claims
         WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5 AND held = 0";
@@ -94,6 +135,9 @@ async fn release_in_txn(
     let leads: Vec<i32> = held.iter().map(|(id, _)| id.key.lead_number).collect();
     let steps: Vec<i16> = held.iter().map(|(id, _)| id.key.step.number().into()).collect();
     leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
+    for (campaign_id, count) in closed {
+        claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
+    }
     for ((of, id, day), count) in days {
         reservation_add_in_txn(txn, of, workspace_id, id, day, count).await?;
     }
@@ -148,6 +192,8 @@ pub(super) async fn claims_retry_in_txn(
         FROM expired e JOIN LATERAL generate_series(0, 63) AS place (place) ON e.held >> place & 1 = 1
         ORDER BY 1, 3, 2";
     let rows = txn.query(sql, &[&workspace_id, &campaign_id, &now]).await?;
+    let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
     let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
     for row in &rows {
         let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
@@ -158,23 +204,5 @@ pub(super) async fn claims_retry_in_txn(
         let campaigns = vec![campaign_id; leads.len()];
         leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
     }
-    Ok(())
-}
-
-/// Adds to, or with a negative count gives back from, what is reserved of a day. `of` is `account` or `campaign`.
-pub(super) async fn reservation_add_in_txn(
-    txn: &Transaction<'_>,
-    of: &str,
-    workspace_id: i32,
-    id: i32,
-    day: Date,
-    count: i64,
-) -> Result<()> {
-    let sql = format!(
-        "INSERT INTO {of}_reservations AS r (workspace_id, {of}_id, day, reserved) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (workspace_id, {of}_id, day) DO UPDATE SET reserved = r.reserved + $4"
-    );
-    let statement = txn.prepare_cached(&sql).await?;
-    txn.execute(&statement, &[&workspace_id, &id, &day, &count]).await?;
     Ok(())
 }

@@ -1,140 +1,104 @@
-//! Takes due steps of one campaign for one account: steps that came back or follow up, and leads never claimed.
-//!
-//! The caller has locked the campaign, so nobody else takes from it. Every lead is checked against its facts: rows of
-//! `returns` and `segments` say where to look, not what is true.
+//! Takes due steps of one campaign for one account, and records their claims: one statement, `claim_take.sql`.
 
 use campaign_metrics::{lead::Step, name::LeadId};
 use deadpool_postgres::Transaction;
-use jiff::Timestamp;
-use tokio_postgres::Row;
+use jiff::{Timestamp, civil::Date};
+use tokio_postgres::{Row, types::ToSql};
 
-use super::campaign_view::{CampaignKey, broken};
+use super::{
+    campaign_view::{CampaignKey, broken},
+    claim_cursor::Cursor,
+    run_again,
+};
 use crate::error::Result;
 
 /// Facts that end the first step: any result, a reply, a conversion, an opt-out; an automatic reply does not.
 const ENDS_FIRST_STEP: i64 = ((1 << 50) - 1) | (1 << 51);
+/// One in so many claims moves the rows that every claim changes on to their next epoch: about as many versions as share
+/// a page.
+const CLAIMS_PER_EPOCH: u32 = 64;
+
+const TAKE: &str = include_str!("claim_take.sql");
 
 /// Number, step and id of a lead that was taken.
 pub(super) type Taken = (i32, Step, LeadId);
 
-/// Takes up to `share` due steps, half of them from what came back while there are leads of both kinds.
-pub(super) async fn take_in_txn(
-    txn: &Transaction<'_>,
-    key: CampaignKey,
-    account_id: i32,
-    steps: Step,
-    share: i64,
-    now: Timestamp,
-) -> Result<Vec<Taken>> {
-    let mut taken = Vec::new();
-    take_returns_in_txn(txn, key, account_id, steps, (share + 1) / 2, now, &mut taken).await?;
-    take_new_in_txn(txn, key, account_id, share - len(&taken), &mut taken).await?;
-    if len(&taken) < share {
-        take_returns_in_txn(txn, key, account_id, steps, share - len(&taken), now, &mut taken).await?;
-    }
-    Ok(taken)
+/// What is to be taken, of which campaign, for whom.
+pub(super) struct Take {
+    pub(super) campaign: CampaignKey,
+    pub(super) account_id: i32,
+    pub(super) steps: Step,
+    pub(super) share: i64,
+    pub(super) now: Timestamp,
+    pub(super) grant_no: i64,
+    pub(super) expires_at: Timestamp,
+    pub(super) account_day: Date,
+    pub(super) campaign_day: Date,
 }
 
-fn len(taken: &[Taken]) -> i64 {
-    i64::try_from(taken.len()).unwrap_or(i64::MAX)
-}
-
-/// Takes steps that are due again or follow up. What facts have outdated is dropped on the way; a lead that another claim
-/// still has stays.
-async fn take_returns_in_txn(
-    txn: &Transaction<'_>,
-    (workspace_id, campaign_id): CampaignKey,
-    account_id: i32,
-    steps: Step,
-    share: i64,
-    now: Timestamp,
-    taken: &mut Vec<Taken>,
-) -> Result<()> {
-    let sql = "
-        WITH due AS MATERIALIZED (
-            SELECT r.account_id, r.due_at, r.lead_no, r.step
-            FROM returns r
-            WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id IN ($3, 0) AND r.due_at <= $4
-                AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
-                    AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1)
-            ORDER BY r.due_at, r.lead_no
-            LIMIT $5
-        ), gone AS (
-            DELETE FROM returns r USING due d
-            WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = d.account_id AND r.due_at = d.due_at
-                AND r.lead_no = d.lead_no AND r.step = d.step
-            RETURNING r.lead_no, r.step
-        )
-        SELECT DISTINCT ON (g.lead_no) g.lead_no, g.step, i.lead_id, coalesce(lead_next_step(l.mask, $6) = g.step, false) AS due
-        FROM gone g
-        LEFT JOIN leads l ON l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = g.lead_no
-        LEFT JOIN lead_ids i ON i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_no = g.lead_no
-        ORDER BY g.lead_no, due DESC";
-    let statement = txn.prepare_cached(sql).await?;
-    let mut left = share;
-    while left > 0 {
-        let rows = txn
-            .query(&statement, &[&workspace_id, &campaign_id, &account_id, &now, &left, &i32::from(steps.number())])
-            .await?;
-        if rows.is_empty() {
-            break;
-        }
-        for row in rows.iter().filter(|row| row.get("due")) {
-            // A step can be listed twice, as a follow-up and as a claim that came back.
-            if taken.iter().any(|(lead_no, ..)| *lead_no == row.get::<_, i32>("lead_no")) {
-                continue;
+impl Take {
+    /// Takes up to `share` due steps from `cursor` on, and moves the cursor.
+    pub(super) async fn take_in_txn(&self, txn: &Transaction<'_>, cursor: &mut Cursor) -> Result<Vec<Taken>> {
+        let (workspace_id, campaign_id) = self.campaign;
+        let statement = txn.prepare_cached(TAKE).await?;
+        let mut taken = Vec::new();
+        loop {
+            let left = self.share - i64::try_from(taken.len()).unwrap_or(i64::MAX);
+            let moves = i32::from(rand::random_ratio(1, CLAIMS_PER_EPOCH));
+            // Drawn, so that neither kind starves who asks for one at a time.
+            let odd = i32::from(rand::random::<bool>());
+            let steps = i32::from(self.steps.number());
+            let params: &[&(dyn ToSql + Sync)] = &[
+                &workspace_id,
+                &campaign_id,
+                &self.account_id,
+                &left,
+                &self.now,
+                &steps,
+                &self.grant_no,
+                &self.expires_at,
+                &self.account_day,
+                &self.campaign_day,
+                &ENDS_FIRST_STEP,
+                &cursor.due_at,
+                &cursor.lo,
+                &moves,
+                &odd,
+            ];
+            let mut more = false;
+            for row in txn.query(&statement, params).await? {
+                if row.get::<_, Option<i32>>("lead_no").is_some() {
+                    taken.push(taken_from_row(&row)?);
+                    continue;
+                }
+                more = row.get::<_, i16>("step") == 1;
+                cursor.due_at = row.get::<_, Option<Timestamp>>("due_at").unwrap_or(cursor.due_at);
+                match row.get("lo") {
+                    Some(lo) if lo < 0 => return Err(run_again()),
+                    Some(lo) => cursor.lo = lo,
+                    None => {}
+                }
+                if row.get("emptied") {
+                    self.delete_segment_in_txn(txn, cursor.lo).await?;
+                }
             }
-            taken.push(taken_from_row(row, row.get("step"))?);
-            left -= 1;
+            if !more || i64::try_from(taken.len()).is_ok_and(|count| count >= self.share) {
+                return Ok(taken);
+            }
         }
     }
-    Ok(())
-}
 
-/// Takes first steps of leads that were never claimed, the account's own before anybody's.
-async fn take_new_in_txn(
-    txn: &Transaction<'_>,
-    (workspace_id, campaign_id): CampaignKey,
-    account_id: i32,
-    share: i64,
-    taken: &mut Vec<Taken>,
-) -> Result<()> {
-    // Locked, because leads that are being added make a segment grow.
-    let segment = "SELECT account_id, lo, hi FROM segments
-        WHERE workspace_id = $1 AND campaign_id = $2 AND account_id IN ($3, 0)
-        ORDER BY account_id DESC, lo LIMIT 1 FOR UPDATE";
-    let leads = "SELECT l.lead_no, i.lead_id FROM leads l JOIN lead_ids i USING (workspace_id, campaign_id, lead_no)
-        WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no >= $3 AND l.lead_no < $4 AND l.mask & $5 = 0
-        ORDER BY l.lead_no LIMIT $6";
-    let (segment, leads) = futures::try_join!(txn.prepare_cached(segment), txn.prepare_cached(leads))?;
-    let mut left = share;
-    while left > 0 {
-        let Some(row) = txn.query_opt(&segment, &[&workspace_id, &campaign_id, &account_id]).await? else {
-            break;
-        };
-        let (segment_account, lo, hi): (i32, i32, i32) = (row.get(0), row.get(1), row.get(2));
-        let rows = txn.query(&leads, &[&workspace_id, &campaign_id, &lo, &hi, &ENDS_FIRST_STEP, &left]).await?;
-        for row in &rows {
-            taken.push(taken_from_row(row, 1)?);
-        }
-        let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        let next = match rows.last() {
-            Some(last) if found == left => last.get::<_, i32>("lead_no") + 1,
-            _ => hi,
-        };
-        left -= found;
-        let rest = if next < hi {
-            "UPDATE segments SET lo = $5 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND lo = $4"
-        } else {
-            "DELETE FROM segments WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND lo = $4 AND $5::int4 > 0"
-        };
-        let rest = txn.prepare_cached(rest).await?;
-        txn.execute(&rest, &[&workspace_id, &campaign_id, &segment_account, &lo, &next]).await?;
+    /// Deletes the segment that was emptied, unless leads were added to it meanwhile.
+    async fn delete_segment_in_txn(&self, txn: &Transaction<'_>, lo: i32) -> Result<()> {
+        let sql = "DELETE FROM segments
+            WHERE workspace_id = $1 AND campaign_id = $2 AND account_id IN ($3, 0) AND lo = $4 AND hi = $4";
+        let statement = txn.prepare_cached(sql).await?;
+        txn.execute(&statement, &[&self.campaign.0, &self.campaign.1, &self.account_id, &lo]).await?;
+        Ok(())
     }
-    Ok(())
 }
 
-fn taken_from_row(row: &Row, step: i16) -> Result<Taken> {
-    let step = Step::new(step.into()).ok_or_else(|| broken("a step out of range"))?;
+fn taken_from_row(row: &Row) -> Result<Taken> {
+    let step = Step::new(row.get::<_, i16>("step").into()).ok_or_else(|| broken("a step out of range"))?;
     Ok((row.get("lead_no"), step, row.get::<_, &str>("lead_id").parse()?))
 }

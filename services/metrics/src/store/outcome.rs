@@ -1,7 +1,7 @@
-//! Takes in outcomes: a batch is one transaction, each outcome gets its own verdict.
+//! Takes in outcomes: the reports of many callers are one transaction, each outcome gets its own verdict.
 //!
 //! Locks: the campaigns' keys (so that results can't become final meanwhile), the claims, the leads, the counters, the
-//! reservations, the account days. A fact that is known is a duplicate and changes nothing, so batches can be repeated,
+//! reservations, the account days. A fact that is known is a duplicate and changes nothing, so reports can be repeated,
 //! split and mixed at will.
 
 use std::collections::HashMap;
@@ -10,20 +10,34 @@ use campaign_metrics::{
     campaign::CampaignState,
     lead::{Fact, Facts, Step},
     name::WorkspaceId,
-    schedule::parse_time_zone,
     sending::{CLOCK_SKEW_MAX, LeadRef, Outcome, Rejection, Verdict},
 };
 use deadpool_postgres::Transaction;
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Row;
 
-use super::{Kind, Store, campaign::workspace_in_txn, campaign_view::campaign_state, in_txn, outcome_batch::Batch};
+use super::{
+    Kind, Store,
+    campaign_view::{CampaignKey, campaign_state},
+    in_txn,
+    outcome_batch::Batch,
+};
 use crate::error::Result;
 
-/// An outcome of a batch whose lead is numbered.
-pub(super) struct Event {
-    pub(super) ordinal: usize,
-    pub(super) campaign_id: i32,
+/// What one caller reports.
+#[derive(Debug)]
+pub struct Report {
+    /// Where its leads are.
+    pub workspace: WorkspaceId,
+    /// What happened.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// An outcome whose lead is numbered.
+pub(super) struct Event<'a> {
+    /// Its place among all outcomes of the transaction, and what was reported; `None` where nobody waits for a verdict.
+    pub(super) source: Option<(usize, &'a Outcome)>,
+    pub(super) campaign: CampaignKey,
     pub(super) lead_no: i32,
     pub(super) fact: Fact,
     pub(super) at: Timestamp,
@@ -37,89 +51,123 @@ pub(super) struct Terms {
     pub(super) state: CampaignState,
     pub(super) is_final: bool,
     pub(super) attribution_ended: bool,
-    pub(super) time_zone: TimeZone,
+    pub(super) time_zone: String,
 }
 
 impl Store {
-    /// Takes in outcomes of a workspace; each gets its own verdict, after the commit of all.
-    pub async fn outcomes_report(&self, workspace: &WorkspaceId, outcomes: &[Outcome]) -> Result<Vec<Verdict>> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
-            let now = self.clock.now();
+    /// Takes in reports, all of them in one transaction; each outcome gets its own verdict, after the commit.
+    pub async fn outcomes_report(&self, reports: &[Report]) -> Result<Vec<Vec<Verdict>>> {
+        let outcomes: Vec<(&WorkspaceId, &Outcome)> = reports
+            .iter()
+            .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
+            .collect();
+        let verdicts: Result<Vec<Verdict>> = in_txn!(self, Kind::Hot, |txn, attempt| {
             let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
-            let Some(workspace_id) = workspace_in_txn(&txn, workspace).await? else {
-                return Ok(verdicts);
-            };
-            let numbered = number_in_txn(&txn, workspace_id, outcomes).await?;
-            let terms = terms_in_txn(&txn, workspace_id, &numbered, now).await?;
+            let numbered = number_in_txn(&txn, &outcomes).await?;
+            let terms = terms_in_txn(&txn, &numbered, self).await?;
+            let now = self.clock.now();
             let mut events = Vec::with_capacity(outcomes.len());
             let mut finals = Vec::new();
-            for (ordinal, outcome) in outcomes.iter().enumerate() {
-                let Some((campaign_id, lead_no)) = numbered[ordinal] else {
+            for (ordinal, (_, outcome)) in outcomes.iter().enumerate() {
+                let Some((campaign, lead_no)) = numbered[ordinal] else {
                     continue;
                 };
                 let at = outcome.time.unwrap_or(now);
-                let event = Event { ordinal, campaign_id, lead_no, fact: outcome.fact, at };
-                match judge(outcome, terms.get(&campaign_id), at, now) {
+                let event = Event { source: Some((ordinal, outcome)), campaign, lead_no, fact: outcome.fact, at };
+                match judge(outcome, terms.get(&campaign), at, now) {
                     Ok(()) => events.push(event),
-                    Err(Rejection::CampaignFinal) => finals.push(event),
+                    Err(Rejection::CampaignFinal) => finals.push((ordinal, event)),
                     Err(rejection) => verdicts[ordinal] = Verdict::Rejected(rejection),
                 }
             }
-            final_verdicts_in_txn(&txn, workspace_id, &finals, &mut verdicts).await?;
-            let batch = Batch { txn: &txn, workspace_id, outcomes, terms: &terms, now, attempt };
-            batch.apply(events, &mut verdicts).await?;
+            final_verdicts_in_txn(&txn, &finals, &mut verdicts).await?;
+            Batch { txn: &txn, terms: &terms, now, attempt }.apply(events, &mut verdicts).await?;
             Ok(verdicts)
-        })
+        });
+        let mut verdicts = verdicts?.into_iter();
+        Ok(reports.iter().map(|report| verdicts.by_ref().take(report.outcomes.len()).collect()).collect())
     }
 }
 
 /// Numbers of the outcomes' campaigns and leads; `None` where the name names nothing.
+///
+/// The number of a workspace is looked up by its name, so that a key of another workspace names nothing.
 async fn number_in_txn(
     txn: &Transaction<'_>,
-    workspace_id: i32,
-    outcomes: &[Outcome],
-) -> Result<Vec<Option<(i32, i32)>>> {
+    outcomes: &[(&WorkspaceId, &Outcome)],
+) -> Result<Vec<Option<(CampaignKey, i32)>>> {
+    let mut names: Vec<&str> = outcomes.iter().map(|(workspace, _)| workspace.as_str()).collect();
+    names.dedup();
+    let sql = "SELECT name, workspace_id FROM workspaces WHERE name = ANY ($1)";
+    let statement = txn.prepare_cached(sql).await?;
+    let rows = txn.query(&statement, &[&names]).await?;
+    let workspaces: HashMap<&str, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut numbers = vec![None; outcomes.len()];
-    let (mut places, mut campaigns, mut leads) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, outcome) in outcomes.iter().enumerate() {
+    let (mut places, mut ids, mut campaigns, mut leads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (place, (workspace, outcome)) in outcomes.iter().enumerate() {
+        let Some(workspace_id) = workspaces.get(workspace.as_str()) else {
+            continue;
+        };
         match &outcome.lead {
-            LeadRef::Key(key) => numbers[place] = Some((key.campaign_number, key.lead_number)),
+            LeadRef::Key(key) => numbers[place] = Some(((*workspace_id, key.campaign_number), key.lead_number)),
             LeadRef::Name(name) => {
                 places.push(place);
+                ids.push(*workspace_id);
                 campaigns.push(name.campaign.campaign.as_str());
                 leads.push(name.lead.as_str());
             }
         }
     }
     if !places.is_empty() {
-        let sql = "SELECT (named.place - 1)::int4, i.campaign_id, i.lead_no
-            FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS named (campaign, lead_id, place)
-            JOIN campaigns c ON c.workspace_id = $1 AND c.name = named.campaign
-            JOIN lead_ids i ON i.workspace_id = $1 AND i.campaign_id = c.campaign_id AND i.lead_id = named.lead_id";
+        // One by one, each by its key: LIMIT keeps the planner from joining in another order.
+        let sql = "SELECT named.place, named.workspace_id, c.campaign_id, i.lead_no
+            FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS named (workspace_id, campaign, lead_id, place)
+            CROSS JOIN LATERAL (
+                SELECT campaign_id FROM campaigns WHERE workspace_id = named.workspace_id AND name = named.campaign LIMIT 1
+            ) c
+            CROSS JOIN LATERAL (
+                SELECT lead_no FROM lead_ids
+                WHERE workspace_id = named.workspace_id AND campaign_id = c.campaign_id AND lead_id = named.lead_id LIMIT 1
+            ) i";
         let statement = txn.prepare_cached(sql).await?;
-        for row in txn.query(&statement, &[&workspace_id, &campaigns, &leads]).await? {
-            let place = usize::try_from(row.get::<_, i32>(0)).unwrap_or(0);
-            numbers[places[place]] = Some((row.get(1), row.get(2)));
+        for row in txn.query(&statement, &[&ids, &campaigns, &leads]).await? {
+            numbers[places[place(&row)]] = Some(((row.get(1), row.get(2)), row.get(3)));
         }
     }
     Ok(numbers)
 }
 
+/// The place of a row in the arrays that were unnested.
+pub(super) fn place(row: &Row) -> usize {
+    usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(0)
+}
+
 /// Reads the campaigns' terms and keeps them from becoming final before the commit.
 async fn terms_in_txn(
     txn: &Transaction<'_>,
-    workspace_id: i32,
-    numbered: &[Option<(i32, i32)>],
+    numbered: &[Option<(CampaignKey, i32)>],
+    store: &Store,
+) -> Result<HashMap<CampaignKey, Terms>> {
+    let mut keys: Vec<CampaignKey> = numbered.iter().flatten().map(|(campaign, _)| *campaign).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    terms_of_in_txn(txn, keys, store.clock.now()).await
+}
+
+/// The same for campaigns by number, sorted.
+pub(super) async fn terms_of_in_txn(
+    txn: &Transaction<'_>,
+    keys: Vec<CampaignKey>,
     now: Timestamp,
-) -> Result<HashMap<i32, Terms>> {
-    let mut ids: Vec<i32> = numbered.iter().flatten().map(|(campaign_id, _)| *campaign_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let sql = "SELECT campaign_id, salt, steps, follow_up_delay_ms, state, finalized_at IS NOT NULL AS is_final,
+) -> Result<HashMap<CampaignKey, Terms>> {
+    let sql = "SELECT c.workspace_id, c.campaign_id, salt, steps, follow_up_delay_ms, state, finalized_at IS NOT NULL AS is_final,
             coalesce(finished_at + make_interval(days => attribution_days) < $3, false) AS attribution_ended, time_zone
-        FROM campaigns WHERE workspace_id = $1 AND campaign_id = ANY ($2) ORDER BY campaign_id FOR KEY SHARE";
+        FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
+        JOIN campaigns c ON c.workspace_id = key.workspace_id AND c.campaign_id = key.campaign_id
+        ORDER BY c.workspace_id, c.campaign_id FOR KEY SHARE OF c";
+    let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.into_iter().unzip();
     let statement = txn.prepare_cached(sql).await?;
-    let rows = txn.query(&statement, &[&workspace_id, &ids, &now]).await?;
+    let rows = txn.query(&statement, &[&workspaces, &campaigns, &now]).await?;
     let terms = |row: &Row| {
         let terms = Terms {
             salt: row.get("salt"),
@@ -128,9 +176,9 @@ async fn terms_in_txn(
             state: campaign_state(row.get("state"))?,
             is_final: row.get("is_final"),
             attribution_ended: row.get("attribution_ended"),
-            time_zone: parse_time_zone(row.get("time_zone"))?,
+            time_zone: row.get("time_zone"),
         };
-        Ok((row.get("campaign_id"), terms))
+        Ok(((row.get("workspace_id"), row.get("campaign_id")), terms))
     };
     rows.iter().map(terms).collect()
 }
@@ -159,21 +207,22 @@ fn judge(
 /// Outcomes of a final campaign: an exact repeat is still a duplicate, all else is rejected.
 async fn final_verdicts_in_txn(
     txn: &Transaction<'_>,
-    workspace_id: i32,
-    events: &[Event],
+    events: &[(usize, Event<'_>)],
     verdicts: &mut [Verdict],
 ) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
-    let campaigns: Vec<i32> = events.iter().map(|event| event.campaign_id).collect();
-    let leads: Vec<i32> = events.iter().map(|event| event.lead_no).collect();
-    let sql = "SELECT (key.place - 1)::int4, l.mask
-        FROM unnest($2::int4[], $3::int4[]) WITH ORDINALITY AS key (campaign_id, lead_no, place)
-        JOIN leads l ON l.workspace_id = $1 AND l.campaign_id = key.campaign_id AND l.lead_no = key.lead_no";
-    for row in txn.query(sql, &[&workspace_id, &campaigns, &leads]).await? {
-        let event = &events[usize::try_from(row.get::<_, i32>(0)).unwrap_or(0)];
-        verdicts[event.ordinal] = if Facts(row.get(1)).has(event.fact) {
+    let workspaces: Vec<i32> = events.iter().map(|(_, event)| event.campaign.0).collect();
+    let campaigns: Vec<i32> = events.iter().map(|(_, event)| event.campaign.1).collect();
+    let leads: Vec<i32> = events.iter().map(|(_, event)| event.lead_no).collect();
+    let sql = "SELECT key.place, l.mask
+        FROM unnest($1::int4[], $2::int4[], $3::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, lead_no, place)
+        JOIN leads l ON l.workspace_id = key.workspace_id AND l.campaign_id = key.campaign_id AND l.lead_no = key.lead_no";
+    let statement = txn.prepare_cached(sql).await?;
+    for row in txn.query(&statement, &[&workspaces, &campaigns, &leads]).await? {
+        let (ordinal, event) = &events[place(&row)];
+        verdicts[*ordinal] = if Facts(row.get("mask")).has(event.fact) {
             Verdict::Duplicate
         } else {
             Verdict::Rejected(Rejection::CampaignFinal)

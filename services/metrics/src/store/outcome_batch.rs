@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 use campaign_metrics::{
     campaign::CampaignState,
     schedule::{local_day, parse_time_zone},
-    sending::{Outcome, Rejection, Verdict},
+    sending::{Rejection, Verdict},
 };
 use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     campaign_state::campaigns_finish_in_txn,
-    claim_end::reservation_add_in_txn,
-    outcome::{Event, Terms},
+    campaign_view::CampaignKey,
+    outcome::{Event, Terms, place},
+    reservation::{Of, reported_add_in_txn},
     run_again,
 };
 use crate::error::Result;
@@ -25,44 +26,42 @@ use crate::error::Result;
 /// How often a batch is run again for an earlier outcome that it can't see: each time another writer was just ahead.
 const MISSED_MAX: u32 = 5;
 
-const BATCH: &str = include_str!("outcome_batch.sql");
-
-/// Closes the claims of the batch's messages, duplicates included, and tells whose they were.
-const CLOSE: &str = "
-    WITH done AS MATERIALIZED (
-        SELECT campaign_id, block, step, bit_or(1::int8 << place) AS bits
-        FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int4[]) AS done (campaign_id, block, step, place)
-        GROUP BY campaign_id, block, step ORDER BY campaign_id, block, step
-    )
-    UPDATE claims c SET held = c.held & ~d.bits FROM done d
-    WHERE c.workspace_id = $1 AND c.campaign_id = d.campaign_id AND c.block = d.block AND c.step = d.step
-        AND c.held & d.bits <> 0
-    RETURNING c.campaign_id, c.block, c.step, c.grant_no, c.granted, c.held, c.account_id";
+/// The statement; its parameters and rows stand at its top.
+pub const OUTCOME_BATCH: &str = include_str!("outcome_batch.sql");
 
 /// A batch in its transaction.
 pub(super) struct Batch<'a> {
     pub(super) txn: &'a Transaction<'a>,
-    pub(super) workspace_id: i32,
-    pub(super) outcomes: &'a [Outcome],
-    pub(super) terms: &'a HashMap<i32, Terms>,
+    pub(super) terms: &'a HashMap<CampaignKey, Terms>,
     pub(super) now: Timestamp,
     pub(super) attempt: u32,
 }
 
+/// Messages without a claim, by campaign, account and time.
+type Unclaimed = BTreeMap<(CampaignKey, Option<i32>, Timestamp), i64>;
+
+/// What a round leaves to do once all are through.
+#[derive(Default)]
+struct Rest {
+    unclaimed: Unclaimed,
+    /// Rows of claims in which nothing is held any more: campaign, block, step, grant.
+    ended: Vec<(CampaignKey, i32, i16, i64)>,
+    /// Campaigns in which no lead is pending or partial any more, as of a round.
+    complete: Vec<CampaignKey>,
+}
+
 impl Batch<'_> {
     /// Applies events of leads that are numbered and judged; fills in their verdicts.
-    pub(super) async fn apply(&self, events: Vec<Event>, verdicts: &mut [Verdict]) -> Result<()> {
+    pub(super) async fn apply(&self, events: Vec<Event<'_>>, verdicts: &mut [Verdict]) -> Result<()> {
         if events.is_empty() {
             return Ok(());
         }
-        let mut campaigns: Vec<i32> = events.iter().map(|event| event.campaign_id).collect();
-        campaigns.sort_unstable();
-        campaigns.dedup();
-        let accounts = self.close_claims(&events).await?;
         let (rounds, repeats) = rounds(events);
-        let mut unclaimed = BTreeMap::new();
+        let mut rest = Rest::default();
+        let mut earlier = 0;
         for round in &rounds {
-            self.apply_round(round, &accounts, verdicts, &mut unclaimed).await?;
+            self.apply_round(round, earlier, verdicts, &mut rest).await?;
+            earlier += i32::try_from(round.len()).unwrap_or(i32::MAX);
         }
         for (ordinal, first) in repeats {
             verdicts[ordinal] = match &verdicts[first] {
@@ -70,144 +69,149 @@ impl Batch<'_> {
                 Verdict::Applied | Verdict::Duplicate => Verdict::Duplicate,
             };
         }
-        let open = |id: &i32| self.terms.get(id).is_some_and(|terms| terms.state != CampaignState::Finished);
-        campaigns.retain(open);
-        campaigns_finish_in_txn(self.txn, self.workspace_id, &campaigns, self.now).await?;
-        self.reserve_unclaimed(unclaimed).await
-    }
-
-    /// Closes claims; returns whose they were, by campaign, lead and step.
-    async fn close_claims(&self, events: &[Event]) -> Result<HashMap<(i32, i32, u8), i32>> {
-        let messages: Vec<(i32, i32, u8)> = events
-            .iter()
-            .filter_map(|event| Some((event.campaign_id, event.lead_no, event.fact.step()?.number())))
-            .collect();
-        let campaigns: Vec<i32> = messages.iter().map(|message| message.0).collect();
-        let blocks: Vec<i32> = messages.iter().map(|message| message.1 >> 6).collect();
-        let steps: Vec<i16> = messages.iter().map(|message| message.2.into()).collect();
-        let places: Vec<i32> = messages.iter().map(|message| message.1 & 63).collect();
-        let close = self.txn.prepare_cached(CLOSE).await?;
-        let rows = self.txn.query(&close, &[&self.workspace_id, &campaigns, &blocks, &steps, &places]).await?;
-        let mut holders: HashMap<(i32, i32, i16), Vec<(i64, i32)>> = HashMap::new();
-        let mut ended = Vec::new();
-        for row in &rows {
-            let key = (row.get("campaign_id"), row.get("block"), row.get("step"));
-            holders.entry(key).or_default().push((row.get("granted"), row.get("account_id")));
-            if row.get::<_, i64>("held") == 0 {
-                ended.push((key, row.get::<_, i64>("grant_no")));
-            }
-        }
-        self.delete_claims(&ended).await?;
-        let accounts = messages.into_iter().filter_map(|message| {
-            let (campaign_id, lead_no, step) = message;
-            let holders = holders.get(&(campaign_id, lead_no >> 6, step.into()))?;
-            let (_, account_id) = holders.iter().find(|(granted, _)| granted >> (lead_no & 63) & 1 == 1)?;
-            Some((message, *account_id))
-        });
-        Ok(accounts.collect())
-    }
-
-    /// Removes rows of claims in which nothing is held any more.
-    async fn delete_claims(&self, ended: &[((i32, i32, i16), i64)]) -> Result<()> {
-        if ended.is_empty() {
-            return Ok(());
-        }
-        let campaigns: Vec<i32> = ended.iter().map(|(key, _)| key.0).collect();
-        let blocks: Vec<i32> = ended.iter().map(|(key, _)| key.1).collect();
-        let steps: Vec<i16> = ended.iter().map(|(key, _)| key.2).collect();
-        let grants: Vec<i64> = ended.iter().map(|(_, grant)| *grant).collect();
-        let sql = "DELETE FROM claims c USING unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS e (campaign_id, block, step, grant_no)
-            WHERE c.workspace_id = $1 AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
-                AND c.grant_no = e.grant_no AND c.held = 0";
-        let statement = self.txn.prepare_cached(sql).await?;
-        self.txn.execute(&statement, &[&self.workspace_id, &campaigns, &blocks, &steps, &grants]).await?;
-        Ok(())
+        self.delete_claims(&rest.ended).await?;
+        self.finish(rest.complete).await?;
+        self.reserve_unclaimed(rest.unclaimed).await
     }
 
     async fn apply_round(
         &self,
-        round: &[Event],
-        accounts: &HashMap<(i32, i32, u8), i32>,
+        round: &[Event<'_>],
+        earlier: i32,
         verdicts: &mut [Verdict],
-        unclaimed: &mut BTreeMap<(i32, Option<i32>, Timestamp), i64>,
+        rest: &mut Rest,
     ) -> Result<()> {
         let mut columns = Columns::default();
         for event in round {
-            let outcome = &self.outcomes[event.ordinal];
-            let step = event.fact.step();
-            let account = step.and_then(|step| accounts.get(&(event.campaign_id, event.lead_no, step.number())));
-            let terms = self.terms.get(&event.campaign_id);
+            let outcome = event.source.map(|(_, outcome)| outcome);
+            let terms = self.terms.get(&event.campaign);
             let delay = terms.map_or(SignedDuration::ZERO, |terms| terms.follow_up_delay);
-            columns.campaigns.push(event.campaign_id);
+            columns.workspaces.push(event.campaign.0);
+            columns.campaigns.push(event.campaign.1);
             columns.leads.push(event.lead_no);
             columns.bits.push(event.fact.bit().into());
             columns.times.push(event.at);
-            columns.reasons.push(outcome.reason.map(|reason| reason as i16));
-            columns.details.push((!outcome.detail.is_empty()).then_some(outcome.detail.as_str()));
-            columns.accounts.push(account.copied());
+            columns.reasons.push(outcome.and_then(|outcome| outcome.reason).map(|reason| reason as i16));
+            columns.details.push(outcome.map(|outcome| outcome.detail.as_str()).filter(|detail| !detail.is_empty()));
+            columns.values.push(outcome.and_then(|outcome| outcome.value_micros));
             columns.steps.push(terms.map_or(1, |terms| terms.steps.number().into()));
-            columns.ordinals.push(i32::try_from(event.ordinal).unwrap_or(i32::MAX));
             columns.follow_ups.push(event.at.checked_add(delay).unwrap_or(Timestamp::MAX));
+            if let Some((ordinal, _)) = event.source {
+                // The rule; the rows say what is different.
+                verdicts[ordinal] = Verdict::Applied;
+            }
         }
-        let batch = self.txn.prepare_cached(BATCH).await?;
+        let batch = self.txn.prepare_cached(OUTCOME_BATCH).await?;
         let params: &[&(dyn ToSql + Sync)] = &[
-            &self.workspace_id,
+            &columns.workspaces,
             &columns.campaigns,
             &columns.leads,
             &columns.bits,
             &columns.times,
             &columns.reasons,
             &columns.details,
-            &columns.accounts,
+            &columns.values,
             &columns.steps,
-            &columns.ordinals,
             &columns.follow_ups,
             &self.now,
+            &earlier,
         ];
         for row in self.txn.query(&batch, params).await? {
-            // An earlier outcome was committed after this statement began: the next attempt sees it. One that is gone with
-            // its partition stays unseen; then the message is booked on its lead's account, on the day of this report.
-            if self.attempt < MISSED_MAX && row.get("missed") {
-                return Err(run_again());
-            }
-            let ordinal = usize::try_from(row.get::<_, i32>("ordinal")).unwrap_or(0);
-            verdicts[ordinal] = match (row.get("applied"), row.get("known")) {
-                (true, _) => Verdict::Applied,
-                (false, true) => Verdict::Duplicate,
-                (false, false) => Verdict::Rejected(Rejection::UnknownLead),
-            };
-            if row.get("unclaimed") {
-                let key = (row.get("campaign_id"), row.get("message_account"), row.get("happened_at"));
-                *unclaimed.entry(key).or_default() += 1;
+            let campaign: CampaignKey = (row.get("workspace_id"), row.get("campaign_id"));
+            if row.get::<_, Option<i64>>("place").is_some() {
+                self.take_exception(&row, &round[place(&row)], verdicts, rest)?;
+            } else if let Some(grant) = row.get("grant_no") {
+                rest.ended.push((campaign, row.get("block"), row.get("step"), grant));
+            } else {
+                rest.complete.push(campaign);
             }
         }
         Ok(())
     }
 
+    fn take_exception(&self, row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], rest: &mut Rest) -> Result<()> {
+        // An earlier outcome was committed after this statement began: the next attempt sees it. One that is gone with
+        // its partition stays unseen; then the message is booked on its lead's account, on the day of this report.
+        if self.attempt < MISSED_MAX && row.get("missed") {
+            return Err(run_again());
+        }
+        if let Some((ordinal, _)) = event.source {
+            verdicts[ordinal] = match (row.get("applied"), row.get("known")) {
+                (true, _) => Verdict::Applied,
+                (false, true) => Verdict::Duplicate,
+                (false, false) => Verdict::Rejected(Rejection::UnknownLead),
+            };
+        }
+        if row.get("unclaimed") {
+            *rest.unclaimed.entry((event.campaign, row.get("message_account"), event.at)).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    async fn delete_claims(&self, ended: &[(CampaignKey, i32, i16, i64)]) -> Result<()> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let workspaces: Vec<i32> = ended.iter().map(|(campaign, ..)| campaign.0).collect();
+        let campaigns: Vec<i32> = ended.iter().map(|(campaign, ..)| campaign.1).collect();
+        let blocks: Vec<i32> = ended.iter().map(|(_, block, ..)| *block).collect();
+        let steps: Vec<i16> = ended.iter().map(|(_, _, step, _)| *step).collect();
+        let grants: Vec<i64> = ended.iter().map(|(.., grant)| *grant).collect();
+        let sql = "DELETE FROM claims c
+            USING unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int8[])
+                AS e (workspace_id, campaign_id, block, step, grant_no)
+            WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
+                AND c.grant_no = e.grant_no AND c.held = 0";
+        let statement = self.txn.prepare_cached(sql).await?;
+        self.txn.execute(&statement, &[&workspaces, &campaigns, &blocks, &steps, &grants]).await?;
+        Ok(())
+    }
+
+    async fn finish(&self, mut complete: Vec<CampaignKey>) -> Result<()> {
+        complete.sort_unstable();
+        complete.dedup();
+        let is_open =
+            |key: &CampaignKey| self.terms.get(key).is_some_and(|terms| terms.state != CampaignState::Finished);
+        complete.retain(is_open);
+        for (workspace_id, campaign_id) in complete {
+            campaigns_finish_in_txn(self.txn, workspace_id, &[campaign_id], self.now).await?;
+        }
+        Ok(())
+    }
+
     /// Counts messages that were sent without a claim against the limits of their days.
-    async fn reserve_unclaimed(&self, unclaimed: BTreeMap<(i32, Option<i32>, Timestamp), i64>) -> Result<()> {
+    async fn reserve_unclaimed(&self, unclaimed: Unclaimed) -> Result<()> {
         if unclaimed.is_empty() {
             return Ok(());
         }
-        let mut account_ids: Vec<i32> = unclaimed.keys().filter_map(|(_, account_id, _)| *account_id).collect();
-        account_ids.sort_unstable();
-        account_ids.dedup();
-        let sql = "SELECT account_id, time_zone FROM accounts WHERE workspace_id = $1 AND account_id = ANY ($2)";
-        let mut zones: HashMap<i32, TimeZone> = HashMap::new();
-        for row in self.txn.query(sql, &[&self.workspace_id, &account_ids]).await? {
-            zones.insert(row.get(0), parse_time_zone(row.get(1))?);
+        let mut accounts: Vec<(i32, i32)> =
+            unclaimed.keys().filter_map(|(campaign, account_id, _)| Some((campaign.0, (*account_id)?))).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let (workspaces, ids): (Vec<i32>, Vec<i32>) = accounts.into_iter().unzip();
+        let sql = "SELECT a.workspace_id, a.account_id, a.time_zone
+            FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, account_id)
+            JOIN accounts a ON a.workspace_id = key.workspace_id AND a.account_id = key.account_id";
+        let statement = self.txn.prepare_cached(sql).await?;
+        let mut zones: HashMap<(i32, i32), TimeZone> = HashMap::new();
+        for row in self.txn.query(&statement, &[&workspaces, &ids]).await? {
+            zones.insert((row.get(0), row.get(1)), parse_time_zone(row.get(2))?);
         }
-        let mut days: BTreeMap<(&str, i32, Date), i64> = BTreeMap::new();
-        for ((campaign_id, account_id, at), count) in unclaimed {
-            if let Some(terms) = self.terms.get(&campaign_id) {
-                *days.entry(("campaign", campaign_id, local_day(&terms.time_zone, at))).or_default() += count;
+        let mut days: BTreeMap<(Of, i32, i32, Date), i64> = BTreeMap::new();
+        for ((campaign, account_id, at), count) in unclaimed {
+            if let Some((id, zone)) = account_id.and_then(|id| Some((id, zones.get(&(campaign.0, id))?))) {
+                *days.entry((Of::Account, campaign.0, id, local_day(zone, at))).or_default() += count;
             }
-            if let Some((account_id, zone)) = account_id.and_then(|id| Some((id, zones.get(&id)?))) {
-                *days.entry(("account", account_id, local_day(zone, at))).or_default() += count;
+            if let Some(terms) = self.terms.get(&campaign) {
+                let day = local_day(&parse_time_zone(&terms.time_zone)?, at);
+                *days.entry((Of::Campaign, campaign.0, campaign.1, day)).or_default() += count;
             }
         }
-        for ((of, id, day), count) in days {
-            reservation_add_in_txn(self.txn, of, self.workspace_id, id, day, count).await?;
+        for of in [Of::Account, Of::Campaign] {
+            let days = days.iter().filter(|((kind, ..), _)| *kind == of);
+            let days: Vec<_> =
+                days.map(|((_, workspace_id, id, day), count)| (*workspace_id, *id, *day, *count)).collect();
+            reported_add_in_txn(self.txn, of, &days).await?;
         }
         Ok(())
     }
@@ -216,38 +220,43 @@ impl Batch<'_> {
 /// The arrays that the statement unnests.
 #[derive(Default)]
 struct Columns<'a> {
+    workspaces: Vec<i32>,
     campaigns: Vec<i32>,
     leads: Vec<i32>,
     bits: Vec<i32>,
     times: Vec<Timestamp>,
     reasons: Vec<Option<i16>>,
     details: Vec<Option<&'a str>>,
-    accounts: Vec<Option<i32>>,
+    values: Vec<Option<i64>>,
     steps: Vec<i32>,
-    ordinals: Vec<i32>,
     follow_ups: Vec<Timestamp>,
 }
 
 /// Sorts events into rounds of at most one for each lead, by key, so that batches lock in one order. Repeats within the
 /// batch come apart, each with the ordinal of the first of their kind.
-fn rounds(mut events: Vec<Event>) -> (Vec<Vec<Event>>, Vec<(usize, usize)>) {
-    events.sort_by_key(|event| (event.campaign_id, event.lead_no));
-    let mut rounds: Vec<Vec<Event>> = Vec::new();
+fn rounds(mut events: Vec<Event<'_>>) -> (Vec<Vec<Event<'_>>>, Vec<(usize, usize)>) {
+    events.sort_by_key(|event| (event.campaign, event.lead_no));
+    let mut rounds: Vec<Vec<Event<'_>>> = Vec::new();
     let mut repeats = Vec::new();
     let mut lead = None;
-    let mut of_lead: HashMap<u8, usize> = HashMap::new();
+    // Facts of the lead so far, with the ordinal of the first of each.
+    let mut seen: Vec<(u8, Option<usize>)> = Vec::new();
     for event in events {
-        if lead != Some((event.campaign_id, event.lead_no)) {
-            lead = Some((event.campaign_id, event.lead_no));
-            of_lead.clear();
+        if lead != Some((event.campaign, event.lead_no)) {
+            lead = Some((event.campaign, event.lead_no));
+            seen.clear();
         }
-        let bit = event.fact.bit();
-        if let Some(first) = of_lead.get(&bit) {
-            repeats.push((event.ordinal, *first));
+        let (bit, ordinal) = (event.fact.bit(), event.source.map(|(ordinal, _)| ordinal));
+        if let Some((_, first)) = seen.iter_mut().find(|(other, _)| *other == bit) {
+            match (*first, ordinal) {
+                (Some(first), Some(ordinal)) => repeats.push((ordinal, first)),
+                // Nobody waits for the first: it is the repeat.
+                _ => *first = first.or(ordinal),
+            }
             continue;
         }
-        let round = of_lead.len();
-        of_lead.insert(bit, event.ordinal);
+        let round = seen.len();
+        seen.push((bit, ordinal));
         if rounds.len() == round {
             rounds.push(Vec::new());
         }

@@ -1,11 +1,40 @@
--- One batch of outcomes, at most one for each lead: facts, log, counters, account days and follow-ups in one statement.
--- Returns a row for each outcome: whether it was applied, whether the lead exists, and whether the account-day
--- bookkeeping missed an earlier outcome that is not visible to this statement yet.
+-- One batch of outcomes, at most one for each lead, sorted by lead: claims, facts, log, counters, account days, follow-ups.
+--
+-- $1 workspaces int4[], $2 campaigns int4[], $3 leads int4[], $4 bits of the facts int4[], $5 times timestamptz[],
+-- $6 reasons int2[], $7 details text[], $8 values of conversions in millionths int8[], $9 steps of the campaigns int4[],
+-- $10 due times of a follow-up timestamptz[], each with an element for each outcome; $11 time of receipt timestamptz; $12 how many outcomes
+-- of the same batch came in earlier statements int4.
+--
+-- Returns rows for what is not the rule. By place in the arrays, from 1: outcomes that were not applied (known: a
+-- duplicate, else there is no such lead), that had no claim, or whose account-day bookkeeping missed an earlier outcome
+-- not visible to this statement yet. Without place, but with a grant: rows of claims in which nothing is held any more.
+-- Else: campaigns in which no lead is pending or partial any more.
+--
+-- FULL joins, because no nested loop can do them: the planner takes the arrays for short.
 WITH event AS MATERIALIZED (
-    SELECT *, (bit & 15)::int4 AS step_bit
-    FROM unnest($2::int4[], $3::int4[], $4::int4[], $5::timestamptz[], $6::int2[], $7::text[], $8::int4[], $9::int4[],
-        $10::int4[], $11::timestamptz[])
-        AS event (campaign_id, lead_no, bit, happened_at, reason, detail, claim_account, steps, ordinal, follow_up_at)
+    SELECT *, (bit & 15)::int4 AS step_bit, lead_no >> 6 AS block,
+        CASE WHEN bit < 48 THEN ((bit & 15) + 1)::int2 END AS step
+    FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int4[], $5::timestamptz[], $6::int2[], $7::text[], $8::int8[],
+        $9::int4[], $10::timestamptz[]) WITH ORDINALITY
+        AS event (workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, value_micros, steps, follow_up_at, place)
+), block AS MATERIALIZED (
+    SELECT workspace_id, campaign_id, block, step, bit_or(1::int8 << (lead_no & 63)) AS bits
+    FROM event WHERE bit < 48
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+), closed AS (
+    -- Duplicates close their claims, too. last_closed: the bits that change, which RETURNING could not tell.
+    UPDATE claims c SET held = c.held & ~b.bits, last_closed = c.held & b.bits
+    FROM block b
+    WHERE c.workspace_id = b.workspace_id AND c.campaign_id = b.campaign_id AND c.block = b.block AND c.step = b.step
+        AND c.held & b.bits <> 0
+    RETURNING c.workspace_id, c.campaign_id, c.block, c.step, c.account_id, c.last_closed, c.held, c.grant_no
+), named AS MATERIALIZED (
+    -- A block can be shared by grants, of which at most one holds the lead.
+    SELECT DISTINCT ON (e.place) e.*,
+        CASE WHEN c.last_closed >> (e.lead_no & 63) & 1 = 1 THEN c.account_id END AS claim_account
+    FROM event e FULL JOIN closed c
+        ON c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
+    ORDER BY e.place, claim_account
 ), fact AS (
     UPDATE leads l SET
         mask = l.mask | (1::int8 << e.bit),
@@ -15,8 +44,9 @@ WITH event AS MATERIALIZED (
             ELSE l.bounced_reasons END,
         account_id = coalesce(l.account_id, e.claim_account),
         last_action_at = greatest(l.last_action_at, e.happened_at)
-    FROM event e
-    WHERE l.workspace_id = $1 AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no AND l.mask >> e.bit & 1 = 0
+    FROM named e
+    WHERE l.workspace_id = e.workspace_id AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
+        AND l.mask >> e.bit & 1 = 0
     RETURNING e.*, l.mask, l.mask & ~(1::int8 << e.bit) AS old_mask, l.account_id, l.failed_reasons, l.bounced_reasons
 ), judged AS MATERIALIZED (
     SELECT f.*,
@@ -25,38 +55,42 @@ WITH event AS MATERIALIZED (
         CASE WHEN bit < 48 THEN step_result(old_mask, step_bit) ELSE 0 END AS old_result,
         CASE WHEN bit < 48 THEN step_result(mask, step_bit) ELSE 0 END AS result,
         old_mask & ~(old_mask >> 32) & 65535 <> 0 AS was_contacted,
-        mask & ~(mask >> 32) & 65535 <> 0 AS is_contacted
-    FROM fact f
-), placed AS MATERIALIZED (
-    SELECT j.*,
+        mask & ~(mask >> 32) & 65535 <> 0 AS is_contacted,
         -- The next stronger and the next weaker fact that the step already had.
         CASE WHEN bit BETWEEN 16 AND 31 AND old_mask >> step_bit & 1 = 1 THEN step_bit
             WHEN bit < 32 AND old_mask >> (step_bit + 32) & 1 = 1 THEN step_bit + 32 END AS stronger_bit,
         CASE WHEN bit BETWEEN 32 AND 47 AND old_mask >> step_bit & 1 = 1 THEN 1
             WHEN (bit < 16 OR bit BETWEEN 32 AND 47) AND old_mask >> (step_bit + 16) & 1 = 1 THEN 2 END AS weaker_result
-    FROM judged j
+    FROM fact f
 ), booked AS MATERIALIZED (
     -- A message belongs to one account: that of its first outcome when there was one, else of its claim, else of its lead.
     SELECT p.*,
         CASE WHEN first.found THEN first.account_id ELSE coalesce(p.claim_account, p.account_id) END AS message_account,
         stronger.happened_at AS stronger_at,
         (old_result <> 0 AND first.found IS NULL) OR (stronger_bit IS NOT NULL AND stronger.happened_at IS NULL) AS missed
-    FROM placed p
+    FROM judged p
+    -- The conditions stand inside, so that the log is looked at for corrections only.
     LEFT JOIN LATERAL (
         SELECT true AS found, o.account_id FROM outcomes o
-        WHERE o.workspace_id = $1 AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no
+        WHERE p.old_result <> 0
+            AND o.workspace_id = p.workspace_id AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no
             AND o.bit IN (p.step_bit, p.step_bit + 16, p.step_bit + 32)
         ORDER BY o.received_at, o.batch_ordinal LIMIT 1
-    ) first ON p.old_result <> 0
+    ) first ON true
     LEFT JOIN LATERAL (
         SELECT o.happened_at FROM outcomes o
-        WHERE o.workspace_id = $1 AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no AND o.bit = p.stronger_bit
+        WHERE p.stronger_bit IS NOT NULL
+            AND o.workspace_id = p.workspace_id AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no
+            AND o.bit = p.stronger_bit
         LIMIT 1
-    ) stronger ON p.stronger_bit IS NOT NULL
+    ) stronger ON true
 ), logged AS (
     INSERT INTO outcomes (workspace_id, campaign_id, lead_no, bit, reason, batch_ordinal, account_id, happened_at, received_at, detail)
-    SELECT $1, campaign_id, lead_no, bit, reason, ordinal, message_account, happened_at, $12, detail
+    SELECT workspace_id, campaign_id, lead_no, bit, reason, place + $12::int4, message_account, happened_at, $11, detail
     FROM booked
+), valued AS (
+    INSERT INTO conversion_values (workspace_id, campaign_id, lead_no, value_micros)
+    SELECT workspace_id, campaign_id, lead_no, value_micros FROM judged WHERE bit = 49 AND value_micros IS NOT NULL
 ), counted AS (
     UPDATE campaign_counters k SET
         pending = k.pending + d.pending, partial = k.partial + d.partial, sent = k.sent + d.sent, failed = k.failed + d.failed,
@@ -70,46 +104,73 @@ WITH event AS MATERIALIZED (
         contacted_replied = k.contacted_replied + d.contacted_replied,
         contacted_converted = k.contacted_converted + d.contacted_converted,
         auto_replied = k.auto_replied + d.auto_replied, opted_out = k.opted_out + d.opted_out,
-        version = k.version + 1
+        conversion_value_micros = k.conversion_value_micros + d.value_micros,
+        closed_claims = k.closed_claims + d.closed_claims,
+        version = k.version + 1,
+        -- See migration 2. A hundred or so changes fill the page that they share.
+        epoch = k.epoch + (k.version & 127 = 127)::int4
     FROM (
-        SELECT campaign_id,
-            sum((status = 1)::int4 - (old_status = 1)::int4) AS pending,
-            sum((status = 2)::int4 - (old_status = 2)::int4) AS partial,
-            sum((status = 3)::int4 - (old_status = 3)::int4) AS sent,
-            sum((status = 4)::int4 - (old_status = 4)::int4) AS failed,
-            sum((result = 1)::int4 - (old_result = 1)::int4) AS delivered_messages,
-            sum((result = 2)::int4 - (old_result = 2)::int4) AS failed_messages,
-            sum((result = 3)::int4 - (old_result = 3)::int4) AS bounced_messages,
-            sum((new_reason = 1)::int4 - (old_reason = 1)::int4) AS reason_1,
-            sum((new_reason = 2)::int4 - (old_reason = 2)::int4) AS reason_2,
-            sum((new_reason = 3)::int4 - (old_reason = 3)::int4) AS reason_3,
-            sum((new_reason = 4)::int4 - (old_reason = 4)::int4) AS reason_4,
-            sum((new_reason = 5)::int4 - (old_reason = 5)::int4) AS reason_5,
-            sum(is_contacted::int4 - was_contacted::int4) AS contacted,
-            sum((bit = 48)::int4) AS replied,
-            sum((bit = 49)::int4) AS converted,
-            sum((bit = 50)::int4) AS auto_replied,
-            sum((bit = 51)::int4) AS opted_out,
-            sum((is_contacted AND mask >> 48 & 1 = 1)::int4 - (was_contacted AND old_mask >> 48 & 1 = 1)::int4) AS contacted_replied,
-            sum((is_contacted AND mask >> 49 & 1 = 1)::int4 - (was_contacted AND old_mask >> 49 & 1 = 1)::int4) AS contacted_converted
+        SELECT coalesce(a.workspace_id, e.workspace_id) AS workspace_id, coalesce(a.campaign_id, e.campaign_id) AS campaign_id,
+            coalesce(e.closed_claims, 0) AS closed_claims, coalesce(value_micros, 0) AS value_micros,
+            coalesce(pending, 0) AS pending, coalesce(partial, 0) AS partial, coalesce(sent, 0) AS sent,
+            coalesce(failed, 0) AS failed, coalesce(delivered_messages, 0) AS delivered_messages,
+            coalesce(failed_messages, 0) AS failed_messages, coalesce(bounced_messages, 0) AS bounced_messages,
+            coalesce(reason_1, 0) AS reason_1, coalesce(reason_2, 0) AS reason_2, coalesce(reason_3, 0) AS reason_3,
+            coalesce(reason_4, 0) AS reason_4, coalesce(reason_5, 0) AS reason_5, coalesce(contacted, 0) AS contacted,
+            coalesce(replied, 0) AS replied, coalesce(converted, 0) AS converted,
+            coalesce(auto_replied, 0) AS auto_replied, coalesce(opted_out, 0) AS opted_out,
+            coalesce(contacted_replied, 0) AS contacted_replied, coalesce(contacted_converted, 0) AS contacted_converted
         FROM (
-            -- Both reasons of a step are kept on the lead; its result says which one counts.
-            SELECT j.*,
-                CASE result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7 ELSE 0 END
-                    AS new_reason,
-                CASE old_result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7 ELSE 0 END
-                    AS old_reason
-            FROM judged j
-        ) j
-        GROUP BY campaign_id
+            SELECT workspace_id, campaign_id, count(claim_account) AS closed_claims FROM named GROUP BY 1, 2
+        ) e
+        FULL JOIN (
+            SELECT workspace_id, campaign_id,
+                sum((status = 1)::int4 - (old_status = 1)::int4) AS pending,
+                sum((status = 2)::int4 - (old_status = 2)::int4) AS partial,
+                sum((status = 3)::int4 - (old_status = 3)::int4) AS sent,
+                sum((status = 4)::int4 - (old_status = 4)::int4) AS failed,
+                sum((result = 1)::int4 - (old_result = 1)::int4) AS delivered_messages,
+                sum((result = 2)::int4 - (old_result = 2)::int4) AS failed_messages,
+                sum((result = 3)::int4 - (old_result = 3)::int4) AS bounced_messages,
+                sum((new_reason = 1)::int4 - (old_reason = 1)::int4) AS reason_1,
+                sum((new_reason = 2)::int4 - (old_reason = 2)::int4) AS reason_2,
+                sum((new_reason = 3)::int4 - (old_reason = 3)::int4) AS reason_3,
+                sum((new_reason = 4)::int4 - (old_reason = 4)::int4) AS reason_4,
+                sum((new_reason = 5)::int4 - (old_reason = 5)::int4) AS reason_5,
+                sum(is_contacted::int4 - was_contacted::int4) AS contacted,
+                sum((bit = 48)::int4) AS replied,
+                sum((bit = 49)::int4) AS converted,
+                sum((bit = 50)::int4) AS auto_replied,
+                sum((bit = 51)::int4) AS opted_out,
+                sum((is_contacted AND mask >> 48 & 1 = 1)::int4 - (was_contacted AND old_mask >> 48 & 1 = 1)::int4) AS contacted_replied,
+                sum((is_contacted AND mask >> 49 & 1 = 1)::int4 - (was_contacted AND old_mask >> 49 & 1 = 1)::int4) AS contacted_converted,
+                coalesce(sum(value_micros) FILTER (WHERE bit = 49), 0)::int8 AS value_micros
+            FROM (
+                -- Both reasons of a step are kept on the lead; its result says which one counts.
+                SELECT j.*,
+                    CASE result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7
+                        ELSE 0 END AS new_reason,
+                    CASE old_result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7
+                        ELSE 0 END AS old_reason
+                FROM judged j
+            ) j
+            GROUP BY 1, 2
+        ) a ON a.workspace_id = e.workspace_id AND a.campaign_id = e.campaign_id
+        WHERE a.campaign_id IS NOT NULL OR e.closed_claims > 0
+        ORDER BY 1, 2
     ) d
-    WHERE k.workspace_id = $1 AND k.campaign_id = d.campaign_id
+    WHERE k.workspace_id = d.workspace_id AND k.campaign_id = d.campaign_id AND k.epoch >= (
+        SELECT c.epoch FROM campaign_counters c
+        WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
+        ORDER BY c.epoch DESC LIMIT 1
+    )
+    RETURNING k.workspace_id, k.campaign_id, k.total > 0 AND k.pending + k.partial = 0 AS complete
 ), days AS (
     INSERT INTO account_days AS a
         (workspace_id, account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed)
-    SELECT $1, message_account, day, sum(delivered), sum(failed), sum(bounced), sum(superseded_delivered), sum(superseded_failed)
+    SELECT workspace_id, message_account, day, sum(delivered), sum(failed), sum(bounced), sum(superseded_delivered), sum(superseded_failed)
     FROM (
-        SELECT message_account, (happened_at AT TIME ZONE 'UTC')::date AS day,
+        SELECT workspace_id, message_account, (happened_at AT TIME ZONE 'UTC')::date AS day,
             (bit < 16)::int4 AS delivered, (bit BETWEEN 16 AND 31)::int4 AS failed, (bit BETWEEN 32 AND 47)::int4 AS bounced,
             -- It supersedes the next weaker fact on its own day.
             (weaker_result IS NOT DISTINCT FROM 1)::int4 AS superseded_delivered,
@@ -117,15 +178,15 @@ WITH event AS MATERIALIZED (
         FROM booked WHERE bit < 48
         UNION ALL
         -- It comes late: the next stronger fact supersedes it, no longer the next weaker one, on the stronger one's day.
-        SELECT message_account, (coalesce(stronger_at, happened_at) AT TIME ZONE 'UTC')::date, 0, 0, 0,
+        SELECT workspace_id, message_account, (coalesce(stronger_at, happened_at) AT TIME ZONE 'UTC')::date, 0, 0, 0,
             (bit < 16)::int4 - (weaker_result IS NOT DISTINCT FROM 1)::int4,
             (bit BETWEEN 16 AND 31)::int4 - (weaker_result IS NOT DISTINCT FROM 2)::int4
         FROM booked
         WHERE stronger_bit IS NOT NULL
     ) d
     WHERE message_account IS NOT NULL
-    GROUP BY message_account, day
-    ORDER BY message_account, day
+    GROUP BY workspace_id, message_account, day
+    ORDER BY workspace_id, message_account, day
     ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
         delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed, bounced = a.bounced + excluded.bounced,
         superseded_delivered = a.superseded_delivered + excluded.superseded_delivered,
@@ -134,10 +195,10 @@ WITH event AS MATERIALIZED (
     -- Whenever the next step changes: by the delivery before it, or because a delivery supersedes the failure that had
     -- ended the lead. Then the delivery that counts came earlier, and its time does.
     INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-    SELECT $1, campaign_id, coalesce(account_id, 0),
+    SELECT workspace_id, campaign_id, coalesce(account_id, 0),
         coalesce(
             (SELECT o.happened_at + (n.follow_up_at - n.happened_at) FROM outcomes o
-                WHERE o.workspace_id = $1 AND o.campaign_id = n.campaign_id AND o.lead_no = n.lead_no
+                WHERE o.workspace_id = n.workspace_id AND o.campaign_id = n.campaign_id AND o.lead_no = n.lead_no
                     AND o.bit = n.next_step - 2 AND n.next_step <> n.step_bit + 2
                 LIMIT 1),
             follow_up_at),
@@ -146,11 +207,17 @@ WITH event AS MATERIALIZED (
     WHERE bit < 16 AND next_step > 1 AND next_step <> lead_next_step(old_mask, steps)
     ON CONFLICT DO NOTHING
 )
-SELECT e.ordinal, e.campaign_id, e.happened_at, b.ordinal IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
-    b.ordinal IS NOT NULL OR EXISTS (
-        SELECT FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
+SELECT e.place, b.place IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
+    b.place IS NOT NULL OR EXISTS (
+        SELECT FROM leads l
+        WHERE l.workspace_id = e.workspace_id AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
     ) AS known,
     -- A message without claim: it counts against the limits of its day.
-    coalesce(b.bit < 48 AND b.old_result = 0 AND e.claim_account IS NULL, false) AS unclaimed,
-    b.message_account
-FROM event e LEFT JOIN booked b USING (ordinal)
+    coalesce(b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL, false) AS unclaimed,
+    b.message_account, b.happened_at, e.workspace_id, e.campaign_id, NULL::int4 AS block, NULL::int2 AS step, NULL::int8 AS grant_no
+FROM event e FULL JOIN booked b ON b.place = e.place
+WHERE b.place IS NULL OR b.missed OR b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL
+UNION ALL
+SELECT NULL, false, false, false, false, NULL, NULL, workspace_id, campaign_id, block, step, grant_no FROM closed WHERE held = 0
+UNION ALL
+SELECT NULL, false, false, false, false, NULL, NULL, workspace_id, campaign_id, NULL, NULL, NULL FROM counted WHERE complete

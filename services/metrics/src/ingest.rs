@@ -1,0 +1,181 @@
+//! Gathers the reports of all callers into few large transactions: one outcome a commit would be a tenth as fast.
+//!
+//! Nobody waits for a batch to fill: a writer takes what came while it was busy. What waits is bounded, and so is each
+//! caller's share by its own flow control. A report that breaks its batch is run alone, so that it harms only itself.
+
+use std::sync::Arc;
+
+use campaign_metrics::sending::Verdict;
+use prometheus::IntGauge;
+use tokio::sync::{
+    Mutex, OwnedSemaphorePermit, Semaphore,
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
+
+use crate::{
+    error::{Error, Result},
+    store::{Report, Store},
+};
+
+/// Outcomes that may wait for the database: a few tenths of a second of work, and some 10 MB.
+const WAITING_MAX: u32 = 32_768;
+/// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
+const BATCH: usize = 2_000;
+/// One prepares its transaction while the other one commits; more only wait for each other's rows.
+const WRITERS: usize = 2;
+
+/// Where reports are handed in.
+#[derive(Clone)]
+pub struct Ingest {
+    // Unbounded, since `room` bounds it.
+    jobs: UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+    waiting: IntGauge,
+}
+
+/// A report that waits, with its room.
+struct Job {
+    report: Report,
+    verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
+    room: Waiting,
+}
+
+/// Room of waiting outcomes, given back when dropped.
+struct Waiting {
+    _permit: OwnedSemaphorePermit,
+    gauge: IntGauge,
+    outcomes: i64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.gauge.sub(self.outcomes);
+    }
+}
+
+/// The verdicts of a report that was handed in.
+pub struct Verdicts(oneshot::Receiver<Result<Vec<Verdict>>>);
+
+impl Verdicts {
+    /// Waits for the commit.
+    pub async fn wait(self) -> Result<Vec<Verdict>> {
+        // A writer ends without an answer only when the process is cut off.
+        self.0.await.unwrap_or_else(|_| Err(Error::Unavailable("the service is shutting down".into())))
+    }
+}
+
+impl Ingest {
+    /// Makes the queue, and its writers, each to be run to its end; they end once every clone of the queue is gone.
+    pub fn new(store: &Store, waiting: IntGauge) -> (Self, Vec<Writer>) {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let writer = || Writer { store: store.clone(), queue: queue.clone() };
+        let writers = std::iter::repeat_with(writer).take(WRITERS).collect();
+        (Self { jobs, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
+    }
+
+    /// Hands in a report at once, or refuses it for lack of room.
+    pub fn submit(&self, report: Report) -> Result<Verdicts> {
+        let permit = self.room.clone().try_acquire_many_owned(outcomes(&report));
+        let permit =
+            permit.map_err(|_| Error::Exhausted("too many outcomes wait for the database; nothing was taken"))?;
+        self.enqueue(report, permit)
+    }
+
+    /// Hands in a report once there is room.
+    pub async fn submit_when_room(&self, report: Report) -> Result<Verdicts> {
+        let permit = self.room.clone().acquire_many_owned(outcomes(&report)).await;
+        self.enqueue(report, permit.map_err(|error| Error::Internal(error.into()))?)
+    }
+
+    fn enqueue(&self, report: Report, permit: OwnedSemaphorePermit) -> Result<Verdicts> {
+        let outcomes = i64::from(outcomes(&report));
+        self.waiting.add(outcomes);
+        let room = Waiting { _permit: permit, gauge: self.waiting.clone(), outcomes };
+        let (sender, receiver) = oneshot::channel();
+        let job = Job { report, verdicts: sender, room };
+        self.jobs.send(job).map_err(|_| Error::Unavailable("the service is shutting down".into()))?;
+        Ok(Verdicts(receiver))
+    }
+}
+
+fn outcomes(report: &Report) -> u32 {
+    u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX)
+}
+
+/// Writes reports, batch by batch.
+pub struct Writer {
+    store: Store,
+    queue: Arc<Mutex<UnboundedReceiver<Job>>>,
+}
+
+impl Writer {
+    /// Writes until nobody can hand in any more, and all is written.
+    pub async fn run(self) {
+        loop {
+            let batch = self.next_batch().await;
+            if batch.is_empty() {
+                return;
+            }
+            self.write(batch).await;
+        }
+    }
+
+    /// Waits for a report and takes those behind it; none when there can't be any more.
+    async fn next_batch(&self) -> Vec<Job> {
+        let mut queue = self.queue.lock().await;
+        let mut batch = Vec::new();
+        let mut size = 0;
+        let mut next = queue.recv().await;
+        while let Some(job) = next {
+            // Whoever gave up is not waited for, and repeats what it wants done.
+            if !job.verdicts.is_closed() {
+                size += job.report.outcomes.len();
+                batch.push(job);
+            }
+            next = if size >= BATCH {
+                None
+            } else if batch.is_empty() {
+                queue.recv().await
+            } else {
+                queue.try_recv().ok()
+            };
+        }
+        batch
+    }
+
+    async fn write(&self, batch: Vec<Job>) {
+        let (reports, callers): (Vec<Report>, Vec<_>) =
+            batch.into_iter().map(|job| (job.report, (job.verdicts, job.room))).unzip();
+        match self.store.outcomes_report(&reports).await {
+            Ok(verdicts) => {
+                for ((caller, _), verdicts) in callers.into_iter().zip(verdicts) {
+                    // It may have given up meanwhile; its outcomes are duplicates when it repeats them.
+                    let _ = caller.send(Ok(verdicts));
+                }
+            }
+            Err(Error::Internal(_)) if reports.len() > 1 => {
+                for ((caller, _), report) in callers.into_iter().zip(reports) {
+                    let alone = self.store.outcomes_report(std::slice::from_ref(&report)).await;
+                    let _ = caller.send(alone.map(|verdicts| verdicts.into_iter().flatten().collect()));
+                }
+            }
+            Err(error) => {
+                for (caller, _) in callers {
+                    let _ = caller.send(Err(shared(&error)));
+                }
+            }
+        }
+    }
+}
+
+/// The error of a batch, for one of its callers.
+fn shared(error: &Error) -> Error {
+    match error {
+        Error::Exhausted(problem) => Error::Exhausted(problem),
+        Error::DeadlineExceeded => Error::DeadlineExceeded,
+        Error::Unavailable(source) => Error::Unavailable(source.to_string().into()),
+        error => Error::Internal(crate::error::chain(error).into()),
+    }
+}

@@ -1,0 +1,169 @@
+//! ReportOutcomes and StreamOutcomes: reads outcomes, hands them in, renders their verdicts.
+
+use std::collections::VecDeque;
+
+use campaign_metrics::{
+    name::{WorkspaceId, WorkspaceName},
+    pb,
+    sending::{OUTCOMES_MAX, Verdict},
+    wire,
+};
+use futures::{
+    FutureExt as _,
+    future::BoxFuture,
+    stream::{BoxStream, try_unfold},
+};
+use tonic::{Status, Streaming};
+
+use super::{Rpc, batch_size};
+use crate::{
+    error::{Error, Result},
+    ingest::Verdicts,
+    store::Report,
+};
+
+/// Requests of one stream whose responses it has not read yet.
+const STREAM_REQUESTS_MAX: usize = 64;
+/// Outcomes of these: half of what may wait in all, so that one stream does not keep out the others.
+const STREAM_OUTCOMES_MAX: usize = 16_384;
+
+/// What was read of a request: its outcomes that can be handed in, and the places of those that can't.
+struct Read {
+    report: Report,
+    /// For each outcome of the request, why it is refused.
+    refused: Vec<Option<Verdict>>,
+}
+
+fn read(outcomes: Vec<pb::Outcome>, workspace: WorkspaceId) -> Result<Read> {
+    batch_size("outcomes", outcomes.len(), OUTCOMES_MAX)?;
+    let mut refused = Vec::with_capacity(outcomes.len());
+    let mut taken = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        match wire::outcome(outcome, &workspace) {
+            Ok(outcome) => {
+                taken.push(outcome);
+                refused.push(None);
+            }
+            Err(rejection) => refused.push(Some(Verdict::Rejected(rejection))),
+        }
+    }
+    Ok(Read { report: Report { workspace, outcomes: taken }, refused })
+}
+
+impl Rpc {
+    pub(super) async fn report(&self, request: pb::ReportOutcomesRequest) -> Result<pb::ReportOutcomesResponse> {
+        let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
+        let Read { report, refused } = read(request.outcomes, workspace)?;
+        let verdicts = self.ingest.submit(report)?;
+        Ok(pb::ReportOutcomesResponse { results: self.results(verdicts, refused).await? })
+    }
+
+    async fn results(&self, verdicts: Verdicts, refused: Vec<Option<Verdict>>) -> Result<Vec<pb::OutcomeResult>> {
+        let mut taken = verdicts.wait().await?.into_iter();
+        let verdicts: Vec<Verdict> =
+            refused.into_iter().filter_map(|verdict| verdict.or_else(|| taken.next())).collect();
+        let count = |matches: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| matches(verdict)).count() as u64;
+        self.telemetry.reported(
+            count(|verdict| *verdict == Verdict::Applied),
+            count(|verdict| *verdict == Verdict::Duplicate),
+            count(|verdict| matches!(verdict, Verdict::Rejected(_))),
+        );
+        Ok(verdicts.into_iter().map(Into::into).collect())
+    }
+
+    /// Answers the requests of a stream in their order, and reads ahead as far as the bounds allow.
+    pub(super) fn report_stream(
+        &self,
+        requests: Streaming<pb::StreamOutcomesRequest>,
+    ) -> BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>> {
+        let stream = ReportStream {
+            rpc: self.clone(),
+            requests,
+            workspace: None,
+            pending: VecDeque::new(),
+            outcomes: 0,
+            end: None,
+        };
+        Box::pin(try_unfold(
+            stream,
+            |mut stream| async move { Ok(stream.next().await?.map(|response| (response, stream))) },
+        ))
+    }
+}
+
+/// A stream of requests, with the responses that it owes.
+struct ReportStream {
+    rpc: Rpc,
+    requests: Streaming<pb::StreamOutcomesRequest>,
+    workspace: Option<WorkspaceId>,
+    pending: VecDeque<Pending>,
+    /// Outcomes in `pending`.
+    outcomes: usize,
+    /// Set once no more is read: how the stream ends after what is pending.
+    end: Option<Result<(), Status>>,
+}
+
+struct Pending {
+    outcomes: usize,
+    results: BoxFuture<'static, Result<Vec<pb::OutcomeResult>>>,
+}
+
+impl ReportStream {
+    /// The next response; `None` at the end.
+    async fn next(&mut self) -> Result<Option<pb::StreamOutcomesResponse>, Status> {
+        loop {
+            let has_room = self.pending.len() < STREAM_REQUESTS_MAX && self.outcomes < STREAM_OUTCOMES_MAX;
+            let reads = self.end.is_none() && has_room;
+            let shutdown = self.rpc.shutdown.clone();
+            tokio::select! {
+                biased;
+                results = first(&mut self.pending), if !self.pending.is_empty() => {
+                    if let Some(done) = self.pending.pop_front() {
+                        self.outcomes -= done.outcomes;
+                    }
+                    return Ok(Some(pb::StreamOutcomesResponse { results: results? }));
+                }
+                () = shutdown.cancelled(), if reads => {
+                    let error = Error::Unavailable("shutting down".into());
+                    self.end = Some(Err(error.into()));
+                }
+                request = self.requests.message(), if reads => match request {
+                    Ok(Some(request)) => if let Err(error) = self.take(request).await {
+                        self.end = Some(Err(error.into()));
+                    },
+                    Ok(None) => self.end = Some(Ok(())),
+                    // The caller is gone: nobody is left to be told.
+                    Err(status) => self.end = Some(Err(status)),
+                },
+                // Nothing is pending and nothing more is read.
+                else => return self.end.take().unwrap_or(Ok(())).map(|()| None),
+            }
+        }
+    }
+
+    async fn take(&mut self, request: pb::StreamOutcomesRequest) -> Result<()> {
+        let workspace = match &self.workspace {
+            Some(workspace) => workspace.clone(),
+            None => {
+                let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
+                self.workspace.insert(workspace).clone()
+            }
+        };
+        let outcomes = request.outcomes.len();
+        let Read { report, refused } = read(request.outcomes, workspace)?;
+        let verdicts = self.rpc.ingest.submit_when_room(report).await?;
+        let rpc = self.rpc.clone();
+        let results = async move { rpc.results(verdicts, refused).await }.boxed();
+        self.outcomes += outcomes;
+        self.pending.push_back(Pending { outcomes, results });
+        Ok(())
+    }
+}
+
+/// Waits for the results at the head; for ever where there are none.
+async fn first(pending: &mut VecDeque<Pending>) -> Result<Vec<pb::OutcomeResult>> {
+    match pending.front_mut() {
+        Some(head) => (&mut head.results).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,220 @@
+//! The campaigns from which an account may be granted claims: locked, with what decides about each.
+//!
+//! Two looks: a quick one at what can be taken, from where the last claim left off; and a full one, from the start, for an
+//! account that gets less than it asked for and is told why.
+
+use campaign_metrics::{
+    campaign::{CampaignSettings, CampaignState},
+    name::{AccountName, CampaignName},
+    schedule::local_day,
+    sending::{AccountStanding, Blocked, CampaignStanding},
+};
+use deadpool_postgres::Transaction;
+use jiff::{Timestamp, civil::Date};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    campaign_view::{CampaignKey, campaign_state, settings_from_row},
+    claim_cursor::{Cursor, Cursors},
+    reservation::{Of, reserved_sql},
+    statement_timeout_in_txn,
+};
+use crate::error::{Error, Result};
+
+const LOCK_ACCOUNT: &str = "
+    SELECT a.* FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2
+    FOR NO KEY UPDATE OF a";
+
+const LOCK_CAMPAIGNS: &str = "
+    SELECT c.* FROM workspaces w
+    JOIN accounts a ON a.workspace_id = w.workspace_id AND a.name = $2
+    JOIN campaign_accounts s ON s.workspace_id = a.workspace_id AND s.account_id = a.account_id AND NOT s.removed
+    JOIN campaigns c ON c.workspace_id = s.workspace_id AND c.campaign_id = s.campaign_id AND c.state <> 3
+    WHERE w.name = $1
+    ORDER BY c.campaign_id FOR NO KEY UPDATE OF c";
+
+/// A campaign of the account that asks.
+pub(super) struct Candidate {
+    pub(super) key: CampaignKey,
+    pub(super) salt: i32,
+    pub(super) name: CampaignName,
+    pub(super) settings: CampaignSettings,
+    pub(super) day: Date,
+    pub(super) granted: i64,
+    pub(super) cursor: Cursor,
+    /// The earliest step that becomes due after now; known after the full look.
+    pub(super) due_later: Option<Timestamp>,
+    /// What is due first, now or later.
+    pub(super) next_due: Option<Timestamp>,
+    pub(super) uncertain_claims: i64,
+    state: CampaignState,
+    reserved: i64,
+    account_removed: bool,
+}
+
+impl Candidate {
+    fn from_row(row: &Row, account: &AccountName, now: Timestamp) -> Result<Self> {
+        let settings = settings_from_row(row, Vec::new())?;
+        Ok(Self {
+            key: (row.get("workspace_id"), row.get("campaign_id")),
+            salt: row.get("salt"),
+            name: CampaignName { workspace: account.workspace.clone(), campaign: row.get::<_, &str>("name").parse()? },
+            state: campaign_state(row.get("state"))?,
+            day: local_day(&settings.active_hours.time_zone, now),
+            granted: 0,
+            cursor: Cursor::START,
+            reserved: 0,
+            due_later: None,
+            next_due: None,
+            account_removed: false,
+            uncertain_claims: 0,
+            settings,
+        })
+    }
+
+    /// All the reasons for which nothing more of it can be granted.
+    pub(super) fn blocked(&self, accounts: &[AccountStanding], now: Timestamp) -> Blocked {
+        let standing = CampaignStanding {
+            state: self.state,
+            active_hours: &self.settings.active_hours,
+            daily_limit: self.settings.daily_limit,
+            reserved: self.reserved(),
+            accounts,
+            next_due: self.next_due,
+            account_removed: self.account_removed,
+            uncertain_claims: self.uncertain_claims,
+        };
+        standing.blocked(now)
+    }
+
+    /// Reserved of its day, with what was granted.
+    pub(super) fn reserved(&self) -> i64 {
+        self.reserved + self.granted
+    }
+
+    /// Whether it hands out what expired without an outcome.
+    pub(super) fn retries(&self) -> bool {
+        self.state == CampaignState::Active
+            && self.settings.claim_expiry_policy == campaign_metrics::campaign::ClaimExpiryPolicy::Retry
+    }
+}
+
+/// Locks the account, then its campaigns that are not finished, by number; returns both as they are now.
+pub(super) async fn candidates_lock_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<(Row, Vec<Row>)> {
+    let names: [&(dyn ToSql + Sync); 2] = [&name.workspace.as_str(), &name.account.as_str()];
+    let account = txn.prepare_cached(LOCK_ACCOUNT).await?;
+    let campaigns = txn.prepare_cached(LOCK_CAMPAIGNS).await?;
+    // Polled together, the statements travel in one round trip.
+    let (_, account, campaigns) = futures::try_join!(
+        statement_timeout_in_txn(txn),
+        async { Ok(txn.query_opt(&account, &names).await?) },
+        async { Ok(txn.query(&campaigns, &names).await?) },
+    )?;
+    Ok((account.ok_or_else(|| Error::NotFound(name.to_string()))?, campaigns))
+}
+
+/// Makes candidates of locked campaigns, and looks for what can be taken.
+///
+/// A statement of its own, after the locks: what it sees includes every commit that they waited for.
+pub(super) async fn candidates_in_txn(
+    txn: &Transaction<'_>,
+    locked: &[Row],
+    account_id: i32,
+    account: &AccountName,
+    cursors: &Cursors,
+    now: Timestamp,
+) -> Result<Vec<Candidate>> {
+    let sql = format!(
+        "SELECT key.place,
+            EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = key.campaign_id
+                AND n.account_id = $2 AND n.lo >= key.lo AND n.lo < n.hi)
+            OR EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = key.campaign_id
+                AND n.account_id = 0 AND n.lo >= key.lo AND n.lo < n.hi)
+            OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = key.campaign_id
+                AND r.account_id = $2 AND r.due_at >= key.due_at AND r.due_at <= $3)
+            OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = key.campaign_id
+                AND r.account_id = 0 AND r.due_at >= key.due_at AND r.due_at <= $3) AS is_due,
+            {} AS reserved
+        FROM unnest($4::int4[], $5::date[], $6::int4[], $7::timestamptz[]) WITH ORDINALITY
+            AS key (campaign_id, day, lo, due_at, place)
+        WHERE EXISTS (SELECT FROM campaign_accounts s
+            WHERE s.workspace_id = $1 AND s.campaign_id = key.campaign_id AND s.account_id = $2 AND NOT s.removed)
+        ORDER BY key.place",
+        reserved_sql(Of::Campaign, "$1", "key.campaign_id", "key.day")
+    );
+    let statement = txn.prepare_cached(&sql).await?;
+    let mut candidates = Vec::with_capacity(locked.len());
+    for row in locked {
+        let mut candidate = Candidate::from_row(row, account, now)?;
+        candidate.cursor = cursors.get(candidate.key, account_id);
+        candidates.push(candidate);
+    }
+    let Some(workspace_id) = candidates.first().map(|candidate| candidate.key.0) else { return Ok(candidates) };
+    let numbers: Vec<i32> = candidates.iter().map(|candidate| candidate.key.1).collect();
+    // What is reserved matters only under a limit.
+    let days: Vec<Option<Date>> =
+        candidates.iter().map(|candidate| candidate.settings.daily_limit.map(|_| candidate.day)).collect();
+    let los: Vec<i32> = candidates.iter().map(|candidate| candidate.cursor.lo).collect();
+    let dues: Vec<Timestamp> = candidates.iter().map(|candidate| candidate.cursor.due_at).collect();
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &now, &numbers, &days, &los, &dues];
+    let mut serving = vec![false; candidates.len()];
+    for row in txn.query(&statement, params).await? {
+        let place = super::outcome::place(&row);
+        serving[place] = true;
+        candidates[place].reserved = row.get("reserved");
+        candidates[place].next_due = row.get::<_, bool>("is_due").then_some(now);
+    }
+    let mut serving = serving.into_iter();
+    candidates.retain(|_| serving.next().unwrap_or(false));
+    Ok(candidates)
+}
+
+/// Looks at the candidates again, from the start, for every reason why they grant nothing; adds the finished campaigns.
+pub(super) async fn candidates_complete_in_txn(
+    txn: &Transaction<'_>,
+    candidates: &mut Vec<Candidate>,
+    (workspace_id, account_id): (i32, i32),
+    account: &AccountName,
+    now: Timestamp,
+) -> Result<()> {
+    let sql = "
+        SELECT c.*,
+            EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = c.campaign_id
+                AND n.account_id IN ($2, 0) AND n.lo < n.hi)
+            OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
+                AND r.account_id IN ($2, 0) AND r.due_at <= $3) AS is_due,
+            least(
+                (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
+                    AND r.account_id = $2 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
+                (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
+                    AND r.account_id = 0 AND r.due_at > $3 ORDER BY due_at LIMIT 1)
+            ) AS due_later,
+            EXISTS (SELECT FROM campaign_accounts o JOIN returns r USING (workspace_id, campaign_id, account_id)
+                WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed) AS account_removed,
+            (SELECT coalesce(sum(bit_count(h.held::bit(64))), 0)::int8 FROM claims h
+                WHERE h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = $2 AND h.expires_at <= $3)
+                AS uncertain
+        FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
+        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND (c.state = 3 OR c.campaign_id = ANY ($4))
+        ORDER BY c.campaign_id";
+    let statement = txn.prepare_cached(sql).await?;
+    let numbers: Vec<i32> = candidates.iter().map(|candidate| candidate.key.1).collect();
+    let mut complete = Vec::with_capacity(candidates.len());
+    let mut known = candidates.drain(..).peekable();
+    for row in txn.query(&statement, &[&workspace_id, &account_id, &now, &numbers]).await? {
+        let number: i32 = row.get("campaign_id");
+        // Both are in the order of numbers.
+        let mut candidate = match known.next_if(|candidate| candidate.key.1 == number) {
+            Some(candidate) => candidate,
+            None => Candidate::from_row(&row, account, now)?,
+        };
+        candidate.due_later = row.get("due_later");
+        candidate.next_due = if row.get("is_due") { Some(now) } else { candidate.due_later };
+        candidate.account_removed = row.get("account_removed");
+        candidate.uncertain_claims = row.get("uncertain");
+        complete.push(candidate);
+    }
+    drop(known);
+    *candidates = complete;
+    Ok(())
+}

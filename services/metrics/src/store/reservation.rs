@@ -1,0 +1,91 @@
+//! What is used of the daily limits, by local day: what claims reserved, and what was sent without a claim.
+//!
+//! Claims change their part under the lock of the account and of the campaign, so that no limit is exceeded; reports hold
+//! no such lock and keep theirs apart, at epoch -1. See migration 2.
+
+use deadpool_postgres::Transaction;
+use jiff::civil::Date;
+
+use crate::error::Result;
+
+/// One in so many changes moves the row on to its next epoch: about as many versions as share a page.
+const CHANGES_PER_EPOCH: u32 = 64;
+
+/// Whose limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Of {
+    /// An account's.
+    Account,
+    /// A campaign's.
+    Campaign,
+}
+
+impl Of {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Campaign => "campaign",
+        }
+    }
+}
+
+/// SQL that sums up what is used of a day: `id` and `day` are expressions.
+pub(super) fn reserved_sql(of: Of, workspace: &str, id: &str, day: &str) -> String {
+    let of = of.name();
+    format!(
+        "coalesce((SELECT reserved FROM {of}_reservations WHERE workspace_id = {workspace} AND {of}_id = {id} AND day = {day}
+            AND epoch = -1), 0)
+        + coalesce((SELECT reserved FROM {of}_reservations WHERE workspace_id = {workspace} AND {of}_id = {id} AND day = {day}
+            AND epoch >= 0 ORDER BY epoch DESC LIMIT 1), 0)"
+    )
+}
+
+/// Adds to, or with a negative count gives back from, what claims reserved of a day. The account or campaign is locked.
+pub(super) async fn reservation_add_in_txn(
+    txn: &Transaction<'_>,
+    of: Of,
+    workspace_id: i32,
+    id: i32,
+    day: Date,
+    count: i64,
+) -> Result<()> {
+    let of = of.name();
+    let sql = format!(
+        "WITH changed AS (
+            UPDATE {of}_reservations SET reserved = reserved + $4, epoch = epoch + $5
+            WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3 AND epoch = (
+                SELECT epoch FROM {of}_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3 AND epoch >= 0
+                ORDER BY epoch DESC LIMIT 1
+            )
+            RETURNING epoch
+        )
+        INSERT INTO {of}_reservations (workspace_id, {of}_id, day, epoch, reserved)
+        SELECT $1, $2, $3, 0, $4 WHERE NOT EXISTS (SELECT FROM changed)"
+    );
+    let statement = txn.prepare_cached(&sql).await?;
+    let moves = i32::from(rand::random_ratio(1, CHANGES_PER_EPOCH));
+    txn.execute(&statement, &[&workspace_id, &id, &day, &count, &moves]).await?;
+    Ok(())
+}
+
+/// Adds messages that were sent without a claim: workspace, account or campaign, day, count; sorted.
+pub(super) async fn reported_add_in_txn(txn: &Transaction<'_>, of: Of, days: &[(i32, i32, Date, i64)]) -> Result<()> {
+    if days.is_empty() {
+        return Ok(());
+    }
+    let of = of.name();
+    let sql = format!(
+        "INSERT INTO {of}_reservations AS r (workspace_id, {of}_id, day, epoch, reserved)
+        SELECT workspace_id, id, day, -1, reserved
+        FROM unnest($1::int4[], $2::int4[], $3::date[], $4::int8[]) AS new (workspace_id, id, day, reserved)
+        ORDER BY workspace_id, id, day
+        ON CONFLICT (workspace_id, {of}_id, day, epoch) DO UPDATE SET reserved = r.reserved + excluded.reserved"
+    );
+    let workspaces: Vec<i32> = days.iter().map(|day| day.0).collect();
+    let ids: Vec<i32> = days.iter().map(|day| day.1).collect();
+    let dates: Vec<Date> = days.iter().map(|day| day.2).collect();
+    let counts: Vec<i64> = days.iter().map(|day| day.3).collect();
+    let statement = txn.prepare_cached(&sql).await?;
+    txn.execute(&statement, &[&workspaces, &ids, &dates, &counts]).await?;
+    Ok(())
+}

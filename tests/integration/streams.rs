@@ -1,0 +1,138 @@
+//! The stream of outcomes: answers in order after the commit, bounds on what waits, an end that says what was not taken.
+
+use std::time::Duration;
+
+use campaign_metrics::pb::{self, OutcomeKind, OutcomeVerdict};
+use futures::{StreamExt as _, stream};
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    harness::{
+        recount::assert_counts,
+        service::Service,
+        wait::{SOON, until},
+    },
+    world::{WORKSPACE, add_leads, assert_refused, by_lead, claim, create_account, create_campaign, get, settings},
+};
+
+fn request(outcomes: Vec<pb::Outcome>) -> pb::StreamOutcomesRequest {
+    pb::StreamOutcomesRequest { parent: WORKSPACE.into(), outcomes }
+}
+
+async fn open(
+    service: &Service,
+    requests: impl stream::Stream<Item = pb::StreamOutcomesRequest> + Send + 'static,
+) -> Streaming<pb::StreamOutcomesResponse> {
+    service.sending.clone().stream_outcomes(requests).await.expect("a stream").into_inner()
+}
+
+async fn waiting(service: &Service) -> i64 {
+    let metrics = service.admin("/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix("campaign_metrics_outcomes_waiting "));
+    value.expect("the gauge is exported").parse().expect("a number")
+}
+
+async fn waits(service: &Service, outcomes: i64) {
+    let what = format!("{outcomes} outcomes wait");
+    until(&what, SOON, async || {
+        let waiting = waiting(service).await;
+        anyhow::ensure!(waiting == outcomes, "{waiting} wait");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn world(leads: usize) -> Service {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", leads, None, true).await;
+    service
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_answers_every_request_in_order_and_outcome_by_outcome() {
+    let service = world(2_000).await;
+    while claim(&service, "ann", 1_000).await.claims.len() == 1_000 {}
+    // Each request: ten leads of its own, one that nobody knows, one that came before.
+    let requests: Vec<_> = (0..200)
+        .map(|number| {
+            let mut outcomes: Vec<_> = (0..10)
+                .map(|lead| by_lead("spring", &format!("l{}", number * 10 + lead), 1, OutcomeKind::Delivered))
+                .collect();
+            outcomes.insert(number % 10, by_lead("spring", &format!("nobody{number}"), 1, OutcomeKind::Delivered));
+            outcomes.push(by_lead("spring", &format!("l{}", number * 10), 1, OutcomeKind::Delivered));
+            request(outcomes)
+        })
+        .collect();
+    let responses: Vec<_> =
+        open(&service, stream::iter(requests)).await.map(|response| response.unwrap()).collect().await;
+    assert_eq!(responses.len(), 200, "one response for each request");
+    for (number, response) in responses.iter().enumerate() {
+        let verdicts: Vec<_> = response.results.iter().map(pb::OutcomeResult::verdict).collect();
+        let mut expected = vec![OutcomeVerdict::Applied; 10];
+        expected.insert(number % 10, OutcomeVerdict::Rejected);
+        expected.push(OutcomeVerdict::Duplicate);
+        assert_eq!(verdicts, expected, "response {number}");
+    }
+    let campaign = get(&service, "spring").await;
+    assert_eq!(campaign.state(), pb::CampaignState::Finished, "the last outcome finished it");
+    let sql = service.sql().await;
+    assert_counts(&sql, &campaign).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_bounded_and_beyond_it_callers_are_told_when_to_come_again() {
+    let service = world(40_000).await;
+    let sql = service.sql().await;
+    // Nothing can commit while the counters are locked.
+    sql.batch_execute("BEGIN; SELECT FROM campaign_counters FOR UPDATE").await.unwrap();
+
+    let requests: Vec<_> = (0..1_000)
+        .map(|lead| request(vec![by_lead("spring", &format!("l{lead}"), 1, OutcomeKind::Delivered)]))
+        .collect();
+    let responses = open(&service, stream::iter(requests)).await;
+    waits(&service, 64).await;
+
+    let report = |first: usize| {
+        let outcomes =
+            (first..first + 5_000).map(|lead| by_lead("spring", &format!("l{lead}"), 1, OutcomeKind::Delivered));
+        let request = pb::ReportOutcomesRequest { parent: WORKSPACE.into(), outcomes: outcomes.collect() };
+        let mut sending = service.sending.clone();
+        async move { Ok::<_, Status>(sending.report_outcomes(request).await?.into_inner().results) }
+    };
+    // Six of these fit beside the stream, a seventh does not.
+    let reports: Vec<_> = (1..7).map(|number| tokio::spawn(report(number * 5_000))).collect();
+    waits(&service, 30_064).await;
+    let refused = report(35_000).await;
+    let delay = refused.as_ref().unwrap_err().get_details_retry_info().and_then(|info| info.retry_delay);
+    assert!(delay.is_some_and(|delay| delay > Duration::ZERO), "{refused:?}");
+    assert_refused(refused, Code::ResourceExhausted, "OVERLOADED", "nothing was taken");
+
+    sql.batch_execute("COMMIT").await.unwrap();
+    for report in reports {
+        let results = report.await.unwrap().expect("what waited is taken");
+        assert!(results.iter().all(|result| result.verdict() == OutcomeVerdict::Applied));
+    }
+    assert_eq!(responses.count().await, 1_000);
+    assert_eq!(waiting(&service).await, 0);
+    let campaign = get(&service, "spring").await;
+    assert_eq!(campaign.lead_counts.as_ref().map(|counts| counts.sent), Some(31_000));
+    assert_counts(&sql, &campaign).await;
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_ends_its_stream_after_the_answers_before_it() {
+    let service = world(2).await;
+    let good = request(vec![by_lead("spring", "l0", 1, OutcomeKind::Delivered)]);
+    let mut responses = open(&service, stream::iter([good.clone(), request(Vec::new()), good.clone()])).await;
+    let first = responses.message().await.unwrap().expect("an answer");
+    assert_eq!(first.results[0].verdict(), OutcomeVerdict::Applied);
+    assert_refused(responses.message().await, Code::InvalidArgument, "INVALID_FIELD", "must not be empty");
+
+    let nowhere = pb::StreamOutcomesRequest { parent: "acme".into(), ..good };
+    let mut responses = open(&service, stream::iter([nowhere])).await;
+    assert_refused(responses.message().await, Code::InvalidArgument, "INVALID_FIELD", "parent");
+}
