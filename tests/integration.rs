@@ -34,6 +34,8 @@ mod outcomes;
 mod outside;
 #[path = "integration/parts.rs"]
 mod parts;
+#[path = "integration/plans.rs"]
+mod plans;
 #[path = "integration/reading.rs"]
 mod reading;
 #[path = "integration/readme.rs"]

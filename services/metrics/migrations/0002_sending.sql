@@ -38,8 +38,9 @@ ALTER TABLE campaign_reservations
     DROP CONSTRAINT campaign_reservations_pkey,
     ADD PRIMARY KEY (workspace_id, campaign_id, day, epoch);
 
--- Finds what expired without a look at what is held.
-CREATE INDEX ON claims (workspace_id, campaign_id, expires_at);
+-- Finds what expired without a look at what is held. By an expression, which only those who mean this index write: the
+-- planner would else take it for the look-up of a block, as long as it takes the table for small.
+CREATE INDEX claims_expiry ON claims (((workspace_id::int8 << 32) + campaign_id), expires_at);
 
 -- What conversions are worth, where the caller said so. Apart from the log, so that it outlives the log's retention.
 CREATE TABLE conversion_values (

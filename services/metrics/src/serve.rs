@@ -227,7 +227,7 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
     loop {
         sleep(jittered(UPKEEP_PAUSE)).await;
         let finalized = store.campaigns_finalize().await.map(|_| ());
-        for result in [store.maintain().await, store.claims_settle().await, finalized] {
+        for result in [store.maintain().await, store.claims_settle().await, store.claims_retry().await, finalized] {
             if let Err(error) = result {
                 tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
             }

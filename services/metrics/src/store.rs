@@ -47,6 +47,7 @@ pub use self::{
     campaign::{Actor, NewCampaign},
     claim::{ClaimCursor, Renewal},
     claim_grant::{ClaimRequest, Grant},
+    claim_take::CLAIM_TAKE,
     fleet::{AccountRow, Fleet},
     lead::LeadFilter,
     lead_add::{AddedLeads, NewLead, Refusal},
@@ -63,8 +64,11 @@ const RETRIES_MAX: u32 = 8;
 /// Settings of the connections for claims and outcomes. Their statements look rows up by key, whatever a table's size was
 /// when it was analyzed: a scan of a table that has grown since is the end of throughput, and one that reorders a batch
 /// breaks the order of locks. Planned once, since planning takes as long as a small batch.
-const HOT: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+pub const HOT: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
     -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off -c statement_timeout=30000";
+/// How often a plan is used: one made while a table was nearly empty joins by reading all of it, and stays in use when the
+/// table grows. Making it takes some 10 ms, as much as half of one batch.
+const USES_PER_PLAN: usize = 256;
 /// Time for a statement where the caller set no deadline.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -219,7 +223,11 @@ impl Store {
             Kind::Read | Kind::Write => &self.pool,
             Kind::Hot => &self.hot,
         };
-        Ok(pool.get().await?)
+        let client = pool.get().await?;
+        if matches!(kind, Kind::Hot) && Object::metrics(&client).recycle_count % USES_PER_PLAN == USES_PER_PLAN - 1 {
+            client.batch_execute("DISCARD PLANS").await?;
+        }
+        Ok(client)
     }
 
     /// Makes the partitions of the outcome log for this month and the next, and forgets request ids of yesterday.

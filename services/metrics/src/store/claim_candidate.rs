@@ -192,7 +192,8 @@ pub(super) async fn candidates_complete_in_txn(
             EXISTS (SELECT FROM campaign_accounts o JOIN returns r USING (workspace_id, campaign_id, account_id)
                 WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed) AS account_removed,
             (SELECT coalesce(sum(bit_count(h.held::bit(64))), 0)::int8 FROM claims h
-                WHERE h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = $2 AND h.expires_at <= $3)
+                WHERE (h.workspace_id::int8 << 32) + h.campaign_id = ($1::int4::int8 << 32) + c.campaign_id
+                    AND h.account_id = $2 AND h.expires_at <= $3)
                 AS uncertain
         FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
         WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND (c.state = 3 OR c.campaign_id = ANY ($4))

@@ -46,6 +46,36 @@ impl Store {
         })
     }
 
+    /// Makes expired claims due again where the campaign's policy says so, also those that nobody asks for.
+    pub async fn claims_retry(&self) -> Result<()> {
+        let sql = "SELECT workspace_id, campaign_id FROM campaigns c
+            WHERE state = 1 AND claim_expiry_policy = 2 AND EXISTS (
+                SELECT FROM claims h
+                WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
+                    AND h.expires_at <= $1 AND h.held <> 0
+            )
+            ORDER BY workspace_id, campaign_id";
+        let lock = "SELECT FROM campaigns
+            WHERE workspace_id = $1 AND campaign_id = $2 AND state = 1 AND claim_expiry_policy = 2 FOR NO KEY UPDATE";
+        let now = self.clock.now();
+        let campaigns: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| Ok(txn.query(sql, &[&now]).await?));
+        for campaign in campaigns? {
+            let (workspace_id, campaign_id): (i32, i32) = (campaign.get(0), campaign.get(1));
+            loop {
+                let made_due: Result<i64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                    if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_none() {
+                        return Ok(0);
+                    }
+                    claims_retry_in_txn(&txn, workspace_id, campaign_id, now).await
+                });
+                if made_due? == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Closes expired claims whose step has a result: a report without claim can commit while its lead is being claimed.
     pub async fn claims_settle(&self) -> Result<()> {
         let close = "
@@ -172,18 +202,19 @@ async fn leads_return_in_txn(
     Ok(())
 }
 
-/// Makes the expired claims of a campaign due again: its policy says that a second send may happen.
+/// Makes expired claims of a campaign due again: its policy says that a second send may happen. Returns how many, a bounded
+/// number at once.
 pub(super) async fn claims_retry_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_id: i32,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<i64> {
     let sql = "
         WITH expired AS MATERIALIZED (
             SELECT block, step, grant_no, account_id, held FROM claims
-            WHERE workspace_id = $1 AND campaign_id = $2 AND expires_at <= $3 AND held <> 0
-            ORDER BY block, step, grant_no FOR UPDATE
+            WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3 AND held <> 0
+            ORDER BY block, step, grant_no LIMIT 256 FOR UPDATE
         ), gone AS (
             DELETE FROM claims c USING expired e
             WHERE c.workspace_id = $1 AND c.campaign_id = $2 AND c.block = e.block AND c.step = e.step AND c.grant_no = e.grant_no
@@ -193,6 +224,9 @@ pub(super) async fn claims_retry_in_txn(
         ORDER BY 1, 3, 2";
     let rows = txn.query(sql, &[&workspace_id, &campaign_id, &now]).await?;
     let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    if count == 0 {
+        return Ok(0);
+    }
     claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
     let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
     for row in &rows {
@@ -204,5 +238,5 @@ pub(super) async fn claims_retry_in_txn(
         let campaigns = vec![campaign_id; leads.len()];
         leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
     }
-    Ok(())
+    Ok(count)
 }

@@ -18,7 +18,8 @@ const ENDS_FIRST_STEP: i64 = ((1 << 50) - 1) | (1 << 51);
 /// a page.
 const CLAIMS_PER_EPOCH: u32 = 64;
 
-const TAKE: &str = include_str!("claim_take.sql");
+/// The statement; its parameters and rows stand at its top.
+pub const CLAIM_TAKE: &str = include_str!("claim_take.sql");
 
 /// Number, step and id of a lead that was taken.
 pub(super) type Taken = (i32, Step, LeadId);
@@ -40,7 +41,7 @@ impl Take {
     /// Takes up to `share` due steps from `cursor` on, and moves the cursor.
     pub(super) async fn take_in_txn(&self, txn: &Transaction<'_>, cursor: &mut Cursor) -> Result<Vec<Taken>> {
         let (workspace_id, campaign_id) = self.campaign;
-        let statement = txn.prepare_cached(TAKE).await?;
+        let statement = txn.prepare_cached(CLAIM_TAKE).await?;
         let mut taken = Vec::new();
         loop {
             let left = self.share - i64::try_from(taken.len()).unwrap_or(i64::MAX);

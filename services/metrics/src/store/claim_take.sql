@@ -9,21 +9,24 @@
 -- The account and the campaign are locked, so nobody else takes. Rows of `returns` and `segments` say where to look, not
 -- what is true: every lead is checked against its facts.
 --
+-- Rows are looked up one by one, by LATERAL ... LIMIT or by what another part returned: where the planner is free to join,
+-- it goes through all leads of the campaign as long as it takes the table for small.
+--
 -- Returns the leads taken, with their step and id, and a row without lead: `step` is 1 when more may be found at once;
 -- `due_at` and `lo` are where to begin next time; `emptied` says that the segment is to be deleted.
 WITH back AS MATERIALIZED (
     SELECT * FROM (
-        (SELECT r.account_id, r.due_at, r.lead_no, r.step FROM returns r
+        (SELECT r.* FROM returns r
         WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.due_at <= $5 AND r.due_at >= $12
             -- The lead goes on once its other claim has ended.
-            AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
-                AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1)
+            AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2 AND c.block = r.lead_no >> 6
+                AND c.held >> (r.lead_no & 63) & 1 = 1 LIMIT 1) IS NULL
         ORDER BY r.due_at, r.lead_no LIMIT $4)
         UNION ALL
-        (SELECT r.account_id, r.due_at, r.lead_no, r.step FROM returns r
+        (SELECT r.* FROM returns r
         WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = 0 AND r.due_at <= $5 AND r.due_at >= $12
-            AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
-                AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1)
+            AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2 AND c.block = r.lead_no >> 6
+                AND c.held >> (r.lead_no & 63) & 1 = 1 LIMIT 1) IS NULL
         ORDER BY r.due_at, r.lead_no LIMIT $4)
     ) r
     ORDER BY due_at, lead_no LIMIT $4
@@ -31,7 +34,9 @@ WITH back AS MATERIALIZED (
     SELECT b.*, coalesce(lead_next_step(l.mask, $6) = b.step, false) AS is_due,
         -- A step can be listed twice, as a follow-up and as a claim that came back.
         row_number() OVER (PARTITION BY b.lead_no, b.step ORDER BY b.due_at) = 1 AS is_first
-    FROM back b LEFT JOIN leads l ON l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = b.lead_no
+    FROM back b LEFT JOIN LATERAL (
+        SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = b.lead_no LIMIT 1
+    ) l ON true
 ), segment AS MATERIALIZED (
     -- As this statement sees it: leads that are being added make it grow, but are not seen yet.
     SELECT * FROM (
@@ -43,9 +48,10 @@ WITH back AS MATERIALIZED (
     ) s
     ORDER BY account_id DESC LIMIT 1
 ), fresh AS MATERIALIZED (
-    SELECT l.lead_no FROM segment s, leads l
-    WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no >= s.lo AND l.lead_no < s.hi AND l.mask & $11 = 0
-    ORDER BY l.lead_no LIMIT $4
+    SELECT lead_no FROM leads
+    WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no >= (SELECT lo FROM segment) AND lead_no < (SELECT hi FROM segment)
+        AND mask & $11 = 0
+    ORDER BY lead_no LIMIT $4
 ), share AS MATERIALIZED (
     SELECT least(due, greatest(($4 + $15::int4) / 2, $4 - fresh)) AS returned, fresh
     FROM (SELECT (SELECT count(*) FROM judged WHERE is_due AND is_first) AS due, (SELECT count(*) FROM fresh) AS fresh) n
@@ -54,8 +60,8 @@ WITH back AS MATERIALIZED (
     ORDER BY due_at, lead_no LIMIT (SELECT returned FROM share)
 ), gone AS (
     DELETE FROM returns r USING judged j
-    WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = j.account_id AND r.due_at = j.due_at
-        AND r.lead_no = j.lead_no AND r.step = j.step
+    WHERE r.workspace_id = j.workspace_id AND r.campaign_id = j.campaign_id AND r.account_id = j.account_id
+        AND r.due_at = j.due_at AND r.lead_no = j.lead_no AND r.step = j.step
         AND (NOT j.is_due OR (j.lead_no, j.step) IN (SELECT lead_no, step FROM returned))
 ), first AS MATERIALIZED (
     SELECT lead_no FROM fresh ORDER BY lead_no LIMIT $4 - (SELECT returned FROM share)
@@ -66,9 +72,10 @@ WITH back AS MATERIALIZED (
             THEN coalesce((SELECT max(lead_no) + 1 FROM first), s.lo) ELSE s.hi END AS next
     FROM segment s
 ), moved AS (
-    UPDATE segments s SET lo = r.next FROM reached r
-    WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND s.account_id = r.account_id AND s.lo = r.lo AND r.next > r.lo
-    RETURNING s.account_id, s.lo, s.hi
+    UPDATE segments SET lo = (SELECT next FROM reached)
+    WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = (SELECT account_id FROM reached WHERE next > lo)
+        AND lo = (SELECT lo FROM reached)
+    RETURNING lo, hi
 ), taken AS MATERIALIZED (
     SELECT lead_no, step FROM returned
     UNION ALL
@@ -105,7 +112,10 @@ WITH back AS MATERIALIZED (
     SELECT $1, $2, $10, 0, count(*) FROM taken HAVING count(*) > 0 AND NOT EXISTS (SELECT FROM campaign_reserved)
 )
 SELECT t.lead_no, t.step, i.lead_id, NULL::timestamptz AS due_at, NULL::int4 AS lo, false AS emptied
-FROM taken t JOIN lead_ids i ON i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_no = t.lead_no
+FROM taken t CROSS JOIN LATERAL (
+    -- Every lead that can be taken has an id. In order, so that the index of the ids does not serve.
+    SELECT lead_id FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no >= t.lead_no ORDER BY lead_no LIMIT 1
+) i
 UNION ALL
 SELECT NULL,
     -- The segment has an end, but there may be others; what is outdated took the place of what is due.
