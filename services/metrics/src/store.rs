@@ -16,6 +16,7 @@ mod claim_cursor;
 mod claim_end;
 mod claim_grant;
 mod claim_take;
+mod claim_turn;
 mod fleet;
 mod lead;
 mod lead_add;
@@ -41,7 +42,7 @@ use crate::{
     error::{Error, Result},
 };
 
-use self::claim_cursor::Cursors;
+use self::{claim_cursor::Cursors, claim_turn::Turns};
 pub use self::{
     account::NewAccount,
     campaign::{Actor, NewCampaign},
@@ -88,6 +89,7 @@ pub struct Store {
     pool: Pool,
     hot: Pool,
     cursors: Arc<Cursors>,
+    turns: Arc<Turns>,
     clock: Clock,
     retries: IntCounter,
 }
@@ -181,7 +183,7 @@ impl Store {
         };
         let mut hot = config.clone();
         hot.options(format!("{} {HOT}", config.get_options().unwrap_or_default()));
-        Ok(Self { pool: pool(config)?, hot: pool(hot)?, cursors: Arc::default(), clock, retries })
+        Ok(Self { pool: pool(config)?, hot: pool(hot)?, cursors: Arc::default(), turns: Arc::default(), clock, retries })
     }
 
     /// The clock by which the store decides.

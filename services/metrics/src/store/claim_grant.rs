@@ -60,6 +60,7 @@ type Moved = (CampaignKey, i32, Cursor);
 impl Store {
     /// Grants an account up to `max` claims; a repeat with the same request id returns those still held.
     pub async fn claim_sends(&self, ask: ClaimRequest<'_>) -> Result<Grant> {
+        let _turn = self.turns.wait(ask.account).await;
         let granted: Result<(Grant, Vec<Moved>)> = in_txn!(self, Kind::Hot, |txn, attempt| {
             let (account, campaigns) = candidates_lock_in_txn(&txn, ask.account).await?;
             // After everything that was waited for: windows, days and expiry are those of the grant.
@@ -67,6 +68,9 @@ impl Store {
             desk.serve(&account, &campaigns, &self.cursors).await
         });
         let (grant, moved) = granted?;
+        if !moved.is_empty() {
+            self.turns.learn(ask.account, moved.iter().map(|(campaign, ..)| *campaign));
+        }
         self.cursors.set(moved);
         Ok(grant)
     }
