@@ -42,7 +42,6 @@ use crate::{
     error::{Error, Result},
 };
 
-use self::{claim_cursor::Cursors, claim_turn::Turns};
 pub use self::{
     account::NewAccount,
     campaign::{Actor, NewCampaign},
@@ -57,6 +56,7 @@ pub use self::{
     outcome_batch::OUTCOME_BATCH,
     request::RequestId,
 };
+use self::{claim_cursor::Cursors, claim_turn::Turns};
 
 /// Longest wait for a free connection: past it the service is overloaded, and saying so beats queueing.
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -183,7 +183,14 @@ impl Store {
         };
         let mut hot = config.clone();
         hot.options(format!("{} {HOT}", config.get_options().unwrap_or_default()));
-        Ok(Self { pool: pool(config)?, hot: pool(hot)?, cursors: Arc::default(), turns: Arc::default(), clock, retries })
+        Ok(Self {
+            pool: pool(config)?,
+            hot: pool(hot)?,
+            cursors: Arc::default(),
+            turns: Arc::default(),
+            clock,
+            retries,
+        })
     }
 
     /// The clock by which the store decides.

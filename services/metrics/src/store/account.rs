@@ -191,8 +191,8 @@ async fn accounts_load_in_txn(
     let campaigns =
         "SELECT s.account_id, c.name FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
         WHERE s.workspace_id = $1 AND s.account_id = ANY ($2) AND NOT s.removed ORDER BY c.name";
-    let reserved = "SELECT account_id, day, reserved FROM account_reservations
-        WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4";
+    let reserved = "SELECT account_id, day, sum(reserved)::int8 AS reserved FROM account_reservations
+        WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4 GROUP BY account_id, day";
     let days = "
         SELECT account_id, day >= $3 AS recent, sum(delivered - superseded_delivered)::int8 AS delivered,
             sum(failed - superseded_failed)::int8 AS failed, sum(bounced)::int8 AS bounced

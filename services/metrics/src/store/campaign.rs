@@ -147,9 +147,17 @@ impl Store {
                     ),
                 });
             }
-            for table in
-                ["claims", "segments", "returns", "lead_ids", "leads", "outcomes", "campaign_reservations", "campaigns"]
-            {
+            for table in [
+                "claims",
+                "segments",
+                "returns",
+                "lead_ids",
+                "conversion_values",
+                "leads",
+                "outcomes",
+                "campaign_reservations",
+                "campaigns",
+            ] {
                 let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2");
                 txn.execute(&sql, &[&workspace_id, &campaign_id]).await?;
             }

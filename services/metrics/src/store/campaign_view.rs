@@ -32,8 +32,12 @@ const CAMPAIGNS: &str = "
     SELECT w.name AS workspace, c.*, k.*
     FROM unnest($1::int4[], $2::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, place)
     JOIN campaigns c USING (workspace_id, campaign_id)
-    JOIN campaign_counters k USING (workspace_id, campaign_id)
-    JOIN workspaces w USING (workspace_id)
+    -- The latest first: behind an old snapshot the dead versions before it are many.
+    CROSS JOIN LATERAL (
+        SELECT * FROM campaign_counters k WHERE k.workspace_id = c.workspace_id AND k.campaign_id = c.campaign_id
+        ORDER BY k.epoch DESC LIMIT 1
+    ) k
+    JOIN workspaces w ON w.workspace_id = c.workspace_id
     ORDER BY key.place";
 
 const ACCOUNTS: &str = "
@@ -45,28 +49,47 @@ const ACCOUNTS: &str = "
     ORDER BY a.name";
 
 const CAMPAIGN_RESERVATIONS: &str = "
-    SELECT workspace_id, campaign_id, day, reserved
+    SELECT workspace_id, campaign_id, day, sum(reserved)::int8 AS reserved
     FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
     JOIN campaign_reservations r USING (workspace_id, campaign_id)
-    WHERE r.day BETWEEN $3 AND $4";
+    WHERE r.day BETWEEN $3 AND $4
+    GROUP BY workspace_id, campaign_id, day";
 
 const ACCOUNT_RESERVATIONS: &str = "
-    SELECT DISTINCT workspace_id, account_id, day, reserved
-    FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-    JOIN campaign_accounts s USING (workspace_id, campaign_id)
+    SELECT workspace_id, account_id, day, sum(reserved)::int8 AS reserved
+    FROM (
+        SELECT DISTINCT workspace_id, account_id FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
+        JOIN campaign_accounts s USING (workspace_id, campaign_id)
+    ) serving
     JOIN account_reservations r USING (workspace_id, account_id)
-    WHERE r.day BETWEEN $3 AND $4";
+    WHERE r.day BETWEEN $3 AND $4
+    GROUP BY workspace_id, account_id, day";
 
+/// What is not closed is held or uncertain; only what expired is looked at one by one.
 const CLAIMS: &str = "
-    SELECT workspace_id, campaign_id,
-        coalesce(sum(bit_count(c.held::bit(64))) FILTER (WHERE c.expires_at > $3), 0)::int8 AS in_flight,
-        coalesce(sum(bit_count(c.held::bit(64))) FILTER (WHERE c.expires_at <= $3), 0)::int8 AS uncertain,
-        max(c.expires_at) FILTER (WHERE c.expires_at > $3) AS in_flight_until,
-        min(c.expires_at) FILTER (WHERE c.expires_at > $3) AS next_expiry
+    SELECT workspace_id, campaign_id, uncertain, open.claims - uncertain AS in_flight, in_flight_until, next_expiry
     FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-    JOIN claims c USING (workspace_id, campaign_id)
-    WHERE c.held <> 0
-    GROUP BY workspace_id, campaign_id";
+    CROSS JOIN LATERAL (
+        SELECT (SELECT granted FROM campaign_claims g
+                WHERE g.workspace_id = key.workspace_id AND g.campaign_id = key.campaign_id ORDER BY epoch DESC LIMIT 1)
+            - (SELECT closed_claims FROM campaign_counters k
+                WHERE k.workspace_id = key.workspace_id AND k.campaign_id = key.campaign_id ORDER BY epoch DESC LIMIT 1)
+            AS claims
+    ) open
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(bit_count(c.held::bit(64))), 0)::int8 AS uncertain FROM claims c
+        WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+            AND c.expires_at <= $3 AND c.held <> 0
+    ) expired
+    CROSS JOIN LATERAL (
+        SELECT (SELECT c.expires_at FROM claims c
+                WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+                    AND c.expires_at > $3 AND c.held <> 0 ORDER BY c.expires_at DESC LIMIT 1) AS in_flight_until,
+            (SELECT c.expires_at FROM claims c
+                WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+                    AND c.expires_at > $3 AND c.held <> 0 ORDER BY c.expires_at LIMIT 1) AS next_expiry
+    ) ahead
+    WHERE open.claims <> 0";
 
 const DUE: &str = "
     SELECT workspace_id, campaign_id,
@@ -77,7 +100,7 @@ const DUE: &str = "
                 UNION ALL SELECT 0
             ) serving
             JOIN segments n USING (account_id)
-            WHERE n.workspace_id = key.workspace_id AND n.campaign_id = key.campaign_id
+            WHERE n.workspace_id = key.workspace_id AND n.campaign_id = key.campaign_id AND n.lo < n.hi
         ) AS has_new,
         (
             SELECT min(first.due_at) FROM (

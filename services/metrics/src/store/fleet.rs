@@ -61,8 +61,10 @@ impl Store {
                 FROM account_days d WHERE d.workspace_id = a.workspace_id AND d.account_id = a.account_id
             ) d ON true
             LEFT JOIN LATERAL (
-                SELECT array_agg(r.day) AS days, array_agg(r.reserved) AS reserved FROM account_reservations r
-                WHERE r.workspace_id = a.workspace_id AND r.account_id = a.account_id AND r.day BETWEEN $2 AND $3
+                SELECT array_agg(r.day) AS days, array_agg(r.reserved) AS reserved FROM (
+                    SELECT day, sum(reserved)::int8 AS reserved FROM account_reservations
+                    WHERE workspace_id = a.workspace_id AND account_id = a.account_id AND day BETWEEN $2 AND $3 GROUP BY day
+                ) r
             ) r ON true";
         in_txn!(self, Kind::Read, |txn, attempt| {
             let now = self.clock.now();
