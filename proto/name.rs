@@ -112,6 +112,15 @@ pub struct LeadName {
     pub lead: LeadId,
 }
 
+/// `workspaces/{workspace}/optOuts/{lead}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OptOutName {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The lead id on its list.
+    pub lead: LeadId,
+}
+
 /// Splits `collection/id/...` into its ids, or says which form is meant.
 fn ids<'a, const N: usize>(text: &'a str, collections: [&str; N], form: &str) -> Result<[&'a str; N], Invalid> {
     let wrong = || Invalid::new("", format_args!("`{}` must have the form `{form}`", excerpt(text)));
@@ -165,6 +174,15 @@ impl FromStr for LeadName {
     }
 }
 
+impl FromStr for OptOutName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let [workspace, lead] = ids(text, ["workspaces", "optOuts"], "workspaces/{workspace}/optOuts/{lead}")?;
+        Ok(Self { workspace: workspace.parse()?, lead: lead.parse()? })
+    }
+}
+
 impl fmt::Display for WorkspaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "workspaces/{}", self.0)
@@ -189,6 +207,12 @@ impl fmt::Display for LeadName {
     }
 }
 
+impl fmt::Display for OptOutName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "workspaces/{}/optOuts/{}", self.workspace, self.lead)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +224,7 @@ mod tests {
         }
         let name = "workspaces/a/campaigns/b/leads/Ann.O+1@example.org";
         assert_eq!(name.parse::<LeadName>().unwrap().to_string(), name);
+        assert_eq!("workspaces/a/optOuts/x@y".parse::<OptOutName>().unwrap().to_string(), "workspaces/a/optOuts/x@y");
         assert_eq!(
             "workspaces/a/accounts/x@y".parse::<AccountName>().unwrap().to_string(),
             "workspaces/a/accounts/x@y"

@@ -40,6 +40,8 @@ mod plans;
 mod reading;
 #[path = "integration/readme.rs"]
 mod readme;
+#[path = "integration/removal.rs"]
+mod removal;
 #[path = "integration/streams.rs"]
 mod streams;
 #[path = "integration/world.rs"]

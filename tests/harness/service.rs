@@ -11,13 +11,16 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 use campaign_metrics::pb::{
     account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
-    lead_service_client::LeadServiceClient, sending_service_client::SendingServiceClient,
+    lead_service_client::LeadServiceClient, opt_out_service_client::OptOutServiceClient,
+    sending_service_client::SendingServiceClient,
 };
 use campaign_metrics_service::{
     Clock,
     serve::{self, Listeners, Options},
+    store::Store,
 };
 use jiff::Timestamp;
+use prometheus::IntCounter;
 use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -43,6 +46,7 @@ pub struct Service {
     pub accounts: AccountServiceClient<Channel>,
     pub leads: LeadServiceClient<Channel>,
     pub sending: SendingServiceClient<Channel>,
+    pub opt_outs: OptOutServiceClient<Channel>,
     /// Where gRPC is served: `http://127.0.0.1:PORT`.
     pub url: String,
     /// Where /livez, /readyz and /metrics are.
@@ -102,7 +106,8 @@ impl Service {
             campaigns: CampaignServiceClient::new(channel.clone()),
             accounts: AccountServiceClient::new(channel.clone()),
             leads: LeadServiceClient::new(channel.clone()),
-            sending: SendingServiceClient::new(channel),
+            sending: SendingServiceClient::new(channel.clone()),
+            opt_outs: OptOutServiceClient::new(channel),
             url: format!("http://{grpc}"),
             admin_url: format!("http://{admin}"),
             clock,
@@ -110,6 +115,13 @@ impl Service {
             shutdown,
             thread: Some(thread),
         }
+    }
+
+    /// The store beside the service, on its database and clock: for upkeep that otherwise runs twice a minute.
+    pub fn store(&self) -> Store {
+        let options = Options::new(&self.database.url).expect("the URL of a test is well-formed");
+        let retries = IntCounter::new("retries", "For this test.").expect("a counter");
+        Store::open(options.database, 2, self.clock.clone(), retries).expect("a store")
     }
 
     /// Waits until /readyz says so.

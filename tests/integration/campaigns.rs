@@ -208,7 +208,7 @@ async fn results_become_final_after_settling_and_replies_are_taken_for_the_attri
     let claims = claim(&service, "ann", 1).await.claims;
     finish(&service, "spring").await;
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
-    let store = service_store(&service);
+    let store = service.store();
     assert_eq!(store.campaigns_finalize().await.unwrap(), 0, "it settles");
     service.clock.advance(Duration::from_secs(400));
     assert_eq!(store.campaigns_finalize().await.unwrap(), 1);
@@ -226,13 +226,6 @@ async fn results_become_final_after_settling_and_replies_are_taken_for_the_attri
     let late = report(&service, vec![by_lead("spring", "l0", 0, OutcomeKind::Converted)]).await;
     assert_eq!(late[0].reason, "CAMPAIGN_FINAL");
     assert_counts(&*service.sql().await, &get(&service, "spring").await).await;
-}
-
-/// The store beside a service, on its database and clock: for upkeep that otherwise runs twice a minute.
-fn service_store(service: &Service) -> campaign_metrics_service::store::Store {
-    let options = campaign_metrics_service::serve::Options::new(&service.database.url).expect("a URL");
-    let retries = prometheus::IntCounter::new("retries", "For this test.").expect("a counter");
-    campaign_metrics_service::store::Store::open(options.database, 2, service.clock.clone(), retries).expect("a store")
 }
 
 #[tokio::test]

@@ -19,7 +19,9 @@ use crate::{
         recount::assert_counts,
         service::{Service, monday},
     },
-    world::{add_leads, by_key, by_lead, claim, create_account, create_campaign, get, report, report_new, settings},
+    world::{
+        add_leads, by_key, by_lead, claim, create_account, create_campaign, get, report, report_new, settings, try_add,
+    },
 };
 
 /// A fact about one of the leads, with what else an outcome says; a function of lead and fact, as the law demands.
@@ -94,7 +96,7 @@ fn outcome(campaign: &str, given: &Given) -> pb::Outcome {
     pb::Outcome {
         reason: if failed { given.reason } else { 0 },
         time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 }),
-        ..by_lead(campaign, &format!("l{}", given.lead), step, kind)
+        ..by_lead(campaign, &format!("{campaign}-{}", given.lead), step, kind)
     }
 }
 
@@ -134,7 +136,10 @@ async fn check(one: &Service, two: &Service, number: usize, case: &Case) -> Resu
     for (campaign, account) in &names {
         create_account(one, account, None).await;
         create_campaign(one, campaign, settings(case.steps, &[account])).await;
-        add_leads(one, campaign, case.leads, Some(account), true).await;
+        // Ids of its own: who opts out does so in all campaigns.
+        let leads = (0..case.leads)
+            .map(|lead| pb::NewLead { lead_id: format!("{campaign}-{lead}"), account_id: account.clone() });
+        try_add(one, campaign, leads.collect(), true).await.expect("leads");
     }
     let (ordered, shuffled) = (&names[0], &names[1]);
     for given in &case.given {

@@ -227,7 +227,14 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
     loop {
         sleep(jittered(UPKEEP_PAUSE)).await;
         let finalized = store.campaigns_finalize().await.map(|_| ());
-        for result in [store.maintain().await, store.claims_settle().await, store.claims_retry().await, finalized] {
+        let done = [
+            store.maintain().await,
+            store.claims_settle().await,
+            store.claims_retry().await,
+            store.campaigns_drain().await,
+            finalized,
+        ];
+        for result in done {
             if let Err(error) = result {
                 tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
             }

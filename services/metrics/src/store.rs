@@ -15,12 +15,15 @@ mod claim_candidate;
 mod claim_cursor;
 mod claim_end;
 mod claim_grant;
+mod claim_resolve;
 mod claim_take;
 mod claim_turn;
 mod fleet;
 mod lead;
 mod lead_add;
+mod lead_remove;
 mod migrate;
+mod opt_out;
 mod outcome;
 mod outcome_batch;
 mod request;
@@ -47,11 +50,14 @@ pub use self::{
     campaign::{Actor, NewCampaign},
     claim::{ClaimCursor, Renewal},
     claim_grant::{ClaimRequest, Grant},
+    claim_resolve::Resolution,
     claim_take::CLAIM_TAKE,
     fleet::{AccountRow, Fleet},
     lead::LeadFilter,
     lead_add::{AddedLeads, NewLead, Refusal},
+    lead_remove::Reassigned,
     migrate::migrate,
+    opt_out::OptOut,
     outcome::Report,
     outcome_batch::OUTCOME_BATCH,
     request::RequestId,

@@ -12,7 +12,7 @@ use campaign_metrics::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Rpc,
+    Rpc, batch_size,
     page::{Query, bad_cursor},
 };
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 const STREAM_IDLE: Duration = Duration::from_mins(1);
 /// Refused leads that a response lists; more would not fit into its message.
 const REFUSED_MAX: usize = 10_000;
+/// Accounts that may take over leads in one call.
+const REASSIGN_ACCOUNTS_MAX: usize = 100;
 
 impl Rpc {
     async fn add(&self, mut stream: Streaming<pb::AddLeadsRequest>) -> Result<pb::AddLeadsResponse, Status> {
@@ -123,6 +125,24 @@ impl Rpc {
         let (outcomes, next_page_token) = query.page(outcomes, limit, |_| (skip + limit).to_string());
         Ok(pb::ListLeadOutcomesResponse { outcomes: outcomes.into_iter().map(Into::into).collect(), next_page_token })
     }
+
+    async fn reassign(&self, request: pb::ReassignLeadsRequest) -> Result<pb::ReassignLeadsResponse> {
+        let campaign: CampaignName = wire::parse("parent", &request.parent)?;
+        let from = in_workspace("from_account", &request.from_account, &campaign)?;
+        batch_size("to_accounts", request.to_accounts.len(), REASSIGN_ACCOUNTS_MAX)?;
+        let to = request.to_accounts.iter().enumerate();
+        let to = to.map(|(place, account)| in_workspace(&format!("to_accounts[{place}]"), account, &campaign));
+        let reassigned = self.store.leads_reassign(&campaign, &from, &to.collect::<Result<Vec<_>>>()?).await?;
+        Ok(pb::ReassignLeadsResponse { reassigned_count: reassigned.count, more: reassigned.more })
+    }
+}
+
+fn in_workspace(field: &str, account: &str, campaign: &CampaignName) -> Result<AccountName> {
+    let account: AccountName = wire::parse(field, account)?;
+    if account.workspace != campaign.workspace {
+        return Err(Invalid::new(field, "belongs to another workspace than `parent`").into());
+    }
+    Ok(account)
 }
 
 fn new_lead(lead: &pb::NewLead) -> Result<NewLead, (&'static str, Invalid)> {
@@ -180,15 +200,18 @@ impl pb::lead_service_server::LeadService for Rpc {
 
     async fn reassign_leads(
         &self,
-        _request: Request<pb::ReassignLeadsRequest>,
+        request: Request<pb::ReassignLeadsRequest>,
     ) -> Result<Response<pb::ReassignLeadsResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.reassign(request.into_inner()).await?))
     }
 
     async fn delete_lead(
         &self,
-        _request: Request<pb::DeleteLeadRequest>,
+        request: Request<pb::DeleteLeadRequest>,
     ) -> Result<Response<pb::DeleteLeadResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let pb::DeleteLeadRequest { name, force } = request.into_inner();
+        let name = wire::parse("name", &name).map_err(Error::from)?;
+        self.store.lead_delete(&name, force).await?;
+        Ok(Response::new(pb::DeleteLeadResponse {}))
     }
 }

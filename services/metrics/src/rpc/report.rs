@@ -142,12 +142,11 @@ impl ReportStream {
     }
 
     async fn take(&mut self, request: pb::StreamOutcomesRequest) -> Result<()> {
-        let workspace = match &self.workspace {
-            Some(workspace) => workspace.clone(),
-            None => {
-                let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
-                self.workspace.insert(workspace).clone()
-            }
+        let workspace = if let Some(workspace) = &self.workspace {
+            workspace.clone()
+        } else {
+            let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
+            self.workspace.insert(workspace).clone()
         };
         let outcomes = request.outcomes.len();
         let Read { report, refused } = read(request.outcomes, workspace)?;

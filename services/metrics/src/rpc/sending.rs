@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    store::{ClaimRequest, Renewal},
+    store::{ClaimRequest, Renewal, Resolution},
 };
 
 /// How far ahead a released step may become due.
@@ -101,6 +101,31 @@ impl Rpc {
             not_held_claim_ids: not_held.collect(),
         })
     }
+
+    async fn resolve(&self, request: pb::ResolveClaimsRequest) -> Result<pb::ResolveClaimsResponse> {
+        let account: AccountName = wire::parse("account", &request.account)?;
+        batch_size("resolutions", request.resolutions.len(), CLAIMS_MAX)?;
+        let resolutions = request.resolutions.iter().enumerate().map(resolution).collect::<Result<Vec<_>>>()?;
+        let resolved = self.store.claim_resolve(&account, &resolutions).await?;
+        let count = resolved.iter().filter(|resolved| **resolved).count();
+        let not_uncertain = request.resolutions.into_iter().zip(resolved).filter(|(_, resolved)| !resolved);
+        Ok(pb::ResolveClaimsResponse {
+            resolved_count: i32::try_from(count).unwrap_or(i32::MAX),
+            not_uncertain_claim_ids: not_uncertain.map(|(item, _)| item.claim_id).collect(),
+        })
+    }
+}
+
+fn resolution((place, item): (usize, &pb::ClaimResolution)) -> Result<(ClaimId, Resolution)> {
+    let id = wire::parse(&format!("resolutions[{place}].claim_id"), &item.claim_id)?;
+    let resolution = match item.resolution() {
+        pb::Resolution::Sent => Resolution::Sent,
+        pb::Resolution::NotSent => Resolution::NotSent,
+        pb::Resolution::Unspecified => {
+            return Err(Invalid::new(format!("resolutions[{place}].resolution"), "must be SENT or NOT_SENT").into());
+        }
+    };
+    Ok((id, resolution))
 }
 
 fn claim_ids(ids: &[String]) -> Result<Vec<ClaimId>> {
@@ -141,9 +166,9 @@ impl pb::sending_service_server::SendingService for Rpc {
 
     async fn resolve_claims(
         &self,
-        _request: Request<pb::ResolveClaimsRequest>,
+        request: Request<pb::ResolveClaimsRequest>,
     ) -> Result<Response<pb::ResolveClaimsResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.resolve(request.into_inner()).await?))
     }
 
     type StreamOutcomesStream = BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>>;

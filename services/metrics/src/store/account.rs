@@ -124,7 +124,7 @@ impl Store {
         let uses = "
             SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)
                 OR EXISTS (SELECT FROM claims WHERE workspace_id = $1 AND account_id = $2)
-                OR EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND account_id = $2)";
+                OR EXISTS (SELECT FROM leads JOIN campaigns USING (workspace_id, campaign_id) WHERE workspace_id = $1 AND account_id = $2)";
         in_txn!(self, Kind::Write, |txn, attempt| {
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;

@@ -16,6 +16,7 @@ use super::{
     campaign_view::{CampaignKey, campaigns_load_in_txn, owner_from_row, stored_state},
     campaign_write::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
     in_txn,
+    lead_remove::campaign_leave_in_txn,
     request::{RequestId, Seen, request_note_in_txn},
 };
 use crate::error::{Error, Result};
@@ -118,7 +119,7 @@ impl Store {
         })
     }
 
-    /// Deletes a campaign with its leads; `force` although claims are held or uncertain.
+    /// Deletes a campaign with its leads, which nobody sees any more from then on; `force` although claims are held or uncertain.
     pub async fn campaign_delete(
         &self,
         name: &CampaignName,
@@ -147,21 +148,7 @@ impl Store {
                     ),
                 });
             }
-            for table in [
-                "claims",
-                "segments",
-                "returns",
-                "lead_ids",
-                "conversion_values",
-                "leads",
-                "outcomes",
-                "campaign_reservations",
-                "campaigns",
-            ] {
-                let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2");
-                txn.execute(&sql, &[&workspace_id, &campaign_id]).await?;
-            }
-            Ok(())
+            campaign_leave_in_txn(&txn, (workspace_id, campaign_id), self.clock.now()).await
         })
     }
 }

@@ -105,7 +105,7 @@ pub(super) async fn candidates_lock_in_txn(txn: &Transaction<'_>, name: &Account
     let account = txn.prepare_cached(LOCK_ACCOUNT).await?;
     let campaigns = txn.prepare_cached(LOCK_CAMPAIGNS).await?;
     // Polled together, the statements travel in one round trip.
-    let (_, account, campaigns) = futures::try_join!(
+    let ((), account, campaigns) = futures::try_join!(
         statement_timeout_in_txn(txn),
         async { Ok(txn.query_opt(&account, &names).await?) },
         async { Ok(txn.query(&campaigns, &names).await?) },

@@ -110,7 +110,7 @@ impl Store {
 }
 
 /// Locks the campaigns of claims, by number.
-async fn campaigns_lock_in_txn(txn: &Transaction<'_>, workspace_id: i32, ids: &[ClaimId]) -> Result<()> {
+pub(super) async fn campaigns_lock_in_txn(txn: &Transaction<'_>, workspace_id: i32, ids: &[ClaimId]) -> Result<()> {
     let sql = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = ANY ($2)
         ORDER BY campaign_id FOR NO KEY UPDATE";
     let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();
@@ -133,12 +133,16 @@ pub(super) async fn claims_closed_in_txn(
     Ok(())
 }
 
-async fn release_in_txn(
+/// Gives claims back: their steps are due again at `due_at`, the limits of their days get their share back.
+pub(super) async fn release_in_txn(
     txn: &Transaction<'_>,
     holder: &Row,
     held: &[(ClaimId, &Row)],
     due_at: Timestamp,
 ) -> Result<()> {
+    if held.is_empty() {
+        return Ok(());
+    }
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let mut blocks: BTreeMap<(i32, i32, i16, i64), i64> = BTreeMap::new();
     let mut days: BTreeMap<(Of, i32, Date), i64> = BTreeMap::new();

@@ -188,8 +188,8 @@ impl<'a> Desk<'a> {
         while !open.is_empty() && size(claims) < allowed {
             let shares = shares(&open, allowed - size(claims));
             // Polled together, they travel in one round trip.
-            let takes = open.iter_mut().zip(&shares).map(|(candidate, share)| self.take_of(candidate, *share));
-            let taken = try_join_all(takes).await?;
+            let asked = open.iter_mut().zip(&shares).map(|(candidate, share)| self.take_of(candidate, *share));
+            let taken = try_join_all(asked).await?;
             let mut filled = shares.iter().zip(&taken).map(|(share, claims)| size(claims) == *share);
             open.retain(|candidate| {
                 filled.next().unwrap_or(false) && allowance(candidate.settings.daily_limit, candidate.reserved()) > 0

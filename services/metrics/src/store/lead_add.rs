@@ -12,8 +12,9 @@ use tokio_postgres::types::ToSql;
 use super::{
     Kind, Store,
     campaign_state::{campaigns_finish_in_txn, key},
-    campaign_view::campaign_state,
+    campaign_view::{CampaignKey, campaign_state},
     in_txn,
+    opt_out::opt_out_in_txn,
 };
 use crate::error::{Error, Result};
 
@@ -54,6 +55,7 @@ impl Store {
     pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
+            workspace_hold_in_txn(&txn, name).await?;
             let (workspace_id, campaign_id) = campaign_hold_in_txn(&txn, name).await?;
             // Before the counters, as a change of the accounts does.
             let serving = serving_in_txn(&txn, workspace_id, campaign_id, leads).await?;
@@ -61,7 +63,10 @@ impl Store {
             let result = if leads.is_empty() {
                 AddedLeads::default()
             } else {
-                leads_insert_in_txn(&txn, workspace_id, campaign_id, leads, &serving).await?
+                let result = leads_insert_in_txn(&txn, workspace_id, campaign_id, leads, &serving).await?;
+                let listed = listed_in_txn(&txn, (workspace_id, campaign_id), leads).await?;
+                opt_out_in_txn(&txn, &listed, now, attempt).await?;
+                result
             };
             if complete {
                 let declare = "UPDATE campaigns SET lead_list_complete = true, updated_at = $3, revision = revision + 1
@@ -72,6 +77,29 @@ impl Store {
             Ok(result)
         })
     }
+}
+
+/// Keeps ids from being listed as opted out meanwhile.
+async fn workspace_hold_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<()> {
+    let hold = txn.prepare_cached("SELECT FROM workspaces WHERE name = $1 FOR SHARE").await?;
+    txn.execute(&hold, &[&name.workspace.as_str()]).await?;
+    Ok(())
+}
+
+/// Leads of the batch whose ids want no messages and that do not know it yet.
+async fn listed_in_txn(
+    txn: &Transaction<'_>,
+    campaign: CampaignKey,
+    leads: &[NewLead],
+) -> Result<Vec<(CampaignKey, i32)>> {
+    let sql = "SELECT i.lead_no FROM opt_outs o
+        JOIN lead_ids i ON i.workspace_id = o.workspace_id AND i.campaign_id = $2 AND i.lead_id = o.lead_id
+        JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
+        WHERE o.workspace_id = $1 AND o.lead_id = ANY ($3) AND l.mask >> 51 & 1 = 0";
+    let ids: Vec<&str> = leads.iter().map(|lead| lead.id.as_str()).collect();
+    let statement = txn.prepare_cached(sql).await?;
+    let rows = txn.query(&statement, &[&campaign.0, &campaign.1, &ids]).await?;
+    Ok(rows.iter().map(|row| (campaign, row.get(0))).collect())
 }
 
 /// Finds the campaign and keeps it from being deleted.

@@ -20,6 +20,7 @@ use super::{
     Kind, Store,
     campaign_view::{CampaignKey, campaign_state},
     in_txn,
+    opt_out::{ids_list_in_txn, namesakes_in_txn},
     outcome_batch::Batch,
 };
 use crate::error::Result;
@@ -62,31 +63,65 @@ impl Store {
             .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
             .collect();
         let verdicts: Result<Vec<Verdict>> = in_txn!(self, Kind::Hot, |txn, attempt| {
-            let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
-            let numbered = number_in_txn(&txn, &outcomes).await?;
-            let terms = terms_in_txn(&txn, &numbered, self).await?;
-            let now = self.clock.now();
-            let mut events = Vec::with_capacity(outcomes.len());
-            let mut finals = Vec::new();
-            for (ordinal, (_, outcome)) in outcomes.iter().enumerate() {
-                let Some((campaign, lead_no)) = numbered[ordinal] else {
-                    continue;
-                };
-                let at = outcome.time.unwrap_or(now);
-                let event = Event { source: Some((ordinal, outcome)), campaign, lead_no, fact: outcome.fact, at };
-                match judge(outcome, terms.get(&campaign), at, now) {
-                    Ok(()) => events.push(event),
-                    Err(Rejection::CampaignFinal) => finals.push((ordinal, event)),
-                    Err(rejection) => verdicts[ordinal] = Verdict::Rejected(rejection),
-                }
-            }
-            final_verdicts_in_txn(&txn, &finals, &mut verdicts).await?;
-            Batch { txn: &txn, terms: &terms, now, attempt }.apply(events, &mut verdicts).await?;
-            Ok(verdicts)
+            outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await
         });
         let mut verdicts = verdicts?.into_iter();
         Ok(reports.iter().map(|report| verdicts.by_ref().take(report.outcomes.len()).collect()).collect())
     }
+}
+
+/// Takes outcomes in: judges them, and applies those that may be taken. One verdict for each.
+pub(super) async fn outcomes_take_in_txn(
+    txn: &Transaction<'_>,
+    outcomes: &[(&WorkspaceId, &Outcome)],
+    now: Timestamp,
+    attempt: u32,
+) -> Result<Vec<Verdict>> {
+    let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
+    let numbered = number_in_txn(txn, outcomes).await?;
+    // Who opts out does so in all campaigns of the workspace.
+    let (opting, leads): (Vec<usize>, Vec<_>) = outcomes
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, outcome))| outcome.fact == Fact::OptedOut)
+        .filter_map(|(ordinal, _)| Some((ordinal, numbered[ordinal]?)))
+        .unzip();
+    let namesakes = namesakes_in_txn(txn, &leads).await?;
+    let mut keys: Vec<CampaignKey> = numbered.iter().flatten().map(|(campaign, _)| *campaign).collect();
+    keys.extend(namesakes.iter().map(|namesake| namesake.campaign));
+    keys.sort_unstable();
+    keys.dedup();
+    let terms = terms_of_in_txn(txn, keys, now).await?;
+    let mut events = Vec::with_capacity(outcomes.len());
+    let mut finals = Vec::new();
+    let mut is_taken = vec![false; outcomes.len()];
+    for (ordinal, (_, outcome)) in outcomes.iter().enumerate() {
+        let Some((campaign, lead_no)) = numbered[ordinal] else {
+            continue;
+        };
+        let at = outcome.time.unwrap_or(now);
+        let event = Event { source: Some((ordinal, outcome)), campaign, lead_no, fact: outcome.fact, at };
+        match judge(outcome, terms.get(&campaign), at, now) {
+            Ok(()) => {
+                is_taken[ordinal] = true;
+                events.push(event);
+            }
+            Err(Rejection::CampaignFinal) => finals.push((ordinal, event)),
+            Err(rejection) => verdicts[ordinal] = Verdict::Rejected(rejection),
+        }
+    }
+    final_verdicts_in_txn(txn, &finals, &mut verdicts).await?;
+    let mut listed = Vec::new();
+    for namesake in namesakes.iter().filter(|namesake| is_taken[opting[namesake.of]]) {
+        listed.push((namesake.campaign.0, namesake.lead_id.as_str()));
+        let (campaign, lead_no) = (namesake.campaign, namesake.lead_no);
+        if terms.get(&campaign).is_some_and(|terms| !terms.attribution_ended) {
+            events.push(Event { source: None, campaign, lead_no, fact: Fact::OptedOut, at: now });
+        }
+    }
+    ids_list_in_txn(txn, &listed, now).await?;
+    Batch { txn, terms: &terms, now, attempt }.apply(events, &mut verdicts).await?;
+    Ok(verdicts)
 }
 
 /// Numbers of the outcomes' campaigns and leads; `None` where the name names nothing.
@@ -142,19 +177,7 @@ pub(super) fn place(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(0)
 }
 
-/// Reads the campaigns' terms and keeps them from becoming final before the commit.
-async fn terms_in_txn(
-    txn: &Transaction<'_>,
-    numbered: &[Option<(CampaignKey, i32)>],
-    store: &Store,
-) -> Result<HashMap<CampaignKey, Terms>> {
-    let mut keys: Vec<CampaignKey> = numbered.iter().flatten().map(|(campaign, _)| *campaign).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    terms_of_in_txn(txn, keys, store.clock.now()).await
-}
-
-/// The same for campaigns by number, sorted.
+/// Reads the terms of campaigns, sorted by number, and keeps them from becoming final before the commit.
 pub(super) async fn terms_of_in_txn(
     txn: &Transaction<'_>,
     keys: Vec<CampaignKey>,

@@ -86,7 +86,9 @@ WITH event AS MATERIALIZED (
     ) stronger ON true
 ), logged AS (
     INSERT INTO outcomes (workspace_id, campaign_id, lead_no, bit, reason, batch_ordinal, account_id, happened_at, received_at, detail)
-    SELECT workspace_id, campaign_id, lead_no, bit, reason, place + $12::int4, message_account, happened_at, $11, detail
+    SELECT workspace_id, campaign_id, lead_no, bit, reason, place + $12::int4, message_account, happened_at, $11,
+        -- No text about a lead that was forgotten.
+        CASE WHEN mask >> 52 & 1 = 0 THEN detail END
     FROM booked
 ), valued AS (
     INSERT INTO conversion_values (workspace_id, campaign_id, lead_no, value_micros)

@@ -1,0 +1,239 @@
+//! Takes leads away: on request of the person behind one, with a campaign, or from an account that left.
+//!
+//! A lead without facts leaves the total. Of one with facts the counts stay, and whatever names or describes it goes. What
+//! can be millions of rows goes in portions, each a transaction of its own.
+
+use campaign_metrics::{
+    campaign::CampaignState,
+    name::{AccountName, CampaignName, LeadName},
+};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+
+use super::{
+    Kind, Store,
+    account::account_key_in_txn,
+    campaign::campaign_lock_in_txn,
+    campaign_state::{campaigns_finish_in_txn, key},
+    campaign_view::{CampaignKey, campaign_state},
+    claim_end::claims_closed_in_txn,
+    in_txn,
+    opt_out::opt_out_in_txn,
+};
+use crate::error::{Error, Result};
+
+/// Leads that one call reassigns at most: a second of work.
+const REASSIGNED_MAX: i64 = 10_000;
+/// Rows of a deleted campaign that one transaction removes: a few tenths of a second of work.
+const PORTION: i64 = 20_000;
+
+/// What a call of reassigning did.
+#[derive(Debug, Default)]
+pub struct Reassigned {
+    /// Leads with another account.
+    pub count: i64,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Store {
+    /// Removes a lead; `force` although a claim of it is held or uncertain.
+    pub async fn lead_delete(&self, name: &LeadName, force: bool) -> Result<()> {
+        in_txn!(self, Kind::Hot, |txn, attempt| {
+            let (workspace_id, campaign_id) = key(&campaign_lock_in_txn(&txn, &name.campaign).await?);
+            let now = self.clock.now();
+            let find = "SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
+            let found = txn.query_opt(find, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?;
+            let lead_no: i32 = found.ok_or_else(|| Error::NotFound(name.to_string()))?.get(0);
+            let closed = claims_drop_in_txn(&txn, (workspace_id, campaign_id), lead_no).await?;
+            if closed > 0 && !force {
+                return Err(Error::Precondition {
+                    reason: "CLAIMS_OPEN",
+                    message: format!(
+                        "{name} has a claim held or uncertain; wait for its outcome, release or resolve it, or set force"
+                    ),
+                });
+            }
+            let mask =
+                "SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3 FOR UPDATE";
+            let lead: [&(dyn ToSql + Sync); 3] = [&workspace_id, &campaign_id, &lead_no];
+            let mask: i64 = txn.query_one(mask, &lead).await?.get(0);
+            if mask == 0 {
+                lead_drop_in_txn(&txn, &lead).await?;
+            } else {
+                opt_out_in_txn(&txn, &[((workspace_id, campaign_id), lead_no)], now, attempt).await?;
+                lead_forget_in_txn(&txn, &lead).await?;
+            }
+            claims_closed_in_txn(&txn, workspace_id, campaign_id, closed).await?;
+            campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await
+        })
+    }
+
+    /// Gives leads that wait for an account that left a campaign to accounts that serve it, evenly.
+    pub async fn leads_reassign(
+        &self,
+        campaign: &CampaignName,
+        from: &AccountName,
+        to: &[AccountName],
+    ) -> Result<Reassigned> {
+        in_txn!(self, Kind::Hot, |txn, attempt| {
+            let row = campaign_lock_in_txn(&txn, campaign).await?;
+            if campaign_state(row.get("state"))? == CampaignState::Finished {
+                let message = format!("{campaign} is FINISHED: nothing waits any more");
+                return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message });
+            }
+            let campaign_key = key(&row);
+            let (_, from_id) = account_key_in_txn(&txn, from).await?;
+            if serves_in_txn(&txn, campaign_key, from_id).await? {
+                let message = format!("{from} serves {campaign}; remove it from the campaign's accounts first");
+                return Err(Error::Precondition { reason: "ACCOUNT_SERVING", message });
+            }
+            let mut to_ids = Vec::with_capacity(to.len());
+            for account in to {
+                let (_, id) = account_key_in_txn(&txn, account).await?;
+                if !serves_in_txn(&txn, campaign_key, id).await? {
+                    let message =
+                        format!("{account} does not serve {campaign}; add it to the campaign's accounts first");
+                    return Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message });
+                }
+                to_ids.push(id);
+            }
+            reassign_in_txn(&txn, campaign_key, from_id, &to_ids).await
+        })
+    }
+
+    /// Removes what is left of deleted campaigns.
+    pub async fn campaigns_drain(&self) -> Result<()> {
+        let gone: Result<Vec<CampaignKey>> = in_txn!(self, Kind::Read, |txn, attempt| {
+            let sql = "SELECT workspace_id, campaign_id FROM deleted_campaigns ORDER BY deleted_at";
+            Ok(txn.query(sql, &[]).await?.iter().map(key).collect())
+        });
+        for (workspace_id, campaign_id) in gone? {
+            for table in
+                ["returns", "segments", "conversion_values", "outcomes", "lead_ids", "leads", "campaign_reservations"]
+            {
+                let portion = format!(
+                    "DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND (tableoid, ctid) IN (
+                        SELECT tableoid, ctid FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 LIMIT $3)"
+                );
+                loop {
+                    let removed: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                        Ok(txn.execute(&portion, &[&workspace_id, &campaign_id, &PORTION]).await?)
+                    });
+                    if removed? == 0 {
+                        break;
+                    }
+                }
+            }
+            let done: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                let sql = "DELETE FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2";
+                Ok(txn.execute(sql, &[&workspace_id, &campaign_id]).await?)
+            });
+            done?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a lead out of its claims. Returns how many it was in.
+async fn claims_drop_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    lead_no: i32,
+) -> Result<i64> {
+    let bit = 1_i64 << (lead_no & 63);
+    let drop = "UPDATE claims SET held = held & ~$4::int8, last_closed = $4
+        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held & $4 <> 0";
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &(lead_no >> 6), &bit];
+    let dropped = txn.execute(drop, params).await?;
+    let empty = "DELETE FROM claims WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held = 0";
+    txn.execute(empty, &params[..3]).await?;
+    Ok(i64::try_from(dropped).unwrap_or(i64::MAX))
+}
+
+/// Removes a lead without facts. Where it waits among `returns`, the next claim finds that it is gone.
+async fn lead_drop_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]) -> Result<()> {
+    for table in ["lead_ids", "leads"] {
+        let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3");
+        txn.execute(&sql, lead).await?;
+    }
+    let count = "UPDATE campaign_counters SET total = total - 1, pending = pending - 1, version = version + 1
+        WHERE workspace_id = $1 AND campaign_id = $2";
+    txn.execute(count, &lead[..2]).await?;
+    Ok(())
+}
+
+/// Removes whatever names or describes a lead.
+async fn lead_forget_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]) -> Result<()> {
+    for sql in [
+        "UPDATE leads SET mask = mask | (1::int8 << 52) WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3",
+        "UPDATE outcomes SET detail = NULL
+            WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3 AND detail IS NOT NULL",
+        "DELETE FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3",
+    ] {
+        txn.execute(sql, lead).await?;
+    }
+    Ok(())
+}
+
+async fn serves_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    account_id: i32,
+) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM campaign_accounts
+        WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND NOT removed)";
+    Ok(txn.query_one(sql, &[&workspace_id, &campaign_id, &account_id]).await?.get(0))
+}
+
+/// Moves what waits for one account to others. Whatever waits has a row in `returns`: leads that ended have none, and
+/// those that are claimed get theirs when the claim ends.
+async fn reassign_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    from_id: i32,
+    to_ids: &[i32],
+) -> Result<Reassigned> {
+    let sql = "
+        WITH gone AS (
+            DELETE FROM returns r USING (
+                SELECT due_at, lead_no, step FROM returns
+                WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no LIMIT $5
+            ) d
+            WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.due_at = d.due_at
+                AND r.lead_no = d.lead_no AND r.step = d.step
+            RETURNING r.due_at, r.lead_no, r.step
+        ), waits AS MATERIALIZED (
+            -- A lead that is listed twice goes to one account.
+            SELECT *, ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1] AS to_id
+            FROM gone ORDER BY lead_no
+        ), moved AS (
+            UPDATE leads l SET account_id = w.to_id FROM (SELECT DISTINCT lead_no, to_id FROM waits ORDER BY lead_no) w
+            WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = w.lead_no AND l.account_id = $3
+            RETURNING l.lead_no, l.account_id
+        ), due AS (
+            INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+            SELECT $1, $2, m.account_id, w.due_at, w.lead_no, w.step FROM moved m JOIN waits w USING (lead_no)
+            ON CONFLICT DO NOTHING
+        )
+        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM waits) = $5";
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &from_id, &to_ids, &REASSIGNED_MAX];
+    let row = txn.query_one(sql, params).await?;
+    Ok(Reassigned { count: row.get(0), more: row.get(1) })
+}
+
+/// Leaves the leads and the log of a campaign that is being deleted to [`Store::campaigns_drain`].
+pub(super) async fn campaign_leave_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    now: Timestamp,
+) -> Result<()> {
+    let note = "INSERT INTO deleted_campaigns (workspace_id, campaign_id, deleted_at) VALUES ($1, $2, $3)";
+    txn.execute(note, &[&workspace_id, &campaign_id, &now]).await?;
+    for table in ["claims", "campaigns"] {
+        let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2");
+        txn.execute(&sql, &[&workspace_id, &campaign_id]).await?;
+    }
+    Ok(())
+}

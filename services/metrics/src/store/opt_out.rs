@@ -1,0 +1,165 @@
+//! The opt-out list of a workspace: lead ids that get no message in any of its campaigns, now or added later.
+//!
+//! To list an id applies the opted-out fact to every lead that has it and can still change, in the same transaction.
+
+use campaign_metrics::{
+    lead::Fact,
+    name::{LeadId, OptOutName, WorkspaceId},
+};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+
+use super::{
+    Kind, Store,
+    campaign::{workspace_ensure_in_txn, workspace_in_txn},
+    campaign_view::CampaignKey,
+    in_txn,
+    outcome::{Event, terms_of_in_txn},
+    outcome_batch::Batch,
+};
+use crate::error::{Error, Result};
+
+/// An id on the list.
+#[derive(Debug)]
+pub struct OptOut {
+    /// The lead id, with its workspace.
+    pub name: OptOutName,
+    /// When it came on the list.
+    pub create_time: Timestamp,
+}
+
+/// A lead that shares its id with one that opted out.
+pub(super) struct Namesake {
+    /// Index of the lead that opted out.
+    pub(super) of: usize,
+    pub(super) lead_id: String,
+    pub(super) campaign: CampaignKey,
+    pub(super) lead_no: i32,
+}
+
+impl Store {
+    /// Reads the list after `after`, at most `limit`.
+    pub async fn opt_out_list(&self, workspace: &WorkspaceId, after: Option<&str>, limit: i64) -> Result<Vec<OptOut>> {
+        let sql = "SELECT o.lead_id, o.created_at FROM opt_outs o JOIN workspaces w USING (workspace_id)
+            WHERE w.name = $1 AND ($2::text IS NULL OR o.lead_id > $2) ORDER BY o.lead_id LIMIT $3";
+        in_txn!(self, Kind::Read, |txn, attempt| {
+            let rows = txn.query(sql, &[&workspace.as_str(), &after, &limit]).await?;
+            let opt_out = |row: &tokio_postgres::Row| {
+                let name = OptOutName { workspace: workspace.clone(), lead: row.get::<_, &str>(0).parse()? };
+                Ok(OptOut { name, create_time: row.get(1) })
+            };
+            rows.iter().map(opt_out).collect()
+        })
+    }
+
+    /// Lists ids. Returns how many were not on the list before.
+    pub async fn opt_out_add(&self, workspace: &WorkspaceId, leads: &[LeadId]) -> Result<u64> {
+        let add = "INSERT INTO opt_outs (workspace_id, lead_id, created_at)
+            SELECT $1, lead_id, $3 FROM unnest($2::text[]) AS new (lead_id) ORDER BY lead_id ON CONFLICT DO NOTHING";
+        let find = "SELECT i.campaign_id, i.lead_no FROM lead_ids i
+            JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
+            WHERE i.workspace_id = $1 AND i.lead_id = ANY ($2) AND l.mask >> 51 & 1 = 0";
+        let ids: Vec<&str> = leads.iter().map(LeadId::as_str).collect();
+        in_txn!(self, Kind::Hot, |txn, attempt| {
+            let workspace_id = workspace_ensure_in_txn(&txn, workspace, self.clock.now()).await?;
+            workspaces_lock_in_txn(&txn, &[workspace_id]).await?;
+            let now = self.clock.now();
+            let added = txn.execute(add, &[&workspace_id, &ids, &now]).await?;
+            let rows = txn.query(find, &[&workspace_id, &ids]).await?;
+            let leads: Vec<_> = rows.iter().map(|row| ((workspace_id, row.get(0)), row.get(1))).collect();
+            opt_out_in_txn(&txn, &leads, now, attempt).await?;
+            Ok(added)
+        })
+    }
+
+    /// Takes an id off the list.
+    pub async fn opt_out_delete(&self, name: &OptOutName) -> Result<()> {
+        let sql = "DELETE FROM opt_outs WHERE workspace_id = $1 AND lead_id = $2";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let deleted = match workspace_in_txn(&txn, &name.workspace).await? {
+                Some(workspace_id) => txn.execute(sql, &[&workspace_id, &name.lead.as_str()]).await?,
+                None => 0,
+            };
+            if deleted == 0 {
+                return Err(Error::NotFound(name.to_string()));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Applies the opted-out fact to leads of campaigns that still take facts about leads.
+pub(super) async fn opt_out_in_txn(
+    txn: &Transaction<'_>,
+    leads: &[(CampaignKey, i32)],
+    now: Timestamp,
+    attempt: u32,
+) -> Result<()> {
+    if leads.is_empty() {
+        return Ok(());
+    }
+    let mut keys: Vec<CampaignKey> = leads.iter().map(|(campaign, _)| *campaign).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let terms = terms_of_in_txn(txn, keys, now).await?;
+    let events = leads.iter().filter(|(campaign, _)| terms.get(campaign).is_some_and(|terms| !terms.attribution_ended));
+    let events = events
+        .map(|(campaign, lead_no)| Event {
+            source: None,
+            campaign: *campaign,
+            lead_no: *lead_no,
+            fact: Fact::OptedOut,
+            at: now,
+        })
+        .collect();
+    Batch { txn, terms: &terms, now, attempt }.apply(events, &mut []).await
+}
+
+/// Finds all leads that share the ids of these, which are about to opt out; none for those that did before.
+///
+/// Locks their workspaces, before anything else is locked.
+pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKey, i32)]) -> Result<Vec<Namesake>> {
+    if leads.is_empty() {
+        return Ok(Vec::new());
+    }
+    let workspaces: Vec<i32> = leads.iter().map(|(campaign, _)| campaign.0).collect();
+    let campaigns: Vec<i32> = leads.iter().map(|(campaign, _)| campaign.1).collect();
+    let numbers: Vec<i32> = leads.iter().map(|(_, lead_no)| *lead_no).collect();
+    let sql = "SELECT key.place, i.lead_id, s.workspace_id, s.campaign_id, s.lead_no
+        FROM unnest($1::int4[], $2::int4[], $3::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, lead_no, place)
+        JOIN leads l ON l.workspace_id = key.workspace_id AND l.campaign_id = key.campaign_id AND l.lead_no = key.lead_no
+        JOIN lead_ids i ON i.workspace_id = key.workspace_id AND i.campaign_id = key.campaign_id AND i.lead_no = key.lead_no
+        JOIN lead_ids s ON s.workspace_id = key.workspace_id AND s.lead_id = i.lead_id
+        WHERE l.mask >> 51 & 1 = 0";
+    workspaces_lock_in_txn(txn, &workspaces).await?;
+    let statement = txn.prepare_cached(sql).await?;
+    let rows = txn.query(&statement, &[&workspaces, &campaigns, &numbers]).await?;
+    let namesake = |row: &tokio_postgres::Row| Namesake {
+        of: super::outcome::place(row),
+        lead_id: row.get("lead_id"),
+        campaign: (row.get("workspace_id"), row.get("campaign_id")),
+        lead_no: row.get("lead_no"),
+    };
+    Ok(rows.iter().map(namesake).collect())
+}
+
+/// Puts ids on the lists of their workspaces.
+pub(super) async fn ids_list_in_txn(txn: &Transaction<'_>, ids: &[(i32, &str)], now: Timestamp) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let (workspaces, leads): (Vec<i32>, Vec<&str>) = ids.iter().copied().unzip();
+    let sql = "INSERT INTO opt_outs (workspace_id, lead_id, created_at)
+        SELECT DISTINCT workspace_id, lead_id, $3::timestamptz FROM unnest($1::int4[], $2::text[]) AS new (workspace_id, lead_id)
+        ORDER BY 1, 2 ON CONFLICT DO NOTHING";
+    let statement = txn.prepare_cached(sql).await?;
+    txn.execute(&statement, &[&workspaces, &leads, &now]).await?;
+    Ok(())
+}
+
+async fn workspaces_lock_in_txn(txn: &Transaction<'_>, workspaces: &[i32]) -> Result<()> {
+    let sql = "SELECT FROM workspaces WHERE workspace_id = ANY ($1) ORDER BY workspace_id FOR NO KEY UPDATE";
+    let statement = txn.prepare_cached(sql).await?;
+    txn.execute(&statement, &[&workspaces]).await?;
+    Ok(())
+}
