@@ -53,6 +53,13 @@ else
 	@echo "== contract: there is no main branch here to compare with"
 endif
 
+CASE ?=
+.PHONY: bench
+bench: ## Measure against the baselines, all or CASE=..., into target/bench.json; half an hour
+	@tests/real-parts >/dev/null
+	@cargo build --release --locked -p campaign-metrics-service
+	@cargo bench --locked --bench bench -- --case "$(CASE)"
+
 .PHONY: audit
 audit: ## Check the dependencies for known vulnerabilities (fetches the advisory database)
 	@$(call part,cargo-deny) check advisories

@@ -92,10 +92,17 @@ async fn listed_in_txn(
     campaign: CampaignKey,
     leads: &[NewLead],
 ) -> Result<Vec<(CampaignKey, i32)>> {
-    let sql = "SELECT i.lead_no FROM opt_outs o
-        JOIN lead_ids i ON i.workspace_id = o.workspace_id AND i.campaign_id = $2 AND i.lead_id = o.lead_id
-        JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
-        WHERE o.workspace_id = $1 AND o.lead_id = ANY ($3) AND l.mask >> 51 & 1 = 0";
+    let sql = "SELECT i.lead_no FROM unnest($3::text[]) AS named (lead_id)
+        CROSS JOIN LATERAL (
+            SELECT lead_id FROM opt_outs WHERE workspace_id = $1 AND lead_id = named.lead_id LIMIT 1
+        ) o
+        CROSS JOIN LATERAL (
+            SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND lead_id = o.lead_id AND campaign_id = $2 LIMIT 1
+        ) i
+        CROSS JOIN LATERAL (
+            SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = i.lead_no LIMIT 1
+        ) l
+        WHERE l.mask >> 51 & 1 = 0";
     let ids: Vec<&str> = leads.iter().map(|lead| lead.id.as_str()).collect();
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query(&statement, &[&campaign.0, &campaign.1, &ids]).await?;
@@ -195,8 +202,14 @@ async fn existing_in_txn(
     campaign_id: i32,
     leads: &[NewLead],
 ) -> Result<HashMap<String, Option<i32>>> {
-    let sql = "SELECT i.lead_id, l.account_id FROM lead_ids i JOIN leads l USING (workspace_id, campaign_id, lead_no)
-        WHERE i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_id = ANY ($3)";
+    // One by one, each by its key: LIMIT keeps the planner from joining in another order.
+    let sql = "SELECT named.lead_id, l.account_id FROM unnest($3::text[]) AS named (lead_id)
+        CROSS JOIN LATERAL (
+            SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND lead_id = named.lead_id AND campaign_id = $2 LIMIT 1
+        ) i
+        CROSS JOIN LATERAL (
+            SELECT account_id FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = i.lead_no LIMIT 1
+        ) l";
     let ids: Vec<&str> = leads.iter().map(|lead| lead.id.as_str()).collect();
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query(&statement, &[&workspace_id, &campaign_id, &ids]).await?;

@@ -1,0 +1,172 @@
+//! The baselines without a service: the same exact work by the statement itself, and the log alone by COPY.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use campaign_metrics_service::store::{HOT, OUTCOME_BATCH};
+use futures::{SinkExt as _, future::try_join_all};
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+
+use crate::{
+    events::{Event, Events},
+    harness::postgres::{Connection, connect},
+    stage::Database,
+};
+
+/// Outcomes of a statement.
+const BATCH: usize = 1000;
+const CONNECTIONS: usize = 2;
+
+/// Applies events by two connections; returns applied ones a second.
+pub async fn direct(database: &Database, events: &Events) -> Result<f64> {
+    let batches: Vec<&[Event]> = events.events.chunks(BATCH).collect();
+    let connections = try_join_all((0..CONNECTIONS).map(|_| hot(database))).await?;
+    let start = Instant::now();
+    let runs = connections.into_iter().enumerate().map(|(number, sql)| {
+        let batches: Vec<&[Event]> = batches.iter().copied().skip(number).step_by(CONNECTIONS).collect();
+        async move {
+            let mut writer = Writer::new(sql).await?;
+            let mut applied = 0;
+            for batch in batches {
+                applied += writer.write(batch).await?;
+            }
+            anyhow::Ok(applied)
+        }
+    });
+    let applied: usize = try_join_all(runs).await?.into_iter().sum();
+    let elapsed = start.elapsed().as_secs_f64();
+    ensure!(applied == events.applied, "void: {applied} applied of {}", events.applied);
+    Ok(count(applied) / elapsed)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+pub fn count(number: usize) -> f64 {
+    number as f64
+}
+
+/// A connection with the settings of the service's for claims and outcomes.
+async fn hot(database: &Database) -> Result<Connection> {
+    let sql = connect(&database.url).await?;
+    for setting in HOT.split("-c ").map(str::trim).filter(|setting| !setting.is_empty()) {
+        sql.batch_execute(&format!("SET {setting}")).await?;
+    }
+    Ok(sql)
+}
+
+struct Writer {
+    sql: Connection,
+    terms: tokio_postgres::Statement,
+    batch: tokio_postgres::Statement,
+    ended: tokio_postgres::Statement,
+}
+
+impl Writer {
+    async fn new(sql: Connection) -> Result<Self> {
+        let terms = "SELECT steps, state FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
+            JOIN campaigns c USING (workspace_id, campaign_id) ORDER BY workspace_id, campaign_id FOR KEY SHARE OF c";
+        let ended = "DELETE FROM claims c
+            USING unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int8[])
+                AS e (workspace_id, campaign_id, block, step, grant_no)
+            WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
+                AND c.grant_no = e.grant_no AND c.held = 0";
+        Ok(Self {
+            terms: sql.prepare(terms).await?,
+            batch: sql.prepare(OUTCOME_BATCH).await?,
+            ended: sql.prepare(ended).await?,
+            sql,
+        })
+    }
+
+    /// One transaction; returns how many were applied.
+    async fn write(&mut self, events: &[Event]) -> Result<usize> {
+        let mut sorted = events.to_vec();
+        sorted.sort_by_key(|event| (event.workspace, event.campaign, event.lead));
+        let mut keys: Vec<(i32, i32)> = sorted.iter().map(|event| (event.workspace, event.campaign)).collect();
+        keys.dedup();
+        let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.into_iter().unzip();
+        // The statement takes one outcome a lead.
+        let mut rounds: Vec<Vec<Event>> = Vec::new();
+        let mut nth = 0;
+        for (place, event) in sorted.iter().enumerate() {
+            let same = place.checked_sub(1).map(|before| sorted[before]);
+            let same = same.is_some_and(|before| (before.campaign, before.lead) == (event.campaign, event.lead));
+            nth = if same { nth + 1 } else { 0 };
+            if rounds.len() == nth {
+                rounds.push(Vec::new());
+            }
+            rounds[nth].push(*event);
+        }
+        let txn = self.sql.transaction().await?;
+        txn.query(&self.terms, &[&workspaces, &campaigns]).await?;
+        let mut applied = 0;
+        let mut ended: (Vec<i32>, Vec<i32>, Vec<i32>, Vec<i16>, Vec<i64>) = Default::default();
+        for round in rounds {
+            applied += round.len();
+            let now = Timestamp::now();
+            let size = round.len();
+            let column = |value: fn(&Event) -> i32| round.iter().map(value).collect::<Vec<i32>>();
+            let reasons: Vec<Option<i16>> = round.iter().map(|event| (event.bit > 0).then_some(3)).collect();
+            let params: &[&(dyn ToSql + Sync)] = &[
+                &column(|event| event.workspace),
+                &column(|event| event.campaign),
+                &column(|event| event.lead),
+                &column(|event| event.bit),
+                &vec![now; size],
+                &reasons,
+                &vec![None::<&str>; size],
+                &vec![None::<i64>; size],
+                &vec![1_i32; size],
+                &vec![now; size],
+                &now,
+                &0_i32,
+            ];
+            for row in txn.query(&self.batch, params).await? {
+                if row.get::<_, Option<i64>>("place").is_some() {
+                    applied -= usize::from(!row.get::<_, bool>("applied"));
+                } else if let Some(grant) = row.get::<_, Option<i64>>("grant_no") {
+                    ended.0.push(row.get("workspace_id"));
+                    ended.1.push(row.get("campaign_id"));
+                    ended.2.push(row.get("block"));
+                    ended.3.push(row.get("step"));
+                    ended.4.push(grant);
+                }
+            }
+        }
+        txn.execute(&self.ended, &[&ended.0, &ended.1, &ended.2, &ended.3, &ended.4]).await?;
+        txn.commit().await?;
+        Ok(applied)
+    }
+}
+
+/// Copies as many rows into the log and does nothing else; returns rows a second.
+pub async fn copy(database: &Database, events: &Events) -> Result<f64> {
+    let now = Timestamp::now();
+    let half = events.events.len().div_ceil(CONNECTIONS);
+    let texts: Vec<Bytes> = events
+        .events
+        .chunks(half)
+        .map(|events| {
+            let line = |event: &Event| {
+                format!(
+                    "{}\t{}\t{}\t{}\t\\N\t1\t1\t{now}\t{now}\t\\N\n",
+                    event.workspace, event.campaign, event.lead, event.bit
+                )
+            };
+            Bytes::from(events.iter().map(line).collect::<String>())
+        })
+        .collect();
+    let connections = try_join_all((0..CONNECTIONS).map(|_| connect(&database.url))).await?;
+    let start = Instant::now();
+    let runs = connections.iter().zip(texts).map(|(sql, text)| async move {
+        let sink = sql.copy_in("COPY outcomes FROM STDIN").await?;
+        let mut sink = std::pin::pin!(sink);
+        for begin in (0..text.len()).step_by(1 << 16) {
+            sink.send(text.slice(begin..text.len().min(begin + (1 << 16)))).await?;
+        }
+        anyhow::Ok(sink.finish().await?)
+    });
+    let rows: u64 = try_join_all(runs).await?.into_iter().sum();
+    Ok(count(usize::try_from(rows)?) / start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,106 @@
+//! The benchmark: what the product promises about speed, as ratios to baselines of the same run.
+//!
+//! It starts a Postgres of its own with durable defaults and the released service as a process, talks gRPC over real
+//! sockets, repeats each case interleaved with its baseline, prints a table and writes `target/bench.json`. A run in
+//! which fewer outcomes were applied than its generator meant is void. `make bench CASE=claim` runs what begins so.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+mod claims;
+mod cycle;
+mod direct;
+mod events;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod ingest;
+mod load;
+mod naive;
+mod reads;
+mod report;
+mod stage;
+mod sustained;
+
+use report::Report;
+use stage::Stage;
+
+/// Measures the service against baselines on this machine.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Runs only the cases whose names begin so; all by default.
+    #[arg(long, default_value = "")]
+    case: String,
+    /// Given by `cargo bench`; without meaning here.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What runs together, and the cases that it yields.
+const GROUPS: [(&str, &[&str]); 6] = [
+    (
+        "ingest",
+        &[
+            "ingest_stream_sender_order",
+            "ingest_stream_random",
+            "ingest_stream_by_lead_id",
+            "ingest_floor",
+            "ingest_unary",
+            "ingest_unary_vs_naive",
+            "ingest_many_workspaces",
+        ],
+    ),
+    ("claims", &["claim_100"]),
+    ("old_snapshot", &["claim_100_old_snapshot"]),
+    ("cycle", &["claim_report_cycle"]),
+    ("reads", &["get_campaign_10m", "metrics_scrape_10k"]),
+    ("sustained", &["sustained", "memory"]),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(&arguments.case)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(case: &str) -> Result<()> {
+    let wanted = |group: &str| {
+        let cases = GROUPS.iter().find(|(name, _)| *name == group).map_or(&[][..], |(_, cases)| cases);
+        cases.iter().any(|name| name.starts_with(case) || case.starts_with(name))
+    };
+    anyhow::ensure!(
+        GROUPS.iter().any(|(group, _)| wanted(group)),
+        "no case begins with `{case}`; there are: {}",
+        GROUPS.iter().flat_map(|(_, cases)| cases.iter().copied()).collect::<Vec<_>>().join(", ")
+    );
+    let stage = Stage::start().await?;
+    let mut report = Report::new(case);
+    if wanted("ingest") {
+        ingest::measure(&stage, &mut report).await?;
+    }
+    if wanted("claims") {
+        claims::measure(&stage, &mut report).await?;
+    }
+    if wanted("cycle") {
+        cycle::measure(&stage, &mut report).await?;
+    }
+    if wanted("old_snapshot") {
+        claims::measure_old_snapshot(&stage, &mut report).await?;
+    }
+    if wanted("reads") {
+        reads::measure(&stage, &mut report).await?;
+    }
+    if wanted("sustained") {
+        sustained::measure(&stage, &mut report).await?;
+    }
+    stage.stop().await?;
+    report.finish()
+}

@@ -1,0 +1,146 @@
+//! Reads under load: one campaign, large and small, and the metrics of ten thousand.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient};
+use hdrhistogram::Histogram;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::{
+    direct::count,
+    events::{By, Order, events},
+    harness::{http, postgres::Connection},
+    ingest::{messages, stream_all, streamed},
+    load::Load,
+    report::{Report, Target},
+    stage::{Service, Stage},
+};
+
+const LARGE: u32 = 10_000_000;
+const SAMPLES: u64 = 20_000;
+/// Calls a second, of both kinds together.
+const CALL_RATE: f64 = 400.0;
+const FLEET: u32 = 10_000;
+const SCRAPES: usize = 15;
+const MEASURED_LEADS: u32 = 400_000;
+
+pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
+    get_campaign(stage, report).await?;
+    scrape(stage, report).await
+}
+
+async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
+    eprintln!("get_campaign_10m");
+    let at_random = events(1, 1, MEASURED_LEADS.cast_signed(), Order::Random);
+    let load = Load::Claimed { campaigns: 1, leads: MEASURED_LEADS };
+    let rate = streamed(stage, load, &at_random, By::SendKey).await?;
+
+    let database = stage.database(Load::Large { leads: LARGE, fleet: 0 }).await?;
+    let service = stage.service(&database).await?;
+    let stop = CancellationToken::new();
+    let (reported, samples) =
+        tokio::join!(load_at(&service, rate / 2.0, stop.clone()), sampled(&service, stop.clone()));
+    let (large, small) = samples?;
+    eprintln!("  beside {:.0} events/s", reported?);
+    let p99 =
+        |histogram: &Histogram<u64>| count(usize::try_from(histogram.value_at_quantile(0.99)).unwrap_or(0)) / 1000.0;
+    report.value("get_campaign_10m", "ms p99", &[p99(&large)], Target::AtMost(5.0));
+    report.ratio("get_campaign_10m_vs_1k", "ms p99", &[p99(&large)], &[p99(&small)], Target::AtMost(1.5));
+    service.stop().await?;
+    database.remove().await
+}
+
+/// Reports at a rate until stopped; returns the rate that came about.
+async fn load_at(service: &Service, rate: f64, stop: CancellationToken) -> Result<f64> {
+    let all = events(1, 1, LARGE.cast_signed() / 2, Order::Random);
+    let start = Instant::now();
+    let mut applied = 0;
+    // By four messages at a time: the last of a round is waited for, not the tick.
+    for chunk in all.events.chunks(4_000) {
+        if stop.is_cancelled() {
+            break;
+        }
+        let part = crate::events::Events { events: chunk.to_vec(), applied: 0 };
+        applied += stream_all(service, messages(&part, By::SendKey)).await?;
+        let due = start + Duration::from_secs_f64(count(applied) / rate);
+        tokio::time::sleep_until(due.into()).await;
+    }
+    ensure!(stop.is_cancelled(), "void: the load ended before the samples");
+    Ok(count(applied) / start.elapsed().as_secs_f64())
+}
+
+/// Calls in turn at fixed times, whether the one before was answered or not; latencies in microseconds from these times.
+async fn sampled(service: &Service, stop: CancellationToken) -> Result<(Histogram<u64>, Histogram<u64>)> {
+    let _stop = stop.drop_guard();
+    let campaigns = service.campaigns().await?;
+    let mut ticks = interval(Duration::from_secs_f64(1.0 / CALL_RATE));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut calls: JoinSet<Result<(u64, u64)>> = JoinSet::new();
+    for number in 0..SAMPLES * 2 {
+        let due = ticks.tick().await;
+        let campaigns = campaigns.clone();
+        calls.spawn(async move {
+            let name = if number % 2 == 0 { "c1" } else { "c2" };
+            get(campaigns, name).await?;
+            Ok((number % 2, u64::try_from(due.elapsed().as_micros())?))
+        });
+    }
+    let mut histograms = [Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?];
+    while let Some(call) = calls.join_next().await {
+        let (kind, latency) = call??;
+        histograms[usize::try_from(kind)?].record(latency)?;
+    }
+    let [large, small] = histograms;
+    Ok((large, small))
+}
+
+async fn get(mut campaigns: CampaignServiceClient<Channel>, name: &str) -> Result<pb::Campaign> {
+    let request = pb::GetCampaignRequest { name: format!("workspaces/w1/campaigns/{name}") };
+    Ok(campaigns.get_campaign(request).await?.into_inner())
+}
+
+async fn scrape(stage: &Stage, report: &mut Report) -> Result<()> {
+    eprintln!("metrics_scrape_10k");
+    let database = stage.database(Load::Fleet { campaigns: FLEET }).await?;
+    let service = stage.service(&database).await?;
+    let sql = database.connect().await?;
+    let url = format!("{}/metrics", service.admin_url);
+    http::get(&url).await?;
+    let before = lead_reads(&sql).await?;
+    let mut times = Vec::new();
+    for number in 0..SCRAPES {
+        let sent = 1_000 + number;
+        let change = format!(
+            "UPDATE campaign_counters SET sent = {sent}, total = {sent} + pending
+            WHERE campaign_id = (SELECT max(campaign_id) FROM campaigns)"
+        );
+        sql.batch_execute(&change).await?;
+        let start = Instant::now();
+        let (status, text) = http::get(&url).await?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        ensure!(status == 200, "{text}");
+        ensure!(text.contains(&format!("status=\"sent\"}} {sent}\n")), "void: a committed change is not in the scrape");
+    }
+    let after = lead_reads(&sql).await?;
+    ensure!(before == after, "void: leads were read: {before:?}, {after:?}");
+    report.value("metrics_scrape_10k", "ms", &times, Target::AtMost(150.0));
+    drop(sql);
+    service.stop().await?;
+    database.remove().await
+}
+
+/// Scans of the leads so far, and rows that these read.
+async fn lead_reads(sql: &Connection) -> Result<(i64, i64)> {
+    // Sessions report what they read at most once a second, and when they go.
+    sql.batch_execute("SELECT pg_stat_force_next_flush()").await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let reads = "SELECT seq_tup_read, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'leads'";
+    let row = sql.query_opt(reads, &[]).await?.context("statistics of the leads")?;
+    Ok((row.get(0), row.get(1)))
+}

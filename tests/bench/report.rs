@@ -1,0 +1,132 @@
+//! The table and the file of results.
+
+use std::{fs, time::Instant};
+
+use anyhow::Result;
+use serde_json::json;
+
+/// One line of the table.
+struct Case {
+    name: String,
+    value: f64,
+    spread: f64,
+    unit: &'static str,
+    baseline: Option<f64>,
+    ratio: f64,
+    target: f64,
+    ok: bool,
+}
+
+/// What the ratio is held against.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// As good as that, or better.
+    AtLeast(f64),
+    /// No more than that.
+    AtMost(f64),
+}
+
+/// The results so far.
+pub struct Report {
+    cases: Vec<Case>,
+    only: String,
+    started: Instant,
+}
+
+/// The middle of the values.
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Report {
+    pub fn new(only: &str) -> Self {
+        Self { cases: Vec::new(), only: only.to_owned(), started: Instant::now() }
+    }
+
+    /// Adds a case: its values, in `unit`, and those of the baseline that ran between them.
+    pub fn ratio(&mut self, name: &str, unit: &'static str, values: &[f64], baseline: &[f64], target: Target) {
+        let (value, base) = (median(values), median(baseline));
+        self.add(name, unit, values, Some(base), value / base, target);
+    }
+
+    /// Adds a case whose value itself has a target.
+    pub fn value(&mut self, name: &str, unit: &'static str, values: &[f64], target: Target) {
+        self.add(name, unit, values, None, median(values), target);
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        values: &[f64],
+        baseline: Option<f64>,
+        ratio: f64,
+        target: Target,
+    ) {
+        if !name.starts_with(&self.only) && !self.only.starts_with(name) {
+            return;
+        }
+        let (target, ok) = match target {
+            Target::AtLeast(target) => (target, ratio >= target),
+            Target::AtMost(target) => (target, ratio <= target),
+        };
+        let most = values.iter().copied().fold(f64::MIN, f64::max);
+        let least = values.iter().copied().fold(f64::MAX, f64::min);
+        let value = median(values);
+        let case =
+            Case { name: name.to_owned(), value, spread: (most - least) / value, unit, baseline, ratio, target, ok };
+        println!("{}", case.line());
+        self.cases.push(case);
+    }
+
+    /// Prints the table and writes the file.
+    pub fn finish(self) -> Result<()> {
+        println!("\n{}", header());
+        for case in &self.cases {
+            println!("{}", case.line());
+        }
+        println!("\n{} cases in {} s", self.cases.len(), self.started.elapsed().as_secs());
+        let cases: Vec<_> = self
+            .cases
+            .iter()
+            .map(|case| {
+                json!({
+                    "name": case.name, "value": case.value, "unit": case.unit, "baseline": case.baseline,
+                    "ratio": case.ratio, "target": case.target, "ok": case.ok,
+                })
+            })
+            .collect();
+        let directory = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+        fs::create_dir_all(&directory)?;
+        let path = format!("{directory}/bench.json");
+        fs::write(&path, serde_json::to_string_pretty(&json!({ "cases": cases }))?)?;
+        println!("written to {path}");
+        Ok(())
+    }
+}
+
+fn header() -> String {
+    format!(
+        "{:<36} {:>12} {:>8} {:<8} {:>12} {:>8} {:>8}",
+        "case", "median", "spread", "unit", "baseline", "ratio", "target"
+    )
+}
+
+impl Case {
+    fn line(&self) -> String {
+        let baseline = self.baseline.map_or("-".to_owned(), |baseline| format!("{baseline:.1}"));
+        format!(
+            "{:<36} {:>12.1} {:>7.0}% {:<8} {:>12} {:>8.3} {:>8} {}",
+            self.name,
+            self.value,
+            self.spread * 100.0,
+            self.unit,
+            baseline,
+            self.ratio,
+            self.target,
+            if self.ok { "pass" } else { "short" }
+        )
+    }
+}

@@ -1,0 +1,143 @@
+//! What every case runs on: a Postgres of its own, a fresh database for each run, the released service as a process.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use campaign_metrics::pb::{
+    campaign_service_client::CampaignServiceClient, sending_service_client::SendingServiceClient,
+};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    harness::{
+        daemon::Daemon,
+        http,
+        postgres::{Connection, Durability, Server, connect},
+        process::{Directory, GRACE},
+        wait::{SOON, until},
+    },
+    load::Load,
+};
+
+/// What a server for such a load is given; all that makes it durable stays as it comes.
+const SETTINGS: [&str; 2] = ["ALTER SYSTEM SET shared_buffers = '2GB'", "ALTER SYSTEM SET max_wal_size = '8GB'"];
+
+/// The server and where everything of the benchmark lies; gone with it.
+pub struct Stage {
+    server: Server,
+    directory: TempDir,
+}
+
+/// A database of one run, which it outlives by nothing.
+pub struct Database {
+    pub url: String,
+    name: String,
+    server: String,
+}
+
+/// The service on a database.
+pub struct Service {
+    daemon: Daemon,
+    pub url: String,
+    pub admin_url: String,
+}
+
+impl Stage {
+    pub async fn start() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("campaign-metrics-bench-").tempdir()?;
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        let mut server = Server::start(directory.path(), Durability::Durable, Directory::Remove).await?;
+        let sql = connect(&server.url("postgres")).await?;
+        for setting in SETTINGS {
+            sql.batch_execute(setting).await?;
+        }
+        drop(sql);
+        server.stop().await?;
+        server.start_again().await?;
+        Ok(Self { server, directory })
+    }
+
+    pub async fn stop(mut self) -> Result<()> {
+        self.server.stop().await
+    }
+
+    /// A fresh database with that load, copied from one that is generated at the first use.
+    pub async fn database(&self, load: Load) -> Result<Database> {
+        let url = self.server.url("postgres");
+        let sql = connect(&url).await?;
+        let template = load.name();
+        let exists = sql.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&template]).await?.is_some();
+        if !exists {
+            eprintln!("generating {template}");
+            sql.batch_execute(&format!("CREATE DATABASE {template}")).await?;
+            let template_url = self.server.url(&template);
+            campaign_metrics_service::migrate(&template_url).await?;
+            let inside = connect(&template_url).await?;
+            load.generate(&inside).await?;
+            inside.batch_execute("VACUUM ANALYZE").await?;
+        }
+        let name = format!("run_{}", rand::random::<u32>());
+        // The copy of files: faster than the log for databases of this size.
+        let copy = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
+        until("the template is free", SOON, async || Ok(sql.batch_execute(&copy).await?)).await?;
+        sql.batch_execute("CHECKPOINT").await?;
+        Ok(Database { url: self.server.url(&name), name, server: url })
+    }
+
+    /// Starts the service on a database and waits until it is ready.
+    pub async fn service(&self, database: &Database) -> Result<Service> {
+        let directory = self.directory.path().join(format!("service-{}", database.name));
+        fs::create_dir_all(&directory)?;
+        let daemon = Daemon::service(&database.url, &directory, Directory::Remove).await?;
+        let url = daemon.url.clone().context("the service serves gRPC")?;
+        let admin_url = daemon.admin_url.clone();
+        until("the service is ready", SOON, async || {
+            let (status, said) = http::get(&format!("{admin_url}/readyz")).await?;
+            ensure!(status == 200, "{said}");
+            Ok(())
+        })
+        .await?;
+        Ok(Service { daemon, url, admin_url })
+    }
+}
+
+impl Database {
+    pub async fn connect(&self) -> Result<Connection> {
+        connect(&self.url).await
+    }
+
+    pub async fn remove(self) -> Result<()> {
+        let sql = connect(&self.server).await?;
+        Ok(sql.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?)
+    }
+}
+
+impl Service {
+    /// A connection of its own.
+    pub async fn channel(&self) -> Result<Channel> {
+        Ok(Endpoint::from_shared(self.url.clone())?.timeout(Duration::from_secs(60)).connect().await?)
+    }
+
+    pub async fn sending(&self) -> Result<SendingServiceClient<Channel>> {
+        // Without a timeout: a stream lives as long as its case.
+        Ok(SendingServiceClient::new(Endpoint::from_shared(self.url.clone())?.connect().await?))
+    }
+
+    pub async fn campaigns(&self) -> Result<CampaignServiceClient<Channel>> {
+        Ok(CampaignServiceClient::new(self.channel().await?))
+    }
+
+    /// Memory that the process holds, in MiB.
+    pub fn resident_mib(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    pub async fn stop(mut self) -> Result<()> {
+        self.daemon.process.stop(GRACE).await?;
+        Ok(())
+    }
+}
