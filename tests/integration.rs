@@ -12,6 +12,8 @@ mod chart;
 mod claims;
 #[path = "integration/controller.rs"]
 mod controller;
+#[path = "integration/crash.rs"]
+mod crash;
 #[path = "integration/daemons.rs"]
 mod daemons;
 #[path = "integration/deadlines.rs"]
@@ -42,6 +44,8 @@ mod reading;
 mod readme;
 #[path = "integration/removal.rs"]
 mod removal;
+#[path = "integration/storage.rs"]
+mod storage;
 #[path = "integration/streams.rs"]
 mod streams;
 #[path = "integration/world.rs"]

@@ -77,7 +77,7 @@ impl Report {
         let value = median(values);
         let case =
             Case { name: name.to_owned(), value, spread: (most - least) / value, unit, baseline, ratio, target, ok };
-        println!("{}", case.line());
+        println!("{}   of {values:.0?}", case.line());
         self.cases.push(case);
     }
 

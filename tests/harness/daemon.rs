@@ -27,9 +27,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the service with its logs in `directory`; it need not be ready yet, as its database may be away.
     pub async fn service(database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
+        Self::service_at("127.0.0.1:0", database_url, directory, then).await
+    }
+
+    /// The same at an address of the caller's choice: for one that takes the place of another.
+    pub async fn service_at(listen: &str, database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
         let mut command = Command::new(binary("campaign-metrics-service")?);
         command
-            .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["serve", "--insecure", "--listen", listen, "--admin-listen", "127.0.0.1:0"])
             .env("DATABASE_URL", database_url);
         Self::start("campaign-metrics-service", &command, directory, then).await
     }

@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     serve::{Listeners, Options, run},
-    store::migrate,
+    store::{Differences, Store, migrate},
 };
 
 /// Serves campaigns, accounts, leads, claims and outcomes over gRPC, from Postgres.
@@ -44,6 +45,19 @@ enum Command {
     Serve(Serve),
     /// Bring the database's schema up to date and exit.
     Migrate(Database),
+    /// Recount every campaign and every account's days from facts, while the service runs.
+    ///
+    /// Prints each number that differs and exits with 1 if there are any; the result is also a metric of the service.
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    #[command(flatten)]
+    database: Database,
+    /// Put right what differs: each campaign in one transaction, which nobody can claim from or report to meanwhile.
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +83,10 @@ struct Serve {
     /// Connections to the database at most, 1 or more.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pool_size: u16,
+    /// Days for which each outcome is kept in the log; whole months are dropped after it. No count changes. For ever by
+    /// default.
+    #[arg(long, value_name = "DAYS", env = "OUTCOME_RETENTION", value_parser = clap::value_parser!(u32).range(1..))]
+    outcome_retention: Option<u32>,
     /// Campaigns with metrics of their own at most: active ones first, then the most recently changed.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
     metrics_max_campaigns: i64,
@@ -80,6 +98,12 @@ impl Cli {
         self.start_logging();
         let result = match self.command {
             Command::Serve(serve) => serve.run().await,
+            Command::Verify(verify) => match verify.run().await {
+                Ok(0) => Ok(()),
+                // Told already, number by number.
+                Ok(_) => return ExitCode::FAILURE,
+                Err(error) => Err(error),
+            },
             Command::Migrate(database) => match Options::new(&database.database_url) {
                 Ok(options) => migrate(&options.database).await,
                 Err(error) => Err(error),
@@ -105,6 +129,40 @@ impl Cli {
     }
 }
 
+impl Verify {
+    /// Returns how many numbers differ and were not repaired.
+    async fn run(self) -> anyhow::Result<usize> {
+        let options = Options::new(&self.database.database_url)?;
+        migrate(&options.database).await?;
+        let retries = prometheus::IntCounter::new("retries", "Transactions that were run again.")?;
+        let store = Store::open(options.database, 2, Clock::system(), retries)?;
+        let then = if self.repair { Differences::Repair } else { Differences::Report };
+        let list = store.verify_list().await?;
+        let bar = ProgressBar::new(list.len() as u64);
+        // Indicatif shows it on a terminal only.
+        bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} recounted, {eta} left")?);
+        let mut found = 0;
+        for what in &list {
+            for difference in store.verify(what, then).await? {
+                found += 1;
+                let repaired = if self.repair { ", repaired" } else { "" };
+                bar.suspend(|| {
+                    println!(
+                        "{}: {} is {}, the facts say {}{repaired}",
+                        difference.of, difference.number, difference.stored, difference.recounted
+                    );
+                });
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        store.verification_note(i64::try_from(found)?, then).await?;
+        let remedy = if found > 0 && !self.repair { "; run `verify --repair` to put them right" } else { "" };
+        println!("{} campaigns and workspaces recounted, {found} numbers differed{remedy}", list.len());
+        Ok(if self.repair { 0 } else { found })
+    }
+}
+
 impl Serve {
     async fn run(self) -> anyhow::Result<()> {
         anyhow::ensure!(
@@ -115,6 +173,7 @@ impl Serve {
         let mut options = Options::new(&self.database.database_url)?;
         options.pool_size = self.pool_size.into();
         options.metrics_campaigns_max = self.metrics_max_campaigns;
+        options.outcome_retention_days = self.outcome_retention;
         let bind = async |address: SocketAddr| {
             TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
         };

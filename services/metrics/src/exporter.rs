@@ -49,6 +49,17 @@ pub fn gather(fleet: Option<&Fleet>) -> prometheus::Result<Vec<MetricFamily>> {
         campaign_counts(&gauges, &fleet.campaigns)?;
         campaign_states(&gauges, &fleet.campaigns)?;
         account_gauges(&gauges, &fleet.accounts)?;
+        if let Some(verification) = fleet.verification {
+            let help = "Numbers that the latest run of `verify` found to differ from the facts, and did not repair.";
+            gauges
+                .whole("verify_differences", help, &[], &[])?
+                .with_label_values::<&str>(&[])
+                .set(verification.differences);
+            let help = "When `verify` last ran, in seconds since 1970; absent before its first run.";
+            let at = GaugeVec::new(Opts::new("campaign_metrics_verify_timestamp_seconds", help), &[])?;
+            registry.register(Box::new(at.clone()))?;
+            at.with_label_values::<&str>(&[]).set(seconds(verification.at));
+        }
     }
     Ok(registry.gather())
 }

@@ -21,7 +21,7 @@ use crate::{
 /// Outcomes that may wait for the database: a few tenths of a second of work, and some 10 MB.
 const WAITING_MAX: u32 = 32_768;
 /// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
-const BATCH: usize = 2_000;
+const BATCH: usize = 4_000;
 /// One prepares its transaction while the other one commits; more only wait for each other's rows.
 const WRITERS: usize = 2;
 

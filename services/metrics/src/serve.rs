@@ -60,6 +60,8 @@ pub struct Options {
     pub pool_size: usize,
     /// Campaigns with series of their own at most.
     pub metrics_campaigns_max: i64,
+    /// Days for which outcomes are kept in the log; `None` is for ever.
+    pub outcome_retention_days: Option<u32>,
 }
 
 impl Options {
@@ -77,7 +79,12 @@ impl Options {
         if database.get_tcp_user_timeout().is_none() {
             database.tcp_user_timeout(KEEPALIVE_IDLE);
         }
-        Ok(Self { database, pool_size: POOL_SIZE, metrics_campaigns_max: METRICS_CAMPAIGNS_MAX })
+        Ok(Self {
+            database,
+            pool_size: POOL_SIZE,
+            metrics_campaigns_max: METRICS_CAMPAIGNS_MAX,
+            outcome_retention_days: None,
+        })
     }
 }
 
@@ -143,7 +150,7 @@ pub async fn run(
 
     let (upkeep_stop, upkeep_health) = (stop.clone(), health.clone());
     tasks.spawn(async move {
-        upkeep_stop.run_until_cancelled(upkeep(store, options.database, ready, upkeep_health)).await.unwrap_or(Ok(()))
+        upkeep_stop.run_until_cancelled(upkeep(store, options, ready, upkeep_health)).await.unwrap_or(Ok(()))
     });
 
     // Nothing ends by itself before the shutdown: what does is broken.
@@ -210,10 +217,14 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
 }
 
 /// Reaches and migrates the database, then keeps house in it. Never returns unless that is impossible.
-async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
+async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
     let mut pause = Duration::from_millis(250);
-    while let Err(error) = migrate(&database).await {
-        tracing::warn!(error = format!("{error:#}"), "waiting for Postgres at {}; trying again", addresses(&database));
+    while let Err(error) = migrate(&options.database).await {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "waiting for Postgres at {}; trying again",
+            addresses(&options.database)
+        );
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
     }
@@ -232,6 +243,10 @@ async fn upkeep(store: Store, database: Config, ready: Arc<AtomicBool>, health: 
             store.claims_settle().await,
             store.claims_retry().await,
             store.campaigns_drain().await,
+            match options.outcome_retention_days {
+                Some(days) => store.partitions_drop(days).await,
+                None => Ok(()),
+            },
             finalized,
         ];
         for result in done {

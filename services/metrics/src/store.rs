@@ -26,16 +26,18 @@ mod migrate;
 mod opt_out;
 mod outcome;
 mod outcome_batch;
+mod partition;
 mod request;
 mod reservation;
 mod sqlstate;
+mod verify;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Transaction};
 use prometheus::IntCounter;
 use rand::Rng as _;
 use tokio_postgres::{Config, IsolationLevel, NoTls};
@@ -61,6 +63,7 @@ pub use self::{
     outcome::Report,
     outcome_batch::OUTCOME_BATCH,
     request::RequestId,
+    verify::{Difference, Differences, Recounted, Verification},
 };
 use self::{claim_cursor::Cursors, claim_turn::Turns};
 
@@ -182,6 +185,8 @@ impl Store {
                 Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
             Pool::builder(manager)
                 .max_size(pool_size.div_ceil(2))
+                // The connection that was used last has its plans and its caches at hand.
+                .queue_mode(QueueMode::Lifo)
                 .runtime(Runtime::Tokio1)
                 .wait_timeout(Some(POOL_WAIT))
                 .create_timeout(Some(POOL_WAIT))
@@ -243,30 +248,5 @@ impl Store {
             client.batch_execute("DISCARD PLANS").await?;
         }
         Ok(client)
-    }
-
-    /// Makes the partitions of the outcome log for this month and the next, and forgets request ids of yesterday.
-    pub async fn maintain(&self) -> Result<()> {
-        let now = self.clock.now();
-        let month = now.to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month();
-        in_txn!(self, Kind::Write, |txn, attempt| {
-            // Two replicas would otherwise make the same partition.
-            txn.execute("SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))", &[]).await?;
-            // Making a partition locks the log for an instant; behind a backup it gives way at once and tries later.
-            txn.batch_execute("SET LOCAL lock_timeout = '500ms'").await?;
-            let mut first = month;
-            for _ in 0..2 {
-                let next = first.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;
-                let name = format!("outcomes_{:04}_{:02}", first.year(), first.month());
-                txn.batch_execute(&format!(
-                    "CREATE TABLE IF NOT EXISTS {name} PARTITION OF outcomes FOR VALUES FROM ('{first} 00:00:00+00') TO ('{next} 00:00:00+00')"
-                ))
-                .await?;
-                first = next;
-            }
-            txn.execute("DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'", &[&now])
-                .await?;
-            Ok(())
-        })
     }
 }

@@ -13,6 +13,7 @@ use super::{
     campaign_state::key,
     campaign_view::{CampaignKey, campaigns_load_in_txn},
     in_txn,
+    verify::{Verification, verification_in_txn},
 };
 use crate::error::Result;
 
@@ -25,6 +26,8 @@ pub struct Fleet {
     pub omitted: i64,
     /// Accounts.
     pub accounts: Vec<AccountRow>,
+    /// The latest recount, if there was one.
+    pub verification: Option<Verification>,
 }
 
 /// An account's gauges.
@@ -78,7 +81,8 @@ impl Store {
             let accounts = txn.query(accounts, &[&month_ago, &yesterday, &tomorrow]).await?;
             let accounts = accounts.iter().map(|row| account_from_row(row, now)).collect::<Result<_>>()?;
             let omitted = total - i64::try_from(campaigns.len()).unwrap_or(0);
-            Ok(Fleet { campaigns, omitted, accounts })
+            let verification = verification_in_txn(&txn).await?;
+            Ok(Fleet { campaigns, omitted, accounts, verification })
         })
     }
 }

@@ -110,6 +110,7 @@ impl Store {
             Ok(txn.query(sql, &[]).await?.iter().map(key).collect())
         });
         for (workspace_id, campaign_id) in gone? {
+            self.campaign_close_log((workspace_id, campaign_id)).await?;
             for table in
                 ["returns", "segments", "conversion_values", "outcomes", "lead_ids", "leads", "campaign_reservations"]
             {
@@ -133,6 +134,31 @@ impl Store {
             done?;
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Keeps what the log of a deleted campaign says about the days of accounts, whose figures stay.
+    async fn campaign_close_log(&self, (workspace_id, campaign_id): CampaignKey) -> Result<()> {
+        let keep = "INSERT INTO account_days_closed AS c
+            SELECT $1, d.* FROM account_days_of_log($1, $2, NULL) d
+            ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
+                delivered = c.delivered + excluded.delivered, failed = c.failed + excluded.failed,
+                bounced = c.bounced + excluded.bounced,
+                superseded_delivered = c.superseded_delivered + excluded.superseded_delivered,
+                superseded_failed = c.superseded_failed + excluded.superseded_failed";
+        let close = "UPDATE deleted_campaigns SET is_closed = true
+            WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            // A recount of millions takes its time, and waits for nobody.
+            txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+            let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed FOR UPDATE";
+            if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_some() {
+                txn.execute(keep, &[&workspace_id, &campaign_id]).await?;
+                txn.execute(close, &[&workspace_id, &campaign_id]).await?;
+            }
+            Ok(())
+        })
     }
 }
 

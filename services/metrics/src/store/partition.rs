@@ -1,0 +1,137 @@
+//! The outcome log by months: partitions made ahead, dropped when they are too old, without touching any count.
+//!
+//! Locks of the log are asked for with a short timeout: behind a backup they give way at once, and upkeep tries later.
+
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+
+use super::{Kind, Store, in_txn};
+use crate::error::{Error, Result};
+
+/// How long a lock of the whole log may be waited for: everybody who reports waits meanwhile.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
+/// Two replicas would otherwise make or drop the same partition.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))";
+
+impl Store {
+    /// Makes the partitions of this month and the next, and forgets request ids of yesterday.
+    pub async fn maintain(&self) -> Result<()> {
+        let now = self.clock.now();
+        let this = now.to_zoned(TimeZone::UTC).date().first_of_month();
+        for month in [this, this.saturating_add(1.month())] {
+            self.partition_make(month).await?;
+        }
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            txn.execute("DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'", &[&now])
+                .await?;
+            Ok(())
+        })
+    }
+
+    /// Makes the partition of a month, with what the default one has of it.
+    async fn partition_make(&self, month: Date) -> Result<()> {
+        let name = partition(month);
+        let next = month.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;
+        let range = format!("'{month} 00:00:00+00'");
+        let until = format!("'{next} 00:00:00+00'");
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
+                return Ok(());
+            }
+            txn.execute(ONE_AT_A_TIME, &[]).await?;
+            txn.batch_execute(LOCK_TIMEOUT).await?;
+            if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
+                return Ok(());
+            }
+            // The default partition took what came while this one could not be made; it must be empty of it.
+            let make = format!(
+                "CREATE TABLE {name} (LIKE outcomes INCLUDING DEFAULTS);
+                LOCK TABLE outcomes_default IN ACCESS EXCLUSIVE MODE;
+                WITH moved AS (DELETE FROM outcomes_default WHERE received_at >= {range} AND received_at < {until} RETURNING *)
+                INSERT INTO {name} SELECT * FROM moved;
+                ALTER TABLE outcomes ATTACH PARTITION {name} FOR VALUES FROM ({range}) TO ({until});"
+            );
+            Ok(txn.batch_execute(&make).await?)
+        })
+    }
+
+    /// Drops partitions whose last outcome was received longer ago than `days`, once their sums are kept.
+    pub async fn partitions_drop(&self, days: u32) -> Result<()> {
+        let now = self.clock.now();
+        let names: Result<Vec<String>> = in_txn!(self, Kind::Read, |txn, attempt| {
+            let sql = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = 'outcomes'::regclass AND c.relname <> 'outcomes_default' ORDER BY 1";
+            Ok(txn.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+        });
+        for name in names? {
+            if is_expired(&name, days, now) {
+                self.partition_drop(&name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn partition_drop(&self, name: &str) -> Result<()> {
+        let keep = format!(
+            "INSERT INTO account_days_closed AS c
+            SELECT w.workspace_id, d.* FROM (SELECT DISTINCT workspace_id FROM {name}) w
+            CROSS JOIN LATERAL (
+                SELECT account_id, day, sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8,
+                    sum(superseded_delivered)::int8, sum(superseded_failed)::int8
+                FROM (
+                    SELECT * FROM account_days_of_log(w.workspace_id, NULL, NULL)
+                    UNION ALL
+                    SELECT account_id, day, -delivered, -failed, -bounced, -superseded_delivered, -superseded_failed
+                    FROM account_days_of_log(w.workspace_id, NULL, '{name}'::regclass)
+                ) n GROUP BY account_id, day
+            ) d
+            ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
+                delivered = c.delivered + excluded.delivered, failed = c.failed + excluded.failed,
+                bounced = c.bounced + excluded.bounced,
+                superseded_delivered = c.superseded_delivered + excluded.superseded_delivered,
+                superseded_failed = c.superseded_failed + excluded.superseded_failed"
+        );
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            txn.execute(ONE_AT_A_TIME, &[]).await?;
+            let gone: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);
+            if gone {
+                return Ok(());
+            }
+            // A recount of months takes its time, and waits for nobody.
+            txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+            txn.batch_execute(&keep).await?;
+            txn.batch_execute(LOCK_TIMEOUT).await?;
+            txn.batch_execute(&format!("DROP TABLE {name}")).await?;
+            tracing::info!(partition = name, "dropped outcomes that are older than their retention");
+            Ok(())
+        })
+    }
+}
+
+fn partition(month: Date) -> String {
+    format!("outcomes_{:04}_{:02}", month.year(), month.month())
+}
+
+/// Whether all that a partition can hold is older than that.
+fn is_expired(name: &str, days: u32, now: Timestamp) -> bool {
+    let month = name.strip_prefix("outcomes_").and_then(|month| {
+        let (year, month) = month.split_once('_')?;
+        Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()
+    });
+    let Some(last) = month.map(Date::last_of_month) else { return false };
+    let today = now.to_zoned(TimeZone::UTC).date();
+    last < today.saturating_sub(i64::from(days).days())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_expires_when_its_last_day_has() {
+        let now: Timestamp = "2026-03-31T12:00:00Z".parse().unwrap();
+        assert!(is_expired("outcomes_2026_02", 30, now));
+        assert!(!is_expired("outcomes_2026_02", 31, now));
+        assert!(!is_expired("outcomes_2026_03", 0, now));
+        assert!(!is_expired("outcomes_default", 0, now));
+    }
+}

@@ -1,0 +1,317 @@
+//! Recounts campaigns and account days from facts, and repairs what differs.
+//!
+//! A campaign is recounted in one snapshot of its leads, claims and counters; a repair locks it, so that nobody counts
+//! meanwhile, and is one transaction. Account days are recounted from the log and from what was kept of it.
+
+use campaign_metrics::name::{CampaignName, WorkspaceId};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{Kind, Store, campaign_state::campaigns_finish_in_txn, campaign_view::CampaignKey, in_txn};
+use crate::error::Result;
+
+/// What is to be done about differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differences {
+    /// Only told.
+    Report,
+    /// Told and put right.
+    Repair,
+}
+
+/// What can be recounted.
+#[derive(Debug, Clone)]
+pub enum Recounted {
+    /// Counters and claims of a campaign.
+    Campaign(CampaignKey, CampaignName),
+    /// Messages of a workspace's accounts by UTC day.
+    Accounts(i32, WorkspaceId),
+}
+
+/// A number that differs from its recount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Resource name of what it belongs to, with the day where it is one of a day.
+    pub of: String,
+    /// Column.
+    pub number: String,
+    /// As it is stored.
+    pub stored: i64,
+    /// As the facts say.
+    pub recounted: i64,
+}
+
+/// Columns of `campaign_counters` in the order of [`RECOUNT`].
+const COLUMNS: [&str; 21] = [
+    "total",
+    "pending",
+    "partial",
+    "sent",
+    "failed",
+    "delivered_messages",
+    "failed_messages",
+    "bounced_messages",
+    "account_issue",
+    "invalid_lead",
+    "rate_limited",
+    "content_rejected",
+    "other_reason",
+    "contacted",
+    "replied",
+    "converted",
+    "contacted_replied",
+    "contacted_converted",
+    "auto_replied",
+    "opted_out",
+    "conversion_value_micros",
+];
+
+const RECOUNT: &str = "
+    SELECT count(*), count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status = 3),
+        count(*) FILTER (WHERE status = 4),
+        coalesce(sum(m.delivered), 0)::int8, coalesce(sum(m.failed), 0)::int8, coalesce(sum(m.bounced), 0)::int8,
+        coalesce(sum(m.reason_1), 0)::int8, coalesce(sum(m.reason_2), 0)::int8, coalesce(sum(m.reason_3), 0)::int8,
+        coalesce(sum(m.reason_4), 0)::int8, coalesce(sum(m.reason_5), 0)::int8,
+        count(*) FILTER (WHERE contacted), count(*) FILTER (WHERE mask >> 48 & 1 = 1), count(*) FILTER (WHERE mask >> 49 & 1 = 1),
+        count(*) FILTER (WHERE contacted AND mask >> 48 & 1 = 1), count(*) FILTER (WHERE contacted AND mask >> 49 & 1 = 1),
+        count(*) FILTER (WHERE mask >> 50 & 1 = 1), count(*) FILTER (WHERE mask >> 51 & 1 = 1),
+        (SELECT coalesce(sum(value_micros), 0)::int8 FROM conversion_values WHERE workspace_id = $1 AND campaign_id = $2)
+    FROM (
+        SELECT *, lead_status(mask, $3) AS status, mask & ~(mask >> 32) & 65535 <> 0 AS contacted
+        FROM leads WHERE workspace_id = $1 AND campaign_id = $2
+    ) l
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE result = 1) AS delivered, count(*) FILTER (WHERE result = 2) AS failed,
+            count(*) FILTER (WHERE result = 3) AS bounced, count(*) FILTER (WHERE reason = 1) AS reason_1,
+            count(*) FILTER (WHERE reason = 2) AS reason_2, count(*) FILTER (WHERE reason = 3) AS reason_3,
+            count(*) FILTER (WHERE reason = 4) AS reason_4, count(*) FILTER (WHERE reason = 5) AS reason_5
+        FROM (
+            SELECT result, CASE result WHEN 2 THEN l.failed_reasons >> (3 * step_bit) & 7
+                WHEN 3 THEN l.bounced_reasons >> (3 * step_bit) & 7 END AS reason
+            FROM (SELECT step_bit, step_result(l.mask, step_bit) AS result FROM generate_series(0, $3 - 1) AS step_bit) s
+        ) r
+    ) m";
+
+const STORED: &str = "SELECT k.*, (SELECT granted FROM campaign_claims g WHERE g.workspace_id = $1 AND g.campaign_id = $2
+        ORDER BY epoch DESC LIMIT 1) - k.closed_claims AS open_claims,
+        (SELECT coalesce(sum(bit_count(held::bit(64))), 0)::int8 FROM claims WHERE workspace_id = $1 AND campaign_id = $2) AS held
+    FROM campaign_counters k WHERE workspace_id = $1 AND campaign_id = $2 ORDER BY epoch DESC LIMIT 1";
+
+const ACCOUNT_DAYS: &str = "
+    SELECT a.account_id, a.name, day::text, coalesce(s.delivered, 0), coalesce(s.failed, 0), coalesce(s.bounced, 0),
+        coalesce(s.superseded_delivered, 0), coalesce(s.superseded_failed, 0),
+        coalesce(r.delivered, 0)::int8, coalesce(r.failed, 0)::int8, coalesce(r.bounced, 0)::int8,
+        coalesce(r.superseded_delivered, 0)::int8, coalesce(r.superseded_failed, 0)::int8
+    FROM (SELECT * FROM account_days WHERE workspace_id = $1) s
+    FULL JOIN (
+        SELECT account_id, day, sum(delivered) AS delivered, sum(failed) AS failed, sum(bounced) AS bounced,
+            sum(superseded_delivered) AS superseded_delivered, sum(superseded_failed) AS superseded_failed
+        FROM (
+            SELECT * FROM account_days_of_log($1, NULL, NULL)
+            UNION ALL
+            SELECT account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed
+            FROM account_days_closed WHERE workspace_id = $1
+        ) n GROUP BY account_id, day
+    ) r USING (account_id, day)
+    JOIN accounts a ON a.workspace_id = $1 AND a.account_id = coalesce(s.account_id, r.account_id)
+    ORDER BY a.name, day";
+
+/// Columns of `account_days`.
+const DAY_COLUMNS: [&str; 5] = ["delivered", "failed", "bounced", "superseded_delivered", "superseded_failed"];
+
+impl Store {
+    /// All that can be recounted.
+    pub async fn verify_list(&self) -> Result<Vec<Recounted>> {
+        in_txn!(self, Kind::Read, |txn, attempt| {
+            let campaigns = "SELECT c.workspace_id, c.campaign_id, w.name, c.name FROM campaigns c
+                JOIN workspaces w USING (workspace_id) ORDER BY 1, 2";
+            let workspaces = "SELECT workspace_id, name FROM workspaces ORDER BY 1";
+            let mut list = Vec::new();
+            for row in txn.query(campaigns, &[]).await? {
+                let name = CampaignName {
+                    workspace: row.get::<_, &str>(2).parse()?,
+                    campaign: row.get::<_, &str>(3).parse()?,
+                };
+                list.push(Recounted::Campaign((row.get(0), row.get(1)), name));
+            }
+            for row in txn.query(workspaces, &[]).await? {
+                list.push(Recounted::Accounts(row.get(0), row.get::<_, &str>(1).parse()?));
+            }
+            Ok(list)
+        })
+    }
+
+    /// Recounts one campaign, or the accounts of one workspace. Returns what differed.
+    pub async fn verify(&self, what: &Recounted, then: Differences) -> Result<Vec<Difference>> {
+        match what {
+            Recounted::Campaign(key, name) => {
+                let found: Result<Vec<Difference>> =
+                    in_txn!(self, Kind::Read, |txn, attempt| campaign_recount_in_txn(&txn, *key, name).await);
+                let found = found?;
+                if found.is_empty() || then == Differences::Report {
+                    return Ok(found);
+                }
+                self.campaign_repair(*key, name).await
+            }
+            Recounted::Accounts(workspace_id, name) => {
+                let found: Result<Vec<OfDay>> =
+                    in_txn!(self, Kind::Read, |txn, attempt| accounts_recount_in_txn(&txn, *workspace_id, name).await);
+                let found = found?;
+                if then == Differences::Repair {
+                    self.accounts_repair(*workspace_id, &found).await?;
+                }
+                Ok(found.into_iter().flat_map(|of_day| of_day.differences).collect())
+            }
+        }
+    }
+
+    async fn campaign_repair(&self, key: CampaignKey, name: &CampaignName) -> Result<Vec<Difference>> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let (workspace_id, campaign_id) = key;
+            // Against claims, outcomes and everything else that counts, until the commit.
+            for lock in [
+                "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE",
+                "SELECT FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE",
+            ] {
+                txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
+            }
+            let found = campaign_recount_in_txn(&txn, key, name).await?;
+            let changes: Vec<String> = found
+                .iter()
+                .map(|difference| match difference.number.as_str() {
+                    // What is open is granted less closed: the claims themselves say how many are.
+                    "open_claims" => {
+                        format!("closed_claims = closed_claims + {}", difference.stored - difference.recounted)
+                    }
+                    column => format!("{column} = {}", difference.recounted),
+                })
+                .collect();
+            if !changes.is_empty() {
+                let repair = format!(
+                    "UPDATE campaign_counters SET {}, version = version + 1 WHERE workspace_id = $1 AND campaign_id = $2",
+                    changes.join(", ")
+                );
+                txn.execute(&repair, &[&workspace_id, &campaign_id]).await?;
+                campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
+            }
+            Ok(found)
+        })
+    }
+
+    /// Adds what is missing, so that what is reported meanwhile is not lost.
+    async fn accounts_repair(&self, workspace_id: i32, found: &[OfDay]) -> Result<()> {
+        let add = "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed)
+            VALUES ($1, $2, $3::text::date, $4, $5, $6, $7, $8)
+            ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
+                delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed,
+                bounced = a.bounced + excluded.bounced,
+                superseded_delivered = a.superseded_delivered + excluded.superseded_delivered,
+                superseded_failed = a.superseded_failed + excluded.superseded_failed";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            for of_day in found {
+                let missing = DAY_COLUMNS.map(|column| {
+                    let differs = of_day.differences.iter().find(|difference| difference.number == column);
+                    differs.map_or(0, |difference| difference.recounted - difference.stored)
+                });
+                let [delivered, failed, bounced, superseded_delivered, superseded_failed] = missing;
+                let params: &[&(dyn ToSql + Sync)] = &[
+                    &workspace_id,
+                    &of_day.account_id,
+                    &of_day.day,
+                    &delivered,
+                    &failed,
+                    &bounced,
+                    &superseded_delivered,
+                    &superseded_failed,
+                ];
+                txn.execute(add, params).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes the result of a run for the metrics.
+    pub async fn verification_note(&self, differences: i64, then: Differences) -> Result<()> {
+        let note =
+            "INSERT INTO verifications (verified_at, differences, repaired) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            txn.execute(note, &[&self.clock.now(), &differences, &(then == Differences::Repair)]).await?;
+            Ok(())
+        })
+    }
+}
+
+/// The latest run of `verify`.
+#[derive(Debug, Clone, Copy)]
+pub struct Verification {
+    /// When.
+    pub at: Timestamp,
+    /// Numbers that differ since: found and not repaired.
+    pub differences: i64,
+}
+
+/// Reads the latest run, if there was one.
+pub(super) async fn verification_in_txn(txn: &Transaction<'_>) -> Result<Option<Verification>> {
+    let sql = "SELECT verified_at, CASE WHEN repaired THEN 0 ELSE differences END FROM verifications
+        ORDER BY verified_at DESC LIMIT 1";
+    let row = txn.query_opt(sql, &[]).await?;
+    Ok(row.map(|row| Verification { at: row.get(0), differences: row.get(1) }))
+}
+
+async fn campaign_recount_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    name: &CampaignName,
+) -> Result<Vec<Difference>> {
+    // Ten million leads take their time.
+    txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let steps = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2";
+    let Some(steps) = txn.query_opt(steps, &[&workspace_id, &campaign_id]).await? else {
+        // Deleted meanwhile.
+        return Ok(Vec::new());
+    };
+    let steps: i32 = steps.get(0);
+    let stored = txn.query_one(STORED, &[&workspace_id, &campaign_id]).await?;
+    let recounted = txn.query_one(RECOUNT, &[&workspace_id, &campaign_id, &steps]).await?;
+    let numbers =
+        COLUMNS.iter().enumerate().map(|(place, column)| (*column, stored.get(*column), recounted.get(place)));
+    let claims = [("open_claims", stored.get("open_claims"), stored.get("held"))];
+    Ok(differences(&name.to_string(), numbers.chain(claims)))
+}
+
+/// What differs of a day of an account.
+struct OfDay {
+    account_id: i32,
+    day: String,
+    differences: Vec<Difference>,
+}
+
+async fn accounts_recount_in_txn(txn: &Transaction<'_>, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
+    txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let rows = txn.query(ACCOUNT_DAYS, &[&workspace_id]).await?;
+    let of_day = |row: &Row| {
+        let (account, day): (&str, &str) = (row.get(1), row.get(2));
+        let numbers =
+            DAY_COLUMNS.iter().enumerate().map(|(place, column)| (*column, row.get(place + 3), row.get(place + 8)));
+        OfDay {
+            account_id: row.get(0),
+            day: day.to_owned(),
+            differences: differences(&format!("workspaces/{name}/accounts/{account} on {day}"), numbers),
+        }
+    };
+    Ok(rows.iter().map(of_day).filter(|of_day| !of_day.differences.is_empty()).collect())
+}
+
+fn differences<'a>(of: &str, numbers: impl Iterator<Item = (&'a str, i64, i64)>) -> Vec<Difference> {
+    numbers
+        .filter(|(_, stored, recounted)| stored != recounted)
+        .map(|(number, stored, recounted)| Difference {
+            of: of.to_owned(),
+            number: number.to_owned(),
+            stored,
+            recounted,
+        })
+        .collect()
+}

@@ -1,0 +1,113 @@
+//! Holds the service to what it told everyone: every ledger against the database, once all is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use campaign_metrics::pb::{OutcomeKind, OutcomeVerdict};
+
+use super::{
+    WORKSPACE,
+    ledger::{Record, Reported},
+};
+use crate::harness::postgres::Connection;
+
+pub async fn all(records: &[Record], sql: &Connection) -> Result<()> {
+    let masks = masks(sql).await?;
+    acknowledged_once(records, &masks)?;
+    nothing_invented(records, &masks)?;
+    handed_out_once(records)
+}
+
+/// Facts of each lead, by its name.
+async fn masks(sql: &Connection) -> Result<BTreeMap<String, i64>> {
+    let select =
+        "SELECT c.name, i.lead_id, l.mask FROM leads l JOIN lead_ids i USING (workspace_id, campaign_id, lead_no)
+        JOIN campaigns c USING (workspace_id, campaign_id)";
+    let rows = sql.query(select, &[]).await?;
+    let lead = |row: &tokio_postgres::Row| {
+        let name = format!("{WORKSPACE}/campaigns/{}/leads/{}", row.get::<_, &str>(0), row.get::<_, &str>(1));
+        (name, row.get(2))
+    };
+    Ok(rows.iter().map(lead).collect())
+}
+
+/// Place of a fact in the mask.
+fn bit(fact: &Reported) -> Result<i32> {
+    let step_bit = fact.step - 1;
+    Ok(match OutcomeKind::try_from(fact.kind)? {
+        OutcomeKind::Delivered => step_bit,
+        OutcomeKind::Failed => 16 + step_bit,
+        OutcomeKind::Bounced => 32 + step_bit,
+        OutcomeKind::Replied => 48,
+        OutcomeKind::Converted => 49,
+        OutcomeKind::AutoReplied => 50,
+        OutcomeKind::OptedOut => 51,
+        OutcomeKind::Unspecified => anyhow::bail!("a fact of no kind"),
+    })
+}
+
+/// What was acknowledged is there, and was new only once.
+fn acknowledged_once(records: &[Record], masks: &BTreeMap<String, i64>) -> Result<()> {
+    let mut applied: BTreeMap<&Reported, usize> = BTreeMap::new();
+    let mut known = 0;
+    for record in records {
+        let Record::Acknowledged { verdicts, .. } = record else { continue };
+        for (fact, verdict) in verdicts {
+            let mask = masks.get(&fact.lead).with_context(|| format!("{} is lost", fact.lead))?;
+            ensure!(mask >> bit(fact)? & 1 == 1, "{fact:?} was acknowledged and is lost");
+            known += 1;
+            if *verdict == i32::from(OutcomeVerdict::Applied) {
+                *applied.entry(fact).or_default() += 1;
+            }
+        }
+    }
+    let twice: Vec<_> = applied.iter().filter(|(_, times)| **times > 1).collect();
+    ensure!(twice.is_empty(), "taken for new more than once: {twice:?}");
+    ensure!(known > 0 && !applied.is_empty(), "nothing was acknowledged");
+    Ok(())
+}
+
+/// What is there was reported by somebody.
+fn nothing_invented(records: &[Record], masks: &BTreeMap<String, i64>) -> Result<()> {
+    let mut reported: BTreeMap<&str, i64> = BTreeMap::new();
+    for record in records {
+        let Record::Reporting { facts } = record else { continue };
+        for fact in facts {
+            *reported.entry(&fact.lead).or_default() |= 1 << bit(fact)?;
+        }
+    }
+    for (lead, mask) in masks {
+        let invented = mask & !reported.get(lead.as_str()).copied().unwrap_or(0);
+        ensure!(invented == 0, "{lead} has facts that nobody reported: {invented:b}");
+    }
+    Ok(())
+}
+
+/// A lead and step was handed out again only after somebody gave it back, or said that it was not sent; where the campaign
+/// retries, whoever comes later may get it again.
+fn handed_out_once(records: &[Record]) -> Result<()> {
+    let mut claims: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut ended: BTreeSet<&str> = BTreeSet::new();
+    let mut listed = 0;
+    for record in records {
+        match record {
+            Record::Granted { grants, .. } | Record::Uncertain { grants } => {
+                for grant in grants.iter().filter(|grant| !grant.campaign().ends_with("/retry")) {
+                    claims.entry(&grant.send_key).or_default().insert(&grant.claim_id);
+                    listed += 1;
+                }
+            }
+            Record::Releasing { claim_ids } => ended.extend(claim_ids.iter().map(String::as_str)),
+            Record::Denying { claim_id } => {
+                ended.insert(claim_id);
+            }
+            _ => {}
+        }
+    }
+    ensure!(listed > 0 && !ended.is_empty(), "nothing was claimed, or nothing given back");
+    for (send_key, claims) in claims {
+        let open: Vec<_> = claims.iter().filter(|claim| !ended.contains(*claim)).collect();
+        ensure!(open.len() <= 1, "{send_key} was handed out more than once: {open:?}");
+    }
+    Ok(())
+}

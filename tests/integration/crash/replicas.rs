@@ -1,0 +1,104 @@
+//! The service as its clients see it: several replicas, of which some may be away.
+//!
+//! A call that may not have been answered is made again, at the next replica. An error that is the service's own fault is
+//! told apart from one of a process that died.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use campaign_metrics::pb::{
+    account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
+    lead_service_client::LeadServiceClient, sending_service_client::SendingServiceClient,
+};
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+/// Deadline of a call: a hundred times what one takes on a busy machine, so that a call that hangs shows.
+pub const CALL_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after an error: short, so that a process that comes back finds its callers waiting.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// The clients of one replica.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    pub campaigns: CampaignServiceClient<Channel>,
+    pub accounts: AccountServiceClient<Channel>,
+    pub leads: LeadServiceClient<Channel>,
+    pub sending: SendingServiceClient<Channel>,
+}
+
+impl Replica {
+    pub fn at(url: &str) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true);
+        let channel = endpoint.connect_lazy();
+        Ok(Self {
+            campaigns: CampaignServiceClient::new(channel.clone()),
+            accounts: AccountServiceClient::new(channel.clone()),
+            leads: LeadServiceClient::new(channel.clone()),
+            sending: SendingServiceClient::new(channel),
+        })
+    }
+}
+
+/// All of them.
+#[derive(Debug, Clone)]
+pub struct Replicas(pub Vec<Replica>);
+
+impl Replicas {
+    pub fn at(urls: &[String]) -> Result<Self> {
+        Ok(Self(urls.iter().map(|url| Replica::at(url)).collect::<Result<_>>()?))
+    }
+
+    /// One of them; numbers go round.
+    pub fn get(&self, number: usize) -> &Replica {
+        &self.0[number % self.0.len()]
+    }
+
+    /// Makes a call until it is answered, first at replica `first`. An error of the service's own making ends it.
+    ///
+    /// Whoever asks is killed or stopped waiting for when no replica ever answers.
+    pub async fn insist<T>(
+        &self,
+        first: usize,
+        call: impl AsyncFn(&Replica) -> Result<Response<T>, Status>,
+    ) -> Result<T, Status> {
+        for number in first.. {
+            match answer(call(self.get(number))).await {
+                Err(status) if is_of_a_crash(&status) => pause().await,
+                answered => return answered,
+            }
+        }
+        unreachable!("the numbers do not end")
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(CALL_MAX, call).await {
+        Ok(answered) => answered.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded("no answer")),
+    }
+}
+
+/// A request that the service, too, gives up after a while.
+pub fn request<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_MAX);
+    request
+}
+
+/// A client's pause before it tries again.
+pub async fn pause() {
+    tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+}
+
+/// Whether a call may fail so because a process died: the connection broke, or the service says that its database is
+/// away or that it is overloaded. What it answers itself carries an ErrorInfo.
+pub fn is_of_a_crash(status: &Status) -> bool {
+    let is_own = status.get_details_error_info().is_some() || status.code() == Code::Unimplemented;
+    !is_own || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
+}

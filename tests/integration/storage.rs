@@ -1,0 +1,182 @@
+//! Storage for years: the log comes and goes by months without touching a count, and every count can be recounted.
+
+use std::{process::Command, time::Duration};
+
+use campaign_metrics::pb::{self, OutcomeKind};
+use campaign_metrics_service::store::{Difference, Differences, Store};
+
+use crate::{
+    harness::{parts::binary, postgres::Connection, recount::assert_counts, run::run, service::Service},
+    world::{
+        account_name, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get,
+        report_new, settings,
+    },
+};
+
+const MONTH: Duration = Duration::from_hours(31 * 24);
+
+async fn world() -> Service {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(2, &["ann"])).await;
+    add_leads(&service, "spring", 20, None, false).await;
+    service
+}
+
+async fn verify(store: &Store, then: Differences) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for what in store.verify_list().await.expect("a list") {
+        found.extend(store.verify(&what, then).await.expect("a recount"));
+    }
+    found
+}
+
+async fn partitions(sql: &Connection) -> Vec<String> {
+    let select = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'outcomes'::regclass ORDER BY 1";
+    sql.query(select, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+async fn rows(sql: &Connection, table: &str) -> i64 {
+    sql.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+}
+
+async fn lifetime(service: &Service) -> (i64, i64, i64) {
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
+    let sums = account.lifetime.unwrap();
+    (sums.delivered, sums.failed, sums.bounced)
+}
+
+/// Outcomes of every kind, some of which correct earlier ones.
+async fn work(service: &Service) -> Vec<pb::Claim> {
+    let claims = claim(service, "ann", 12).await.claims;
+    let reported = claims
+        .iter()
+        .enumerate()
+        .map(|(place, claim)| by_key(claim, if place % 3 == 0 { OutcomeKind::Failed } else { OutcomeKind::Delivered }));
+    report_new(service, reported.take(10).collect()).await;
+    report_new(service, vec![by_key(&claims[1], OutcomeKind::Bounced), by_key(&claims[3], OutcomeKind::Delivered)])
+        .await;
+    let worth = pb::Outcome { value_micros: Some(2_500_000), ..by_key(&claims[4], OutcomeKind::Converted) };
+    report_new(service, vec![worth, by_key(&claims[5], OutcomeKind::Replied)]).await;
+    report_new(service, vec![by_lead("spring", "l19", 1, OutcomeKind::Delivered)]).await;
+    claims
+}
+
+#[tokio::test]
+async fn a_recount_finds_what_somebody_changed_and_puts_it_right() {
+    let service = world().await;
+    work(&service).await;
+    let store = service.store();
+    assert_eq!(verify(&store, Differences::Report).await, [], "the service counts right");
+
+    let sql = service.sql().await;
+    sql.batch_execute(
+        "UPDATE campaign_counters SET sent = sent + 1, pending = pending - 1, replied = 7, closed_claims = closed_claims - 3,
+            conversion_value_micros = 0;
+        UPDATE account_days SET delivered = delivered + 2",
+    )
+    .await
+    .unwrap();
+    let found = verify(&store, Differences::Report).await;
+    let told: Vec<_> = found.iter().map(|difference| (difference.number.as_str(), difference.stored)).collect();
+    assert_eq!(told.len(), 6, "{found:?}");
+    assert!(told.contains(&("replied", 7)) && told.contains(&("conversion_value_micros", 0)), "{found:?}");
+    assert!(found.iter().any(|difference| difference.of.starts_with(&account_name("ann"))), "{found:?}");
+    assert!(found.iter().any(|difference| difference.of == campaign_name("spring")), "{found:?}");
+    assert_eq!(verify(&store, Differences::Repair).await, found, "a repair says what it repaired");
+    assert_eq!(verify(&store, Differences::Report).await, []);
+    let campaign = get(&service, "spring").await;
+    assert_counts(&sql, &campaign).await;
+    assert_eq!(campaign.in_flight_claims, 2);
+}
+
+#[tokio::test]
+async fn the_command_prints_what_differs_and_the_metrics_show_its_result() {
+    let service = world().await;
+    work(&service).await;
+    assert!(!service.admin("/metrics").await.contains("verify_"), "it has not run yet");
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(binary("campaign-metrics-service").unwrap());
+        command.arg("verify").args(arguments).env("DATABASE_URL", &service.database.url);
+        tokio::process::Command::from(command)
+    };
+    let clean = run(command(&[]), "").await.unwrap().success().unwrap();
+    assert!(clean.contains("2 campaigns and workspaces recounted, 0 numbers differed"), "{clean}");
+    let sql = service.sql().await;
+    sql.batch_execute("UPDATE campaign_counters SET replied = 9").await.unwrap();
+    let differs = run(command(&[]), "").await.unwrap();
+    assert_eq!(differs.status.code(), Some(1));
+    assert!(differs.stdout.contains("workspaces/acme/campaigns/spring: replied is 9, the facts say 1"), "{differs:?}");
+    assert!(service.admin("/metrics").await.contains("\ncampaign_metrics_verify_differences 1\n"));
+    let repaired = run(command(&["--repair"]), "").await.unwrap().success().unwrap();
+    assert!(repaired.contains("replied is 9, the facts say 1, repaired"), "{repaired}");
+    assert!(service.admin("/metrics").await.contains("\ncampaign_metrics_verify_differences 0\n"));
+}
+
+#[tokio::test]
+async fn outcomes_past_their_retention_go_and_no_count_changes() {
+    let service = world().await;
+    let store = service.store();
+    store.maintain().await.unwrap();
+    let claims = work(&service).await;
+    let (before, figures) = (get(&service, "spring").await, lifetime(&service).await);
+    let sql = service.sql().await;
+    let first = partitions(&sql).await;
+    store.partitions_drop(30).await.unwrap();
+    assert_eq!(partitions(&sql).await, first, "nothing is old enough");
+
+    service.clock.advance(MONTH * 3);
+    store.maintain().await.unwrap();
+    // One that corrects an old one, before that goes.
+    report_new(&service, vec![by_key(&claims[2], OutcomeKind::Bounced)]).await;
+    let kept = rows(&sql, "outcomes").await;
+    store.partitions_drop(30).await.unwrap();
+    let left = partitions(&sql).await;
+    assert!(!left.contains(&first[0]), "{left:?}");
+    assert!(rows(&sql, "outcomes").await < kept);
+    let after = get(&service, "spring").await;
+    assert_eq!(after.message_counts.as_ref().map(|counts| counts.bounced), Some(2));
+    assert_eq!(after.lead_counts.map(|counts| counts.pending), before.lead_counts.map(|counts| counts.pending));
+    assert_eq!(lifetime(&service).await, (figures.0 - 1, figures.1, figures.2 + 1));
+    assert_eq!(verify(&store, Differences::Report).await, [], "a recount needs no log that is gone");
+
+    // And ones that correct what is gone.
+    report_new(&service, vec![by_key(&claims[4], OutcomeKind::Bounced), by_key(&claims[0], OutcomeKind::Delivered)])
+        .await;
+    report_new(&service, vec![by_key(&claims[7], OutcomeKind::Failed)]).await;
+    assert_eq!(verify(&store, Differences::Report).await, []);
+    assert_counts(&sql, &get(&service, "spring").await).await;
+}
+
+#[tokio::test]
+async fn a_partition_takes_over_what_came_before_it_was_made() {
+    let service = world().await;
+    let store = service.store();
+    service.clock.advance(MONTH * 4);
+    work(&service).await;
+    let sql = service.sql().await;
+    let late = rows(&sql, "outcomes_default").await;
+    assert!(late > 0, "no partition was made for this month");
+    let before = partitions(&sql).await;
+    store.maintain().await.unwrap();
+    assert_eq!(partitions(&sql).await.len(), before.len() + 2, "this month's and the next one's");
+    assert_eq!(rows(&sql, "outcomes_default").await, 0);
+    assert_eq!(rows(&sql, "outcomes").await, late);
+    assert_eq!(verify(&store, Differences::Report).await, []);
+}
+
+#[tokio::test]
+async fn figures_of_accounts_outlive_deleted_campaigns_and_their_recount_agrees() {
+    let service = world().await;
+    let store = service.store();
+    let claims = work(&service).await;
+    let figures = lifetime(&service).await;
+    let request = pb::DeleteCampaignRequest { name: campaign_name("spring"), force: true, ..Default::default() };
+    service.campaigns.clone().delete_campaign(request).await.unwrap();
+    assert_eq!(verify(&store, Differences::Report).await, [], "before its rows go");
+    store.campaigns_drain().await.unwrap();
+    store.campaigns_drain().await.unwrap();
+    assert_eq!(verify(&store, Differences::Report).await, [], "after");
+    assert_eq!((claims.len(), lifetime(&service).await), (12, figures));
+}
