@@ -53,6 +53,13 @@ else
 	@echo "== contract: there is no main branch here to compare with"
 endif
 
+ROUNDS ?= 500
+.PHONY: crash
+crash: ## Kill processes under load for ROUNDS rounds (500), with a new seed or CRASH_SEED=...
+	@tests/real-parts >/dev/null
+	@cargo build --workspace --locked
+	@CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test integration -- crash:: --nocapture
+
 CASE ?=
 .PHONY: bench
 bench: ## Measure against the baselines, all or CASE=..., into target/bench.json; half an hour

@@ -167,7 +167,7 @@ fn complete(mut messages: Vec<pb::AddLeadsRequest>) -> Vec<pb::AddLeadsRequest> 
 async fn kill(stage: &mut Stage, reader: &mut Reader, seed: u64, rounds: usize) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     for round in 0..rounds {
-        progress(stage, reader, random.random_range(5..60)).await.with_context(|| format!("before round {round}"))?;
+        progress(stage, reader, random.random_range(20..150)).await.with_context(|| format!("before round {round}"))?;
         let mut victims: Vec<Victim> = Vec::new();
         for _ in 0..if random.random_bool(0.2) { 2 } else { 1 } {
             let kinds = Stage::victims();
@@ -182,7 +182,7 @@ async fn kill(stage: &mut Stage, reader: &mut Reader, seed: u64, rounds: usize) 
         for victim in &victims {
             stage.start_again(*victim).await?;
         }
-        progress(stage, reader, 5).await.with_context(|| format!("after round {round}, that killed {victims:?}"))?;
+        progress(stage, reader, 20).await.with_context(|| format!("after round {round}, that killed {victims:?}"))?;
     }
     for victim in &Stage::victims()[1] {
         stage.kill(*victim).await?;
