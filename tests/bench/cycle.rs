@@ -82,7 +82,7 @@ async fn run_to_the_end(service: &Service) -> Result<(f64, Vec<f64>)> {
     for (at, size) in &done {
         sum += size;
         if sum * 10 >= all * (tenths.len() + 1) {
-            tenths.push(count(all) / 10.0 / (*at - begun).as_secs_f64());
+            tenths.push(count(all) / 10.0 / at.saturating_sub(begun).as_secs_f64());
             begun = *at;
         }
     }

@@ -62,6 +62,16 @@ struct Writer {
     ended: tokio_postgres::Statement,
 }
 
+/// Rows of claims in which nothing is held any more.
+#[derive(Default)]
+struct Ended {
+    workspaces: Vec<i32>,
+    campaigns: Vec<i32>,
+    blocks: Vec<i32>,
+    steps: Vec<i16>,
+    grants: Vec<i64>,
+}
+
 impl Writer {
     async fn new(sql: Connection) -> Result<Self> {
         let terms = "SELECT steps, state FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
@@ -101,7 +111,7 @@ impl Writer {
         let txn = self.sql.transaction().await?;
         txn.query(&self.terms, &[&workspaces, &campaigns]).await?;
         let mut applied = 0;
-        let mut ended: (Vec<i32>, Vec<i32>, Vec<i32>, Vec<i16>, Vec<i64>) = Default::default();
+        let mut ended = Ended::default();
         for round in rounds {
             applied += round.len();
             let now = Timestamp::now();
@@ -126,15 +136,17 @@ impl Writer {
                 if row.get::<_, Option<i64>>("place").is_some() {
                     applied -= usize::from(!row.get::<_, bool>("applied"));
                 } else if let Some(grant) = row.get::<_, Option<i64>>("grant_no") {
-                    ended.0.push(row.get("workspace_id"));
-                    ended.1.push(row.get("campaign_id"));
-                    ended.2.push(row.get("block"));
-                    ended.3.push(row.get("step"));
-                    ended.4.push(grant);
+                    ended.workspaces.push(row.get("workspace_id"));
+                    ended.campaigns.push(row.get("campaign_id"));
+                    ended.blocks.push(row.get("block"));
+                    ended.steps.push(row.get("step"));
+                    ended.grants.push(grant);
                 }
             }
         }
-        txn.execute(&self.ended, &[&ended.0, &ended.1, &ended.2, &ended.3, &ended.4]).await?;
+        let ended: [&(dyn ToSql + Sync); 5] =
+            [&ended.workspaces, &ended.campaigns, &ended.blocks, &ended.steps, &ended.grants];
+        txn.execute(&self.ended, &ended).await?;
         txn.commit().await?;
         Ok(applied)
     }

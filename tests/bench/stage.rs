@@ -116,7 +116,7 @@ impl Database {
 impl Service {
     /// A connection of its own.
     pub async fn channel(&self) -> Result<Channel> {
-        Ok(Endpoint::from_shared(self.url.clone())?.timeout(Duration::from_secs(60)).connect().await?)
+        Ok(Endpoint::from_shared(self.url.clone())?.timeout(Duration::from_mins(1)).connect().await?)
     }
 
     pub async fn sending(&self) -> Result<SendingServiceClient<Channel>> {

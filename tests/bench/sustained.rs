@@ -30,8 +30,8 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
             old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM campaigns").await?;
         }
         let start = Instant::now();
-        let mut minutes = vec![0_usize; MINUTES];
-        let mut memory = vec![0.0_f64; MINUTES];
+        let mut minutes = [0_usize; MINUTES];
+        let mut memory = [0.0_f64; MINUTES];
         for portion in all.events.chunks(PORTION) {
             let part = Events { events: portion.to_vec(), applied: 0 };
             let requests = messages(&part, By::SendKey);
@@ -44,7 +44,7 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
             memory[minute] = memory[minute].max(service.resident_mib()?);
         }
         let ran = start.elapsed();
-        ensure!(ran >= Duration::from_secs(60) * u32::try_from(MINUTES)?, "void: the leads were used up after {ran:?}");
+        ensure!(ran >= Duration::from_mins(1) * u32::try_from(MINUTES)?, "void: the leads were used up after {ran:?}");
         let rates: Vec<f64> = minutes.iter().map(|applied| count(*applied) / 60.0).collect();
         eprintln!("  events/s by minute: {rates:.0?}; MiB: {memory:.0?}");
         let best = rates.iter().copied().fold(0.0, f64::max);

@@ -59,7 +59,7 @@ async fn whatever_is_killed_nothing_is_lost_and_nothing_is_handed_out_twice() {
     let seed = of_environment("CRASH_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     println!("CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
     let mut stage = Stage::start(&accounts(), seed).await.expect("the processes start");
-    if let Err(error) = run(&mut stage, seed, rounds).await {
+    if let Err(error) = Box::pin(run(&mut stage, seed, rounds)).await {
         panic!("CRASH_SEED={seed}: {error:#}\nlogs of the service:\n{}", stage.logs());
     }
 }
@@ -210,13 +210,11 @@ async fn lift_limits(replicas: &Replicas) -> Result<()> {
     let account = pb::UpdateAccountRequest {
         account: Some(pb::Account { name: format!("{WORKSPACE}/accounts/eve"), ..Default::default() }),
         update_mask: mask.clone(),
-        ..Default::default()
     };
     replicas.insist(0, async |replica| replica.accounts.clone().update_account(request(account.clone())).await).await?;
     let campaign = pb::UpdateCampaignRequest {
         campaign: Some(pb::Campaign { name: format!("{WORKSPACE}/campaigns/limits"), ..Default::default() }),
         update_mask: mask,
-        ..Default::default()
     };
     replicas
         .insist(0, async |replica| replica.campaigns.clone().update_campaign(request(campaign.clone())).await)

@@ -3,12 +3,15 @@
 //! Nobody waits for a batch to fill: a writer takes what came while it was busy. What waits is bounded, and so is each
 //! caller's share by its own flow control. A report that breaks its batch is run alone, so that it harms only itself.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
-use campaign_metrics::sending::Verdict;
+use campaign_metrics::sending::{LeadRef, Outcome, Verdict};
 use prometheus::IntGauge;
 use tokio::sync::{
-    Mutex, OwnedSemaphorePermit, Semaphore,
+    OwnedSemaphorePermit, Semaphore,
     mpsc::{self, UnboundedReceiver, UnboundedSender},
     oneshot,
 };
@@ -21,20 +24,21 @@ use crate::{
 /// Outcomes that may wait for the database: a few tenths of a second of work, and some 10 MB.
 const WAITING_MAX: u32 = 32_768;
 /// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
-const BATCH: usize = 4_000;
-/// One prepares its transaction while the other one commits; more only wait for each other's rows.
-const WRITERS: usize = 2;
+const BATCH: usize = 2_000;
+/// Writers, each with outcomes of its own: two that close claims of one block wait for each other until the commit, and two
+/// are enough to keep Postgres at work while one of them commits.
+const LANES: usize = 2;
 
 /// Where reports are handed in.
 #[derive(Clone)]
 pub struct Ingest {
-    // Unbounded, since `room` bounds it.
-    jobs: UnboundedSender<Job>,
+    // Unbounded, since `room` bounds them.
+    lanes: [UnboundedSender<Job>; LANES],
     room: Arc<Semaphore>,
     waiting: IntGauge,
 }
 
-/// A report that waits, with its room.
+/// What a lane has to do for a report, with its room.
 struct Job {
     report: Report,
     verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
@@ -43,7 +47,7 @@ struct Job {
 
 /// Room of waiting outcomes, given back when dropped.
 struct Waiting {
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
     gauge: IntGauge,
     outcomes: i64,
 }
@@ -55,24 +59,42 @@ impl Drop for Waiting {
 }
 
 /// The verdicts of a report that was handed in.
-pub struct Verdicts(oneshot::Receiver<Result<Vec<Verdict>>>);
+pub struct Verdicts {
+    /// The lane of each outcome.
+    lanes: Vec<usize>,
+    parts: Vec<Option<oneshot::Receiver<Result<Vec<Verdict>>>>>,
+}
 
 impl Verdicts {
-    /// Waits for the commit.
+    /// Waits for the commits.
     pub async fn wait(self) -> Result<Vec<Verdict>> {
-        // A writer ends without an answer only when the process is cut off.
-        self.0.await.unwrap_or_else(|_| Err(Error::Unavailable("the service is shutting down".into())))
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in self.parts {
+            let verdicts = match part {
+                None => Vec::new(),
+                // A writer ends without an answer only when the process is cut off.
+                Some(part) => part.await.unwrap_or_else(|_| Err(shutting_down()))?,
+            };
+            parts.push(verdicts.into_iter());
+        }
+        Ok(self.lanes.into_iter().filter_map(|lane| parts[lane].next()).collect())
     }
+}
+
+fn shutting_down() -> Error {
+    Error::Unavailable("the service is shutting down".into())
 }
 
 impl Ingest {
     /// Makes the queue, and its writers, each to be run to its end; they end once every clone of the queue is gone.
     pub fn new(store: &Store, waiting: IntGauge) -> (Self, Vec<Writer>) {
-        let (jobs, queue) = mpsc::unbounded_channel();
-        let queue = Arc::new(Mutex::new(queue));
-        let writer = || Writer { store: store.clone(), queue: queue.clone() };
-        let writers = std::iter::repeat_with(writer).take(WRITERS).collect();
-        (Self { jobs, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
+        let mut writers = Vec::with_capacity(LANES);
+        let lanes = std::array::from_fn(|_| {
+            let (jobs, queue) = mpsc::unbounded_channel();
+            writers.push(Writer { store: store.clone(), queue });
+            jobs
+        });
+        (Self { lanes, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
     }
 
     /// Hands in a report at once, or refuses it for lack of room.
@@ -89,30 +111,56 @@ impl Ingest {
         self.enqueue(report, permit.map_err(|error| Error::Internal(error.into()))?)
     }
 
-    fn enqueue(&self, report: Report, permit: OwnedSemaphorePermit) -> Result<Verdicts> {
-        let outcomes = i64::from(outcomes(&report));
-        self.waiting.add(outcomes);
-        let room = Waiting { _permit: permit, gauge: self.waiting.clone(), outcomes };
-        let (sender, receiver) = oneshot::channel();
-        let job = Job { report, verdicts: sender, room };
-        self.jobs.send(job).map_err(|_| Error::Unavailable("the service is shutting down".into()))?;
-        Ok(Verdicts(receiver))
+    fn enqueue(&self, report: Report, mut permit: OwnedSemaphorePermit) -> Result<Verdicts> {
+        let lanes: Vec<usize> = report.outcomes.iter().map(|outcome| lane(&outcome.lead)).collect();
+        let mut shares: [Vec<Outcome>; LANES] = Default::default();
+        for (outcome, lane) in report.outcomes.into_iter().zip(&lanes) {
+            shares[*lane].push(outcome);
+        }
+        let mut parts = Vec::with_capacity(LANES);
+        for (outcomes, jobs) in shares.into_iter().zip(&self.lanes) {
+            if outcomes.is_empty() {
+                parts.push(None);
+                continue;
+            }
+            let count = i64::try_from(outcomes.len()).unwrap_or(i64::MAX);
+            self.waiting.add(count);
+            let room = Waiting { _permit: permit.split(outcomes.len()), gauge: self.waiting.clone(), outcomes: count };
+            let (sender, receiver) = oneshot::channel();
+            let report = Report { workspace: report.workspace.clone(), outcomes };
+            jobs.send(Job { report, verdicts: sender, room }).map_err(|_| shutting_down())?;
+            parts.push(Some(receiver));
+        }
+        Ok(Verdicts { lanes, parts })
     }
+}
+
+/// The lane of an outcome: one for all leads whose claims share a row, as far as the outcome tells.
+fn lane(lead: &LeadRef) -> usize {
+    let number = match lead {
+        LeadRef::Key(key) => (key.campaign_number + (key.lead_number >> 6)).unsigned_abs().into(),
+        LeadRef::Name(name) => {
+            let mut hasher = DefaultHasher::new();
+            name.hash(&mut hasher);
+            hasher.finish()
+        }
+    };
+    usize::try_from(number % LANES as u64).unwrap_or(0)
 }
 
 fn outcomes(report: &Report) -> u32 {
     u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX)
 }
 
-/// Writes reports, batch by batch.
+/// Writes the reports of a lane, batch by batch.
 pub struct Writer {
     store: Store,
-    queue: Arc<Mutex<UnboundedReceiver<Job>>>,
+    queue: UnboundedReceiver<Job>,
 }
 
 impl Writer {
     /// Writes until nobody can hand in any more, and all is written.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         loop {
             let batch = self.next_batch().await;
             if batch.is_empty() {
@@ -123,11 +171,10 @@ impl Writer {
     }
 
     /// Waits for a report and takes those behind it; none when there can't be any more.
-    async fn next_batch(&self) -> Vec<Job> {
-        let mut queue = self.queue.lock().await;
+    async fn next_batch(&mut self) -> Vec<Job> {
         let mut batch = Vec::new();
         let mut size = 0;
-        let mut next = queue.recv().await;
+        let mut next = self.queue.recv().await;
         while let Some(job) = next {
             // Whoever gave up is not waited for, and repeats what it wants done.
             if !job.verdicts.is_closed() {
@@ -137,9 +184,9 @@ impl Writer {
             next = if size >= BATCH {
                 None
             } else if batch.is_empty() {
-                queue.recv().await
+                self.queue.recv().await
             } else {
-                queue.try_recv().ok()
+                self.queue.try_recv().ok()
             };
         }
         batch

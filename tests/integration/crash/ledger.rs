@@ -85,7 +85,7 @@ pub struct Ledger(File);
 impl Ledger {
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        if !fs::read(path)?.last().is_none_or(|last| *last == b'\n') {
+        if fs::read(path)?.last().is_some_and(|last| *last != b'\n') {
             // Closes the line that a kill cut short, so that it harms no other.
             file.write_all(b"\n")?;
         }

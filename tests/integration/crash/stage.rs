@@ -168,4 +168,4 @@ async fn kill(process: &mut Process) -> Result<()> {
 }
 
 /// Within this time load goes on after whatever was killed: recovery takes a second, a busy machine ten times that.
-pub const RECOVERY_MAX: Duration = Duration::from_secs(60);
+pub const RECOVERY_MAX: Duration = Duration::from_mins(1);
