@@ -46,9 +46,9 @@ async fn skip_locked(database: &Database) -> Result<f64> {
     let start = Instant::now();
     let workers = (0..CLAIMERS).map(|_| async {
         let mut sql = connect(&database.url).await?;
-        let claim = "UPDATE queue SET state = 1, claimed_at = now() WHERE id IN (
-                SELECT id FROM queue WHERE campaign = 1 AND state = 0 ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
-            ) RETURNING id, lead_id";
+        let claim = "UPDATE queue SET state = 1, claimed_at = now() WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM queue WHERE campaign = 1 AND state = 0 ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
+            )) RETURNING id, lead_id";
         let claim = sql.prepare(claim).await?;
         let mut claimed = 0;
         while start.elapsed() < RUN {

@@ -6,7 +6,11 @@ use anyhow::Result;
 use deadpool_postgres::{Manager, Pool, Runtime};
 use tokio::{net::TcpListener, task::AbortHandle};
 use tokio_postgres::NoTls;
-use tonic::{Request, Response, Status, server::NamedService, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    server::NamedService,
+    transport::{Server, server::TcpIncoming},
+};
 
 use crate::stage::Database;
 
@@ -104,7 +108,7 @@ pub async fn serve(database: &Database) -> Result<(SocketAddr, AbortHandle)> {
     let pool = Pool::builder(manager).max_size(32).runtime(Runtime::Tokio1).build()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder().add_service(Naive { pool }).serve_with_incoming(incoming);
     let task = tokio::spawn(async move {
         if let Err(error) = server.await {

@@ -79,9 +79,8 @@ async fn render(admin: &Admin) -> prometheus::Result<Vec<u8>> {
             None
         }
     };
-    let mut families = exporter::gather(fleet.as_ref())?;
-    families.extend(admin.telemetry.gather(&admin.store.pool_status()));
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families, &mut text)?;
+    // Rendering tens of megabytes is no work for a thread that serves calls.
+    let mut text = tokio::task::block_in_place(|| exporter::render(fleet.as_ref()));
+    TextEncoder::new().encode(&admin.telemetry.gather(&admin.store.pool_status()), &mut text)?;
     Ok(text)
 }

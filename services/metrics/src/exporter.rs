@@ -2,183 +2,207 @@
 //!
 //! Nothing is kept between scrapes, so a deleted campaign vanishes by itself and every replica says the same. When the
 //! database is down the series are left out and `campaign_metrics_collector_success` is 0.
+//!
+//! The text is written at once, in Prometheus' exposition format: the library builds each of some 400 000 series as an
+//! object of its own first, which takes longer than the whole scrape may.
 
-use campaign_metrics::{
-    campaign::{Campaign, CampaignState},
-    lead::FailureReason,
-    sending::NotSending,
-};
+use std::{fmt::Display, io::Write as _};
+
+use campaign_metrics::{campaign::CampaignState, lead::FailureReason, sending::NotSending};
 use jiff::Timestamp;
-use prometheus::{GaugeVec, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
-use crate::store::{AccountRow, Fleet};
+use crate::store::{AccountRow, CampaignRow, Fleet};
 
-const CAMPAIGN: [&str; 2] = ["workspace", "campaign"];
-const ACCOUNT: [&str; 2] = ["workspace", "account"];
+/// Room for the series of a campaign and of an account.
+const CAMPAIGN_BYTES: usize = 4_500;
+const ACCOUNT_BYTES: usize = 1_000;
 
-/// The gauges of one scrape.
-struct Gauges<'a> {
-    registry: &'a Registry,
+/// The text of one scrape.
+struct Text {
+    out: Vec<u8>,
+    name: &'static str,
 }
 
-impl Gauges<'_> {
-    fn whole(&self, name: &str, help: &str, base: &[&str], label: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        let labels: Vec<&str> = base.iter().chain(label).copied().collect();
-        let gauge = IntGaugeVec::new(Opts::new(format!("campaign_metrics_{name}"), help), &labels)?;
-        self.registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
+impl Text {
+    /// Begins a metric: what follows is of it.
+    fn metric(&mut self, name: &'static str, help: &str) {
+        self.name = name;
+        // Writing to memory does not fail.
+        let _ = write!(self.out, "# HELP campaign_metrics_{name} {help}\n# TYPE campaign_metrics_{name} gauge\n");
     }
 
-    fn real(&self, name: &str, help: &str) -> prometheus::Result<GaugeVec> {
-        let gauge = GaugeVec::new(Opts::new(format!("campaign_metrics_{name}"), help), &CAMPAIGN)?;
-        self.registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
+    fn value(&mut self, value: impl Display) {
+        let _ = writeln!(self.out, "campaign_metrics_{} {value}", self.name);
+    }
+
+    /// One series of a campaign or account, whose labels are rendered already: ids need no escapes.
+    fn of(&mut self, labels: &str, value: impl Display) {
+        self.begin(labels);
+        let _ = writeln!(self.out, "}} {value}");
+    }
+
+    /// The same with one more label.
+    fn with(&mut self, labels: &str, label: &str, is: &str, value: impl Display) {
+        self.begin(labels);
+        self.out.push(b',');
+        self.out.extend_from_slice(label.as_bytes());
+        self.out.extend_from_slice(b"=\"");
+        self.out.extend_from_slice(is.as_bytes());
+        let _ = writeln!(self.out, "\"}} {value}");
+    }
+
+    fn begin(&mut self, labels: &str) {
+        self.out.extend_from_slice(b"campaign_metrics_");
+        self.out.extend_from_slice(self.name.as_bytes());
+        self.out.push(b'{');
+        self.out.extend_from_slice(labels.as_bytes());
     }
 }
 
 /// Renders the gauges of one snapshot; `None` is a database that can't be read.
-pub fn gather(fleet: Option<&Fleet>) -> prometheus::Result<Vec<MetricFamily>> {
-    let registry = Registry::new();
-    let gauges = Gauges { registry: &registry };
-    let success =
-        gauges.whole("collector_success", "Whether the state of campaigns could be read: 1 or 0.", &[], &[])?;
-    success.with_label_values::<&str>(&[]).set(i64::from(fleet.is_some()));
+pub fn render(fleet: Option<&Fleet>) -> Vec<u8> {
+    let size = fleet.map_or(0, |fleet| fleet.campaigns.len() * CAMPAIGN_BYTES + fleet.accounts.len() * ACCOUNT_BYTES);
+    let mut text = Text { out: Vec::with_capacity(size + 4096), name: "" };
+    text.metric("collector_success", "Whether the state of campaigns could be read: 1 or 0.");
+    text.value(u8::from(fleet.is_some()));
     if let Some(fleet) = fleet {
-        let omitted = "Campaigns left out of the other series, because there are more than --metrics-max-campaigns.";
-        gauges.whole("campaigns_omitted", omitted, &[], &[])?.with_label_values::<&str>(&[]).set(fleet.omitted);
-        campaign_counts(&gauges, &fleet.campaigns)?;
-        campaign_states(&gauges, &fleet.campaigns)?;
-        account_gauges(&gauges, &fleet.accounts)?;
+        let help = "Campaigns left out of the other series, because there are more than --metrics-max-campaigns.";
+        text.metric("campaigns_omitted", help);
+        text.value(fleet.omitted);
+        let labels = |row: &CampaignRow| format!("workspace=\"{}\",campaign=\"{}\"", row.workspace, row.campaign);
+        let campaigns: Vec<(String, &CampaignRow)> = fleet.campaigns.iter().map(|row| (labels(row), row)).collect();
+        campaign_counts(&mut text, &campaigns);
+        campaign_states(&mut text, &campaigns);
+        account_gauges(&mut text, &fleet.accounts);
         if let Some(verification) = fleet.verification {
             let help = "Numbers that the latest run of `verify` found to differ from the facts, and did not repair.";
-            gauges
-                .whole("verify_differences", help, &[], &[])?
-                .with_label_values::<&str>(&[])
-                .set(verification.differences);
-            let help = "When `verify` last ran, in seconds since 1970; absent before its first run.";
-            let at = GaugeVec::new(Opts::new("campaign_metrics_verify_timestamp_seconds", help), &[])?;
-            registry.register(Box::new(at.clone()))?;
-            at.with_label_values::<&str>(&[]).set(seconds(verification.at));
+            text.metric("verify_differences", help);
+            text.value(verification.differences);
+            text.metric(
+                "verify_timestamp_seconds",
+                "When `verify` last ran, in seconds since 1970; absent before its first run.",
+            );
+            text.value(seconds(verification.at));
         }
     }
-    Ok(registry.gather())
+    text.out
 }
 
-fn campaign_counts(gauges: &Gauges<'_>, campaigns: &[Campaign]) -> prometheus::Result<()> {
-    let leads = gauges.whole("campaign_leads", "Leads by status; they add up to all leads.", &CAMPAIGN, &["status"])?;
-    let progress =
-        gauges.real("campaign_progress_ratio", "(sent + failed) / all leads, 0 to 1; absent without leads.")?;
-    let messages =
-        gauges.whole("campaign_messages", "Messages by the result of their step.", &CAMPAIGN, &["outcome"])?;
-    let failed =
-        gauges.whole("campaign_failed_messages", "Failed and bounced messages by reason.", &CAMPAIGN, &["reason"])?;
-    let help = "Leads by what they did, with or without a delivered message.";
-    let facts = gauges.whole("campaign_lead_facts", help, &CAMPAIGN, &["fact"])?;
-    let contacted = gauges.whole("campaign_contacted_leads", "Leads with a delivered message.", &CAMPAIGN, &[])?;
-    let replied =
-        gauges.whole("campaign_replied_leads", "Leads that replied and have a delivered message.", &CAMPAIGN, &[])?;
-    let converted = gauges.whole(
-        "campaign_converted_leads",
-        "Leads that converted and have a delivered message.",
-        &CAMPAIGN,
-        &[],
-    )?;
-    let in_flight = gauges.whole("campaign_in_flight_claims", "Claims held and not expired.", &CAMPAIGN, &[])?;
-    let uncertain =
-        gauges.whole("campaign_uncertain_claims", "Claims that expired without an outcome.", &CAMPAIGN, &[])?;
-    for campaign in campaigns {
-        let id = [campaign.name.workspace.as_str(), campaign.name.campaign.as_str()];
-        let with = |label| [id[0], id[1], label];
-        let counts = campaign.lead_counts;
-        for (status, count) in
-            [("sent", counts.sent), ("failed", counts.failed), ("pending", counts.pending), ("partial", counts.partial)]
-        {
-            leads.with_label_values(&with(status)).set(count);
-        }
-        if let Some(ratio) = counts.progress().ratio() {
-            progress.with_label_values(&id).set(ratio);
-        }
-        let counts = campaign.message_counts;
-        for (outcome, count) in
-            [("delivered", counts.delivered), ("failed", counts.failed), ("bounced", counts.bounced)]
-        {
-            messages.with_label_values(&with(outcome)).set(count);
-        }
-        for (reason, count) in FailureReason::ALL.into_iter().zip(counts.by_reason) {
-            failed.with_label_values(&with(reason_label(reason))).set(count);
-        }
-        for (fact, count) in [
-            ("replied", counts.replied),
-            ("converted", counts.converted),
-            ("auto_replied", counts.auto_replied),
-            ("opted_out", counts.opted_out),
-        ] {
-            facts.with_label_values(&with(fact)).set(count);
-        }
-        contacted.with_label_values(&id).set(counts.contacted);
-        replied.with_label_values(&id).set(counts.contacted_replied);
-        converted.with_label_values(&id).set(counts.contacted_converted);
-        in_flight.with_label_values(&id).set(campaign.in_flight_claims);
-        uncertain.with_label_values(&id).set(campaign.uncertain_claims);
+/// A number of a campaign.
+type Count = fn(&CampaignRow) -> i64;
+type Campaigns<'a> = [(String, &'a CampaignRow)];
+
+fn campaign_counts(text: &mut Text, campaigns: &Campaigns<'_>) {
+    text.metric("campaign_leads", "Leads by status; they add up to all leads.");
+    for (labels, row) in campaigns {
+        let counts = row.lead_counts;
+        text.with(labels, "status", "sent", counts.sent);
+        text.with(labels, "status", "failed", counts.failed);
+        text.with(labels, "status", "pending", counts.pending);
+        text.with(labels, "status", "partial", counts.partial);
     }
-    Ok(())
+    text.metric("campaign_progress_ratio", "(sent + failed) / all leads, 0 to 1; absent without leads.");
+    for (labels, row) in campaigns {
+        if let Some(ratio) = row.lead_counts.progress().ratio() {
+            text.of(labels, ratio);
+        }
+    }
+    text.metric("campaign_messages", "Messages by the result of their step.");
+    for (labels, row) in campaigns {
+        text.with(labels, "outcome", "delivered", row.message_counts.delivered);
+        text.with(labels, "outcome", "failed", row.message_counts.failed);
+        text.with(labels, "outcome", "bounced", row.message_counts.bounced);
+    }
+    text.metric("campaign_failed_messages", "Failed and bounced messages by reason.");
+    for (labels, row) in campaigns {
+        for (reason, count) in FailureReason::ALL.into_iter().zip(row.message_counts.by_reason) {
+            text.with(labels, "reason", reason_label(reason), count);
+        }
+    }
+    text.metric("campaign_lead_facts", "Leads by what they did, with or without a delivered message.");
+    for (labels, row) in campaigns {
+        let counts = &row.message_counts;
+        text.with(labels, "fact", "replied", counts.replied);
+        text.with(labels, "fact", "converted", counts.converted);
+        text.with(labels, "fact", "auto_replied", counts.auto_replied);
+        text.with(labels, "fact", "opted_out", counts.opted_out);
+    }
+    let single: [(&str, &str, Count); 5] = [
+        ("campaign_contacted_leads", "Leads with a delivered message.", |row| row.message_counts.contacted),
+        ("campaign_replied_leads", "Leads that replied and have a delivered message.", |row| {
+            row.message_counts.contacted_replied
+        }),
+        ("campaign_converted_leads", "Leads that converted and have a delivered message.", |row| {
+            row.message_counts.contacted_converted
+        }),
+        ("campaign_in_flight_claims", "Claims held and not expired.", |row| row.in_flight_claims),
+        ("campaign_uncertain_claims", "Claims that expired without an outcome.", |row| row.uncertain_claims),
+    ];
+    for (name, help, count) in single {
+        text.metric(name, help);
+        for (labels, row) in campaigns {
+            text.of(labels, count(row));
+        }
+    }
 }
 
-fn campaign_states(gauges: &Gauges<'_>, campaigns: &[Campaign]) -> prometheus::Result<()> {
-    let states =
-        gauges.whole("campaign_state", "1 for the state the campaign is in, else 0.", &CAMPAIGN, &["state"])?;
-    let help = "1 for each reason for which nothing can be claimed, else 0.";
-    let not_sending = gauges.whole("campaign_not_sending", help, &CAMPAIGN, &["reason"])?;
-    let help = "When the next step is due, in seconds since 1970; absent when nothing waits.";
-    let next_due = gauges.real("campaign_next_due_timestamp_seconds", help)?;
-    let help = "Always 1; who manages the campaign: kubernetes or clients.";
-    let info = gauges.whole("campaign_info", help, &CAMPAIGN, &["managed_by"])?;
-    for campaign in campaigns {
-        let id = [campaign.name.workspace.as_str(), campaign.name.campaign.as_str()];
+fn campaign_states(text: &mut Text, campaigns: &Campaigns<'_>) {
+    text.metric("campaign_state", "1 for the state the campaign is in, else 0.");
+    for (labels, row) in campaigns {
         for state in CampaignState::ALL {
             let label = match state {
                 CampaignState::Active => "active",
                 CampaignState::Paused => "paused",
                 CampaignState::Finished => "finished",
             };
-            states.with_label_values(&[id[0], id[1], label]).set(i64::from(state == campaign.state));
+            text.with(labels, "state", label, u8::from(state == row.state));
         }
-        for reason in NotSending::ALL {
-            let holds = campaign.blocked.reasons.contains(&reason);
-            not_sending.with_label_values(&[id[0], id[1], reason.label()]).set(i64::from(holds));
-        }
-        if let Some(due) = campaign.next_due {
-            next_due.with_label_values(&id).set(seconds(due));
-        }
-        let managed_by = if campaign.owner.is_some() { "kubernetes" } else { "clients" };
-        info.with_label_values(&[id[0], id[1], managed_by]).set(1);
     }
-    Ok(())
+    text.metric("campaign_not_sending", "1 for each reason for which nothing can be claimed, else 0.");
+    for (labels, row) in campaigns {
+        for reason in NotSending::ALL {
+            text.with(labels, "reason", reason.label(), u8::from(row.blocked.reasons.contains(&reason)));
+        }
+    }
+    let help = "When the next step is due, in seconds since 1970; absent when nothing waits.";
+    text.metric("campaign_next_due_timestamp_seconds", help);
+    for (labels, row) in campaigns {
+        if let Some(due) = row.next_due {
+            text.of(labels, seconds(due));
+        }
+    }
+    text.metric("campaign_info", "Always 1; who manages the campaign: kubernetes or clients.");
+    for (labels, row) in campaigns {
+        text.with(labels, "managed_by", if row.is_managed { "kubernetes" } else { "clients" }, 1);
+    }
 }
 
-fn account_gauges(gauges: &Gauges<'_>, accounts: &[AccountRow]) -> prometheus::Result<()> {
-    let lifetime = gauges.whole("account_messages", "Messages ever, by result.", &ACCOUNT, &["outcome"])?;
-    let help = "Messages of the last 30 UTC days, today included, by result.";
-    let recent = gauges.whole("account_messages_30d", help, &ACCOUNT, &["outcome"])?;
-    let limit =
-        gauges.whole("account_daily_limit", "Claims per local day at most; absent without limit.", &ACCOUNT, &[])?;
-    let help = "Reserved of the daily limit on the present local day.";
-    let reserved = gauges.whole("account_daily_reserved", help, &ACCOUNT, &[])?;
-    for account in accounts {
-        let id = [account.workspace.as_str(), account.account.as_str()];
-        for (gauge, counts) in [(&lifetime, account.lifetime), (&recent, account.last_30_days)] {
-            for (outcome, count) in
-                [("delivered", counts.delivered), ("failed", counts.failed), ("bounced", counts.bounced)]
-            {
-                gauge.with_label_values(&[id[0], id[1], outcome]).set(count);
-            }
+fn account_gauges(text: &mut Text, accounts: &[AccountRow]) {
+    let labels = |row: &AccountRow| format!("workspace=\"{}\",account=\"{}\"", row.workspace, row.account);
+    let accounts: Vec<(String, &AccountRow)> = accounts.iter().map(|row| (labels(row), row)).collect();
+    let messages = [
+        ("account_messages", "Messages ever, by result."),
+        ("account_messages_30d", "Messages of the last 30 UTC days, today included, by result."),
+    ];
+    for (place, (name, help)) in messages.into_iter().enumerate() {
+        text.metric(name, help);
+        for (labels, row) in &accounts {
+            let counts = if place == 0 { row.lifetime } else { row.last_30_days };
+            text.with(labels, "outcome", "delivered", counts.delivered);
+            text.with(labels, "outcome", "failed", counts.failed);
+            text.with(labels, "outcome", "bounced", counts.bounced);
         }
-        if let Some(most) = account.daily_limit {
-            limit.with_label_values(&id).set(most.into());
-        }
-        reserved.with_label_values(&id).set(account.reserved);
     }
-    Ok(())
+    text.metric("account_daily_limit", "Claims per local day at most; absent without limit.");
+    for (labels, row) in &accounts {
+        if let Some(limit) = row.daily_limit {
+            text.of(labels, limit);
+        }
+    }
+    text.metric("account_daily_reserved", "Reserved of the daily limit on the present local day.");
+    for (labels, row) in &accounts {
+        text.of(labels, row.reserved);
+    }
 }
 
 fn reason_label(reason: FailureReason) -> &'static str {

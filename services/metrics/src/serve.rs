@@ -21,9 +21,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_postgres::Config;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -144,7 +143,8 @@ pub async fn run(
         .add_service(pb::sending_service_server::SendingServiceServer::new(rpc));
     let grpc_stop = stop.clone();
     tasks.spawn(async move {
-        let incoming = TcpListenerStream::new(listeners.grpc);
+        // An answer is several small writes: each would else wait for the acknowledgement of the one before, 40 ms.
+        let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
         router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
 

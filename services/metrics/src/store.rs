@@ -54,7 +54,7 @@ pub use self::{
     claim_grant::{ClaimRequest, Grant},
     claim_resolve::Resolution,
     claim_take::CLAIM_TAKE,
-    fleet::{AccountRow, Fleet},
+    fleet::{AccountRow, CampaignRow, Fleet},
     lead::LeadFilter,
     lead_add::{AddedLeads, NewLead, Refusal},
     lead_remove::Reassigned,

@@ -333,7 +333,7 @@ fn campaign_from_row(row: &Row, accounts: Vec<AccountId>) -> Result<Campaign> {
     })
 }
 
-fn lead_counts_from_row(row: &Row) -> LeadCounts {
+pub(super) fn lead_counts_from_row(row: &Row) -> LeadCounts {
     LeadCounts {
         sent: row.get("sent"),
         failed: row.get("failed"),
@@ -342,7 +342,7 @@ fn lead_counts_from_row(row: &Row) -> LeadCounts {
     }
 }
 
-fn message_counts_from_row(row: &Row) -> MessageCounts {
+pub(super) fn message_counts_from_row(row: &Row) -> MessageCounts {
     MessageCounts {
         delivered: row.get("delivered_messages"),
         failed: row.get("failed_messages"),
