@@ -30,6 +30,8 @@ mod kubernetes;
 mod layout;
 #[path = "integration/limits.rs"]
 mod limits;
+#[path = "integration/model.rs"]
+mod model;
 #[path = "integration/outcomes.rs"]
 mod outcomes;
 #[path = "integration/outside.rs"]

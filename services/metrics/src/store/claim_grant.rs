@@ -54,18 +54,24 @@ pub struct Grant {
     pub blocked: Vec<CampaignBlocked>,
 }
 
+/// Claims that are worth a statement of their own: smaller shares of twenty campaigns take longer than they are fair.
+const SHARE_MIN: i64 = 50;
+
 /// How far an account got in a campaign.
 type Moved = (CampaignKey, i32, Cursor);
 
 impl Store {
     /// Grants an account up to `max` claims; a repeat with the same request id returns those still held.
     pub async fn claim_sends(&self, ask: ClaimRequest<'_>) -> Result<Grant> {
-        let _turn = self.turns.wait(ask.account).await;
+        let mut turn = Some(self.turns.wait(ask.account).await);
         let granted: Result<(Grant, Vec<Moved>)> = in_txn!(self, Kind::Hot, |txn, attempt| {
             let (account, campaigns) = candidates_lock_in_txn(&txn, ask.account).await?;
             // After everything that was waited for: windows, days and expiry are those of the grant.
             let desk = Desk::new(&txn, &ask, &account, self.clock.now())?;
-            desk.serve(&account, &campaigns, &self.cursors).await
+            let granted = desk.serve(&account, &campaigns, &self.cursors).await;
+            // Whoever is next can begin while this one commits; the locks keep it from deciding before.
+            drop(turn.take());
+            granted
         });
         let (grant, moved) = granted?;
         if !moved.is_empty() {
@@ -173,7 +179,7 @@ impl<'a> Desk<'a> {
 
     /// Takes from the candidates until `allowed` claims are granted or nothing is left.
     ///
-    /// Shares are even; what one campaign leaves goes to the others, which then are asked once more.
+    /// Shares are even, but not too small; what one campaign leaves goes to the others, which then are asked once more.
     async fn take(&self, candidates: &mut [Candidate], claims: &mut Vec<Claim>, allowed: i64) -> Result<()> {
         let standing = std::slice::from_ref(&self.standing);
         let mut open: Vec<&mut Candidate> = candidates
@@ -186,15 +192,21 @@ impl<'a> Desk<'a> {
             open.rotate_left(first);
         }
         while !open.is_empty() && size(claims) < allowed {
-            let shares = shares(&open, allowed - size(claims));
+            let left = allowed - size(claims);
+            // Those beyond are asked once these have no more; who comes first is drawn anew for each call.
+            let asked = usize::try_from(left / SHARE_MIN).unwrap_or(usize::MAX).clamp(1, open.len());
+            let mut later = open.split_off(asked);
+            let shares = shares(&open, left);
             // Polled together, they travel in one round trip.
-            let asked = open.iter_mut().zip(&shares).map(|(candidate, share)| self.take_of(candidate, *share));
-            let taken = try_join_all(asked).await?;
-            let mut filled = shares.iter().zip(&taken).map(|(share, claims)| size(claims) == *share);
+            let takes = open.iter_mut().zip(&shares).map(|(candidate, share)| self.take_of(candidate, *share));
+            let granted = try_join_all(takes).await?;
+            let mut filled = shares.iter().zip(&granted).map(|(share, claims)| size(claims) == *share);
             open.retain(|candidate| {
                 filled.next().unwrap_or(false) && allowance(candidate.settings.daily_limit, candidate.reserved()) > 0
             });
-            claims.extend(taken.into_iter().flatten());
+            claims.extend(granted.into_iter().flatten());
+            later.append(&mut open);
+            open = later;
         }
         Ok(())
     }

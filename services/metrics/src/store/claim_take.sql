@@ -112,10 +112,16 @@ WITH back AS MATERIALIZED (
     SELECT $1, $2, $10, 0, count(*) FROM taken HAVING count(*) > 0 AND NOT EXISTS (SELECT FROM campaign_reserved)
 )
 SELECT t.lead_no, t.step, i.lead_id, NULL::timestamptz AS due_at, NULL::int4 AS lo, false AS emptied
-FROM taken t CROSS JOIN LATERAL (
+FROM returned t CROSS JOIN LATERAL (
     -- Every lead that can be taken has an id. In order, so that the index of the ids does not serve.
     SELECT lead_id FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no >= t.lead_no ORDER BY lead_no LIMIT 1
 ) i
+UNION ALL
+-- New leads lie together: one scan, not a look-up for each.
+(SELECT i.lead_no, 1::int2, i.lead_id, NULL, NULL, false FROM lead_ids i
+WHERE i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_no >= (SELECT min(lead_no) FROM first)
+    AND i.lead_no <= (SELECT max(lead_no) FROM first) AND i.lead_no IN (SELECT lead_no FROM first)
+ORDER BY i.lead_no)
 UNION ALL
 SELECT NULL,
     -- The segment has an end, but there may be others; what is outdated took the place of what is due.
