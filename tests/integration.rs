@@ -46,6 +46,8 @@ mod reading;
 mod readme;
 #[path = "integration/removal.rs"]
 mod removal;
+#[path = "integration/retries.rs"]
+mod retries;
 #[path = "integration/storage.rs"]
 mod storage;
 #[path = "integration/streams.rs"]
