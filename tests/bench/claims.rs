@@ -67,21 +67,14 @@ async fn skip_locked(database: &Database) -> Result<f64> {
 async fn claimed(stage: &Stage, load: Load, accounts: usize) -> Result<f64> {
     let database = stage.database(load).await?;
     let service = stage.service(&database).await?;
-    let fifths = drain(&service, accounts, RUN, Then::Nothing).await?;
+    let fifths = drain(&service, accounts, RUN).await?;
     service.stop().await?;
     database.remove().await?;
     Ok(fifths.iter().sum::<f64>() / count(fifths.len()))
 }
 
-/// What is done with claims.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Nothing,
-    Release,
-}
-
 /// Claims for some time; returns leads a second, of each fifth of it.
-async fn drain(service: &Service, accounts: usize, time: Duration, then: Then) -> Result<Vec<f64>> {
+async fn drain(service: &Service, accounts: usize, time: Duration) -> Result<Vec<f64>> {
     let start = Instant::now();
     let claimers = (0..CLAIMERS).map(|number| async move {
         let mut sending = SendingServiceClient::new(service.channel().await?);
@@ -96,11 +89,6 @@ async fn drain(service: &Service, accounts: usize, time: Duration, then: Then) -
             ensure!(claims.len() == 100, "void: only {} leads were granted", claims.len());
             let fifth = elapsed.as_millis() * 5 / time.as_millis();
             fifths[usize::try_from(fifth)?] += claims.len();
-            if then == Then::Release {
-                let claim_ids = claims.into_iter().map(|claim| claim.claim_id).collect();
-                let request = pb::ReleaseClaimsRequest { account: account.clone(), claim_ids, not_before: None };
-                sending.release_claims(request).await?;
-            }
         }
     });
     let all = try_join_all(claimers).await?;
@@ -118,17 +106,20 @@ async fn claim(sending: &mut SendingServiceClient<Channel>, account: &str) -> Re
 /// The last fifth of a long run against the first, while another session holds a snapshot from before it.
 pub async fn measure_old_snapshot(stage: &Stage, report: &mut Report) -> Result<()> {
     let cases = [
-        ("claim_100_old_snapshot", Load::Pending { leads: MANY }, Then::Nothing),
-        ("claim_100_old_snapshot_follow_ups", Load::FollowUps { leads: MANY / 2 }, Then::Nothing),
-        ("claim_100_old_snapshot_returned", Load::Pending { leads: PENDING }, Then::Release),
+        ("claim_100_old_snapshot", Load::Pending { leads: MANY }),
+        ("claim_100_old_snapshot_follow_ups", Load::FollowUps { leads: MANY / 2 }),
+        ("claim_100_old_snapshot_returned", Load::Returned { leads: MANY / 2 }),
     ];
-    for (name, load, then) in cases {
+    for (name, load) in cases {
+        if !report.wants(name) {
+            continue;
+        }
         eprintln!("{name}");
         let database = stage.database(load).await?;
         let service = stage.service(&database).await?;
         let old = database.connect().await?;
         old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM campaigns").await?;
-        let fifths = drain(&service, 2, LONG_RUN, then).await?;
+        let fifths = drain(&service, 2, LONG_RUN).await?;
         eprintln!("  fifths: {fifths:.0?}");
         old.batch_execute("COMMIT").await?;
         report.ratio(name, "leads/s", &fifths[4..], &fifths[..1], Target::AtLeast(0.8));

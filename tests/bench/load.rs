@@ -16,6 +16,8 @@ pub enum Load {
     Twenty { leads: u32 },
     /// Many leads whose follow-ups are due.
     FollowUps { leads: u32 },
+    /// Many leads whose first step was claimed and given back.
+    Returned { leads: u32 },
     /// Many campaigns, small ones, with five accounts in each of a hundred workspaces.
     Fleet { campaigns: u32 },
     /// One large claimed campaign, one small one, and a fleet of others.
@@ -75,6 +77,16 @@ impl Load {
                     UPDATE campaign_counters SET partial = pending, pending = 0, delivered_messages = total, contacted = total;
                     INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
                     SELECT 1, 1, account_id, now() - interval '1 day' + lead_no * interval '1 millisecond', lead_no, 2 FROM leads;",
+                )
+                .await?;
+            }
+            Self::Returned { leads } => {
+                sql.batch_execute(BASE).await?;
+                add_campaigns(sql, 1, 1, leads).await?;
+                sql.batch_execute(
+                    "DELETE FROM segments; UPDATE leads SET account_id = 1 + lead_no % 2;
+                    INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+                    SELECT 1, 1, account_id, now() - interval '1 day' + lead_no * interval '1 millisecond', lead_no, 1 FROM leads;",
                 )
                 .await?;
             }

@@ -45,6 +45,11 @@ impl Report {
         Self { cases: Vec::new(), only: only.to_owned(), started: Instant::now() }
     }
 
+    /// Whether a case was asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        name.starts_with(&self.only) || self.only.starts_with(name)
+    }
+
     /// Adds a case: its values, in `unit`, and those of the baseline that ran between them.
     pub fn ratio(&mut self, name: &str, unit: &'static str, values: &[f64], baseline: &[f64], target: Target) {
         let (value, base) = (median(values), median(baseline));
@@ -65,7 +70,7 @@ impl Report {
         ratio: f64,
         target: Target,
     ) {
-        if !name.starts_with(&self.only) && !self.only.starts_with(name) {
+        if !self.wants(name) {
             return;
         }
         let (target, ok) = match target {

@@ -152,6 +152,9 @@ impl Store {
 }
 
 async fn fleet_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Fleet> {
+    // All rows of one table with all of another: joined one by one, which the planner prefers for keys of two columns that
+    // depend on each other, ten thousand campaigns took two seconds instead of a tenth of one.
+    txn.batch_execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off").await?;
     let today = local_day(&TimeZone::UTC, now);
     // 30 UTC days, today included; and whatever the zone, its local day is one of three.
     let month_ago = today.saturating_sub(29.days());
