@@ -77,7 +77,7 @@ fn campaigns() -> Vec<String> {
 
 async fn run(stage: &mut Stage, seed: u64, rounds: usize) -> Result<()> {
     let replicas = Replicas::at(stage.urls())?;
-    create(&replicas, LEADS_MIN.max(rounds * LEADS_PER_ROUND)).await?;
+    create(&replicas, LEADS_MIN.max(rounds * LEADS_PER_ROUND), rounds).await?;
     let mut reader = Reader::default();
     stage.sender_ledgers().for_each(|path| reader.add(path));
     let (person, finisher) = (stage.ledger_path("person"), stage.ledger_path("finisher"));
@@ -108,9 +108,11 @@ async fn run(stage: &mut Stage, seed: u64, rounds: usize) -> Result<()> {
     check::all(&reader.records, &connect(&url).await?).await
 }
 
-async fn create(replicas: &Replicas, leads: usize) -> Result<()> {
+async fn create(replicas: &Replicas, leads: usize, rounds: usize) -> Result<()> {
     let replica = replicas.get(0);
-    for (account, limit) in [("ann", None), ("bob", None), ("eve", Some(i32::try_from(leads / 4)?))] {
+    // Reached long before the last round: an account's share of its campaign, and all of the campaign.
+    let (account_limit, campaign_limit) = (i32::try_from(rounds * 5)?, i32::try_from(rounds * 20)?);
+    for (account, limit) in [("ann", None), ("bob", None), ("eve", Some(account_limit))] {
         let account = pb::CreateAccountRequest {
             parent: WORKSPACE.into(),
             account_id: account.into(),
@@ -127,10 +129,9 @@ async fn create(replicas: &Replicas, leads: usize) -> Result<()> {
         follow_up_delay: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
         ..Default::default()
     };
-    let limit = i32::try_from(leads / 2)?;
     let settings = [
         pb::Campaign { steps: 2, ..base.clone() },
-        pb::Campaign { accounts: accounts(), daily_limit: Some(limit), ..base.clone() },
+        pb::Campaign { accounts: accounts(), daily_limit: Some(campaign_limit), ..base.clone() },
         pb::Campaign { claim_expiry_policy: pb::ClaimExpiryPolicy::Retry.into(), ..base },
     ];
     for (id, campaign) in CAMPAIGNS.into_iter().zip(settings) {

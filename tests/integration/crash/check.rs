@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use campaign_metrics::pb::{OutcomeKind, OutcomeVerdict};
+use campaign_metrics::pb::{NotSendingReason, OutcomeKind, OutcomeVerdict};
 
 use super::{
     WORKSPACE,
@@ -13,9 +13,23 @@ use crate::harness::postgres::Connection;
 
 pub async fn all(records: &[Record], sql: &Connection) -> Result<()> {
     let masks = masks(sql).await?;
+    everything_happened(records)?;
     acknowledged_once(records, &masks)?;
     nothing_invented(records, &masks)?;
     handed_out_once(records)
+}
+
+/// No check is empty: limits were reached, streams and repeated requests were answered.
+fn everything_happened(records: &[Record]) -> Result<()> {
+    for reason in [NotSendingReason::AccountDailyLimit, NotSendingReason::CampaignDailyLimit] {
+        let is_told = |record: &Record| matches!(record, Record::Granted { not_sending, .. } if not_sending.contains(&reason.into()));
+        ensure!(records.iter().any(is_told), "nobody was told {reason:?}");
+    }
+    let streamed = |record: &Record| matches!(record, Record::Acknowledged { by_stream: true, .. });
+    ensure!(records.iter().any(streamed), "no stream was answered");
+    let repeated = |record: &Record| matches!(record, Record::Repeated { .. });
+    ensure!(records.iter().any(repeated), "no request was repeated");
+    Ok(())
 }
 
 /// Facts of each lead, by its name.

@@ -53,7 +53,8 @@ fn read(outcomes: Vec<pb::Outcome>, workspace: WorkspaceId) -> Result<Read> {
 impl Rpc {
     pub(super) async fn report(&self, request: pb::ReportOutcomesRequest) -> Result<pb::ReportOutcomesResponse> {
         let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
-        let Read { report, refused } = read(request.outcomes, workspace)?;
+        let Read { mut report, refused } = read(request.outcomes, workspace)?;
+        self.store.outcomes_number(&mut report).await?;
         let verdicts = self.ingest.submit(report)?;
         Ok(pb::ReportOutcomesResponse { results: self.results(verdicts, refused).await? })
     }
@@ -149,7 +150,8 @@ impl ReportStream {
             self.workspace.insert(workspace).clone()
         };
         let outcomes = request.outcomes.len();
-        let Read { report, refused } = read(request.outcomes, workspace)?;
+        let Read { mut report, refused } = read(request.outcomes, workspace)?;
+        self.rpc.store.outcomes_number(&mut report).await?;
         let verdicts = self.rpc.ingest.submit_when_room(report).await?;
         let rpc = self.rpc.clone();
         let results = async move { rpc.results(verdicts, refused).await }.boxed();

@@ -10,7 +10,7 @@ use campaign_metrics::{
     campaign::CampaignState,
     lead::{Fact, Facts, Step},
     name::WorkspaceId,
-    sending::{CLOCK_SKEW_MAX, LeadRef, Outcome, Rejection, Verdict},
+    sending::{CLOCK_SKEW_MAX, LeadRef, Outcome, Rejection, SendKey, Verdict},
 };
 use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp};
@@ -55,7 +55,50 @@ pub(super) struct Terms {
     pub(super) time_zone: String,
 }
 
+/// Named leads of a report that are worth a look-up of their own: below, the transaction looks them up for all reports.
+const NAMED_MIN: usize = 50;
+
 impl Store {
+    /// Names leads by number where a report names many by id, so that those that share claims come to be written together.
+    pub async fn outcomes_number(&self, report: &mut Report) -> Result<()> {
+        let named = report.outcomes.iter_mut().filter(|outcome| matches!(outcome.lead, LeadRef::Name(_)));
+        let mut named: Vec<&mut Outcome> = named.collect();
+        if named.len() < NAMED_MIN {
+            return Ok(());
+        }
+        // One by one, each by its key: LIMIT keeps the planner from joining in another order.
+        let sql = "SELECT named.place, c.campaign_id, c.salt, i.lead_no
+            FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS named (campaign, lead_id, place)
+            CROSS JOIN LATERAL (
+                SELECT n.workspace_id, n.campaign_id, n.salt FROM campaigns n
+                WHERE n.workspace_id = (SELECT workspace_id FROM workspaces WHERE name = $1) AND n.name = named.campaign LIMIT 1
+            ) c
+            CROSS JOIN LATERAL (
+                SELECT lead_no FROM lead_ids
+                WHERE workspace_id = c.workspace_id AND campaign_id = c.campaign_id AND lead_id = named.lead_id LIMIT 1
+            ) i";
+        let keys = named.iter().filter_map(|outcome| match &outcome.lead {
+            LeadRef::Name(name) => Some((name.campaign.campaign.as_str(), name.lead.as_str())),
+            LeadRef::Key(_) => None,
+        });
+        let (campaigns, leads): (Vec<&str>, Vec<&str>) = keys.unzip();
+        let workspace = report.workspace.as_str();
+        let rows: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| {
+            let statement = txn.prepare_cached(sql).await?;
+            Ok(txn.query(&statement, &[&workspace, &campaigns, &leads]).await?)
+        });
+        for row in rows? {
+            let outcome = &mut *named[place(&row)];
+            outcome.lead = LeadRef::Key(SendKey {
+                salt: row.get("salt"),
+                campaign_number: row.get("campaign_id"),
+                lead_number: row.get("lead_no"),
+                step: outcome.fact.step().unwrap_or(Step::FIRST),
+            });
+        }
+        Ok(())
+    }
+
     /// Takes in reports, all of them in one transaction; each outcome gets its own verdict, after the commit.
     pub async fn outcomes_report(&self, reports: &[Report]) -> Result<Vec<Vec<Verdict>>> {
         let outcomes: Vec<(&WorkspaceId, &Outcome)> = reports
