@@ -180,11 +180,12 @@ impl Store {
     /// Opens pools of at most `pool_size` connections, half of them for claims and outcomes; connects when first used.
     /// `retries` counts transactions that were run again.
     pub fn open(config: Config, pool_size: usize, clock: Clock, retries: IntCounter) -> anyhow::Result<Self> {
-        let pool = |config: Config| {
+        let hot_size = pool_size / 2;
+        let pool = |config: Config, size: usize| {
             let manager =
                 Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
             Pool::builder(manager)
-                .max_size(pool_size.div_ceil(2))
+                .max_size(size.max(1))
                 // The connection that was used last has its plans and its caches at hand.
                 .queue_mode(QueueMode::Lifo)
                 .runtime(Runtime::Tokio1)
@@ -195,8 +196,8 @@ impl Store {
         let mut hot = config.clone();
         hot.options(format!("{} {HOT}", config.get_options().unwrap_or_default()));
         Ok(Self {
-            pool: pool(config)?,
-            hot: pool(hot)?,
+            pool: pool(config, pool_size - hot_size)?,
+            hot: pool(hot, hot_size)?,
             cursors: Arc::default(),
             turns: Arc::default(),
             clock,
