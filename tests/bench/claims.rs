@@ -28,7 +28,7 @@ const LONG_RUN: Duration = Duration::from_secs(40);
 pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     let (mut queue, mut one, mut twenty) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..RUNS {
-        eprintln!("claims, run {} of {RUNS}", run + 1);
+        stage.progress.step(&format!("claims, run {} of {RUNS}", run + 1));
         let load = Load::Pending { leads: PENDING };
         let database = stage.database(load).await?;
         queue.push(skip_locked(&database).await?);
@@ -114,13 +114,13 @@ pub async fn measure_old_snapshot(stage: &Stage, report: &mut Report) -> Result<
         if !report.wants(name) {
             continue;
         }
-        eprintln!("{name}");
+        stage.progress.step(name);
         let database = stage.database(load).await?;
         let service = stage.service(&database).await?;
         let old = database.connect().await?;
         old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM campaigns").await?;
         let fifths = drain(&service, 2, LONG_RUN).await?;
-        eprintln!("  fifths: {fifths:.0?}");
+        stage.progress.say(&format!("  fifths: {fifths:.0?}"));
         old.batch_execute("COMMIT").await?;
         report.ratio(name, "leads/s", &fifths[4..], &fifths[..1], Target::AtLeast(0.8));
         drop(old);

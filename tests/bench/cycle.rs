@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     let (mut cycles, mut baseline, mut first, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for run in 0..RUNS {
-        eprintln!("cycle, run {} of {RUNS}", run + 1);
+        stage.progress.step(&format!("cycle, run {} of {RUNS}", run + 1));
         let in_order = events(1, 1, BASELINE_LEADS.cast_signed(), Order::Claimed);
         let load = Load::Claimed { campaigns: 1, leads: BASELINE_LEADS };
         baseline.push(streamed(stage, load, &in_order, By::SendKey).await?);

@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     direct::{copy, count, direct},
-    events::{By, Events, Order, events},
+    events::{By, Event, Events, Order, events},
     load::Load,
     naive,
     report::{Report, Target},
@@ -41,29 +41,52 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     let leads = LEADS.cast_signed();
     let (in_order, at_random) = (events(1, 1, leads, Order::Claimed), events(1, 1, leads, Order::Random));
     let mut values: [Vec<f64>; 11] = Default::default();
+    let one = Load::Claimed { campaigns: 1, leads: UNARY_LEADS };
+    let twenty = Load::Claimed { campaigns: 20, leads: UNARY_LEADS };
+    let many = Load::Workspaces { workspaces: MANY_WORKSPACES, leads: UNARY_LEADS };
+    let workspaces = MANY_WORKSPACES.cast_signed();
+    let unary_leads = UNARY_LEADS.cast_signed();
+    let [streams, floors, by_lead_id, calls, naives, spread] = [
+        ["ingest_stream_sender_order", "ingest_stream_random"].as_slice(),
+        &["ingest_floor"],
+        &["ingest_stream_by_lead_id"],
+        &["ingest_unary", "ingest_many_workspaces"],
+        &["ingest_unary_vs_naive"],
+        &["ingest_many_workspaces"],
+    ]
+    .map(|cases| cases.iter().any(|name| report.wants(name)));
     for run in 0..RUNS {
-        eprintln!("ingest, run {} of {RUNS}", run + 1);
+        stage.progress.step(&format!("ingest, run {} of {RUNS}", run + 1));
         for (place, events) in [(0, &in_order), (2, &at_random)] {
-            let database = stage.database(load).await?;
-            values[place].push(direct(&database, events).await?);
-            database.remove().await?;
-            values[place + 1].push(streamed(stage, load, events, By::SendKey).await?);
+            if streams || floors || (calls && place == 2) {
+                let database = stage.database(load).await?;
+                values[place].push(direct(&database, events).await?);
+                database.remove().await?;
+            }
+            if streams || (by_lead_id && place == 2) {
+                values[place + 1].push(streamed(stage, load, events, By::SendKey).await?);
+            }
         }
-        values[4].push(streamed(stage, load, &at_random, By::LeadId).await?);
-        let database = stage.database(load).await?;
-        values[5].push(copy(&database, &in_order).await?);
-        database.remove().await?;
-
-        let one = Load::Claimed { campaigns: 1, leads: UNARY_LEADS };
-        values[6].push(unary(stage, one, &events(1, 1, UNARY_LEADS.cast_signed(), Order::Random)).await?);
-        let twenty = Load::Claimed { campaigns: 20, leads: UNARY_LEADS };
-        values[7].push(unary(stage, twenty, &events(20, 1, UNARY_LEADS.cast_signed() / 20, Order::Random)).await?);
-        let workspaces = MANY_WORKSPACES.cast_signed();
-        let many = Load::Workspaces { workspaces: MANY_WORKSPACES, leads: UNARY_LEADS };
-        let spread = events(workspaces, workspaces, UNARY_LEADS.cast_signed() / workspaces, Order::Random);
-        values[8].push(unary(stage, many, &spread).await?);
-        values[9].push(naive_unary(stage, 1).await?);
-        values[10].push(naive_unary(stage, 20).await?);
+        if by_lead_id {
+            values[4].push(streamed(stage, load, &at_random, By::LeadId).await?);
+        }
+        if floors {
+            let database = stage.database(load).await?;
+            values[5].push(copy(&database, &in_order).await?);
+            database.remove().await?;
+        }
+        if calls || naives {
+            values[6].push(unary(stage, one, &events(1, 1, unary_leads, Order::Random)).await?);
+        }
+        if spread {
+            let spread = events(workspaces, workspaces, unary_leads / workspaces, Order::Random);
+            values[8].push(unary(stage, many, &spread).await?);
+        }
+        if naives {
+            values[7].push(unary(stage, twenty, &events(20, 1, unary_leads / 20, Order::Random)).await?);
+            values[9].push(naive_unary(stage, 1).await?);
+            values[10].push(naive_unary(stage, 20).await?);
+        }
     }
     let unit = "events/s";
     let at_least = Target::AtLeast;
@@ -95,11 +118,18 @@ pub async fn streamed(stage: &Stage, load: Load, events: &Events, by: By) -> Res
 
 /// The messages of streams, in their order.
 pub fn messages(events: &Events, by: By) -> Vec<pb::StreamOutcomesRequest> {
-    let message = |events: &[crate::events::Event]| pb::StreamOutcomesRequest {
-        parent: "workspaces/w1".into(),
-        outcomes: events.iter().map(|event| event.outcome(by)).collect(),
-    };
-    events.events.chunks(MESSAGE).map(message).collect()
+    events.events.chunks(MESSAGE).map(|events| message(events, by)).collect()
+}
+
+/// One message of a stream.
+pub fn message(events: &[Event], by: By) -> pb::StreamOutcomesRequest {
+    let outcomes = events.iter().map(|event| event.outcome(by)).collect();
+    pb::StreamOutcomesRequest { parent: "workspaces/w1".into(), outcomes }
+}
+
+/// How many outcomes of a message were applied.
+pub fn applied(response: &pb::StreamOutcomesResponse) -> usize {
+    response.results.iter().filter(|result| result.verdict() == OutcomeVerdict::Applied).count()
 }
 
 /// Sends messages by several streams at once; returns how many outcomes were applied.
@@ -112,13 +142,13 @@ pub async fn stream_all(service: &Service, requests: Vec<pb::StreamOutcomesReque
         let mut sending = service.sending().await?;
         let expected = requests.len();
         let mut responses = sending.stream_outcomes(stream::iter(requests)).await?.into_inner();
-        let (mut seen, mut applied) = (0, 0);
+        let (mut seen, mut total) = (0, 0);
         while let Some(response) = responses.message().await? {
             seen += 1;
-            applied += response.results.iter().filter(|result| result.verdict() == OutcomeVerdict::Applied).count();
+            total += applied(&response);
         }
         ensure!(seen == expected, "{seen} of {expected} messages were answered");
-        anyhow::Ok(applied)
+        anyhow::Ok(total)
     });
     Ok(try_join_all(runs).await?.into_iter().sum())
 }

@@ -23,7 +23,7 @@ mod report;
 mod stage;
 mod sustained;
 
-use report::Report;
+use report::{Progress, Report};
 use stage::Stage;
 
 /// Measures the service against baselines on this machine.
@@ -37,10 +37,11 @@ struct Arguments {
     bench: bool,
 }
 
-/// What runs together, and the cases that it yields.
-const GROUPS: [(&str, &[&str]); 6] = [
+/// What runs together, the minutes that it takes on two processors, and the cases that it yields.
+const GROUPS: [(&str, u64, &[&str]); 6] = [
     (
         "ingest",
+        6,
         &[
             "ingest_stream_sender_order",
             "ingest_stream_random",
@@ -51,11 +52,11 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "ingest_many_workspaces",
         ],
     ),
-    ("claims", &["claim_100"]),
-    ("old_snapshot", &["claim_100_old_snapshot"]),
-    ("cycle", &["claim_report_cycle"]),
-    ("reads", &["get_campaign_10m", "metrics_scrape_10k"]),
-    ("sustained", &["sustained", "memory"]),
+    ("claims", 3, &["claim_100"]),
+    ("old_snapshot", 9, &["claim_100_old_snapshot"]),
+    ("cycle", 3, &["claim_report_cycle"]),
+    ("reads", 7, &["get_campaign_10m", "metrics_scrape_10k"]),
+    ("sustained", 20, &["sustained", "memory"]),
 ];
 
 fn main() -> ExitCode {
@@ -72,19 +73,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(case: &str) -> Result<()> {
-    let wanted = |group: &str| {
-        let cases = GROUPS.iter().find(|(name, _)| *name == group).map_or(&[][..], |(_, cases)| cases);
-        cases.iter().any(|name| name.starts_with(case) || case.starts_with(name))
-    };
+    let is_wanted = |cases: &[&str]| cases.iter().any(|name| name.starts_with(case) || case.starts_with(name));
+    let groups = || GROUPS.iter().filter(|(_, _, cases)| is_wanted(cases));
     anyhow::ensure!(
-        GROUPS.iter().any(|(group, _)| wanted(group)),
+        groups().next().is_some(),
         "no case begins with `{case}`; there are: {}",
-        GROUPS.iter().flat_map(|(_, cases)| cases.iter().copied()).collect::<Vec<_>>().join(", ")
+        GROUPS.iter().flat_map(|(_, _, cases)| cases.iter().copied()).collect::<Vec<_>>().join(", ")
     );
-    let stage = Stage::start().await?;
-    let mut report = Report::new(case);
+    let progress = Progress::new(groups().map(|(_, minutes, _)| minutes).sum());
+    let stage = Stage::start(progress.clone()).await?;
+    let mut report = Report::new(case, progress.clone());
     let mut failed = Vec::new();
-    for (group, _) in GROUPS.iter().filter(|(group, _)| wanted(group)) {
+    for (group, minutes, _) in groups() {
         let measured = match *group {
             "ingest" => ingest::measure(&stage, &mut report).await,
             "claims" => claims::measure(&stage, &mut report).await,
@@ -95,9 +95,10 @@ async fn run(case: &str) -> Result<()> {
         };
         // What the others yield is worth having.
         if let Err(error) = measured {
-            eprintln!("{group}: {error:#}");
+            progress.say(&format!("{group}: {error:#}"));
             failed.push(*group);
         }
+        progress.done(*minutes);
     }
     stage.stop().await?;
     report.finish()?;

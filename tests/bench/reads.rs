@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient};
+use futures::stream;
 use hdrhistogram::Histogram;
 use tokio::{
     task::JoinSet,
@@ -16,7 +17,7 @@ use crate::{
     direct::count,
     events::{By, Order, events},
     harness::{http, postgres::Connection},
-    ingest::{messages, stream_all, streamed},
+    ingest::{applied, message, streamed},
     load::Load,
     report::{Report, Target},
     stage::{Service, Stage},
@@ -26,6 +27,8 @@ const LARGE: u32 = 10_000_000;
 const SAMPLES: u64 = 20_000;
 /// Calls a second, of both kinds together.
 const CALL_RATE: f64 = 400.0;
+/// Outcomes of a report beside the calls.
+const CLAIM: usize = 100;
 const FLEET: u32 = 10_000;
 const SCRAPES: usize = 15;
 const MEASURED_LEADS: u32 = 400_000;
@@ -41,7 +44,7 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
 }
 
 async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
-    eprintln!("get_campaign_10m");
+    stage.progress.step("get_campaign_10m");
     let at_random = events(1, 1, MEASURED_LEADS.cast_signed(), Order::Random);
     let load = Load::Claimed { campaigns: 1, leads: MEASURED_LEADS };
     let rate = streamed(stage, load, &at_random, By::SendKey).await?;
@@ -52,7 +55,7 @@ async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
     let (reported, samples) =
         tokio::join!(load_at(&service, rate / 2.0, stop.clone()), sampled(&service, stop.clone()));
     let (large, small) = samples?;
-    eprintln!("  beside {:.0} events/s", reported?);
+    stage.progress.say(&format!("  beside {:.0} events/s, of {rate:.0} at most", reported?));
     let p99 =
         |histogram: &Histogram<u64>| count(usize::try_from(histogram.value_at_quantile(0.99)).unwrap_or(0)) / 1000.0;
     report.value("get_campaign_10m", "ms p99", &[p99(&large)], Target::AtMost(5.0));
@@ -61,23 +64,30 @@ async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
     database.remove().await
 }
 
-/// Reports at a rate until stopped; returns the rate that came about.
+/// Reports at a rate until stopped, a sender's claim at a time, by a stream that waits for nothing; returns the rate that
+/// came about.
 async fn load_at(service: &Service, rate: f64, stop: CancellationToken) -> Result<f64> {
     let all = events(1, 1, LARGE.cast_signed() / 2, Order::Random);
-    let start = Instant::now();
-    let mut applied = 0;
-    // By four messages at a time: the last of a round is waited for, not the tick.
-    for chunk in all.events.chunks(4_000) {
-        if stop.is_cancelled() {
-            break;
+    let mut ticks = interval(Duration::from_secs_f64(count(CLAIM) / rate));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (ended, start) = (stop.clone(), Instant::now());
+    let messages = stream::unfold((all, 0, ticks), move |(all, from, mut ticks)| {
+        let ended = ended.clone();
+        async move {
+            ticks.tick().await;
+            let chunk = all.events.get(from..from + CLAIM).filter(|_| !ended.is_cancelled())?;
+            let message = message(chunk, By::SendKey);
+            Some((message, (all, from + CLAIM, ticks)))
         }
-        let part = crate::events::Events { events: chunk.to_vec(), applied: 0 };
-        applied += stream_all(service, messages(&part, By::SendKey)).await?;
-        let due = start + Duration::from_secs_f64(count(applied) / rate);
-        tokio::time::sleep_until(due.into()).await;
+    });
+    let mut sending = service.sending().await?;
+    let mut responses = sending.stream_outcomes(messages).await?.into_inner();
+    let mut reported = 0;
+    while let Some(response) = responses.message().await? {
+        reported += applied(&response);
     }
     ensure!(stop.is_cancelled(), "void: the load ended before the samples");
-    Ok(count(applied) / start.elapsed().as_secs_f64())
+    Ok(count(reported) / start.elapsed().as_secs_f64())
 }
 
 /// Calls in turn at fixed times, whether the one before was answered or not; latencies in microseconds from these times.
@@ -111,7 +121,7 @@ async fn get(mut campaigns: CampaignServiceClient<Channel>, name: &str) -> Resul
 }
 
 async fn scrape(stage: &Stage, report: &mut Report) -> Result<()> {
-    eprintln!("metrics_scrape_10k");
+    stage.progress.step("metrics_scrape_10k");
     let database = stage.database(Load::Fleet { campaigns: FLEET }).await?;
     let service = stage.service(&database).await?;
     let sql = database.connect().await?;

@@ -1,8 +1,13 @@
 //! The table and the file of results.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 /// One line of the table.
@@ -26,8 +31,55 @@ pub enum Target {
     AtMost(f64),
 }
 
+/// How far it is: a bar on a terminal, lines elsewhere.
+#[derive(Clone)]
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Of so many minutes, about.
+    pub fn new(minutes: u64) -> Self {
+        let style = ProgressStyle::with_template("{spinner} {bar:24} {elapsed_precise} of about {len} min  {msg}")
+            .expect("the template is a constant and valid");
+        let bar = io::stderr().is_terminal().then(|| ProgressBar::new(minutes).with_style(style));
+        if let Some(bar) = &bar {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Self(bar)
+    }
+
+    /// Says what is being done.
+    pub fn step(&self, what: &str) {
+        match &self.0 {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => eprintln!("{what}"),
+        }
+    }
+
+    /// Says something that stays.
+    pub fn say(&self, text: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| println!("{text}")),
+            None => println!("{text}"),
+        }
+    }
+
+    /// What took about so many minutes is done.
+    pub fn done(&self, minutes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(minutes);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// The results so far.
 pub struct Report {
+    pub progress: Progress,
     cases: Vec<Case>,
     only: String,
     started: Instant,
@@ -41,8 +93,8 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 impl Report {
-    pub fn new(only: &str) -> Self {
-        Self { cases: Vec::new(), only: only.to_owned(), started: Instant::now() }
+    pub fn new(only: &str, progress: Progress) -> Self {
+        Self { progress, cases: Vec::new(), only: only.to_owned(), started: Instant::now() }
     }
 
     /// Whether a case was asked for.
@@ -82,12 +134,13 @@ impl Report {
         let value = median(values);
         let case =
             Case { name: name.to_owned(), value, spread: (most - least) / value, unit, baseline, ratio, target, ok };
-        println!("{}   of {values:.0?}", case.line());
+        self.progress.say(&format!("{}   of {values:.0?}", case.line()));
         self.cases.push(case);
     }
 
     /// Prints the table and writes the file.
     pub fn finish(self) -> Result<()> {
+        self.progress.finish();
         println!("\n{}", header());
         for case in &self.cases {
             println!("{}", case.line());

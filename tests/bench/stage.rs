@@ -18,6 +18,7 @@ use crate::{
         wait::{SOON, until},
     },
     load::Load,
+    report::Progress,
 };
 
 /// What a server for such a load is given; all that makes it durable stays as it comes.
@@ -25,6 +26,7 @@ const SETTINGS: [&str; 2] = ["ALTER SYSTEM SET shared_buffers = '2GB'", "ALTER S
 
 /// The server and where everything of the benchmark lies; gone with it.
 pub struct Stage {
+    pub progress: Progress,
     server: Server,
     directory: TempDir,
 }
@@ -44,7 +46,7 @@ pub struct Service {
 }
 
 impl Stage {
-    pub async fn start() -> Result<Self> {
+    pub async fn start(progress: Progress) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("campaign-metrics-bench-").tempdir()?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         let mut server = Server::start(directory.path(), Durability::Durable, Directory::Remove).await?;
@@ -55,7 +57,7 @@ impl Stage {
         drop(sql);
         server.stop().await?;
         server.start_again().await?;
-        Ok(Self { server, directory })
+        Ok(Self { progress, server, directory })
     }
 
     pub async fn stop(mut self) -> Result<()> {
@@ -69,7 +71,7 @@ impl Stage {
         let template = load.name();
         let exists = sql.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&template]).await?.is_some();
         if !exists {
-            eprintln!("generating {template}");
+            self.progress.step(&format!("generating {template}"));
             sql.batch_execute(&format!("CREATE DATABASE {template}")).await?;
             let template_url = self.server.url(&template);
             campaign_metrics_service::migrate(&template_url).await?;

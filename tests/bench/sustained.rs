@@ -19,10 +19,18 @@ const MINUTES: usize = 5;
 /// Events handed over at a time: few enough to hold, many enough for the streams to run.
 const PORTION: usize = 200_000;
 
+/// What was reported of the portions that began in a minute.
+#[derive(Debug, Clone, Copy, Default)]
+struct Minute {
+    applied: usize,
+    took: Duration,
+    resident_mib: f64,
+}
+
 pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     let all = events(1, 1, LEADS.cast_signed(), Order::Random);
     for (name, old_snapshot, target) in [("sustained", false, 0.85), ("sustained_old_snapshot", true, 0.8)] {
-        eprintln!("{name}");
+        stage.progress.step(name);
         let database = stage.database(Load::Large { leads: LEADS, fleet: FLEET }).await?;
         let service = stage.service(&database).await?;
         let old = database.connect().await?;
@@ -30,23 +38,21 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
             old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM campaigns").await?;
         }
         let start = Instant::now();
-        let mut minutes = [0_usize; MINUTES];
-        let mut memory = [0.0_f64; MINUTES];
+        let mut minutes = [Minute::default(); MINUTES];
         for portion in all.events.chunks(PORTION) {
             let part = Events { events: portion.to_vec(), applied: 0 };
             let requests = messages(&part, By::SendKey);
-            let minute = usize::try_from(start.elapsed().as_secs() / 60)?;
-            if minute >= MINUTES {
-                break;
-            }
-            let applied = stream_all(&service, requests).await?;
-            minutes[minute] += applied;
-            memory[minute] = memory[minute].max(service.resident_mib()?);
+            let begun = start.elapsed();
+            let Some(minute) = minutes.get_mut(usize::try_from(begun.as_secs() / 60)?) else { break };
+            minute.applied += stream_all(&service, requests).await?;
+            minute.took += start.elapsed().saturating_sub(begun);
+            minute.resident_mib = minute.resident_mib.max(service.resident_mib()?);
         }
         let ran = start.elapsed();
         ensure!(ran >= Duration::from_mins(1) * u32::try_from(MINUTES)?, "void: the leads were used up after {ran:?}");
-        let rates: Vec<f64> = minutes.iter().map(|applied| count(*applied) / 60.0).collect();
-        eprintln!("  events/s by minute: {rates:.0?}; MiB: {memory:.0?}");
+        let rates = minutes.map(|minute| count(minute.applied) / minute.took.as_secs_f64());
+        let memory = minutes.map(|minute| minute.resident_mib);
+        stage.progress.say(&format!("  events/s by minute: {rates:.0?}; MiB: {memory:.0?}"));
         let best = rates.iter().copied().fold(0.0, f64::max);
         report.ratio(name, "events/s", &rates[MINUTES - 1..], &[best], Target::AtLeast(target));
         if !old_snapshot {

@@ -15,6 +15,7 @@ mod claim_candidate;
 mod claim_cursor;
 mod claim_end;
 mod claim_grant;
+mod claim_guess;
 mod claim_resolve;
 mod claim_take;
 mod claim_turn;
@@ -38,6 +39,7 @@ use std::{
 };
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Transaction};
+use futures::FutureExt as _;
 use prometheus::IntCounter;
 use rand::Rng as _;
 use tokio_postgres::{Config, IsolationLevel, NoTls};
@@ -53,7 +55,6 @@ pub use self::{
     claim::{ClaimCursor, Renewal},
     claim_grant::{ClaimRequest, Grant},
     claim_resolve::Resolution,
-    claim_take::CLAIM_TAKE,
     fleet::{AccountRow, CampaignRow, Fleet},
     lead::LeadFilter,
     lead_add::{AddedLeads, NewLead, Refusal},
@@ -65,7 +66,7 @@ pub use self::{
     request::RequestId,
     verify::{Difference, Differences, Recounted, Verification},
 };
-use self::{claim_cursor::Cursors, claim_turn::Turns};
+use self::{claim_cursor::Cursors, claim_guess::AllKnown, claim_turn::Turns};
 
 /// Longest wait for a free connection: past it the service is overloaded, and saying so beats queueing.
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -75,11 +76,11 @@ const RETRIES_MAX: u32 = 8;
 /// when it was analyzed: a scan of a table that has grown since is the end of throughput, and one that reorders a batch
 /// breaks the order of locks. Planned once, since planning takes as long as a small batch.
 pub const HOT: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
-    -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off -c statement_timeout=30000";
+    -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
 /// How often a plan is used: one made while a table was nearly empty joins by reading all of it, and stays in use when the
 /// table grows. Making it takes some 10 ms, as much as half of one batch.
 const USES_PER_PLAN: usize = 256;
-/// Time for a statement where the caller set no deadline.
+/// Most time for a statement; a caller's deadline makes it less.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
@@ -99,6 +100,7 @@ pub struct Store {
     hot: Pool,
     cursors: Arc<Cursors>,
     turns: Arc<Turns>,
+    known: Arc<AllKnown>,
     clock: Clock,
     retries: IntCounter,
 }
@@ -115,7 +117,7 @@ macro_rules! in_txn {
             let $txn = $crate::store::begin(&mut client, $kind).await?;
             let result: $crate::error::Result<_> = async { $body }.await;
             let result = match result {
-                Ok(value) => $txn.commit().await.map(|()| value).map_err($crate::error::Error::from),
+                Ok(value) => $crate::store::end($txn, $kind).await.map(|()| value),
                 Err(error) => {
                     // At once, so that no lock outlives the attempt; a connection that is gone took its locks along.
                     let _ = $txn.rollback().await;
@@ -124,7 +126,7 @@ macro_rules! in_txn {
             };
             match result {
                 Err(error) => $store.retry_after(error, $attempt).await?,
-                Ok(value) => break Ok(value),
+                Ok(value) => break Ok::<_, $crate::error::Error>(value),
             }
             $attempt += 1;
         }
@@ -149,21 +151,26 @@ async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
         Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
         Kind::Write | Kind::Hot => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
     };
-    // The others set it along with their first statement, where a caller waits for them.
-    if !matches!(kind, Kind::Hot) {
-        statement_timeout_in_txn(&txn).await?;
+    if let Ok(left) = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()))
+        && left < STATEMENT_TIMEOUT
+    {
+        if left.is_zero() {
+            return Err(Error::DeadlineExceeded);
+        }
+        // Sent, but not waited for: it travels with the first statement, which fails if this one did.
+        let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1));
+        txn.batch_execute(&limit).now_or_never().transpose()?;
     }
     Ok(txn)
 }
 
-/// Gives the statements of a transaction the time that the call has left.
-async fn statement_timeout_in_txn(txn: &Transaction<'_>) -> Result<()> {
-    let left = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.unwrap_or(STATEMENT_TIMEOUT).min(STATEMENT_TIMEOUT);
-    if left.is_zero() {
-        return Err(Error::DeadlineExceeded);
+async fn end(txn: Transaction<'_>, kind: Kind) -> Result<()> {
+    match kind {
+        // Nothing is to be kept: the transaction is rolled back without waiting for that.
+        Kind::Read => drop(txn),
+        Kind::Write | Kind::Hot => txn.commit().await?,
     }
-    Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1))).await?)
+    Ok(())
 }
 
 /// Makes the error that has a transaction run again.
@@ -193,13 +200,17 @@ impl Store {
                 .create_timeout(Some(POOL_WAIT))
                 .build()
         };
-        let mut hot = config.clone();
-        hot.options(format!("{} {HOT}", config.get_options().unwrap_or_default()));
+        let options = config.get_options().unwrap_or_default();
+        let options = format!("{options} -c statement_timeout={}", STATEMENT_TIMEOUT.as_millis());
+        let (mut cold, mut hot) = (config.clone(), config);
+        cold.options(&options);
+        hot.options(format!("{options} {HOT}"));
         Ok(Self {
-            pool: pool(config, pool_size - hot_size)?,
+            pool: pool(cold, pool_size - hot_size)?,
             hot: pool(hot, hot_size)?,
             cursors: Arc::default(),
             turns: Arc::default(),
+            known: Arc::default(),
             clock,
             retries,
         })

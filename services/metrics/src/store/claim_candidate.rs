@@ -11,13 +11,12 @@ use campaign_metrics::{
 };
 use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{Row, Statement, types::ToSql};
 
 use super::{
     campaign_view::{CampaignKey, campaign_state, settings_from_row},
     claim_cursor::{Cursor, Cursors},
     reservation::{Of, reserved_sql},
-    statement_timeout_in_txn,
 };
 use crate::error::{Error, Result};
 
@@ -30,7 +29,7 @@ const LOCK_CAMPAIGNS: &str = "
     JOIN accounts a ON a.workspace_id = w.workspace_id AND a.name = $2
     JOIN campaign_accounts s ON s.workspace_id = a.workspace_id AND s.account_id = a.account_id AND NOT s.removed
     JOIN campaigns c ON c.workspace_id = s.workspace_id AND c.campaign_id = s.campaign_id AND c.state <> 3
-    WHERE w.name = $1
+    WHERE w.name = $1 AND ($3::int4[] IS NULL OR s.campaign_id = ANY ($3))
     ORDER BY c.campaign_id FOR NO KEY UPDATE OF c";
 
 /// A campaign of the account that asks.
@@ -48,12 +47,12 @@ pub(super) struct Candidate {
     pub(super) next_due: Option<Timestamp>,
     pub(super) uncertain_claims: i64,
     state: CampaignState,
-    reserved: i64,
+    pub(super) reserved_before: i64,
     account_removed: bool,
 }
 
 impl Candidate {
-    fn from_row(row: &Row, account: &AccountName, now: Timestamp) -> Result<Self> {
+    pub(super) fn from_row(row: &Row, account: &AccountName, now: Timestamp) -> Result<Self> {
         let settings = settings_from_row(row, Vec::new())?;
         Ok(Self {
             key: (row.get("workspace_id"), row.get("campaign_id")),
@@ -63,7 +62,7 @@ impl Candidate {
             day: local_day(&settings.active_hours.time_zone, now),
             granted: 0,
             cursor: Cursor::START,
-            reserved: 0,
+            reserved_before: 0,
             due_later: None,
             next_due: None,
             account_removed: false,
@@ -89,7 +88,7 @@ impl Candidate {
 
     /// Reserved of its day, with what was granted.
     pub(super) fn reserved(&self) -> i64 {
-        self.reserved + self.granted
+        self.reserved_before + self.granted
     }
 
     /// Whether it hands out what expired without an outcome.
@@ -99,18 +98,32 @@ impl Candidate {
     }
 }
 
-/// Locks the account, then its campaigns that are not finished, by number; returns both as they are now.
-pub(super) async fn candidates_lock_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<(Row, Vec<Row>)> {
-    let names: [&(dyn ToSql + Sync); 2] = [&name.workspace.as_str(), &name.account.as_str()];
-    let account = txn.prepare_cached(LOCK_ACCOUNT).await?;
-    let campaigns = txn.prepare_cached(LOCK_CAMPAIGNS).await?;
-    // Polled together, the statements travel in one round trip.
-    let ((), account, campaigns) = futures::try_join!(
-        statement_timeout_in_txn(txn),
-        async { Ok(txn.query_opt(&account, &names).await?) },
-        async { Ok(txn.query(&campaigns, &names).await?) },
-    )?;
-    Ok((account.ok_or_else(|| Error::NotFound(name.to_string()))?, campaigns))
+/// Locks the account, then its campaigns that are not finished, by number; gives both as they are now.
+pub(super) struct CandidateLocks<'a> {
+    txn: &'a Transaction<'a>,
+    account: Statement,
+    campaigns: Statement,
+}
+
+impl<'a> CandidateLocks<'a> {
+    pub(super) async fn prepare(txn: &'a Transaction<'a>) -> Result<Self> {
+        let (account, campaigns) = (txn.prepare_cached(LOCK_ACCOUNT).await?, txn.prepare_cached(LOCK_CAMPAIGNS).await?);
+        Ok(Self { txn, account, campaigns })
+    }
+
+    /// Locks all campaigns, or those of these numbers. Sends everything when it is first polled: what is polled along
+    /// with it, and after it, is decided after the locks.
+    pub(super) async fn lock(&self, name: &AccountName, only: Option<&[i32]>) -> Result<(Row, Vec<Row>)> {
+        let (workspace, account) = (name.workspace.as_str(), name.account.as_str());
+        let of_account: [&(dyn ToSql + Sync); 2] = [&workspace, &account];
+        let of_campaigns: [&(dyn ToSql + Sync); 3] = [&workspace, &account, &only];
+        // Polled together, the statements travel in one round trip.
+        let (account, campaigns) = futures::try_join!(
+            self.txn.query_opt(&self.account, &of_account),
+            self.txn.query(&self.campaigns, &of_campaigns),
+        )?;
+        Ok((account.ok_or_else(|| Error::NotFound(name.to_string()))?, campaigns))
+    }
 }
 
 /// Makes candidates of locked campaigns, and looks for what can be taken.
@@ -161,7 +174,7 @@ pub(super) async fn candidates_in_txn(
     for row in txn.query(&statement, params).await? {
         let place = super::outcome::place(&row);
         serving[place] = true;
-        candidates[place].reserved = row.get("reserved");
+        candidates[place].reserved_before = row.get("reserved");
         candidates[place].next_due = row.get::<_, bool>("is_due").then_some(now);
     }
     let mut serving = serving.into_iter();

@@ -3,13 +3,13 @@
 //! One transaction locks the account, then the campaigns it takes from by number. So claims of one account, and of one
 //! campaign, follow each other, limits hold to the one, and a pause or suspension that committed is seen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use campaign_metrics::{
     account::AccountState,
     lead::Step,
     name::{AccountName, LeadId, LeadName},
-    schedule::{local_day, next_day, parse_time_zone},
+    schedule::{ActiveHours, local_day, next_day, parse_time_zone},
     sending::{AccountStanding, Blocked, CampaignBlocked, Claim, ClaimId, ClaimState, NotSending, SendKey, allowance},
 };
 use deadpool_postgres::Transaction;
@@ -22,10 +22,11 @@ use super::{
     Kind, Store,
     campaign_view::{CampaignKey, account_state},
     claim::claims_of_grant_in_txn,
-    claim_candidate::{Candidate, candidates_complete_in_txn, candidates_in_txn, candidates_lock_in_txn},
+    claim_candidate::{Candidate, CandidateLocks, candidates_complete_in_txn, candidates_in_txn},
     claim_cursor::{Cursor, Cursors},
     claim_end::claims_retry_in_txn,
-    claim_take::Take,
+    claim_guess::{Guess, Known, KnownCampaign, is_wrong_guess},
+    claim_take::{Take, Taken},
     in_txn,
     request::{RequestId, Seen, request_note_in_txn},
     reservation::{Of, reserved_sql},
@@ -54,48 +55,82 @@ pub struct Grant {
     pub blocked: Vec<CampaignBlocked>,
 }
 
+impl ClaimRequest<'_> {
+    /// When claims granted now expire: after the time they are held for, but never past the window in which they were
+    /// granted.
+    pub(super) fn expires_at(&self, hours: &ActiveHours, now: Timestamp) -> Timestamp {
+        let hold_end = now.checked_add(self.hold).unwrap_or(Timestamp::MAX);
+        hours.next_change(now).map_or(hold_end, |window_end| window_end.min(hold_end))
+    }
+}
+
 /// Claims that are worth a statement of their own: smaller shares of twenty campaigns take longer than they are fair.
-const SHARE_MIN: i64 = 50;
+pub(super) const SHARE_MIN: i64 = 100;
 
 /// How far an account got in a campaign.
-type Moved = (CampaignKey, i32, Cursor);
+pub(super) type Moved = (CampaignKey, i32, Cursor);
 
 impl Store {
     /// Grants an account up to `max` claims; a repeat with the same request id returns those still held.
     pub async fn claim_sends(&self, ask: ClaimRequest<'_>) -> Result<Grant> {
-        let mut turn = Some(self.turns.wait(ask.account).await);
-        let granted: Result<(Grant, Vec<Moved>)> = in_txn!(self, Kind::Hot, |txn, attempt| {
-            let (account, campaigns) = candidates_lock_in_txn(&txn, ask.account).await?;
+        let known = self.known.get(ask.account);
+        if let Some(guess) = known.as_ref().and_then(|known| Guess::draw(known, ask.max)) {
+            match self.claim_guessed(&ask, &guess).await {
+                Err(error) if is_wrong_guess(&error) => {}
+                granted => return granted,
+            }
+        }
+        let campaigns = known.iter().flat_map(|known| known.campaigns.iter().copied());
+        let mut turn = Some(self.turns.wait(campaigns).await);
+        let (grant, known, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
+            let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
             // After everything that was waited for: windows, days and expiry are those of the grant.
-            let desk = Desk::new(&txn, &ask, &account, self.clock.now())?;
+            let desk = Desk::new(&txn, &ask, &account, self.clock.now(), rand::random())?;
             let granted = desk.serve(&account, &campaigns, &self.cursors).await;
             // Whoever is next can begin while this one commits; the locks keep it from deciding before.
             drop(turn.take());
             granted
-        });
-        let (grant, moved) = granted?;
-        if !moved.is_empty() {
-            self.turns.learn(ask.account, moved.iter().map(|(campaign, ..)| *campaign));
+        })?;
+        if let Some(known) = known {
+            self.known.set(ask.account, known);
         }
+        self.cursors.set(moved);
+        Ok(grant)
+    }
+
+    async fn claim_guessed(&self, ask: &ClaimRequest<'_>, guess: &Guess) -> Result<Grant> {
+        let mut turn = Some(self.turns.wait(guess.keys()).await);
+        let (grant, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
+            let granted = guess.serve(self, &txn, ask).await;
+            drop(turn.take());
+            granted
+        })?;
         self.cursors.set(moved);
         Ok(grant)
     }
 }
 
 /// One call: the account, locked, and what holds for all of its campaigns.
-struct Desk<'a> {
+pub(super) struct Desk<'a> {
     txn: &'a Transaction<'a>,
     ask: &'a ClaimRequest<'a>,
     workspace_id: i32,
-    account_id: i32,
-    standing: AccountStanding,
+    pub(super) account_id: i32,
+    pub(super) standing: AccountStanding,
     account_day: Date,
     now: Timestamp,
+    /// Drawn, not counted: no sequence for all to share, and nobody guesses the claims of others.
     grant_no: i64,
 }
 
 impl<'a> Desk<'a> {
-    fn new(txn: &'a Transaction<'a>, ask: &'a ClaimRequest<'a>, account: &Row, now: Timestamp) -> Result<Self> {
+    pub(super) fn new(
+        txn: &'a Transaction<'a>,
+        ask: &'a ClaimRequest<'a>,
+        account: &Row,
+        now: Timestamp,
+        grant_no: i64,
+    ) -> Result<Self> {
         let time_zone = parse_time_zone(account.get("time_zone"))?;
         Ok(Self {
             txn,
@@ -110,12 +145,16 @@ impl<'a> Desk<'a> {
                 time_zone,
             },
             now,
-            // Drawn, not counted: no sequence for all to share, and nobody guesses the claims of others.
-            grant_no: rand::random(),
+            grant_no,
         })
     }
 
-    async fn serve(mut self, account: &Row, campaigns: &[Row], cursors: &Cursors) -> Result<(Grant, Vec<Moved>)> {
+    async fn serve(
+        mut self,
+        account: &Row,
+        campaigns: &[Row],
+        cursors: &Cursors,
+    ) -> Result<(Grant, Option<Known>, Vec<Moved>)> {
         let (seen, reserved, candidates) = futures::try_join!(
             request_note_in_txn(self.txn, self.workspace_id, self.ask.request, Some(self.grant_no), self.now),
             self.reserved(),
@@ -132,7 +171,7 @@ impl<'a> Desk<'a> {
             } else {
                 Vec::new()
             };
-            return Ok((Grant { claims, blocked }, Vec::new()));
+            return Ok((Grant { claims, blocked }, None, Vec::new()));
         }
         let allowed = self.ask.max.min(allowance(self.standing.daily_limit, self.standing.reserved));
         let mut claims = Vec::new();
@@ -153,10 +192,41 @@ impl<'a> Desk<'a> {
             self.take(&mut candidates, &mut claims, allowed).await?;
         }
         let moved = candidates.iter().map(|candidate| (candidate.key, self.account_id, candidate.cursor)).collect();
+        let known = self.known(&candidates, size(&claims));
         if size(&claims) < self.ask.max {
             blocked = self.why_not(candidates, size(&claims));
         }
-        Ok((Grant { claims, blocked }, moved))
+        Ok((Grant { claims, blocked }, Some(known), moved))
+    }
+
+    /// What the next claim can go by.
+    fn known(&self, candidates: &[Candidate], granted: i64) -> Known {
+        let standing = std::slice::from_ref(&self.standing);
+        let open = candidates
+            .iter()
+            .filter(|candidate| granted == self.ask.max && candidate.blocked(standing, self.now).reasons.is_empty());
+        let open = open.map(|candidate| KnownCampaign {
+            key: candidate.key,
+            steps: candidate.settings.steps,
+            hours: candidate.settings.active_hours.clone(),
+        });
+        Known {
+            account_id: self.account_id,
+            time_zone: self.standing.time_zone.clone(),
+            campaigns: candidates.iter().map(|candidate| candidate.key).collect(),
+            open: open.collect(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether a claim in full would grant what was taken on a guess.
+    pub(super) fn may_take(&self, candidate: &Candidate, taken: &Taken, share: i64) -> bool {
+        let allowed = allowance(self.standing.daily_limit, self.standing.reserved) >= self.ask.max
+            && allowance(candidate.settings.daily_limit, candidate.reserved()) >= share;
+        allowed
+            && taken.serving
+            && i64::try_from(taken.leads.len()) == Ok(share)
+            && candidate.blocked(std::slice::from_ref(&self.standing), self.now).reasons.is_empty()
     }
 
     /// Reads what is reserved of the account's day. The lock keeps other claims out; a report without claim that comes
@@ -215,9 +285,6 @@ impl<'a> Desk<'a> {
         if share == 0 {
             return Ok(Vec::new());
         }
-        let window_end = candidate.settings.active_hours.next_change(self.now);
-        let hold_end = self.now.checked_add(self.ask.hold).unwrap_or(Timestamp::MAX);
-        let expires_at = window_end.map_or(hold_end, |end| end.min(hold_end));
         let take = Take {
             campaign: candidate.key,
             account_id: self.account_id,
@@ -225,27 +292,35 @@ impl<'a> Desk<'a> {
             share,
             now: self.now,
             grant_no: self.grant_no,
-            expires_at,
+            expires_at: self.ask.expires_at(&candidate.settings.active_hours, self.now),
             account_day: self.account_day,
             campaign_day: candidate.day,
         };
         let taken = take.take_in_txn(self.txn, &mut candidate.cursor).await?;
-        let count = i64::try_from(taken.len()).unwrap_or(i64::MAX);
+        let count = i64::try_from(taken.leads.len()).unwrap_or(i64::MAX);
         candidate.granted += count;
         if count < share {
             candidate.next_due = candidate.due_later;
         }
-        let claim = |(lead_number, step, lead): (i32, Step, LeadId)| {
+        Ok(self.claims(candidate, taken.leads, take.expires_at).collect())
+    }
+
+    pub(super) fn claims(
+        &self,
+        candidate: &Candidate,
+        leads: Vec<(i32, Step, LeadId)>,
+        expire_time: Timestamp,
+    ) -> impl Iterator<Item = Claim> {
+        leads.into_iter().map(move |(lead_number, step, lead)| {
             let key = SendKey { salt: candidate.salt, campaign_number: candidate.key.1, lead_number, step };
             Claim {
                 id: ClaimId { key, grant: self.grant_no },
                 lead: LeadName { campaign: candidate.name.clone(), lead },
                 account: self.ask.account.clone(),
-                expire_time: expires_at,
+                expire_time,
                 state: ClaimState::Held,
             }
-        };
-        Ok(taken.into_iter().map(claim).collect())
+        })
     }
 
     /// The reasons as they are after the grant.

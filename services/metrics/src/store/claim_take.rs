@@ -1,4 +1,4 @@
-//! Takes due steps of one campaign for one account, and records their claims: one statement, `claim_take.sql`.
+//! Takes due steps of one campaign for one account, and records their claims: by the function of migration 5.
 
 use campaign_metrics::{lead::Step, name::LeadId};
 use deadpool_postgres::Transaction;
@@ -8,7 +8,6 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{
     campaign_view::{CampaignKey, broken},
     claim_cursor::Cursor,
-    run_again,
 };
 use crate::error::Result;
 
@@ -18,13 +17,22 @@ const ENDS_FIRST_STEP: i64 = ((1 << 50) - 1) | (1 << 51);
 /// a page.
 const CLAIMS_PER_EPOCH: u32 = 64;
 
-/// The statement; its parameters and rows stand at its top.
-pub const CLAIM_TAKE: &str = include_str!("claim_take.sql");
+/// The statement; what its parameters and columns mean stands at the function.
+const CLAIM_TAKE: &str = "SELECT * FROM claim_take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
-/// Number, step and id of a lead that was taken.
-pub(super) type Taken = (i32, Step, LeadId);
+/// What was taken, and what the locked rows said after it.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Number, step and id of each lead.
+    pub(super) leads: Vec<(i32, Step, LeadId)>,
+    /// Whether the account is assigned to the campaign.
+    pub(super) serving: bool,
+    /// Reserved of the account's day and of the campaign's, this included; of use only when something was taken.
+    pub(super) reserved: (i64, i64),
+}
 
 /// What is to be taken, of which campaign, for whom.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Take {
     pub(super) campaign: CampaignKey,
     pub(super) account_id: i32,
@@ -39,12 +47,12 @@ pub(super) struct Take {
 
 impl Take {
     /// Takes up to `share` due steps from `cursor` on, and moves the cursor.
-    pub(super) async fn take_in_txn(&self, txn: &Transaction<'_>, cursor: &mut Cursor) -> Result<Vec<Taken>> {
+    pub(super) async fn take_in_txn(&self, txn: &Transaction<'_>, cursor: &mut Cursor) -> Result<Taken> {
         let (workspace_id, campaign_id) = self.campaign;
         let statement = txn.prepare_cached(CLAIM_TAKE).await?;
-        let mut taken = Vec::new();
+        let mut taken = Taken::default();
         loop {
-            let left = self.share - i64::try_from(taken.len()).unwrap_or(i64::MAX);
+            let left = self.share - i64::try_from(taken.leads.len()).unwrap_or(i64::MAX);
             let moves = i32::from(rand::random_ratio(1, CLAIMS_PER_EPOCH));
             // Drawn, so that neither kind starves who asks for one at a time.
             let odd = i32::from(rand::random::<bool>());
@@ -56,50 +64,37 @@ impl Take {
                 &left,
                 &self.now,
                 &steps,
+                &ENDS_FIRST_STEP,
                 &self.grant_no,
                 &self.expires_at,
                 &self.account_day,
                 &self.campaign_day,
-                &ENDS_FIRST_STEP,
                 &cursor.due_at,
                 &cursor.lo,
                 &moves,
                 &odd,
             ];
-            let mut more = false;
-            for row in txn.query(&statement, params).await? {
-                if row.get::<_, Option<i32>>("lead_no").is_some() {
-                    taken.push(taken_from_row(&row)?);
-                    continue;
-                }
-                more = row.get::<_, i16>("step") == 1;
-                cursor.due_at = row.get::<_, Option<Timestamp>>("due_at").unwrap_or(cursor.due_at);
-                match row.get("lo") {
-                    Some(lo) if lo < 0 => return Err(run_again()),
-                    Some(lo) => cursor.lo = lo,
-                    None => {}
-                }
-                if row.get("emptied") {
-                    self.delete_segment_in_txn(txn, cursor.lo).await?;
-                }
-            }
-            if !more || i64::try_from(taken.len()).is_ok_and(|count| count >= self.share) {
+            let row = txn.query_one(&statement, params).await?;
+            taken.add(&row)?;
+            (cursor.due_at, cursor.lo) = (row.get("next_due"), row.get("next_lead"));
+            if !row.get::<_, bool>("more") {
                 return Ok(taken);
             }
         }
     }
-
-    /// Deletes the segment that was emptied, unless leads were added to it meanwhile.
-    async fn delete_segment_in_txn(&self, txn: &Transaction<'_>, lo: i32) -> Result<()> {
-        let sql = "DELETE FROM segments
-            WHERE workspace_id = $1 AND campaign_id = $2 AND account_id IN ($3, 0) AND lo = $4 AND hi = $4";
-        let statement = txn.prepare_cached(sql).await?;
-        txn.execute(&statement, &[&self.campaign.0, &self.campaign.1, &self.account_id, &lo]).await?;
-        Ok(())
-    }
 }
 
-fn taken_from_row(row: &Row) -> Result<Taken> {
-    let step = Step::new(row.get::<_, i16>("step").into()).ok_or_else(|| broken("a step out of range"))?;
-    Ok((row.get("lead_no"), step, row.get::<_, &str>("lead_id").parse()?))
+impl Taken {
+    fn add(&mut self, row: &Row) -> Result<()> {
+        let (numbers, steps): (Vec<i32>, Vec<i16>) = (row.get("lead_nos"), row.get("steps"));
+        for ((number, step), id) in numbers.into_iter().zip(steps).zip(row.get::<_, Vec<&str>>("ids")) {
+            let step = Step::new(step.into()).ok_or_else(|| broken("a step out of range"))?;
+            self.leads.push((number, step, id.parse()?));
+        }
+        self.serving = row.get("serving");
+        if let (Some(account), Some(campaign)) = (row.get("reserved_of_account"), row.get("reserved_of_campaign")) {
+            self.reserved = (account, campaign);
+        }
+        Ok(())
+    }
 }

@@ -18,10 +18,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Kind, Store,
-    campaign_view::{
-        CampaignKey, account_state, active_hours_from_row, campaign_state, lead_counts_from_row,
-        message_counts_from_row,
-    },
+    campaign_view::{CampaignKey, account_state, active_hours_from_row, campaign_state, counts, counts_from_row},
     in_txn,
     verify::{Verification, verification_in_txn},
 };
@@ -82,10 +79,12 @@ pub struct AccountRow {
     pub reserved: i64,
 }
 
-const CAMPAIGNS: &str = "
-    SELECT w.name AS workspace, c.workspace_id, c.campaign_id, c.name, c.state, c.owner_uid IS NOT NULL AS is_managed,
-        c.daily_limit, c.time_zone, c.active_windows, c.total_campaigns, k.*,
-        g.granted - k.closed_claims AS open_claims, coalesce(u.uncertain, 0) AS uncertain, s.accounts
+const CAMPAIGNS: &str = concat!(
+    "SELECT w.name AS workspace, c.workspace_id, c.campaign_id, c.name, c.state, c.owner_uid IS NOT NULL AS is_managed,
+        c.daily_limit, c.time_zone, c.active_windows, c.total_campaigns,
+        g.granted - k.closed_claims AS open_claims, coalesce(u.uncertain, 0) AS uncertain, s.accounts, ",
+    counts!(),
+    "
     FROM (
         SELECT *, count(*) OVER () AS total_campaigns FROM campaigns ORDER BY state = 1 DESC, updated_at DESC LIMIT $1
     ) c
@@ -100,7 +99,11 @@ const CAMPAIGNS: &str = "
         SELECT workspace_id, campaign_id, array_agg(account_id) AS accounts FROM campaign_accounts WHERE NOT removed
         GROUP BY 1, 2
     ) s USING (workspace_id, campaign_id)
-    ORDER BY c.state = 1 DESC, c.updated_at DESC";
+    ORDER BY c.state = 1 DESC, c.updated_at DESC"
+);
+
+/// Where the counts begin among these columns.
+const COUNTS_FROM: usize = 13;
 
 /// Campaigns with leads that were never claimed, by account.
 const NEW: &str = "SELECT DISTINCT workspace_id, campaign_id, account_id FROM segments WHERE lo < hi";
@@ -268,13 +271,14 @@ fn campaign_from_row(
         uncertain_claims,
     };
     let blocked = standing.blocked(now);
+    let (lead_counts, message_counts) = counts_from_row(row, COUNTS_FROM);
     Ok(CampaignRow {
         workspace: row.get("workspace"),
         campaign: row.get("name"),
         state,
         is_managed: row.get("is_managed"),
-        lead_counts: lead_counts_from_row(row),
-        message_counts: message_counts_from_row(row),
+        lead_counts,
+        message_counts,
         in_flight_claims: row.get::<_, i64>("open_claims") - uncertain_claims,
         uncertain_claims,
         next_due,
