@@ -18,7 +18,7 @@ struct Case {
     unit: &'static str,
     baseline: Option<f64>,
     ratio: f64,
-    target: f64,
+    target: Option<f64>,
     ok: bool,
 }
 
@@ -29,6 +29,8 @@ pub enum Target {
     AtLeast(f64),
     /// No more than that.
     AtMost(f64),
+    /// None: it is only reported.
+    None,
 }
 
 /// How far it is: a bar on a terminal, lines elsewhere.
@@ -126,8 +128,9 @@ impl Report {
             return;
         }
         let (target, ok) = match target {
-            Target::AtLeast(target) => (target, ratio >= target),
-            Target::AtMost(target) => (target, ratio <= target),
+            Target::AtLeast(target) => (Some(target), ratio >= target),
+            Target::AtMost(target) => (Some(target), ratio <= target),
+            Target::None => (None, true),
         };
         let most = values.iter().copied().fold(f64::MIN, f64::max);
         let least = values.iter().copied().fold(f64::MAX, f64::min);
@@ -175,6 +178,7 @@ fn header() -> String {
 impl Case {
     fn line(&self) -> String {
         let baseline = self.baseline.map_or("-".to_owned(), |baseline| format!("{baseline:.1}"));
+        let target = self.target.map_or("-".to_owned(), |target| target.to_string());
         format!(
             "{:<36} {:>12.1} {:>7.0}% {:<8} {:>12} {:>8.3} {:>8} {}",
             self.name,
@@ -183,8 +187,12 @@ impl Case {
             self.unit,
             baseline,
             self.ratio,
-            self.target,
-            if self.ok { "pass" } else { "short" }
+            target,
+            match (self.target, self.ok) {
+                (None, _) => "",
+                (_, true) => "pass",
+                (_, false) => "short",
+            }
         )
     }
 }

@@ -15,8 +15,12 @@ pub async fn get(url: &str) -> Result<(u16, String)> {
     tokio::time::timeout(LIMIT, async {
         let response = client.get(url.parse()?).await?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, String::from_utf8(body.to_vec())?))
+        let mut stream = response.into_body();
+        let mut body = Vec::new();
+        while let Some(frame) = stream.frame().await {
+            body.extend_from_slice(frame?.data_ref().map_or(&[][..], |data| data));
+        }
+        Ok((status, String::from_utf8(body)?))
     })
     .await?
 }

@@ -23,8 +23,8 @@ use self::{
 };
 use crate::harness::service::Service;
 
-/// Sequences of each worker, a thousand in all: a minute.
-const CASES: u32 = 250;
+/// Sequences of each worker, two thousand in all: two minutes.
+const CASES: u32 = 500;
 const WORKERS: usize = 4;
 const ACCOUNTS: [&str; 2] = ["ann", "bob"];
 

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{Router, body::Body, extract::State, http::StatusCode, routing::get};
+use futures::{StreamExt as _, stream};
 use prometheus::{Encoder as _, TextEncoder};
 use tokio::{net::TcpListener, sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -55,18 +56,11 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Result<([(&'static str, &'static str); 1], Vec<u8>), StatusCode> {
-    let text = render(&admin).await.map_err(|error| {
-        tracing::error!(%error, "rendering metrics");
-        StatusCode::INTERNAL_SERVER_ERROR
-    })?;
-    Ok(([("content-type", prometheus::TEXT_FORMAT)], text))
-}
-
-async fn render(admin: &Admin) -> prometheus::Result<Vec<u8>> {
+async fn metrics(State(admin): State<Admin>) -> Result<([(&'static str, &'static str); 1], Body), StatusCode> {
     let read = async {
         let _turn = admin.scrape.lock().await;
-        admin.store.fleet(admin.campaigns_max).await
+        // Boxed, for two transactions at once are large.
+        Box::pin(admin.store.fleet(admin.campaigns_max)).await
     };
     let fleet = match timeout(SCRAPE_TIMEOUT, read).await {
         Ok(Ok(fleet)) => Some(fleet),
@@ -79,8 +73,12 @@ async fn render(admin: &Admin) -> prometheus::Result<Vec<u8>> {
             None
         }
     };
-    // Rendering tens of megabytes is no work for a thread that serves calls.
-    let mut text = tokio::task::block_in_place(|| exporter::render(fleet.as_ref()));
-    TextEncoder::new().encode(&admin.telemetry.gather(&admin.store.pool_status()), &mut text)?;
-    Ok(text)
+    let mut process = Vec::new();
+    let encoded = TextEncoder::new().encode(&admin.telemetry.gather(&admin.store.pool_status()), &mut process);
+    encoded.map_err(|error| {
+        tracing::error!(%error, "rendering metrics");
+        StatusCode::INTERNAL_SERVER_ERROR
+    })?;
+    let text = exporter::render(fleet).chain(stream::iter([Ok(process)]));
+    Ok(([("content-type", prometheus::TEXT_FORMAT)], Body::from_stream(text)))
 }

@@ -25,9 +25,11 @@ use crate::{
 const WAITING_MAX: u32 = 32_768;
 /// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
 const BATCH: usize = 2_000;
-/// Writers, each with outcomes of its own: two that close claims of one block wait for each other until the commit, and two
-/// are enough to keep Postgres at work while one of them commits.
+/// Writers. Two are enough to keep Postgres at work while one of them commits.
 const LANES: usize = 2;
+/// Outcomes that may wait before both writers get their share of a report: below, one writer keeps up, and a batch costs as
+/// much as fifty outcomes before it begins.
+const SPREAD_MIN: usize = 1_000;
 
 /// Where reports are handed in.
 #[derive(Clone)]
@@ -112,7 +114,9 @@ impl Ingest {
     }
 
     fn enqueue(&self, report: Report, mut permit: OwnedSemaphorePermit) -> Result<Verdicts> {
-        let lanes: Vec<usize> = report.outcomes.iter().map(|outcome| lane(&outcome.lead)).collect();
+        let is_busy = WAITING_MAX as usize - self.room.available_permits() > SPREAD_MIN;
+        let lane = |outcome: &Outcome| if is_busy { lane(&outcome.lead) } else { 0 };
+        let lanes: Vec<usize> = report.outcomes.iter().map(lane).collect();
         let mut shares: [Vec<Outcome>; LANES] = Default::default();
         for (outcome, lane) in report.outcomes.into_iter().zip(&lanes) {
             shares[*lane].push(outcome);
@@ -135,7 +139,8 @@ impl Ingest {
     }
 }
 
-/// The lane of an outcome: one for all leads whose claims share a row, as far as the outcome tells.
+/// The lane of an outcome: one for all leads whose claims share a row, as far as the outcome tells. Two writers that close
+/// claims of one row wait for each other until the commit.
 fn lane(lead: &LeadRef) -> usize {
     let number = match lead {
         LeadRef::Key(key) => (key.campaign_number + (key.lead_number >> 6)).unsigned_abs().into(),

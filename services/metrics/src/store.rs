@@ -77,6 +77,9 @@ const RETRIES_MAX: u32 = 8;
 /// breaks the order of locks. Planned once, since planning takes as long as a small batch.
 pub const HOT: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
     -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
+/// Settings of the other connections. A plan made for the values at hand is hardly better where all is looked up by key, and
+/// planning or compiling it takes as long as the rest of a read.
+const COLD: &str = "-c plan_cache_mode=force_generic_plan -c jit=off";
 /// How often a plan is used: one made while a table was nearly empty joins by reading all of it, and stays in use when the
 /// table grows. Making it takes some 10 ms, as much as half of one batch.
 const USES_PER_PLAN: usize = 256;
@@ -203,7 +206,7 @@ impl Store {
         let options = config.get_options().unwrap_or_default();
         let options = format!("{options} -c statement_timeout={}", STATEMENT_TIMEOUT.as_millis());
         let (mut cold, mut hot) = (config.clone(), config);
-        cold.options(&options);
+        cold.options(format!("{options} {COLD}"));
         hot.options(format!("{options} {HOT}"));
         Ok(Self {
             pool: pool(cold, pool_size - hot_size)?,

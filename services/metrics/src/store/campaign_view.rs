@@ -278,7 +278,13 @@ pub(super) fn stored_windows(hours: &ActiveHours) -> Vec<String> {
 }
 
 pub(super) fn active_hours_from_row(row: &Row) -> Result<ActiveHours> {
-    let windows = row.get::<_, Vec<&str>>("active_windows").into_iter().map(|stored| {
+    let windows = active_windows(&row.get::<_, Vec<&str>>("active_windows"))?;
+    Ok(ActiveHours { time_zone: parse_time_zone(row.get("time_zone"))?, windows })
+}
+
+/// Windows from how they are stored.
+pub(super) fn active_windows(stored: &[&str]) -> Result<Vec<Window>> {
+    let windows = stored.iter().map(|stored| {
         let mut parts = stored.split(' ');
         let (Some(days), Some(start), Some(end)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(broken(format!("active window {stored}")));
@@ -287,7 +293,7 @@ pub(super) fn active_hours_from_row(row: &Row) -> Result<ActiveHours> {
         let days = days.collect::<Result<Vec<_>, _>>().map_err(|error| Error::Internal(error.into()))?;
         Ok(Window::new(&days, start, end)?)
     });
-    Ok(ActiveHours { time_zone: parse_time_zone(row.get("time_zone"))?, windows: windows.collect::<Result<_>>()? })
+    windows.collect()
 }
 
 pub(super) fn settings_from_row(row: &Row, accounts: Vec<AccountId>) -> Result<CampaignSettings> {

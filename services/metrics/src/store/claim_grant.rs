@@ -80,8 +80,9 @@ impl Store {
                 granted => return granted,
             }
         }
+        let account_id = known.as_ref().map(|known| known.account_id);
         let campaigns = known.iter().flat_map(|known| known.campaigns.iter().copied());
-        let mut turn = Some(self.turns.wait(campaigns).await);
+        let mut turn = Some(self.turns.wait(account_id, campaigns).await);
         let (grant, known, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
             let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
             // After everything that was waited for: windows, days and expiry are those of the grant.
@@ -99,7 +100,7 @@ impl Store {
     }
 
     async fn claim_guessed(&self, ask: &ClaimRequest<'_>, guess: &Guess) -> Result<Grant> {
-        let mut turn = Some(self.turns.wait(guess.keys()).await);
+        let mut turn = Some(self.turns.wait(Some(guess.account_id()), guess.keys()).await);
         let (grant, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
             let granted = guess.serve(self, &txn, ask).await;
             drop(turn.take());

@@ -109,6 +109,10 @@ impl Guess {
         Some(Self { known: Arc::clone(known), campaigns })
     }
 
+    pub(super) fn account_id(&self) -> i32 {
+        self.known.account_id
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = CampaignKey> {
         self.campaigns.iter().map(|(campaign, _)| campaign.key)
     }

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::campaign_view::CampaignKey;
 
-/// Queues, each for the campaigns of a few numbers: enough that different campaigns seldom share one.
+/// Queues, each for some of the accounts and campaigns: enough that two that have to do with each other seldom share one.
 const QUEUES: usize = 256;
 
 /// Whose turn it is.
@@ -24,10 +24,17 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turn in all of the campaigns, which lasts until the guards are dropped.
-    pub(super) async fn wait(&self, campaigns: impl Iterator<Item = CampaignKey>) -> Vec<MutexGuard<'_, ()>> {
-        let mut queues: Vec<usize> =
-            campaigns.map(|key| usize::try_from(key.1).unwrap_or(0) % self.queues.len()).collect();
+    /// Waits for the turn of an account in campaigns, which lasts until the guards are dropped.
+    pub(super) async fn wait(
+        &self,
+        account_id: Option<i32>,
+        campaigns: impl Iterator<Item = CampaignKey>,
+    ) -> Vec<MutexGuard<'_, ()>> {
+        // Accounts have the odd ones.
+        let campaigns = campaigns.map(|(_, campaign_id)| (campaign_id, 0));
+        let numbers = campaigns.chain(account_id.map(|account_id| (account_id, 1)));
+        let queue = |(id, odd)| (usize::try_from(id).unwrap_or(0) * 2 + odd) % self.queues.len();
+        let mut queues: Vec<usize> = numbers.map(queue).collect();
         // In the order of the queues, so that no two wait for each other.
         queues.sort_unstable();
         queues.dedup();

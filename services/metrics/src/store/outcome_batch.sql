@@ -54,6 +54,8 @@ WITH event AS MATERIALIZED (
         lead_status(mask, steps) AS status,
         CASE WHEN bit < 48 THEN step_result(old_mask, step_bit) ELSE 0 END AS old_result,
         CASE WHEN bit < 48 THEN step_result(mask, step_bit) ELSE 0 END AS result,
+        CASE WHEN bit < 16 AND steps > 1 THEN lead_next_step(old_mask, steps) ELSE 0 END AS old_next_step,
+        CASE WHEN bit < 16 AND steps > 1 THEN lead_next_step(mask, steps) ELSE 0 END AS next_step,
         old_mask & ~(old_mask >> 32) & 65535 <> 0 AS was_contacted,
         mask & ~(mask >> 32) & 65535 <> 0 AS is_contacted,
         -- The next stronger and the next weaker fact that the step already had.
@@ -64,26 +66,17 @@ WITH event AS MATERIALIZED (
     FROM fact f
 ), booked AS MATERIALIZED (
     -- A message belongs to one account: that of its first outcome when there was one, else of its claim, else of its lead.
-    SELECT p.*,
-        CASE WHEN first.found THEN first.account_id ELSE coalesce(p.claim_account, p.account_id) END AS message_account,
-        stronger.happened_at AS stronger_at,
-        (old_result <> 0 AND first.found IS NULL) OR (stronger_bit IS NOT NULL AND stronger.happened_at IS NULL) AS missed
-    FROM judged p
-    -- The conditions stand inside, so that the log is looked at for corrections only.
-    LEFT JOIN LATERAL (
-        SELECT true AS found, o.account_id FROM outcomes o
-        WHERE p.old_result <> 0
-            AND o.workspace_id = p.workspace_id AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no
-            AND o.bit IN (p.step_bit, p.step_bit + 16, p.step_bit + 32)
-        ORDER BY o.received_at, o.batch_ordinal LIMIT 1
-    ) first ON true
-    LEFT JOIN LATERAL (
-        SELECT o.happened_at FROM outcomes o
-        WHERE p.stronger_bit IS NOT NULL
-            AND o.workspace_id = p.workspace_id AND o.campaign_id = p.campaign_id AND o.lead_no = p.lead_no
-            AND o.bit = p.stronger_bit
-        LIMIT 1
-    ) stronger ON true
+    SELECT *,
+        CASE WHEN first_account IS NULL THEN coalesce(claim_account, account_id) ELSE nullif(first_account, 0) END
+            AS message_account,
+        (old_result <> 0 AND first_account IS NULL) OR (stronger_bit IS NOT NULL AND stronger_at IS NULL) AS missed
+    FROM (
+        SELECT *,
+            CASE WHEN old_result <> 0 THEN log_message_account(workspace_id, campaign_id, lead_no, step_bit) END AS first_account,
+            CASE WHEN stronger_bit IS NOT NULL THEN log_time(workspace_id, campaign_id, lead_no, stronger_bit) END AS stronger_at
+        -- OFFSET, so that they are looked up once.
+        FROM judged OFFSET 0
+    ) p
 ), logged AS (
     INSERT INTO outcomes (workspace_id, campaign_id, lead_no, bit, reason, batch_ordinal, account_id, happened_at, received_at, detail)
     SELECT workspace_id, campaign_id, lead_no, bit, reason, place + $12::int4, message_account, happened_at, $11,
@@ -199,14 +192,11 @@ WITH event AS MATERIALIZED (
     INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
     SELECT workspace_id, campaign_id, coalesce(account_id, 0),
         coalesce(
-            (SELECT o.happened_at + (n.follow_up_at - n.happened_at) FROM outcomes o
-                WHERE o.workspace_id = n.workspace_id AND o.campaign_id = n.campaign_id AND o.lead_no = n.lead_no
-                    AND o.bit = n.next_step - 2 AND n.next_step <> n.step_bit + 2
-                LIMIT 1),
+            CASE WHEN next_step <> step_bit + 2
+                THEN log_time(workspace_id, campaign_id, lead_no, next_step - 2) + (follow_up_at - happened_at) END,
             follow_up_at),
         lead_no, next_step
-    FROM (SELECT *, lead_next_step(mask, steps) AS next_step FROM judged) n
-    WHERE bit < 16 AND next_step > 1 AND next_step <> lead_next_step(old_mask, steps)
+    FROM judged WHERE next_step > 1 AND next_step <> old_next_step
     ON CONFLICT DO NOTHING
 )
 SELECT e.place, b.place IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
