@@ -11,7 +11,7 @@ use std::{
 use campaign_metrics::sending::{LeadRef, Outcome, Verdict};
 use prometheus::IntGauge;
 use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore,
+    Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore,
     mpsc::{self, UnboundedReceiver, UnboundedSender},
     oneshot,
 };
@@ -25,10 +25,12 @@ use crate::{
 const WAITING_MAX: u32 = 32_768;
 /// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
 const BATCH: usize = 2_000;
-/// Writers. Two are enough to keep Postgres at work while one of them commits.
+/// Batches that are executed at a time.
 const LANES: usize = 2;
-/// Outcomes that may wait before both writers get their share of a report: below, one writer keeps up, and a batch costs as
-/// much as fifty outcomes before it begins.
+/// Writers of a lane: one executes while the other commits.
+const WRITERS: usize = 2;
+/// Outcomes that may wait before both lanes get their share of a report: below, one keeps up, and a batch costs as much as
+/// fifty outcomes before it begins.
 const SPREAD_MIN: usize = 1_000;
 
 /// Where reports are handed in.
@@ -90,10 +92,11 @@ fn shutting_down() -> Error {
 impl Ingest {
     /// Makes the queue, and its writers, each to be run to its end; they end once every clone of the queue is gone.
     pub fn new(store: &Store, waiting: IntGauge) -> (Self, Vec<Writer>) {
-        let mut writers = Vec::with_capacity(LANES);
+        let mut writers = Vec::with_capacity(LANES * WRITERS);
         let lanes = std::array::from_fn(|_| {
             let (jobs, queue) = mpsc::unbounded_channel();
-            writers.push(Writer { store: store.clone(), queue });
+            let queue = Arc::new(Mutex::new(queue));
+            writers.extend(std::iter::repeat_n(Writer { store: store.clone(), queue }, WRITERS));
             jobs
         });
         (Self { lanes, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
@@ -158,49 +161,33 @@ fn outcomes(report: &Report) -> u32 {
 }
 
 /// Writes the reports of a lane, batch by batch.
+#[derive(Clone)]
 pub struct Writer {
     store: Store,
-    queue: UnboundedReceiver<Job>,
+    queue: Arc<Mutex<UnboundedReceiver<Job>>>,
 }
 
 impl Writer {
     /// Writes until nobody can hand in any more, and all is written.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         loop {
-            let batch = self.next_batch().await;
+            let mut queue = self.queue.clone().lock_owned().await;
+            let batch = next_batch(&mut queue).await;
             if batch.is_empty() {
                 return;
             }
-            self.write(batch).await;
+            self.write(batch, queue).await;
         }
     }
 
-    /// Waits for a report and takes those behind it; none when there can't be any more.
-    async fn next_batch(&mut self) -> Vec<Job> {
-        let mut batch = Vec::new();
-        let mut size = 0;
-        let mut next = self.queue.recv().await;
-        while let Some(job) = next {
-            // Whoever gave up is not waited for, and repeats what it wants done.
-            if !job.verdicts.is_closed() {
-                size += job.report.outcomes.len();
-                batch.push(job);
-            }
-            next = if size >= BATCH {
-                None
-            } else if batch.is_empty() {
-                self.queue.recv().await
-            } else {
-                self.queue.try_recv().ok()
-            };
-        }
-        batch
-    }
-
-    async fn write(&self, batch: Vec<Job>) {
+    /// Writes a batch; holds the queue until only the commit is left, for a large one until that is done, too: what follows
+    /// might correct outcomes that it could not see yet, and a large batch is dear to run again.
+    async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<UnboundedReceiver<Job>>) {
+        let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
+        let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
         let (reports, callers): (Vec<Report>, Vec<_>) =
             batch.into_iter().map(|job| (job.report, (job.verdicts, job.room))).unzip();
-        match self.store.outcomes_report(&reports).await {
+        match self.store.outcomes_report(&reports, until_commit).await {
             Ok(verdicts) => {
                 for ((caller, _), verdicts) in callers.into_iter().zip(verdicts) {
                     // It may have given up meanwhile; its outcomes are duplicates when it repeats them.
@@ -209,7 +196,7 @@ impl Writer {
             }
             Err(Error::Internal(_)) if reports.len() > 1 => {
                 for ((caller, _), report) in callers.into_iter().zip(reports) {
-                    let alone = self.store.outcomes_report(std::slice::from_ref(&report)).await;
+                    let alone = self.store.outcomes_report(std::slice::from_ref(&report), ()).await;
                     let _ = caller.send(alone.map(|verdicts| verdicts.into_iter().flatten().collect()));
                 }
             }
@@ -220,6 +207,28 @@ impl Writer {
             }
         }
     }
+}
+
+/// Waits for a report and takes those behind it; none when there can't be any more.
+async fn next_batch(queue: &mut UnboundedReceiver<Job>) -> Vec<Job> {
+    let mut batch = Vec::new();
+    let mut size = 0;
+    let mut next = queue.recv().await;
+    while let Some(job) = next {
+        // Whoever gave up is not waited for, and repeats what it wants done.
+        if !job.verdicts.is_closed() {
+            size += job.report.outcomes.len();
+            batch.push(job);
+        }
+        next = if size >= BATCH {
+            None
+        } else if batch.is_empty() {
+            queue.recv().await
+        } else {
+            queue.try_recv().ok()
+        };
+    }
+    batch
 }
 
 /// The error of a batch, for one of its callers.

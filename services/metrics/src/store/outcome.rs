@@ -99,14 +99,18 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in reports, all of them in one transaction; each outcome gets its own verdict, after the commit.
-    pub async fn outcomes_report(&self, reports: &[Report]) -> Result<Vec<Vec<Verdict>>> {
+    /// Takes in reports, all of them in one transaction; each outcome gets its own verdict, after the commit. Drops `turn`
+    /// before the commit: the next transaction can begin meanwhile, and the rows that both change keep their order.
+    pub async fn outcomes_report(&self, reports: &[Report], turn: impl Send) -> Result<Vec<Vec<Verdict>>> {
+        let mut turn = Some(turn);
         let outcomes: Vec<(&WorkspaceId, &Outcome)> = reports
             .iter()
             .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
             .collect();
         let verdicts: Result<Vec<Verdict>> = in_txn!(self, Kind::Hot, |txn, attempt| {
-            outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await
+            let taken = outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await;
+            drop(turn.take());
+            taken
         });
         let mut verdicts = verdicts?.into_iter();
         Ok(reports.iter().map(|report| verdicts.by_ref().take(report.outcomes.len()).collect()).collect())
