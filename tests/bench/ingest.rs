@@ -31,7 +31,7 @@ const UNARY_LEADS: u32 = 100_000;
 const NAIVE_LEADS: u32 = 8_000;
 const MANY_WORKSPACES: u32 = 1_000;
 /// Outcomes of one message of a stream.
-const MESSAGE: usize = 1_000;
+pub const MESSAGE: usize = 1_000;
 const STREAMS: usize = 4;
 const IN_FLIGHT: usize = 512;
 const CHANNELS: usize = 4;

@@ -17,7 +17,7 @@ use crate::{
     direct::count,
     events::{By, Order, events},
     harness::{http, postgres::Connection},
-    ingest::{applied, message, streamed},
+    ingest::{MESSAGE, applied, message, streamed},
     load::Load,
     report::{Report, Target},
     stage::{Service, Stage},
@@ -27,8 +27,6 @@ const LARGE: u32 = 10_000_000;
 const SAMPLES: u64 = 20_000;
 /// Calls a second, of both kinds together.
 const CALL_RATE: f64 = 400.0;
-/// Outcomes of a report beside the calls.
-const CLAIM: usize = 100;
 const FLEET: u32 = 10_000;
 const SCRAPES: usize = 15;
 const MEASURED_LEADS: u32 = 400_000;
@@ -64,20 +62,20 @@ async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
     database.remove().await
 }
 
-/// Reports at a rate until stopped, a sender's claim at a time, by a stream that waits for nothing; returns the rate that
-/// came about.
+/// Reports at a rate until stopped, in messages like those of the measured rate, by a stream that waits for nothing; returns
+/// the rate that came about.
 async fn load_at(service: &Service, rate: f64, stop: CancellationToken) -> Result<f64> {
     let all = events(1, 1, LARGE.cast_signed() / 2, Order::Random);
-    let mut ticks = interval(Duration::from_secs_f64(count(CLAIM) / rate));
+    let mut ticks = interval(Duration::from_secs_f64(count(MESSAGE) / rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (ended, start) = (stop.clone(), Instant::now());
     let messages = stream::unfold((all, 0, ticks), move |(all, from, mut ticks)| {
         let ended = ended.clone();
         async move {
             ticks.tick().await;
-            let chunk = all.events.get(from..from + CLAIM).filter(|_| !ended.is_cancelled())?;
+            let chunk = all.events.get(from..from + MESSAGE).filter(|_| !ended.is_cancelled())?;
             let message = message(chunk, By::SendKey);
-            Some((message, (all, from + CLAIM, ticks)))
+            Some((message, (all, from + MESSAGE, ticks)))
         }
     });
     let mut sending = service.sending().await?;
