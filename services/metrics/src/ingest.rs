@@ -30,7 +30,7 @@ const LANES: usize = 2;
 /// Writers of a lane: one executes while the other commits.
 const WRITERS: usize = 2;
 /// Outcomes that may wait before both lanes get their share of a report: below, one keeps up, and a batch costs as much as
-/// fifty outcomes before it begins.
+/// fifty outcomes before it begins. Single outcomes can't be split, so they always go to their lane.
 const SPREAD_MIN: usize = 1_000;
 
 /// Where reports are handed in.
@@ -117,8 +117,9 @@ impl Ingest {
     }
 
     fn enqueue(&self, report: Report, mut permit: OwnedSemaphorePermit) -> Result<Verdicts> {
-        let is_busy = WAITING_MAX as usize - self.room.available_permits() > SPREAD_MIN;
-        let lane = |outcome: &Outcome| if is_busy { lane(&outcome.lead) } else { 0 };
+        let waiting = WAITING_MAX as usize - self.room.available_permits();
+        let is_spread = waiting > SPREAD_MIN || report.outcomes.len() == 1;
+        let lane = |outcome: &Outcome| if is_spread { lane(&outcome.lead) } else { 0 };
         let lanes: Vec<usize> = report.outcomes.iter().map(lane).collect();
         let mut shares: [Vec<Outcome>; LANES] = Default::default();
         for (outcome, lane) in report.outcomes.into_iter().zip(&lanes) {
