@@ -21,7 +21,7 @@ use crate::{
     },
     world::{
         account_name, add_leads, assert_refused, by_key, campaign_name, claim, create_account, create_campaign, get,
-        pause, reasons, report_new, resume, settings,
+        pause, reasons, report_new, resume, settings, try_add,
     },
 };
 
@@ -322,4 +322,27 @@ async fn a_claim_grants_only_from_campaigns_that_it_locked() {
         second.batch_execute("COMMIT").await.unwrap();
     };
     futures::join!(claiming, meddling);
+}
+
+#[tokio::test]
+async fn new_leads_are_claimed_to_the_end_of_their_range_where_another_range_begins() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_account(&service, "bob", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann", "bob"])).await;
+    let lead =
+        |(number, account): (usize, &str)| pb::NewLead { lead_id: format!("l{number}"), account_id: account.into() };
+    let leads = (0..6).map(|number| (number, if number < 3 { "" } else { "ann" })).map(lead).collect();
+    try_add(&service, "spring", leads, true).await.expect("leads");
+    let without_ann = pb::UpdateCampaignRequest {
+        campaign: Some(pb::Campaign { name: campaign_name("spring"), ..settings(1, &["bob"]) }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["accounts".into()] }),
+    };
+    service.campaigns.clone().update_campaign(without_ann).await.expect("ann leaves, and her leads are anybody's");
+    for max in [2, 1, 3] {
+        let granted = claim(&service, "bob", max).await.claims.len();
+        assert_eq!(i32::try_from(granted), Ok(max));
+    }
+    let sql = service.sql().await;
+    assert_counts(&sql, &get(&service, "spring").await).await;
 }

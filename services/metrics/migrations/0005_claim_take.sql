@@ -19,7 +19,7 @@
 --
 -- Returns the leads taken, with step and id; `more`: whether others may be found at once; `next_due` and `next_lead`, where
 -- to begin next time; `serving`: whether the account is assigned; what is reserved of the days after this, of use only when
--- something was taken. Fails with 40001 where a segment went meanwhile: the transaction is to be run again.
+-- something was taken. Fails with 40001 where somebody changed meanwhile what it had looked at: the transaction is to be run again.
 CREATE FUNCTION claim_take(
     workspace int4, campaign int4, account int4, want int8, at timestamptz, all_steps int4, ends_first int8,
     grant_id int8, expiry timestamptz, day_of_account date, day_of_campaign date,
@@ -33,6 +33,7 @@ DECLARE
     kept int4;
     taken int4;
     looked_at int4 := 0;
+    is_emptied bool := false;
 BEGIN
     next_due := from_due;
     next_lead := from_lead;
@@ -111,19 +112,19 @@ BEGIN
     IF segment.lo IS NOT NULL THEN
         next_lead := CASE WHEN kept < cardinality(fresh) OR kept = want THEN coalesce(fresh[kept] + 1, segment.lo)
             ELSE segment.hi END;
-        IF next_lead > segment.lo THEN
+        IF next_lead >= segment.hi THEN
+            -- Not moved to its end, where another one may begin. Unless leads were added to it meanwhile.
+            DELETE FROM segments s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
+                AND s.account_id = segment.account_id AND s.lo = segment.lo AND s.hi = segment.hi;
+            is_emptied := FOUND;
+        END IF;
+        IF next_lead > segment.lo AND NOT is_emptied THEN
             UPDATE segments s SET lo = next_lead
             WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = segment.account_id
-                AND s.lo = segment.lo
-            RETURNING s.hi INTO segment.hi;
+                AND s.lo = segment.lo;
             IF NOT FOUND THEN
                 RAISE serialization_failure USING MESSAGE = 'the segment of new leads went';
             END IF;
-        END IF;
-        IF next_lead >= segment.hi THEN
-            -- Unless leads were added to it meanwhile.
-            DELETE FROM segments s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
-                AND s.account_id = segment.account_id AND s.lo = next_lead AND s.hi = next_lead;
         END IF;
     END IF;
     ids := ARRAY(
@@ -137,6 +138,9 @@ BEGIN
     );
     IF kept > 0 THEN
         fresh := fresh[:kept];
+        IF lead_nos && fresh THEN
+            RAISE serialization_failure USING MESSAGE = 'a new lead was reported on meanwhile';
+        END IF;
         lead_nos := lead_nos || fresh;
         steps := steps || array_fill(1::int2, ARRAY[kept]);
         -- New leads lie together: one scan, not a look-up for each, which IS TRUE keeps the planner from.

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, extract::State, http::StatusCode, routing::get};
@@ -14,7 +14,12 @@ use prometheus::{Encoder as _, TextEncoder};
 use tokio::{net::TcpListener, sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::chain, exporter, store::Store, telemetry::Telemetry};
+use crate::{
+    error::chain,
+    exporter,
+    store::{Store, with_deadline},
+    telemetry::Telemetry,
+};
 
 /// A scrape must be over before the next one, usually 15 s later.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,8 +64,9 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 async fn metrics(State(admin): State<Admin>) -> Result<([(&'static str, &'static str); 1], Body), StatusCode> {
     let read = async {
         let _turn = admin.scrape.lock().await;
-        // Boxed, for two transactions at once are large.
-        Box::pin(admin.store.fleet(admin.campaigns_max)).await
+        // With the deadline, so that no statement keeps its connection after it. Boxed, for two transactions are large.
+        let fleet = Box::pin(admin.store.fleet(admin.campaigns_max));
+        with_deadline(Instant::now() + SCRAPE_TIMEOUT, fleet).await
     };
     let fleet = match timeout(SCRAPE_TIMEOUT, read).await {
         Ok(Ok(fleet)) => Some(fleet),

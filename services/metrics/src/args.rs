@@ -80,8 +80,9 @@ struct Serve {
     /// Serve everyone who can reach the port. Required: this version can't authenticate callers yet.
     #[arg(long)]
     insecure: bool,
-    /// Connections to the database at most, 2 or more; half of them serve claims and outcomes alone.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..))]
+    /// Connections to the database at most, 4 or more; half of them serve claims and outcomes alone, a scrape takes two of the
+    /// others.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(4..))]
     pool_size: u16,
     /// Days for which each outcome is kept in the log; whole months are dropped after it. No count changes. For ever by
     /// default.

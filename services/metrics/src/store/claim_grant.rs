@@ -89,7 +89,9 @@ impl Store {
             let desk = Desk::new(&txn, &ask, &account, self.clock.now(), rand::random())?;
             let granted = desk.serve(&account, &campaigns, &self.cursors).await;
             // Whoever is next can begin while this one commits; the locks keep it from deciding before.
-            drop(turn.take());
+            if granted.is_ok() {
+                drop(turn.take());
+            }
             granted
         })?;
         if let Some(known) = known {
@@ -103,7 +105,9 @@ impl Store {
         let mut turn = Some(self.turns.wait(Some(guess.account_id()), guess.keys()).await);
         let (grant, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
             let granted = guess.serve(self, &txn, ask).await;
-            drop(turn.take());
+            if granted.is_ok() {
+                drop(turn.take());
+            }
             granted
         })?;
         self.cursors.set(moved);

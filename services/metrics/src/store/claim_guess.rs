@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 
 /// How long a claim in full is believed: a campaign that has something to send again waits at most so long for its share.
 const AGE_MAX: Duration = Duration::from_secs(1);
-/// Accounts remembered at most, of some 300 bytes each; past it all are forgotten.
+/// Accounts remembered at most, of some 100 bytes for each of their campaigns; past it all are forgotten.
 const ACCOUNTS_MAX: usize = 100_000;
 
 /// What a claim in full found out about an account.
@@ -138,7 +138,14 @@ impl Guess {
             request_note_in_txn(txn, workspace_id, ask.request, Some(grant_no), now),
             try_join_all(orders.iter().zip(&mut cursors).map(|(take, cursor)| take.take_in_txn(txn, cursor))),
         )?;
-        let late = store.clock.now().duration_since(now).unsigned_abs() > AGE_MAX;
+        // The locks may have been waited for past the end of a window or of a day.
+        let later = store.clock.now();
+        let is_past = |(campaign, take): (&(KnownCampaign, i64), &Take)| {
+            let anew = self.take(ask, campaign, later, grant_no);
+            let days = (take.account_day, take.campaign_day);
+            take.expires_at <= later || days != (anew.account_day, anew.campaign_day)
+        };
+        let late = self.campaigns.iter().zip(&orders).any(is_past);
         let mut desk = Desk::new(txn, ask, &account, now, grant_no)?;
         let known = desk.account_id == self.known.account_id && desk.standing.time_zone == self.known.time_zone;
         if late || !known || seen != Seen::Never || campaigns.len() != orders.len() {

@@ -1,4 +1,4 @@
-//! Lets the claims of one campaign follow each other within this process before they do so in Postgres.
+//! Lets the claims of one account, and of one campaign, follow each other within this process before they do so in Postgres.
 //!
 //! A transaction that waits for the lock of a campaign holds one of few connections, and waking it takes longer than
 //! most of what it does then. So it waits here for its turn, by what its account's campaigns were the last time. A hint

@@ -27,9 +27,9 @@ use crate::error::Result;
 /// Everything the business gauges show.
 #[derive(Debug)]
 pub struct Fleet {
-    /// Campaigns: active ones first, then the most recently changed.
+    /// Campaigns.
     pub campaigns: Vec<CampaignRow>,
-    /// Campaigns left out because there are more than were asked for.
+    /// Campaigns left out because there are more than were asked for: those that are not active and changed longest ago.
     pub omitted: i64,
     /// Accounts.
     pub accounts: Vec<AccountRow>,
@@ -82,7 +82,9 @@ pub struct AccountRow {
 const CAMPAIGNS: &str = "
     SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
         nullif(c.active_windows, '{}'), (SELECT count(*) FROM campaigns)
-    FROM (SELECT * FROM campaigns ORDER BY state = 1 DESC, updated_at DESC LIMIT $1) c JOIN workspaces w USING (workspace_id)";
+    FROM (
+        SELECT * FROM campaigns ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
+    ) c JOIN workspaces w USING (workspace_id)";
 
 /// All of them, unless some are left out.
 const COUNTERS: &str = concat!(
@@ -90,7 +92,8 @@ const COUNTERS: &str = concat!(
     counts!(),
     ", k.closed_claims FROM campaign_counters k
     WHERE (SELECT count(*) <= $1 FROM campaigns) OR (k.workspace_id, k.campaign_id) IN (
-        SELECT workspace_id, campaign_id FROM campaigns ORDER BY state = 1 DESC, updated_at DESC LIMIT $1
+        SELECT workspace_id, campaign_id FROM campaigns
+        ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
     )"
 );
 

@@ -109,7 +109,9 @@ impl Store {
             .collect();
         let verdicts: Result<Vec<Verdict>> = in_txn!(self, Kind::Hot, |txn, attempt| {
             let taken = outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await;
-            drop(turn.take());
+            if taken.is_ok() {
+                drop(turn.take());
+            }
             taken
         });
         let mut verdicts = verdicts?.into_iter();
