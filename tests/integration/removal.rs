@@ -6,7 +6,12 @@ use campaign_metrics::pb::{self, CampaignState, LeadStatus, NotSendingReason as 
 use tonic::{Code, Status};
 
 use crate::{
-    harness::{recount::assert_counts, service::Service},
+    harness::{
+        parts::binary,
+        recount::assert_counts,
+        run::{Output, run},
+        service::Service,
+    },
     world::{
         WORKSPACE, account_name, add_leads, assert_refused, by_key, by_lead, campaign_name, claim, create_account,
         create_campaign, get, lead_name, reasons, report, report_new, settings, try_add,
@@ -30,6 +35,13 @@ async fn resolve(service: &Service, claims: &[(&pb::Claim, Resolution)]) -> pb::
         .collect();
     let request = pb::ResolveClaimsRequest { account: account_name("ann"), resolutions };
     service.sending.clone().resolve_claims(request).await.expect("an answer").into_inner()
+}
+
+async fn campaignctl(service: &Service, arguments: &str) -> Output {
+    let mut command = tokio::process::Command::new(binary("campaignctl").unwrap());
+    command.args(["--server", &service.url, "-w", WORKSPACE.trim_start_matches("workspaces/")]);
+    command.args(arguments.split(' '));
+    run(command, "").await.unwrap()
 }
 
 async fn opt_out(service: &Service, ids: &[&str]) -> i32 {
@@ -282,4 +294,29 @@ async fn a_deleted_campaign_is_gone_at_once_and_its_rows_soon() {
         let rows: i64 = sql.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
         assert_eq!(rows, 0, "{table}");
     }
+}
+
+#[tokio::test]
+async fn uncertain_claims_are_listed_and_resolved_at_a_terminal() {
+    let service = world(1).await;
+    add_leads(&service, "spring", 3, None, true).await;
+    let held = campaignctl(&service, "claims list --account ann --state uncertain").await.success().unwrap();
+    assert_eq!(held.trim(), "no such claim");
+    let claims = claim(&service, "ann", 3).await.claims;
+    service.clock.advance(Duration::from_mins(6));
+
+    let listed = campaignctl(&service, "-o json claims list --account ann --state uncertain").await.success().unwrap();
+    let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+    let ids: Vec<&str> = listed.iter().filter_map(|claim| claim["claimId"].as_str()).collect();
+    assert_eq!(ids, claims.iter().map(|claim| claim.claim_id.as_str()).collect::<Vec<_>>());
+
+    let said =
+        campaignctl(&service, &format!("claims resolve --account ann --sent {}", ids[0])).await.success().unwrap();
+    assert_eq!(said.trim(), "resolved 1 of 1");
+    let again = campaignctl(&service, &format!("claims resolve --account ann --not-sent {}", ids.join(" "))).await;
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    assert_eq!(again.stdout, format!("resolved 2 of 3\n{} is not uncertain: nothing was changed\n", ids[0]));
+    let campaign = assert_exact(&service, "spring").await;
+    assert_eq!(campaign.lead_counts.unwrap().sent, 1);
+    assert_eq!(claim(&service, "ann", 3).await.claims.len(), 2, "what was not sent is due again");
 }

@@ -19,9 +19,9 @@ Examples:
 Exit codes:
   0  done
   1  failed; the error says what to do next
-  2  done, but some leads were refused (leads import only)";
+  2  done, but some leads or claims were refused";
 
-/// Looks at campaigns, accounts and leads, and changes them.
+/// Looks at campaigns, accounts, leads and claims, and changes them.
 ///
 /// A client of the Campaign Metrics API. Campaigns that a Kubernetes resource manages are changed by editing that
 /// resource; the error then names it.
@@ -78,6 +78,9 @@ pub enum Command {
     /// Imports and lists the leads of a campaign.
     #[command(subcommand)]
     Leads(Leads),
+    /// Lists an account's claims, and resolves uncertain ones.
+    #[command(subcommand)]
+    Claims(Claims),
 }
 
 /// Names one campaign.
@@ -282,6 +285,75 @@ impl From<Status> for pb::LeadStatus {
             Status::Partial => Self::Partial,
             Status::Sent => Self::Sent,
             Status::Failed => Self::Failed,
+        }
+    }
+}
+
+/// What to do with claims.
+#[derive(Debug, Subcommand)]
+pub enum Claims {
+    /// Lists the claims of an account that are held or uncertain.
+    #[command(after_long_help = "Example:\n  campaignctl claims list --account mail-1 --state uncertain")]
+    List {
+        /// Id of the account.
+        #[arg(short, long, value_parser = id::<AccountId>)]
+        account: AccountId,
+        /// Only claims in this state.
+        #[arg(long, value_enum, ignore_case = true)]
+        state: Option<ClaimState>,
+    },
+    /// Says of uncertain claims whether their messages were sent.
+    ///
+    /// A claim is uncertain when it expired without an outcome: its sender may have crashed before or after it sent. Ask
+    /// the provider by the claim's send key. A message that was sent counts as delivered; one that was not is due again
+    /// at once, so be sure.
+    #[command(after_long_help = RESOLVE_EXAMPLES)]
+    Resolve(ResolveClaims),
+}
+
+const RESOLVE_EXAMPLES: &str = "\
+Examples:
+  campaignctl claims resolve --account mail-1 --sent CLAIM
+  campaignctl -o json claims list --account mail-1 --state uncertain \\
+    | jq -r '.[].claimId' | xargs campaignctl claims resolve --account mail-1 --not-sent
+
+Exit codes:
+  0  all were resolved
+  1  failed; the error says what to do next
+  2  some were not uncertain any more, or never were; they are listed";
+
+/// Claims to resolve.
+#[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("resolution").required(true))]
+pub struct ResolveClaims {
+    /// Id of the account that held them.
+    #[arg(short, long, value_parser = id::<AccountId>)]
+    pub account: AccountId,
+    /// The messages were sent.
+    #[arg(long, group = "resolution")]
+    pub sent: bool,
+    /// The messages were not sent.
+    #[arg(long, group = "resolution")]
+    pub not_sent: bool,
+    /// Ids of the claims.
+    #[arg(required = true, value_name = "CLAIM")]
+    pub claims: Vec<String>,
+}
+
+/// State of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClaimState {
+    /// Not expired.
+    Held,
+    /// Expired without an outcome.
+    Uncertain,
+}
+
+impl From<ClaimState> for pb::ClaimState {
+    fn from(state: ClaimState) -> Self {
+        match state {
+            ClaimState::Held => Self::Held,
+            ClaimState::Uncertain => Self::Uncertain,
         }
     }
 }

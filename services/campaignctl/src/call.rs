@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campaign_metrics::pb::{
     account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
-    lead_service_client::LeadServiceClient,
+    lead_service_client::LeadServiceClient, sending_service_client::SendingServiceClient,
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -52,6 +52,11 @@ impl Service {
     /// The client of leads.
     pub fn leads(&self) -> LeadServiceClient<Channel> {
         LeadServiceClient::new(self.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    /// The client of claims.
+    pub fn sending(&self) -> SendingServiceClient<Channel> {
+        SendingServiceClient::new(self.channel.clone())
     }
 
     /// Makes a simple call: `method` gets the message with its deadline.

@@ -5,12 +5,15 @@ use std::io::{self, Write as _};
 use campaign_metrics::{
     name::{AccountName, CampaignName, WorkspaceId, WorkspaceName},
     pb,
+    sending::CLAIMS_MAX,
 };
 use tonic::Code;
 
 use crate::{
     Outcome,
-    args::{Accounts, Args, Campaigns, CreateAccount, Leads, ListLeads, OneCampaign, Output, State},
+    args::{
+        Accounts, Args, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, Output, ResolveClaims, State,
+    },
     call::Service,
     import,
     view::{self, View},
@@ -226,4 +229,56 @@ async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Outco
     }
     leads.truncate(limit);
     target.show_all(&leads, "no such lead")
+}
+
+/// Runs a command on claims.
+pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Outcome> {
+    let (account, state) = match command {
+        Claims::Resolve(command) => return resolve_claims(target, command).await,
+        Claims::List { account, state } => (account, state),
+    };
+    let mut client = target.service.sending();
+    let mut claims = Vec::new();
+    let mut request = pb::ListClaimsRequest {
+        account: target.account(account),
+        page_size: PAGE.cast_signed(),
+        page_token: String::new(),
+        state: state.map_or(pb::ClaimState::Unspecified, pb::ClaimState::from).into(),
+    };
+    loop {
+        let page = target.service.call(request.clone(), |request| client.list_claims(request)).await?;
+        claims.extend(page.claims);
+        if page.next_page_token.is_empty() {
+            return target.show_all(&claims, "no such claim");
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+async fn resolve_claims(target: &Target, command: ResolveClaims) -> anyhow::Result<Outcome> {
+    let mut client = target.service.sending();
+    let account = target.account(command.account);
+    let resolution = if command.sent { pb::Resolution::Sent } else { pb::Resolution::NotSent };
+    let (mut resolved, mut others) = (0, Vec::new());
+    for ids in command.claims.chunks(CLAIMS_MAX) {
+        let resolution = |id: &String| pb::ClaimResolution { claim_id: id.clone(), resolution: resolution.into() };
+        let request =
+            pb::ResolveClaimsRequest { account: account.clone(), resolutions: ids.iter().map(resolution).collect() };
+        let answer = target.service.call(request, |request| client.resolve_claims(request)).await?;
+        resolved += answer.resolved_count;
+        others.extend(answer.not_uncertain_claim_ids);
+    }
+    match target.output {
+        Output::Json => {
+            let answer = serde_json::json!({ "resolvedCount": resolved, "notUncertainClaimIds": others });
+            print(&view::json(&answer)?)?;
+        }
+        Output::Table => {
+            print(&format!("resolved {resolved} of {}", command.claims.len()))?;
+            for id in &others {
+                print(&format!("{id} is not uncertain: nothing was changed"))?;
+            }
+        }
+    }
+    Ok(if others.is_empty() { Outcome::Done } else { Outcome::SomeRefused })
 }

@@ -25,7 +25,7 @@ use crate::args::{Args, Command};
 pub enum Outcome {
     /// All was done: exit code 0.
     Done,
-    /// All was done but for the leads that were refused: exit code 2.
+    /// All was done but for the leads or claims that were refused: exit code 2.
     SomeRefused,
 }
 
@@ -45,5 +45,6 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Campaigns(campaigns) => command::campaigns(&target, campaigns).await,
         Command::Accounts(accounts) => command::accounts(&target, accounts).await,
         Command::Leads(leads) => command::leads(&target, leads).await,
+        Command::Claims(claims) => command::claims(&target, claims).await,
     }
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod campaign;
+mod claim;
 mod lead;
 
 use std::io::Write as _;

@@ -21,7 +21,7 @@ fn the_help_of_every_command_is_as_written_down() {
     command.build();
     let mut found = Vec::new();
     all(&mut command, "campaignctl", &mut found);
-    assert_eq!(found.len(), 14, "3 groups and 10 commands below the top");
+    assert_eq!(found.len(), 17, "4 groups and 12 commands below the top");
     for (name, help) in found {
         let path = folder.join(format!("{name}.txt"));
         // Trailing blanks would be lost in editors.
@@ -43,6 +43,8 @@ fn arguments_that_can_never_be_right_are_refused_before_any_call() {
         "campaignctl accounts create a --daily-limit -1",
         "campaignctl leads list --campaign a --limit 0",
         "campaignctl leads import leads.csv",
+        "campaignctl claims resolve --account a x",
+        "campaignctl claims resolve --account a --sent --not-sent x",
     ] {
         assert!(matches(line).is_err(), "{line}");
     }
