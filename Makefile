@@ -62,7 +62,7 @@ crash: ## Kill processes under load for ROUNDS rounds (500), with a new seed or 
 
 CASE ?=
 .PHONY: bench
-bench: ## Measure against the baselines, all or CASE=..., into target/bench.json; half an hour
+bench: ## Measure against the baselines, all or CASE=..., into target/bench.json; forty minutes
 	@tests/real-parts >/dev/null
 	@cargo build --release --locked -p campaign-metrics-service
 	@cargo bench --locked --bench bench -- --case "$(CASE)"
