@@ -115,13 +115,13 @@ impl Text {
         self.end("} ", value);
     }
 
-    /// The same of a fraction.
+    /// The same of a number that may have a fraction.
     fn fraction_of(&mut self, labels: &str, value: f64) {
         self.begin(labels);
         let _ = writeln!(self.out, "}} {value}");
     }
 
-    /// The same with one more label.
+    /// One series of a campaign or account, with one more label.
     fn with(&mut self, labels: &str, label: &str, is: &str, value: i64) {
         self.begin(labels);
         for part in [",", label, "=\"", is] {

@@ -138,14 +138,15 @@ impl Guess {
             request_note_in_txn(txn, workspace_id, ask.request, Some(grant_no), now),
             try_join_all(orders.iter().zip(&mut cursors).map(|(take, cursor)| take.take_in_txn(txn, cursor))),
         )?;
-        // The locks may have been waited for past the end of a window or of a day.
+        // The locks may have been waited for too long, or past the end of a window or of a day.
         let later = store.clock.now();
         let is_past = |(campaign, take): (&(KnownCampaign, i64), &Take)| {
             let anew = self.take(ask, campaign, later, grant_no);
             let days = (take.account_day, take.campaign_day);
             take.expires_at <= later || days != (anew.account_day, anew.campaign_day)
         };
-        let late = self.campaigns.iter().zip(&orders).any(is_past);
+        let late =
+            later.duration_since(now).unsigned_abs() > AGE_MAX || self.campaigns.iter().zip(&orders).any(is_past);
         let mut desk = Desk::new(txn, ask, &account, now, grant_no)?;
         let known = desk.account_id == self.known.account_id && desk.standing.time_zone == self.known.time_zone;
         if late || !known || seen != Seen::Never || campaigns.len() != orders.len() {

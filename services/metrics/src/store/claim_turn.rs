@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::campaign_view::CampaignKey;
 
-/// Queues, each for some of the accounts and campaigns: enough that two that have to do with each other seldom share one.
+/// Queues, each for some of the accounts and campaigns: enough that those which have nothing to do with each other seldom share one.
 const QUEUES: usize = 256;
 
 /// Whose turn it is.
