@@ -10,6 +10,8 @@ mod campaigns;
 mod chart;
 #[path = "integration/claims.rs"]
 mod claims;
+#[path = "integration/closing.rs"]
+mod closing;
 #[path = "integration/controller.rs"]
 mod controller;
 #[path = "integration/crash.rs"]

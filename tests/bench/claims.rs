@@ -15,7 +15,7 @@ use crate::{
     stage::{Database, Service, Stage},
 };
 
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 /// Leads of a claim.
 const SIZE: i32 = 100;
 const CLAIMERS: usize = 2;

@@ -59,34 +59,13 @@ struct Writer {
     sql: Connection,
     terms: tokio_postgres::Statement,
     batch: tokio_postgres::Statement,
-    ended: tokio_postgres::Statement,
-}
-
-/// Rows of claims in which nothing is held any more.
-#[derive(Default)]
-struct Ended {
-    workspaces: Vec<i32>,
-    campaigns: Vec<i32>,
-    blocks: Vec<i32>,
-    steps: Vec<i16>,
-    grants: Vec<i64>,
 }
 
 impl Writer {
     async fn new(sql: Connection) -> Result<Self> {
         let terms = "SELECT steps, state FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
             JOIN campaigns c USING (workspace_id, campaign_id) ORDER BY workspace_id, campaign_id FOR KEY SHARE OF c";
-        let ended = "DELETE FROM claims c
-            USING unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int8[])
-                AS e (workspace_id, campaign_id, block, step, grant_no)
-            WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
-                AND c.grant_no = e.grant_no AND c.held = 0";
-        Ok(Self {
-            terms: sql.prepare(terms).await?,
-            batch: sql.prepare(OUTCOME_BATCH).await?,
-            ended: sql.prepare(ended).await?,
-            sql,
-        })
+        Ok(Self { terms: sql.prepare(terms).await?, batch: sql.prepare(OUTCOME_BATCH).await?, sql })
     }
 
     /// One transaction; returns how many were applied.
@@ -111,7 +90,6 @@ impl Writer {
         let txn = self.sql.transaction().await?;
         txn.query(&self.terms, &[&workspaces, &campaigns]).await?;
         let mut applied = 0;
-        let mut ended = Ended::default();
         for round in rounds {
             applied += round.len();
             let now = Timestamp::now();
@@ -135,18 +113,9 @@ impl Writer {
             for row in txn.query(&self.batch, params).await? {
                 if row.get::<_, Option<i64>>("place").is_some() {
                     applied -= usize::from(!row.get::<_, bool>("applied"));
-                } else if let Some(grant) = row.get::<_, Option<i64>>("grant_no") {
-                    ended.workspaces.push(row.get("workspace_id"));
-                    ended.campaigns.push(row.get("campaign_id"));
-                    ended.blocks.push(row.get("block"));
-                    ended.steps.push(row.get("step"));
-                    ended.grants.push(grant);
                 }
             }
         }
-        let ended: [&(dyn ToSql + Sync); 5] =
-            [&ended.workspaces, &ended.campaigns, &ended.blocks, &ended.steps, &ended.grants];
-        txn.execute(&self.ended, &ended).await?;
         txn.commit().await?;
         Ok(applied)
     }

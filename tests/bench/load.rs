@@ -172,8 +172,9 @@ async fn fleet(sql: &Client, campaigns: u32) -> Result<()> {
         INSERT INTO leads (workspace_id, campaign_id, lead_no, mask, account_id)
         SELECT workspace_id, campaign_id, i, CASE WHEN i > 10 THEN 3 ELSE 0 END, NULL FROM added, generate_series(1, 20) i;
         INSERT INTO segments SELECT workspace_id, campaign_id, 0, 6, 11 FROM added;
-        INSERT INTO claims (workspace_id, campaign_id, block, step, grant_no, account_id, held, expires_at, account_day, campaign_day)
-        SELECT a.workspace_id, campaign_id, 0, 1, campaign_id, min(account_id), 62,
+        INSERT INTO claims
+            (workspace_id, campaign_id, block, step, grant_no, account_id, held, is_exact, expires_at, account_day, campaign_day)
+        SELECT a.workspace_id, campaign_id, 0, 1, campaign_id, min(account_id), 62, campaign_id % 10 = 0,
             now() + CASE WHEN campaign_id % 10 = 0 THEN -interval '1 hour' ELSE interval '10 hours' END, current_date, current_date
         FROM added a JOIN campaign_accounts USING (workspace_id, campaign_id) GROUP BY 1, 2;
         INSERT INTO account_reservations (workspace_id, account_id, day, epoch, reserved)

@@ -52,7 +52,7 @@ const GROUPS: [(&str, u64, &[&str]); 6] = [
             "ingest_many_workspaces",
         ],
     ),
-    ("claims", 3, &["claim_100"]),
+    ("claims", 5, &["claim_100"]),
     ("old_snapshot", 9, &["claim_100_old_snapshot"]),
     ("cycle", 3, &["claim_report_cycle"]),
     ("reads", 7, &["get_campaign_10m", "metrics_scrape_10k"]),

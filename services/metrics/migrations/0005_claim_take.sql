@@ -68,14 +68,20 @@ BEGIN
                     AND r.due_at <= at AND r.due_at >= from_due
                     -- The lead goes on once its other claim has ended.
                     AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
-                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1 LIMIT 1) IS NULL
+                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
+                        AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
+                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1) = 0
+                        LIMIT 1) IS NULL
                 ORDER BY r.due_at, r.lead_no LIMIT want)
                 UNION ALL
                 (SELECT r.* FROM returns r
                 WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = 0
                     AND r.due_at <= at AND r.due_at >= from_due
                     AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
-                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1 LIMIT 1) IS NULL
+                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
+                        AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
+                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1) = 0
+                        LIMIT 1) IS NULL
                 ORDER BY r.due_at, r.lead_no LIMIT want)
             ) r
             ORDER BY due_at, lead_no LIMIT want

@@ -8,11 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use campaign_metrics::{FILE_DESCRIPTOR_SET, pb};
+use jiff::{SignedDuration, Timestamp};
 use rand::Rng as _;
 use tokio::{
     net::TcpListener,
@@ -28,7 +29,7 @@ use tonic_health::server::HealthReporter;
 use crate::{
     admin::{self, Admin},
     clock::Clock,
-    error::chain,
+    error::{Result, chain},
     ingest::Ingest,
     layer::CallLayer,
     rpc::Rpc,
@@ -42,6 +43,8 @@ const DRAIN: Duration = Duration::from_secs(25);
 const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Time between two looks for results that become final: their times are days.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
+/// Between two looks at what claims expired: until then counting them reads their leads.
+const SETTLE_PAUSE: Duration = Duration::from_secs(2);
 /// Connections to Postgres: enough to hide commit latency, few enough for several replicas on a default server.
 const POOL_SIZE: usize = 16;
 /// Campaigns with series of their own.
@@ -235,12 +238,35 @@ async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: 
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
     tracing::info!("ready");
+    tokio::join!(Box::pin(settle(&store)), Box::pin(keep_house(&store, &options))).0
+}
+
+/// Settles what expired of claims; now and then also what somebody else held when it did.
+async fn settle(store: &Store) -> ! {
+    let mut since = Timestamp::UNIX_EPOCH;
+    let mut next = Instant::now() + UPKEEP_PAUSE;
+    loop {
+        sleep(jittered(SETTLE_PAUSE)).await;
+        if Instant::now() >= next {
+            since = Timestamp::UNIX_EPOCH;
+            next = Instant::now() + UPKEEP_PAUSE;
+        }
+        let now = store.clock().now();
+        let settled = store.claims_settle(since).await;
+        if settled.is_ok() {
+            // A claim that is committed late has hardly expired that long ago.
+            since = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::UNIX_EPOCH);
+        }
+        warn_of_failure(settled);
+    }
+}
+
+async fn keep_house(store: &Store, options: &Options) -> ! {
     loop {
         sleep(jittered(UPKEEP_PAUSE)).await;
         let finalized = store.campaigns_finalize().await.map(|_| ());
         let done = [
             store.maintain().await,
-            store.claims_settle().await,
             store.claims_retry().await,
             store.campaigns_drain().await,
             match options.outcome_retention_days {
@@ -249,11 +275,13 @@ async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: 
             },
             finalized,
         ];
-        for result in done {
-            if let Err(error) = result {
-                tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
-            }
-        }
+        done.into_iter().for_each(warn_of_failure);
+    }
+}
+
+fn warn_of_failure(result: Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
     }
 }
 

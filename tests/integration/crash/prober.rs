@@ -114,8 +114,9 @@ async fn counters(sql: &Connection, name: &str) -> Result<Counts> {
 const IMPOSSIBLE: [(&str, &str); 5] = [
     (
         "a lead of which two claims are open",
-        "SELECT a.campaign_id::text || ' ' || a.block FROM claims a JOIN claims b USING (workspace_id, campaign_id, block)
-            WHERE a.held & b.held <> 0 AND (a.step, a.grant_no) < (b.step, b.grant_no)",
+        "WITH open AS MATERIALIZED (SELECT *, claim_open(c) AS open FROM claims c)
+        SELECT a.campaign_id::text || ' ' || a.block FROM open a JOIN open b USING (workspace_id, campaign_id, block)
+            WHERE a.open & b.open <> 0 AND (a.step, a.grant_no) < (b.step, b.grant_no)",
     ),
     (
         "a number of open claims that is not the sum of them",
@@ -124,7 +125,7 @@ const IMPOSSIBLE: [(&str, &str); 5] = [
             JOIN (SELECT workspace_id, campaign_id, sum(granted) AS granted FROM campaign_claims GROUP BY 1, 2) g
                 USING (workspace_id, campaign_id)
             JOIN campaign_counters k USING (workspace_id, campaign_id)
-            CROSS JOIN LATERAL (SELECT coalesce(sum(bit_count(o.held::bit(64))), 0) AS open FROM claims o
+            CROSS JOIN LATERAL (SELECT coalesce(sum(bit_count(claim_open(o)::bit(64))), 0) AS open FROM claims o
                 WHERE o.workspace_id = c.workspace_id AND o.campaign_id = c.campaign_id) h
             WHERE g.granted - k.closed_claims <> h.open",
     ),

@@ -138,13 +138,14 @@ impl Store {
                 &[&workspace_id, &campaign_id],
             )
             .await?;
-            let held = "SELECT coalesce(sum(bit_count(held::bit(64))), 0)::int8 FROM claims WHERE workspace_id = $1 AND campaign_id = $2";
-            let held: i64 = txn.query_one(held, &[&workspace_id, &campaign_id]).await?.get(0);
-            if held > 0 && !force {
+            let open = "SELECT coalesce(sum(bit_count(claim_open(c)::bit(64))), 0)::int8 FROM claims c
+                WHERE workspace_id = $1 AND campaign_id = $2";
+            let open: i64 = txn.query_one(open, &[&workspace_id, &campaign_id]).await?.get(0);
+            if open > 0 && !force {
                 return Err(Error::Precondition {
                     reason: "CLAIMS_OPEN",
                     message: format!(
-                        "{name} has {held} claims held or uncertain; wait for their outcomes, release them, or set force"
+                        "{name} has {open} claims held or uncertain; wait for their outcomes, release them, or set force"
                     ),
                 });
             }

@@ -50,8 +50,8 @@ impl Store {
                     AND finished_at + make_interval(secs => settle_seconds) <= $1
                     AND NOT EXISTS (
                         SELECT FROM claims h
-                        WHERE h.workspace_id = c.workspace_id AND h.campaign_id = c.campaign_id AND h.held <> 0
-                            AND h.expires_at + make_interval(secs => c.settle_seconds) > $1
+                        WHERE h.workspace_id = c.workspace_id AND h.campaign_id = c.campaign_id
+                            AND h.expires_at + make_interval(secs => c.settle_seconds) > $1 AND claim_open(h) <> 0
                     )
                 ORDER BY workspace_id, campaign_id
                 LIMIT 100

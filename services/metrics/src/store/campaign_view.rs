@@ -79,8 +79,13 @@ const ACCOUNT_RESERVATIONS: &str = "
     GROUP BY workspace_id, account_id, day";
 
 /// What is not closed is held or uncertain; only what expired is looked at one by one.
+///
+/// Rows of claims that are closed lie among those in flight until they expire; after so many of them the next row says when,
+/// at the latest or earliest.
 const CLAIMS: &str = "
-    SELECT workspace_id, campaign_id, uncertain, open.claims - uncertain AS in_flight, in_flight_until, next_expiry
+    SELECT workspace_id, campaign_id, uncertain, open.claims - uncertain AS in_flight,
+        CASE WHEN open.claims > uncertain THEN in_flight_until END AS in_flight_until,
+        CASE WHEN open.claims > uncertain THEN next_expiry END AS next_expiry
     FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
     CROSS JOIN LATERAL (
         SELECT (SELECT granted FROM campaign_claims g
@@ -90,17 +95,32 @@ const CLAIMS: &str = "
             AS claims
     ) open
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(bit_count(c.held::bit(64))), 0)::int8 AS uncertain FROM claims c
+        SELECT coalesce(sum(bit_count(claim_open(c)::bit(64))), 0)::int8 AS uncertain FROM claims c
         WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-            AND c.expires_at <= $3 AND c.held <> 0
+            AND c.expires_at <= $3
     ) expired
     CROSS JOIN LATERAL (
-        SELECT (SELECT c.expires_at FROM claims c
-                WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-                    AND c.expires_at > $3 AND c.held <> 0 ORDER BY c.expires_at DESC LIMIT 1) AS in_flight_until,
-            (SELECT c.expires_at FROM claims c
-                WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-                    AND c.expires_at > $3 AND c.held <> 0 ORDER BY c.expires_at LIMIT 1) AS next_expiry
+        SELECT
+            coalesce(
+                (SELECT expires_at FROM (
+                    SELECT c AS claim, c.expires_at FROM claims c
+                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+                        AND c.expires_at > $3 ORDER BY c.expires_at DESC LIMIT 64
+                ) next WHERE claim_open(claim) <> 0 ORDER BY expires_at DESC LIMIT 1),
+                (SELECT c.expires_at FROM claims c
+                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+                        AND c.expires_at > $3 ORDER BY c.expires_at DESC OFFSET 64 LIMIT 1)
+            ) AS in_flight_until,
+            coalesce(
+                (SELECT expires_at FROM (
+                    SELECT c AS claim, c.expires_at FROM claims c
+                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+                        AND c.expires_at > $3 ORDER BY c.expires_at LIMIT 64
+                ) next WHERE claim_open(claim) <> 0 ORDER BY expires_at LIMIT 1),
+                (SELECT c.expires_at FROM claims c
+                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
+                        AND c.expires_at > $3 ORDER BY c.expires_at OFFSET 64 LIMIT 1)
+            ) AS next_expiry
     ) ahead
     WHERE open.claims <> 0";
 

@@ -144,7 +144,8 @@ async fn account_leave_in_txn(
         "UPDATE leads l SET account_id = NULL
             WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND l.mask & 65535 = 0
                 AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
-                    AND c.block = l.lead_no >> 6 AND c.held >> (l.lead_no & 63) & 1 = 1)",
+                    AND c.block = l.lead_no >> 6 AND c.held >> (l.lead_no & 63) & 1 = 1
+                    AND step_result(l.mask, c.step - 1) = 0)",
         "UPDATE segments SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
         "UPDATE returns r SET account_id = 0
             WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.step = 1
@@ -156,7 +157,7 @@ async fn account_leave_in_txn(
     }
     let waits = "SELECT EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
         OR EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
-        OR EXISTS (SELECT FROM claims WHERE workspace_id = $1 AND account_id = $3 AND campaign_id = $2 AND held <> 0)";
+        OR EXISTS (SELECT FROM claims c WHERE workspace_id = $1 AND account_id = $3 AND campaign_id = $2 AND claim_open(c) <> 0)";
     let last = if txn.query_one(waits, keys).await?.get(0) {
         "UPDATE campaign_accounts SET removed = true WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
     } else {

@@ -1,4 +1,4 @@
-//! Reads and extends claims. A row covers up to 64 leads; here each held bit becomes a claim.
+//! Reads and extends claims. A row covers up to 64 leads; here each open bit becomes a claim.
 
 use std::time::Duration;
 
@@ -24,13 +24,22 @@ use crate::error::Result;
 /// Where a page of claims begins: after this campaign, lead and step.
 pub type ClaimCursor = (i32, i32, i16);
 
+/// Row by row, which OFFSET and LIMIT see to: where the planner is free to join, it goes through all ids of a campaign as
+/// long as it takes the table for small.
 const CLAIMS: &str = "
-    SELECT c.campaign_id, n.name AS campaign, n.salt, i.lead_no, i.lead_id, c.step, c.grant_no, c.expires_at
+    SELECT c.campaign_id, n.name AS campaign, n.salt, l.lead_no, i.lead_id, c.step, c.grant_no, c.expires_at
     FROM claims c
     JOIN campaigns n USING (workspace_id, campaign_id)
-    JOIN LATERAL generate_series(0, 63) AS place (place) ON c.held >> place & 1 = 1
-    JOIN lead_ids i ON i.workspace_id = c.workspace_id AND i.campaign_id = c.campaign_id AND i.lead_no = c.block * 64 + place
-    WHERE c.workspace_id = $1 AND c.account_id = $2 AND c.held <> 0";
+    CROSS JOIN LATERAL (
+        SELECT c.block * 64 + place AS lead_no FROM (SELECT claim_open(c) AS open OFFSET 0) o
+        JOIN generate_series(0, 63) AS place (place) ON o.open >> place & 1 = 1
+        OFFSET 0
+    ) l
+    CROSS JOIN LATERAL (
+        SELECT i.lead_id FROM lead_ids i
+        WHERE i.workspace_id = c.workspace_id AND i.campaign_id = c.campaign_id AND i.lead_no = l.lead_no LIMIT 1
+    ) i
+    WHERE c.workspace_id = $1 AND c.account_id = $2";
 
 impl Store {
     /// Reads held and uncertain claims of an account by campaign and lead, after `after`, at most `limit`.
@@ -43,8 +52,8 @@ impl Store {
     ) -> Result<Vec<Claim>> {
         let sql = format!(
             "{CLAIMS} AND ($3::bool IS NULL OR (c.expires_at > $4) = $3)
-                AND ($5::int4 IS NULL OR (c.campaign_id, i.lead_no, c.step) > ($5, $6::int4, $7::int2))
-            ORDER BY c.campaign_id, i.lead_no, c.step LIMIT $8"
+                AND ($5::int4 IS NULL OR c.campaign_id >= $5 AND (c.campaign_id, l.lead_no, c.step) > ($5, $6::int4, $7::int2))
+            ORDER BY c.campaign_id, l.lead_no, c.step LIMIT $8"
         );
         let held = state.map(|state| state == ClaimState::Held);
         let campaign = after.map(|after| after.0);
@@ -125,7 +134,7 @@ pub(super) enum Expiry {
     Past,
 }
 
-/// Locks the rows of those of the claims that the account holds, with what decides about sending.
+/// Locks the rows of the claims; gives those that the account holds, with what decides about sending.
 ///
 /// `place` is the index in `ids`; ids that are not held have no row.
 pub(super) async fn claims_lock_in_txn(
@@ -135,7 +144,13 @@ pub(super) async fn claims_lock_in_txn(
     expiry: Expiry,
     now: Timestamp,
 ) -> Result<Vec<Row>> {
-    let sql = "
+    let lock = "
+        SELECT FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS id (campaign_id, lead_no, step, grant_no)
+        JOIN claims c ON c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6
+            AND c.step = id.step AND c.grant_no = id.grant_no
+        ORDER BY c.campaign_id, c.block, c.step, c.grant_no
+        FOR NO KEY UPDATE OF c";
+    let find = "
         SELECT (id.place - 1)::int4 AS place, c.workspace_id, c.account_id, c.account_day, c.campaign_day,
             n.state, n.time_zone, n.active_windows, lead_next_step(l.mask, n.steps) AS next_step
         FROM unnest($3::int4[], $4::int4[], $5::int2[], $6::int8[], $7::int4[])
@@ -144,19 +159,23 @@ pub(super) async fn claims_lock_in_txn(
         JOIN claims c ON c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6
             AND c.step = id.step AND c.grant_no = id.grant_no
         JOIN leads l ON l.workspace_id = $1 AND l.campaign_id = id.campaign_id AND l.lead_no = id.lead_no
-        WHERE c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1 AND (c.expires_at > $8) = $9
-        ORDER BY c.campaign_id, c.block, c.step, c.grant_no
-        FOR UPDATE OF c";
+        WHERE c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1 AND step_result(l.mask, id.step - 1) = 0
+            AND (c.expires_at > $8) = $9
+        ORDER BY c.campaign_id, c.block, c.step, c.grant_no";
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();
     let leads: Vec<i32> = ids.iter().map(|id| id.key.lead_number).collect();
     let steps: Vec<i16> = ids.iter().map(|id| id.key.step.number().into()).collect();
     let grants: Vec<i64> = ids.iter().map(|id| id.grant).collect();
     let salts: Vec<i32> = ids.iter().map(|id| id.key.salt).collect();
-    let statement = txn.prepare_cached(sql).await?;
-    let params: &[&(dyn ToSql + Sync)] =
-        &[&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now, &(expiry == Expiry::Ahead)];
-    Ok(txn.query(&statement, params).await?)
+    let (lock, find) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(find))?;
+    let locked: [&(dyn ToSql + Sync); 5] = [&workspace_id, &campaigns, &leads, &steps, &grants];
+    let is_ahead = expiry == Expiry::Ahead;
+    let found: [&(dyn ToSql + Sync); 9] =
+        [&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now, &is_ahead];
+    // One round trip, two statements: the second sees the outcomes that the first one waited for.
+    let (_, rows) = futures::try_join!(txn.query(&lock, &locked), txn.query(&find, &found))?;
+    Ok(rows)
 }
 
 /// Reads the claims of one grant that are still held.
@@ -167,7 +186,7 @@ pub(super) async fn claims_of_grant_in_txn(
     grant_no: i64,
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
-    let sql = format!("{CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 ORDER BY c.campaign_id, i.lead_no");
+    let sql = format!("{CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 ORDER BY c.campaign_id, l.lead_no");
     let statement = txn.prepare_cached(&sql).await?;
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let rows = txn.query(&statement, &[&workspace_id, &account_id, &grant_no, &now]).await?;

@@ -204,7 +204,7 @@ pub(super) async fn candidates_complete_in_txn(
             ) AS due_later,
             EXISTS (SELECT FROM campaign_accounts o JOIN returns r USING (workspace_id, campaign_id, account_id)
                 WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed) AS account_removed,
-            (SELECT coalesce(sum(bit_count(h.held::bit(64))), 0)::int8 FROM claims h
+            (SELECT coalesce(sum(bit_count(claim_open(h)::bit(64))), 0)::int8 FROM claims h
                 WHERE (h.workspace_id::int8 << 32) + h.campaign_id = ($1::int4::int8 << 32) + c.campaign_id
                     AND h.account_id = $2 AND h.expires_at <= $3)
                 AS uncertain

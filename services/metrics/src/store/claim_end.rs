@@ -18,6 +18,9 @@ use super::{
 };
 use crate::error::Result;
 
+/// Rows of claims settled by one transaction.
+const SETTLED_MAX: i64 = 1024;
+
 impl Store {
     /// Gives claims back; their steps are due again at `not_before`. Returns for each id, in order, whether it was held.
     pub async fn claim_release(
@@ -52,7 +55,7 @@ impl Store {
             WHERE state = 1 AND claim_expiry_policy = 2 AND EXISTS (
                 SELECT FROM claims h
                 WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
-                    AND h.expires_at <= $1 AND h.held <> 0
+                    AND h.expires_at <= $1 AND claim_open(h) <> 0
             )
             ORDER BY workspace_id, campaign_id";
         let lock = "SELECT FROM campaigns
@@ -62,13 +65,13 @@ impl Store {
         for campaign in campaigns? {
             let (workspace_id, campaign_id): (i32, i32) = (campaign.get(0), campaign.get(1));
             loop {
-                let made_due: Result<i64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                let ended: Result<usize> = in_txn!(self, Kind::Write, |txn, attempt| {
                     if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_none() {
                         return Ok(0);
                     }
                     claims_retry_in_txn(&txn, workspace_id, campaign_id, now).await
                 });
-                if made_due? == 0 {
+                if ended? == 0 {
                     break;
                 }
             }
@@ -76,36 +79,42 @@ impl Store {
         Ok(())
     }
 
-    /// Closes expired claims whose step has a result: a report without claim can commit while its lead is being claimed.
-    pub async fn claims_settle(&self) -> Result<()> {
-        let close = "
-            WITH closed AS (
-                UPDATE claims c SET held = c.held & ~d.bits, last_closed = c.held & d.bits
-                FROM (
-                    SELECT h.workspace_id, h.campaign_id, h.block, h.step, h.grant_no, bit_or(1::int8 << (l.lead_no & 63)) AS bits
-                    FROM claims h JOIN leads l ON l.workspace_id = h.workspace_id AND l.campaign_id = h.campaign_id
-                        AND l.lead_no BETWEEN h.block * 64 AND h.block * 64 + 63
-                    WHERE h.expires_at <= $1 AND h.held >> (l.lead_no & 63) & 1 = 1
-                        AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (h.step - 1) & 1 = 1
-                    GROUP BY 1, 2, 3, 4, 5
-                    ORDER BY 1, 2, 3, 4, 5
-                ) d
-                WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id AND c.block = d.block
-                    AND c.step = d.step AND c.grant_no = d.grant_no AND c.held & d.bits <> 0
-                RETURNING c.workspace_id, c.campaign_id, c.last_closed
+    /// Takes what is closed out of the rows of claims that expired after `since`, and those rows away in which nothing is left.
+    pub async fn claims_settle(&self, since: Timestamp) -> Result<()> {
+        // Whoever holds a row is an outcome or another process that settles: another time will do.
+        let lock = "SELECT workspace_id, campaign_id, block, step, grant_no FROM claims
+            WHERE NOT is_exact AND expires_at <= $1 AND expires_at > $2
+            ORDER BY expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED";
+        let settle = "
+            WITH open AS MATERIALIZED (
+                SELECT c.workspace_id, c.campaign_id, c.block, c.step, c.grant_no, claim_open(c) AS held
+                FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int8[])
+                    AS e (workspace_id, campaign_id, block, step, grant_no)
+                JOIN claims c USING (workspace_id, campaign_id, block, step, grant_no)
+            ), gone AS (
+                DELETE FROM claims c USING open o
+                WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block
+                    AND c.step = o.step AND c.grant_no = o.grant_no AND o.held = 0
             )
-            SELECT workspace_id, campaign_id, sum(bit_count(last_closed::bit(64)))::int8 AS count FROM closed
-            GROUP BY 1, 2 ORDER BY 1, 2";
-        in_txn!(self, Kind::Write, |txn, attempt| {
-            let now = self.clock.now();
-            let rows = txn.query(close, &[&now]).await?;
-            for row in &rows {
-                claims_closed_in_txn(&txn, row.get(0), row.get(1), row.get(2)).await?;
+            UPDATE claims c SET held = o.held, is_exact = true FROM open o
+            WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block
+                AND c.step = o.step AND c.grant_no = o.grant_no AND o.held <> 0";
+        loop {
+            let settled: Result<usize> = in_txn!(self, Kind::Hot, |txn, attempt| {
+                let now = self.clock.now();
+                let (lock, settle) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(settle))?;
+                let rows = txn.query(&lock, &[&now, &since, &SETTLED_MAX]).await?;
+                let numbers = |place: usize| rows.iter().map(|row| row.get(place)).collect::<Vec<i32>>();
+                let steps: Vec<i16> = rows.iter().map(|row| row.get("step")).collect();
+                let grants: Vec<i64> = rows.iter().map(|row| row.get("grant_no")).collect();
+                // A statement of its own: it sees every outcome that committed before a row was locked.
+                txn.execute(&settle, &[&numbers(0), &numbers(1), &numbers(2), &steps, &grants]).await?;
+                Ok(rows.len())
+            });
+            if i64::try_from(settled?) != Ok(SETTLED_MAX) {
+                return Ok(());
             }
-            // Also what a batch of outcomes emptied together with another one, neither of which saw that.
-            txn.execute("DELETE FROM claims WHERE held = 0", &[]).await?;
-            Ok(())
-        })
+        }
     }
 }
 
@@ -206,34 +215,39 @@ async fn leads_return_in_txn(
     Ok(())
 }
 
-/// Makes expired claims of a campaign due again: its policy says that a second send may happen. Returns how many, a bounded
-/// number at once.
+/// Makes expired claims of a campaign due again: its policy says that a second send may happen. Returns how many rows of
+/// claims it went through, a bounded number at once.
 pub(super) async fn claims_retry_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_id: i32,
     now: Timestamp,
-) -> Result<i64> {
-    let sql = "
-        WITH expired AS MATERIALIZED (
-            SELECT block, step, grant_no, account_id, held FROM claims
-            WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3 AND held <> 0
-            ORDER BY block, step, grant_no LIMIT 256 FOR UPDATE
-        ), gone AS (
-            DELETE FROM claims c USING expired e
+) -> Result<usize> {
+    let lock = "SELECT block, step, grant_no FROM claims c
+        WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
+            AND claim_open(c) <> 0
+        ORDER BY block, step, grant_no LIMIT 256 FOR NO KEY UPDATE";
+    // A statement of its own: it sees the outcomes that the locks waited for.
+    let end = "
+        WITH gone AS (
+            DELETE FROM claims c USING unnest($3::int4[], $4::int2[], $5::int8[]) AS e (block, step, grant_no)
             WHERE c.workspace_id = $1 AND c.campaign_id = $2 AND c.block = e.block AND c.step = e.step AND c.grant_no = e.grant_no
+            RETURNING c.account_id, c.step, c.block, claim_open(c) AS open
         )
-        SELECT e.account_id, e.step, e.block * 64 + place AS lead_no
-        FROM expired e JOIN LATERAL generate_series(0, 63) AS place (place) ON e.held >> place & 1 = 1
+        SELECT account_id, step, block * 64 + place AS lead_no
+        FROM gone JOIN LATERAL generate_series(0, 63) AS place (place) ON open >> place & 1 = 1
         ORDER BY 1, 3, 2";
-    let rows = txn.query(sql, &[&workspace_id, &campaign_id, &now]).await?;
-    let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-    if count == 0 {
+    let (lock, end) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(end))?;
+    let expired = txn.query(&lock, &[&workspace_id, &campaign_id, &now]).await?;
+    if expired.is_empty() {
         return Ok(0);
     }
-    claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
+    let blocks: Vec<i32> = expired.iter().map(|row| row.get("block")).collect();
+    let steps: Vec<i16> = expired.iter().map(|row| row.get("step")).collect();
+    let grants: Vec<i64> = expired.iter().map(|row| row.get("grant_no")).collect();
+    let ended = txn.query(&end, &[&workspace_id, &campaign_id, &blocks, &steps, &grants]).await?;
     let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
-    for row in &rows {
+    for row in &ended {
         let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
         leads.push(row.get("lead_no"));
         steps.push(row.get("step"));
@@ -242,5 +256,9 @@ pub(super) async fn claims_retry_in_txn(
         let campaigns = vec![campaign_id; leads.len()];
         leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
     }
-    Ok(count)
+    if !ended.is_empty() {
+        let count = i64::try_from(ended.len()).unwrap_or(i64::MAX);
+        claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
+    }
+    Ok(expired.len())
 }

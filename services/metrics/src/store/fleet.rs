@@ -100,8 +100,8 @@ const COUNTERS: &str = concat!(
 const GRANTED: &str = "SELECT workspace_id, campaign_id, granted FROM campaign_claims";
 
 const UNCERTAIN: &str = "
-    SELECT workspace_id, campaign_id, sum(bit_count(held::bit(64)))::int8 FROM claims
-    WHERE expires_at <= $1 AND held <> 0 GROUP BY 1, 2";
+    SELECT workspace_id, campaign_id, sum(bit_count(claim_open(c)::bit(64)))::int8 FROM claims c
+    WHERE expires_at <= $1 GROUP BY 1, 2";
 
 const SERVING: &str = "SELECT workspace_id, campaign_id, account_id FROM campaign_accounts WHERE NOT removed";
 

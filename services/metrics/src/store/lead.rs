@@ -34,7 +34,7 @@ const LEADS: &str = "
     LEFT JOIN LATERAL (
         SELECT c.account_id FROM claims c
         WHERE c.workspace_id = l.workspace_id AND c.campaign_id = l.campaign_id AND c.block = l.lead_no >> 6
-            AND c.held >> (l.lead_no & 63) & 1 = 1
+            AND c.held >> (l.lead_no & 63) & 1 = 1 AND step_result(l.mask, c.step - 1) = 0
         LIMIT 1
     ) h ON l.account_id IS NULL
     LEFT JOIN accounts a ON a.workspace_id = l.workspace_id AND a.account_id = coalesce(l.account_id, h.account_id)

@@ -46,7 +46,8 @@ impl Store {
             let find = "SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
             let found = txn.query_opt(find, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?;
             let lead_no: i32 = found.ok_or_else(|| Error::NotFound(name.to_string()))?.get(0);
-            let closed = claims_drop_in_txn(&txn, (workspace_id, campaign_id), lead_no).await?;
+            let lead: [&(dyn ToSql + Sync); 3] = [&workspace_id, &campaign_id, &lead_no];
+            let (closed, mask) = claims_drop_in_txn(&txn, &lead, lead_no).await?;
             if closed > 0 && !force {
                 return Err(Error::Precondition {
                     reason: "CLAIMS_OPEN",
@@ -55,10 +56,6 @@ impl Store {
                     ),
                 });
             }
-            let mask =
-                "SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3 FOR UPDATE";
-            let lead: [&(dyn ToSql + Sync); 3] = [&workspace_id, &campaign_id, &lead_no];
-            let mask: i64 = txn.query_one(mask, &lead).await?.get(0);
             if mask == 0 {
                 lead_drop_in_txn(&txn, &lead).await?;
             } else {
@@ -162,20 +159,27 @@ impl Store {
     }
 }
 
-/// Takes a lead out of its claims. Returns how many it was in.
+/// Locks a lead and takes it out of its claims. Returns how many of them were open, and its facts.
 async fn claims_drop_in_txn(
     txn: &Transaction<'_>,
-    (workspace_id, campaign_id): CampaignKey,
+    lead: &[&(dyn ToSql + Sync); 3],
     lead_no: i32,
-) -> Result<i64> {
-    let bit = 1_i64 << (lead_no & 63);
-    let drop = "UPDATE claims SET held = held & ~$4::int8, last_closed = $4
-        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held & $4 <> 0";
-    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &(lead_no >> 6), &bit];
-    let dropped = txn.execute(drop, params).await?;
+) -> Result<(i64, i64)> {
+    let (block, bit) = (lead_no >> 6, 1_i64 << (lead_no & 63));
+    let lock = "SELECT FROM claims WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3
+        ORDER BY step, grant_no FOR NO KEY UPDATE";
+    txn.execute(lock, &[lead[0], lead[1], &block]).await?;
+    let mask = "SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3 FOR UPDATE";
+    let mask: i64 = txn.query_one(mask, lead).await?.get(0);
+    let drop = "WITH dropped AS (
+            UPDATE claims SET held = held & ~$4::int8
+            WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held & $4 <> 0
+            RETURNING step_result($5, step - 1) = 0 AS was_open
+        ) SELECT count(*) FILTER (WHERE was_open) FROM dropped";
+    let closed: i64 = txn.query_one(drop, &[lead[0], lead[1], &block, &bit, &mask]).await?.get(0);
     let empty = "DELETE FROM claims WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held = 0";
-    txn.execute(empty, &params[..3]).await?;
-    Ok(i64::try_from(dropped).unwrap_or(i64::MAX))
+    txn.execute(empty, &[lead[0], lead[1], &block]).await?;
+    Ok((closed, mask))
 }
 
 /// Removes a lead without facts. Where it waits among `returns`, the next claim finds that it is gone.

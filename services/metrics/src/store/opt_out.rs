@@ -101,7 +101,7 @@ pub(super) async fn opt_out_in_txn(
     let mut keys: Vec<CampaignKey> = leads.iter().map(|(campaign, _)| *campaign).collect();
     keys.sort_unstable();
     keys.dedup();
-    let terms = terms_of_in_txn(txn, keys, now).await?;
+    let terms = terms_of_in_txn(txn, keys, now, attempt).await?;
     let events = leads.iter().filter(|(campaign, _)| terms.get(campaign).is_some_and(|terms| !terms.attribution_ended));
     let events = events
         .map(|(campaign, lead_no)| Event {

@@ -1,6 +1,7 @@
 //! Takes in outcomes: the reports of many callers are one transaction, each outcome gets its own verdict.
 //!
-//! Locks: the campaigns' keys (so that results can't become final meanwhile), the claims, the leads, the counters, the
+//! Locks: the campaigns' keys (so that results can't become final meanwhile; for messages without claim the campaigns, so that
+//! nobody claims them meanwhile), the claims, the leads, the counters, the
 //! reservations, the account days. A fact that is known is a duplicate and changes nothing, so reports can be repeated,
 //! split and mixed at will.
 
@@ -140,7 +141,7 @@ pub(super) async fn outcomes_take_in_txn(
     keys.extend(namesakes.iter().map(|namesake| namesake.campaign));
     keys.sort_unstable();
     keys.dedup();
-    let terms = terms_of_in_txn(txn, keys, now).await?;
+    let terms = terms_of_in_txn(txn, keys, now, attempt).await?;
     let mut events = Vec::with_capacity(outcomes.len());
     let mut finals = Vec::new();
     let mut is_taken = vec![false; outcomes.len()];
@@ -226,19 +227,24 @@ pub(super) fn place(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(0)
 }
 
-/// Reads the terms of campaigns, sorted by number, and keeps them from becoming final before the commit.
+/// Reads the terms of campaigns, sorted by number, and keeps them from becoming final before the commit; on another attempt
+/// also keeps claims out, which a report without a claim needs.
 pub(super) async fn terms_of_in_txn(
     txn: &Transaction<'_>,
     keys: Vec<CampaignKey>,
     now: Timestamp,
+    attempt: u32,
 ) -> Result<HashMap<CampaignKey, Terms>> {
-    let sql = "SELECT c.workspace_id, c.campaign_id, salt, steps, follow_up_delay_ms, state, finalized_at IS NOT NULL AS is_final,
+    let lock = if attempt == 0 { "KEY SHARE" } else { "NO KEY UPDATE" };
+    let sql = format!(
+        "SELECT c.workspace_id, c.campaign_id, salt, steps, follow_up_delay_ms, state, finalized_at IS NOT NULL AS is_final,
             coalesce(finished_at + make_interval(days => attribution_days) < $3, false) AS attribution_ended, time_zone
         FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
         JOIN campaigns c ON c.workspace_id = key.workspace_id AND c.campaign_id = key.campaign_id
-        ORDER BY c.workspace_id, c.campaign_id FOR KEY SHARE OF c";
+        ORDER BY c.workspace_id, c.campaign_id FOR {lock} OF c"
+    );
     let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.into_iter().unzip();
-    let statement = txn.prepare_cached(sql).await?;
+    let statement = txn.prepare_cached(&sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &campaigns, &now]).await?;
     let terms = |row: &Row| {
         let terms = Terms {

@@ -11,6 +11,7 @@ use campaign_metrics::{
     sending::{Rejection, Verdict},
 };
 use deadpool_postgres::Transaction;
+use futures::try_join;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
@@ -37,15 +38,19 @@ pub(super) struct Batch<'a> {
     pub(super) attempt: u32,
 }
 
-/// Messages without a claim, by campaign, account and time.
-type Unclaimed = BTreeMap<(CampaignKey, Option<i32>, Timestamp), i64>;
+/// A message without a claim.
+struct Unclaimed {
+    campaign: CampaignKey,
+    lead_no: i32,
+    step: i16,
+    account_id: Option<i32>,
+    at: Timestamp,
+}
 
 /// What a round leaves to do once all are through.
 #[derive(Default)]
 struct Rest {
-    unclaimed: Unclaimed,
-    /// Rows of claims in which nothing is held any more: campaign, block, step, grant.
-    ended: Vec<(CampaignKey, i32, i16, i64)>,
+    unclaimed: Vec<Unclaimed>,
     /// Campaigns in which no lead is pending or partial any more, as of a round.
     complete: Vec<CampaignKey>,
 }
@@ -60,7 +65,10 @@ impl Batch<'_> {
         let mut rest = Rest::default();
         let mut earlier = 0;
         for round in &rounds {
+            let checked = rest.unclaimed.len();
             self.apply_round(round, earlier, verdicts, &mut rest).await?;
+            // Before the next round, which would end such a claim unseen.
+            self.check_unclaimed(&rest.unclaimed[checked..]).await?;
             earlier += i32::try_from(round.len()).unwrap_or(i32::MAX);
         }
         for (ordinal, first) in repeats {
@@ -69,7 +77,6 @@ impl Batch<'_> {
                 Verdict::Applied | Verdict::Duplicate => Verdict::Duplicate,
             };
         }
-        self.delete_claims(&rest.ended).await?;
         self.finish(rest.complete).await?;
         self.reserve_unclaimed(rest.unclaimed).await
     }
@@ -120,8 +127,6 @@ impl Batch<'_> {
             let campaign: CampaignKey = (row.get("workspace_id"), row.get("campaign_id"));
             if row.get::<_, Option<i64>>("place").is_some() {
                 self.take_exception(&row, &round[place(&row)], verdicts, rest)?;
-            } else if let Some(grant) = row.get("grant_no") {
-                rest.ended.push((campaign, row.get("block"), row.get("step"), grant));
             } else {
                 rest.complete.push(campaign);
             }
@@ -143,27 +148,14 @@ impl Batch<'_> {
             };
         }
         if row.get("unclaimed") {
-            *rest.unclaimed.entry((event.campaign, row.get("message_account"), event.at)).or_default() += 1;
+            rest.unclaimed.push(Unclaimed {
+                campaign: event.campaign,
+                lead_no: event.lead_no,
+                step: i16::from(event.fact.bit() & 15) + 1,
+                account_id: row.get("message_account"),
+                at: event.at,
+            });
         }
-        Ok(())
-    }
-
-    async fn delete_claims(&self, ended: &[(CampaignKey, i32, i16, i64)]) -> Result<()> {
-        if ended.is_empty() {
-            return Ok(());
-        }
-        let workspaces: Vec<i32> = ended.iter().map(|(campaign, ..)| campaign.0).collect();
-        let campaigns: Vec<i32> = ended.iter().map(|(campaign, ..)| campaign.1).collect();
-        let blocks: Vec<i32> = ended.iter().map(|(_, block, ..)| *block).collect();
-        let steps: Vec<i16> = ended.iter().map(|(_, _, step, _)| *step).collect();
-        let grants: Vec<i64> = ended.iter().map(|(.., grant)| *grant).collect();
-        let sql = "DELETE FROM claims c
-            USING unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int8[])
-                AS e (workspace_id, campaign_id, block, step, grant_no)
-            WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
-                AND c.grant_no = e.grant_no AND c.held = 0";
-        let statement = self.txn.prepare_cached(sql).await?;
-        self.txn.execute(&statement, &[&workspaces, &campaigns, &blocks, &steps, &grants]).await?;
         Ok(())
     }
 
@@ -179,13 +171,44 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Makes sure that nobody claims what is reported without a claim: who claims does not see this report yet, and this
+    /// report did not see a claim that was granted since its statement began. A claim waits for this lock, and sees it then.
+    ///
+    /// The lock comes late in the order, so it is not waited for; on another attempt the terms have it from the start. It is
+    /// the one that a finish needs: two batches that shared a weaker one could each keep the other from it.
+    async fn check_unclaimed(&self, unclaimed: &[Unclaimed]) -> Result<()> {
+        if unclaimed.is_empty() {
+            return Ok(());
+        }
+        let lock =
+            "SELECT FROM campaigns WHERE (workspace_id, campaign_id) IN (SELECT * FROM unnest($1::int4[], $2::int4[]))
+            ORDER BY workspace_id, campaign_id FOR NO KEY UPDATE NOWAIT";
+        let find = "SELECT EXISTS (
+            SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[]) AS e (workspace_id, campaign_id, lead_no, step)
+            JOIN claims c ON c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.lead_no >> 6
+                AND c.step = e.step AND c.held >> (e.lead_no & 63) & 1 = 1
+        )";
+        let workspaces: Vec<i32> = unclaimed.iter().map(|message| message.campaign.0).collect();
+        let campaigns: Vec<i32> = unclaimed.iter().map(|message| message.campaign.1).collect();
+        let leads: Vec<i32> = unclaimed.iter().map(|message| message.lead_no).collect();
+        let steps: Vec<i16> = unclaimed.iter().map(|message| message.step).collect();
+        let (lock, find) = try_join!(self.txn.prepare_cached(lock), self.txn.prepare_cached(find))?;
+        let locked: [&(dyn ToSql + Sync); 2] = [&workspaces, &campaigns];
+        let found: [&(dyn ToSql + Sync); 4] = [&workspaces, &campaigns, &leads, &steps];
+        if self.attempt == 0 {
+            self.txn.execute(&lock, &locked).await?;
+        }
+        let found = self.txn.query_one(&find, &found).await?;
+        if found.get(0) { Err(run_again()) } else { Ok(()) }
+    }
+
     /// Counts messages that were sent without a claim against the limits of their days.
-    async fn reserve_unclaimed(&self, unclaimed: Unclaimed) -> Result<()> {
+    async fn reserve_unclaimed(&self, unclaimed: Vec<Unclaimed>) -> Result<()> {
         if unclaimed.is_empty() {
             return Ok(());
         }
         let mut accounts: Vec<(i32, i32)> =
-            unclaimed.keys().filter_map(|(campaign, account_id, _)| Some((campaign.0, (*account_id)?))).collect();
+            unclaimed.iter().filter_map(|message| Some((message.campaign.0, message.account_id?))).collect();
         accounts.sort_unstable();
         accounts.dedup();
         let (workspaces, ids): (Vec<i32>, Vec<i32>) = accounts.into_iter().unzip();
@@ -198,13 +221,13 @@ impl Batch<'_> {
             zones.insert((row.get(0), row.get(1)), parse_time_zone(row.get(2))?);
         }
         let mut days: BTreeMap<(Of, i32, i32, Date), i64> = BTreeMap::new();
-        for ((campaign, account_id, at), count) in unclaimed {
+        for Unclaimed { campaign, account_id, at, .. } in unclaimed {
             if let Some((id, zone)) = account_id.and_then(|id| Some((id, zones.get(&(campaign.0, id))?))) {
-                *days.entry((Of::Account, campaign.0, id, local_day(zone, at))).or_default() += count;
+                *days.entry((Of::Account, campaign.0, id, local_day(zone, at))).or_default() += 1;
             }
             if let Some(terms) = self.terms.get(&campaign) {
                 let day = local_day(&parse_time_zone(&terms.time_zone)?, at);
-                *days.entry((Of::Campaign, campaign.0, campaign.1, day)).or_default() += count;
+                *days.entry((Of::Campaign, campaign.0, campaign.1, day)).or_default() += 1;
             }
         }
         for of in [Of::Account, Of::Campaign] {

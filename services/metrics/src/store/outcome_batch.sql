@@ -7,8 +7,7 @@
 --
 -- Returns rows for what is not the rule. By place in the arrays, from 1: outcomes that were not applied (known: a
 -- duplicate, else there is no such lead), that had no claim, or whose account-day bookkeeping missed an earlier outcome
--- not visible to this statement yet. Without place, but with a grant: rows of claims in which nothing is held any more.
--- Else: campaigns in which no lead is pending or partial any more.
+-- not visible to this statement yet. Without place: campaigns in which no lead is pending or partial any more.
 --
 -- FULL joins, because no nested loop can do them: the planner takes the arrays for short.
 WITH event AS MATERIALIZED (
@@ -21,18 +20,30 @@ WITH event AS MATERIALIZED (
     SELECT workspace_id, campaign_id, block, step, bit_or(1::int8 << (lead_no & 63)) AS bits
     FROM event WHERE bit < 48
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-), closed AS (
-    -- Duplicates close their claims, too. last_closed: the bits that change, which RETURNING could not tell.
-    UPDATE claims c SET held = c.held & ~b.bits, last_closed = c.held & b.bits
-    FROM block b
-    WHERE c.workspace_id = b.workspace_id AND c.campaign_id = b.campaign_id AND c.block = b.block AND c.step = b.step
-        AND c.held & b.bits <> 0
-    RETURNING c.workspace_id, c.campaign_id, c.block, c.step, c.account_id, c.last_closed, c.held, c.grant_no
+), claim AS MATERIALIZED (
+    -- Locked, so that nobody gives them back meanwhile, and not written: see migration 7.
+    SELECT c.*, b.bits, c AS claim
+    FROM block b JOIN claims c
+        ON c.workspace_id = b.workspace_id AND c.campaign_id = b.campaign_id AND c.block = b.block AND c.step = b.step
+    WHERE c.held & b.bits <> 0
+    FOR NO KEY UPDATE OF c
+), ended AS (
+    -- Where this batch has all of it, or the last of it, and the others came before.
+    DELETE FROM claims c USING claim o
+    WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block AND c.step = o.step
+        AND c.grant_no = o.grant_no AND CASE
+            WHEN o.held & ~o.bits = 0 THEN true
+            WHEN (o.held & o.bits)::bit(64) > (o.held & ~o.bits)::bit(64) THEN claim_open(o.claim) & ~o.bits = 0
+            ELSE false
+        END
+), shrunk AS (
+    UPDATE claims c SET held = o.held & ~o.bits FROM claim o
+    WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block AND c.step = o.step
+        AND c.grant_no = o.grant_no AND o.is_exact AND o.held & ~o.bits <> 0
 ), named AS MATERIALIZED (
-    -- A block can be shared by grants, of which at most one holds the lead.
-    SELECT DISTINCT ON (e.place) e.*,
-        CASE WHEN c.last_closed >> (e.lead_no & 63) & 1 = 1 THEN c.account_id END AS claim_account
-    FROM event e FULL JOIN closed c
+    -- A block can be shared by grants, of which at most one has the lead.
+    SELECT DISTINCT ON (e.place) e.*, CASE WHEN c.held >> (e.lead_no & 63) & 1 = 1 THEN c.account_id END AS claim_account
+    FROM event e FULL JOIN claim c
         ON c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
     ORDER BY e.place, claim_account
 ), fact AS (
@@ -42,7 +53,8 @@ WITH event AS MATERIALIZED (
             ELSE l.failed_reasons END,
         bounced_reasons = CASE WHEN e.bit BETWEEN 32 AND 47 THEN l.bounced_reasons | (e.reason::int8 << (3 * e.step_bit))
             ELSE l.bounced_reasons END,
-        account_id = coalesce(l.account_id, e.claim_account),
+        -- By the claim that it closes; one that is closed already may be of an account that left since.
+        account_id = coalesce(l.account_id, CASE WHEN step_result(l.mask, e.step_bit) = 0 THEN e.claim_account END),
         last_action_at = greatest(l.last_action_at, e.happened_at)
     FROM named e
     WHERE l.workspace_id = e.workspace_id AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
@@ -67,7 +79,8 @@ WITH event AS MATERIALIZED (
 ), booked AS MATERIALIZED (
     -- A message belongs to one account: that of its first outcome when there was one, else of its claim, else of its lead.
     SELECT *,
-        CASE WHEN first_account IS NULL THEN coalesce(claim_account, account_id) ELSE nullif(first_account, 0) END
+        CASE WHEN first_account IS NULL THEN coalesce(CASE WHEN old_result = 0 THEN claim_account END, account_id)
+            ELSE nullif(first_account, 0) END
             AS message_account,
         (old_result <> 0 AND first_account IS NULL) OR (stronger_bit IS NOT NULL AND stronger_at IS NULL) AS missed
     FROM (
@@ -105,54 +118,38 @@ WITH event AS MATERIALIZED (
         -- See migration 2. A hundred or so changes fill the page that they share.
         epoch = k.epoch + (k.version & 127 = 127)::int4
     FROM (
-        SELECT coalesce(a.workspace_id, e.workspace_id) AS workspace_id, coalesce(a.campaign_id, e.campaign_id) AS campaign_id,
-            coalesce(e.closed_claims, 0) AS closed_claims, coalesce(value_micros, 0) AS value_micros,
-            coalesce(pending, 0) AS pending, coalesce(partial, 0) AS partial, coalesce(sent, 0) AS sent,
-            coalesce(failed, 0) AS failed, coalesce(delivered_messages, 0) AS delivered_messages,
-            coalesce(failed_messages, 0) AS failed_messages, coalesce(bounced_messages, 0) AS bounced_messages,
-            coalesce(reason_1, 0) AS reason_1, coalesce(reason_2, 0) AS reason_2, coalesce(reason_3, 0) AS reason_3,
-            coalesce(reason_4, 0) AS reason_4, coalesce(reason_5, 0) AS reason_5, coalesce(contacted, 0) AS contacted,
-            coalesce(replied, 0) AS replied, coalesce(converted, 0) AS converted,
-            coalesce(auto_replied, 0) AS auto_replied, coalesce(opted_out, 0) AS opted_out,
-            coalesce(contacted_replied, 0) AS contacted_replied, coalesce(contacted_converted, 0) AS contacted_converted
+        SELECT workspace_id, campaign_id,
+            sum((status = 1)::int4 - (old_status = 1)::int4) AS pending,
+            sum((status = 2)::int4 - (old_status = 2)::int4) AS partial,
+            sum((status = 3)::int4 - (old_status = 3)::int4) AS sent,
+            sum((status = 4)::int4 - (old_status = 4)::int4) AS failed,
+            sum((result = 1)::int4 - (old_result = 1)::int4) AS delivered_messages,
+            sum((result = 2)::int4 - (old_result = 2)::int4) AS failed_messages,
+            sum((result = 3)::int4 - (old_result = 3)::int4) AS bounced_messages,
+            sum((new_reason = 1)::int4 - (old_reason = 1)::int4) AS reason_1,
+            sum((new_reason = 2)::int4 - (old_reason = 2)::int4) AS reason_2,
+            sum((new_reason = 3)::int4 - (old_reason = 3)::int4) AS reason_3,
+            sum((new_reason = 4)::int4 - (old_reason = 4)::int4) AS reason_4,
+            sum((new_reason = 5)::int4 - (old_reason = 5)::int4) AS reason_5,
+            sum(is_contacted::int4 - was_contacted::int4) AS contacted,
+            sum((bit = 48)::int4) AS replied,
+            sum((bit = 49)::int4) AS converted,
+            sum((bit = 50)::int4) AS auto_replied,
+            sum((bit = 51)::int4) AS opted_out,
+            sum((is_contacted AND mask >> 48 & 1 = 1)::int4 - (was_contacted AND old_mask >> 48 & 1 = 1)::int4) AS contacted_replied,
+            sum((is_contacted AND mask >> 49 & 1 = 1)::int4 - (was_contacted AND old_mask >> 49 & 1 = 1)::int4) AS contacted_converted,
+            coalesce(sum(value_micros) FILTER (WHERE bit = 49), 0)::int8 AS value_micros,
+            sum((bit < 48 AND old_result = 0 AND claim_account IS NOT NULL)::int4) AS closed_claims
         FROM (
-            SELECT workspace_id, campaign_id, count(claim_account) AS closed_claims FROM named GROUP BY 1, 2
-        ) e
-        FULL JOIN (
-            SELECT workspace_id, campaign_id,
-                sum((status = 1)::int4 - (old_status = 1)::int4) AS pending,
-                sum((status = 2)::int4 - (old_status = 2)::int4) AS partial,
-                sum((status = 3)::int4 - (old_status = 3)::int4) AS sent,
-                sum((status = 4)::int4 - (old_status = 4)::int4) AS failed,
-                sum((result = 1)::int4 - (old_result = 1)::int4) AS delivered_messages,
-                sum((result = 2)::int4 - (old_result = 2)::int4) AS failed_messages,
-                sum((result = 3)::int4 - (old_result = 3)::int4) AS bounced_messages,
-                sum((new_reason = 1)::int4 - (old_reason = 1)::int4) AS reason_1,
-                sum((new_reason = 2)::int4 - (old_reason = 2)::int4) AS reason_2,
-                sum((new_reason = 3)::int4 - (old_reason = 3)::int4) AS reason_3,
-                sum((new_reason = 4)::int4 - (old_reason = 4)::int4) AS reason_4,
-                sum((new_reason = 5)::int4 - (old_reason = 5)::int4) AS reason_5,
-                sum(is_contacted::int4 - was_contacted::int4) AS contacted,
-                sum((bit = 48)::int4) AS replied,
-                sum((bit = 49)::int4) AS converted,
-                sum((bit = 50)::int4) AS auto_replied,
-                sum((bit = 51)::int4) AS opted_out,
-                sum((is_contacted AND mask >> 48 & 1 = 1)::int4 - (was_contacted AND old_mask >> 48 & 1 = 1)::int4) AS contacted_replied,
-                sum((is_contacted AND mask >> 49 & 1 = 1)::int4 - (was_contacted AND old_mask >> 49 & 1 = 1)::int4) AS contacted_converted,
-                coalesce(sum(value_micros) FILTER (WHERE bit = 49), 0)::int8 AS value_micros
-            FROM (
-                -- Both reasons of a step are kept on the lead; its result says which one counts.
-                SELECT j.*,
-                    CASE result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7
-                        ELSE 0 END AS new_reason,
-                    CASE old_result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7
-                        ELSE 0 END AS old_reason
-                FROM judged j
-            ) j
-            GROUP BY 1, 2
-        ) a ON a.workspace_id = e.workspace_id AND a.campaign_id = e.campaign_id
-        WHERE a.campaign_id IS NOT NULL OR e.closed_claims > 0
-        ORDER BY 1, 2
+            -- Both reasons of a step are kept on the lead; its result says which one counts.
+            SELECT j.*,
+                CASE result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7
+                    ELSE 0 END AS new_reason,
+                CASE old_result WHEN 2 THEN failed_reasons >> (3 * step_bit) & 7 WHEN 3 THEN bounced_reasons >> (3 * step_bit) & 7
+                    ELSE 0 END AS old_reason
+            FROM judged j
+        ) j
+        GROUP BY 1, 2 ORDER BY 1, 2
     ) d
     WHERE k.workspace_id = d.workspace_id AND k.campaign_id = d.campaign_id AND k.epoch >= (
         SELECT c.epoch FROM campaign_counters c
@@ -206,10 +203,8 @@ SELECT e.place, b.place IS NOT NULL AS applied, coalesce(b.missed, false) AS mis
     ) AS known,
     -- A message without claim: it counts against the limits of its day.
     coalesce(b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL, false) AS unclaimed,
-    b.message_account, b.happened_at, e.workspace_id, e.campaign_id, NULL::int4 AS block, NULL::int2 AS step, NULL::int8 AS grant_no
+    b.message_account, b.happened_at, e.workspace_id, e.campaign_id
 FROM event e FULL JOIN booked b ON b.place = e.place
 WHERE b.place IS NULL OR b.missed OR b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL
 UNION ALL
-SELECT NULL, false, false, false, false, NULL, NULL, workspace_id, campaign_id, block, step, grant_no FROM closed WHERE held = 0
-UNION ALL
-SELECT NULL, false, false, false, false, NULL, NULL, workspace_id, campaign_id, NULL, NULL, NULL FROM counted WHERE complete
+SELECT NULL, false, false, false, false, NULL, NULL, workspace_id, campaign_id FROM counted WHERE complete

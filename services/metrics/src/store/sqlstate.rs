@@ -11,9 +11,13 @@ pub fn is_retryable(error: &Error) -> bool {
     if source.is::<super::RunAgain>() {
         return true;
     }
-    // The third is said of a statement that travelled behind one that failed, and can be heard of first.
-    let retryable =
-        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::IN_FAILED_SQL_TRANSACTION];
+    // The last is said of a statement that travelled behind one that failed, and can be heard of first.
+    let retryable = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::IN_FAILED_SQL_TRANSACTION,
+    ];
     source.downcast_ref::<PgError>().and_then(PgError::code).is_some_and(|code| retryable.contains(code))
 }
 

@@ -93,9 +93,11 @@ const RECOUNT: &str = "
         ) r
     ) m";
 
-const STORED: &str = "SELECT k.*, (SELECT granted FROM campaign_claims g WHERE g.workspace_id = $1 AND g.campaign_id = $2
+const STORED: &str =
+    "SELECT k.*, (SELECT granted FROM campaign_claims g WHERE g.workspace_id = $1 AND g.campaign_id = $2
         ORDER BY epoch DESC LIMIT 1) - k.closed_claims AS open_claims,
-        (SELECT coalesce(sum(bit_count(held::bit(64))), 0)::int8 FROM claims WHERE workspace_id = $1 AND campaign_id = $2) AS held
+        (SELECT coalesce(sum(bit_count(claim_open(c)::bit(64))), 0)::int8 FROM claims c
+            WHERE c.workspace_id = $1 AND c.campaign_id = $2) AS counted_claims
     FROM campaign_counters k WHERE workspace_id = $1 AND campaign_id = $2 ORDER BY epoch DESC LIMIT 1";
 
 const ACCOUNT_DAYS: &str = "
@@ -277,7 +279,7 @@ async fn campaign_recount_in_txn(
     let recounted = txn.query_one(RECOUNT, &[&workspace_id, &campaign_id, &steps]).await?;
     let numbers =
         COLUMNS.iter().enumerate().map(|(place, column)| (*column, stored.get(*column), recounted.get(place)));
-    let claims = [("open_claims", stored.get("open_claims"), stored.get("held"))];
+    let claims = [("open_claims", stored.get("open_claims"), stored.get("counted_claims"))];
     Ok(differences(&name.to_string(), numbers.chain(claims)))
 }
 

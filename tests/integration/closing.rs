@@ -1,0 +1,141 @@
+//! Claims close by the facts of their leads: what else happens to them at that very moment, and what their rows become.
+
+use std::time::Duration;
+
+use campaign_metrics::pb::{self, OutcomeKind, OutcomeVerdict};
+use jiff::Timestamp;
+
+use crate::{
+    harness::{
+        postgres::Connection,
+        recount::assert_counts,
+        service::Service,
+        wait::{SOON, until},
+    },
+    world::{
+        account_name, add_leads, by_key, by_lead, claim, create_account, create_campaign, get, report, report_new,
+        settings,
+    },
+};
+
+/// Holds back whoever counts an outcome of a campaign, until `COMMIT`.
+async fn hold_counters(service: &Service) -> Connection {
+    let other = service.sql().await;
+    other.batch_execute("BEGIN; SELECT FROM campaign_counters FOR UPDATE").await.unwrap();
+    other
+}
+
+/// Until so many statements wait for rows.
+async fn waiting(watcher: &Connection, count: i64) {
+    until("statements wait for rows", SOON, async || {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting: i64 = watcher.query_one(sql, &[]).await?.get(0);
+        anyhow::ensure!(waiting == count, "{waiting} wait");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn rows(sql: &Connection) -> Vec<(i64, bool)> {
+    let rows = sql.query("SELECT bit_count(held::bit(64)), is_exact FROM claims ORDER BY block", &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_without_claim_closes_the_claim_that_was_granted_meanwhile() {
+    let service = Service::start().await;
+    create_account(&service, "ann", Some(10)).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 2, None, false).await;
+    let (other, watcher) = (hold_counters(&service).await, service.sql().await);
+    // The second fact alone would find a claim of which it can say nothing new.
+    let facts = [OutcomeKind::Delivered, OutcomeKind::Bounced].map(|kind| by_lead("spring", "l0", 1, kind));
+    let reporting = report_new(&service, facts.to_vec());
+    let claiming = async {
+        waiting(&watcher, 1).await;
+        // The report is not committed: the claims can't know.
+        assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+        assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+        other.batch_execute("COMMIT").await.unwrap();
+    };
+    tokio::join!(reporting, claiming);
+    let campaign = get(&service, "spring").await;
+    assert_eq!((campaign.in_flight_claims, campaign.lead_counts.unwrap().failed), (1, 1));
+    assert_counts(&watcher, &campaign).await;
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
+    assert_eq!(account.reserved_today, 2, "the message counts once against the limit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_outcome_is_being_written_is_no_longer_released() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 2, None, false).await;
+    let claims = claim(&service, "ann", 2).await.claims;
+    let (other, watcher) = (hold_counters(&service).await, service.sql().await);
+    let reporting = report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]);
+    let releasing = async {
+        waiting(&watcher, 1).await;
+        let claim_ids = claims.iter().map(|claim| claim.claim_id.clone()).collect();
+        let request = pb::ReleaseClaimsRequest { account: account_name("ann"), claim_ids, not_before: None };
+        let mut sending = service.sending.clone();
+        let release = async { sending.release_claims(request).await.unwrap().into_inner() };
+        let counting = async {
+            waiting(&watcher, 2).await;
+            other.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(release, counting).0
+    };
+    let ((), released) = tokio::join!(reporting, releasing);
+    assert_eq!(released.released_count, 1, "the other one");
+    let campaign = get(&service, "spring").await;
+    assert_eq!((campaign.in_flight_claims, campaign.lead_counts.unwrap().sent), (0, 1));
+    assert_eq!(claim(&service, "ann", 2).await.claims.len(), 1, "what was given back");
+}
+
+#[tokio::test]
+async fn rows_of_claims_go_when_all_of_them_is_closed_or_are_settled_once_they_expired() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    // Numbers begin at 1: blocks of 63, 64 and 2 leads.
+    add_leads(&service, "spring", 129, None, false).await;
+    let claims = claim(&service, "ann", 129).await.claims;
+    let sql = service.sql().await;
+    assert_eq!(rows(&sql).await, [(63, false), (64, false), (2, false)]);
+
+    let delivered = |range: std::ops::Range<usize>| -> Vec<pb::Outcome> {
+        claims[range].iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()
+    };
+    report_new(&service, delivered(127..129)).await;
+    assert_eq!(rows(&sql).await, [(63, false), (64, false)], "all of it at once");
+    report_new(&service, delivered(0..62)).await;
+    assert_eq!(rows(&sql).await, [(63, false), (64, false)], "one is held");
+    report_new(&service, delivered(62..63)).await;
+    assert_eq!(rows(&sql).await, [(64, false)], "the last of it after the others");
+    report_new(&service, delivered(124..127)).await;
+    report_new(&service, delivered(63..122)).await;
+    assert_eq!(rows(&sql).await, [(64, false)]);
+    let campaign = get(&service, "spring").await;
+    assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (2, 0));
+
+    service.clock.advance(Duration::from_mins(6));
+    let campaign = get(&service, "spring").await;
+    assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 2), "also before it is settled");
+    service.store().claims_settle(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(rows(&sql).await, [(2, true)]);
+    let campaign = get(&service, "spring").await;
+    assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 2));
+    let twice: Vec<OutcomeVerdict> =
+        report(&service, delivered(121..123)).await.iter().map(pb::OutcomeResult::verdict).collect();
+    assert_eq!(twice, [OutcomeVerdict::Duplicate, OutcomeVerdict::Applied]);
+    assert_eq!(rows(&sql).await, [(1, true)]);
+    assert_eq!(get(&service, "spring").await.uncertain_claims, 1);
+    report_new(&service, delivered(123..124)).await;
+    assert_eq!(rows(&sql).await, []);
+    assert_counts(&sql, &get(&service, "spring").await).await;
+}
