@@ -13,7 +13,7 @@ use super::{
     Kind, Store,
     campaign::{Actor, campaign_key_in_txn, campaign_lock_in_txn, check_actor, owned, workspace_ensure_in_txn},
     campaign_state::{key, one, state_set_in_txn},
-    campaign_view::{campaigns_load_in_txn, owner_from_row, stored_state},
+    campaign_view::{Which, campaigns_load, owner_from_row, stored_state},
     campaign_write::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
     in_txn,
     sqlstate::is_unique_violation,
@@ -64,7 +64,7 @@ impl Store {
             if row.get::<_, i16>("state") != stored_state(CampaignState::Finished) {
                 state_set_in_txn(&txn, &row, state, now).await?;
             }
-            one(campaigns_load_in_txn(&txn, &[key(&row)], now).await?, name)
+            one(campaigns_load(&txn, Which::Keys(&[key(&row)]), now).await?, name)
         })
     }
 
@@ -76,7 +76,7 @@ impl Store {
                 check_actor(&row, Actor::Owner(owner_uid))?;
                 owner_write_in_txn(&txn, &row, None).await?;
             }
-            one(campaigns_load_in_txn(&txn, &[key(&row)], self.clock.now()).await?, name)
+            one(campaigns_load(&txn, Which::Keys(&[key(&row)]), self.clock.now()).await?, name)
         })
     }
 }

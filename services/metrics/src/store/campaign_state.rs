@@ -14,7 +14,7 @@ use tokio_postgres::Row;
 use super::{
     Kind, Store,
     campaign::{Actor, campaign_lock_in_txn, check_actor, check_etag},
-    campaign_view::{CampaignKey, campaign_state, campaigns_load_in_txn, stored_state},
+    campaign_view::{CampaignKey, Which, campaign_state, campaigns_load, stored_state},
     in_txn,
 };
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ impl Store {
             check_actor(&row, actor)?;
             check_etag(&row, etag)?;
             state_set_in_txn(&txn, &row, to, now).await?;
-            one(campaigns_load_in_txn(&txn, &[key(&row)], now).await?, name)
+            one(campaigns_load(&txn, Which::Keys(&[key(&row)]), now).await?, name)
         })
     }
 

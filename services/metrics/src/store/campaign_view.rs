@@ -1,9 +1,6 @@
 //! Reads campaigns as callers see them: settings, counts, claims and the reasons for which nothing is sent.
 //!
-//! Everything comes from rollups (counters, claims, segments, the heads of the returns), never from a scan of leads, in a
-//! few statements for any number of campaigns, all of one snapshot.
-
-use std::collections::HashMap;
+//! Everything comes from rollups (counters, claims, segments, the heads of the returns), never from a scan of leads.
 
 use campaign_metrics::{
     account::AccountState,
@@ -15,13 +12,13 @@ use campaign_metrics::{
     schedule::{ActiveHours, Window, local_day, parse_time_zone},
     sending::{AccountStanding, CampaignStanding},
 };
-use deadpool_postgres::Transaction;
-use futures::try_join;
+use deadpool_postgres::GenericClient;
 use jiff::{
     SignedDuration, Timestamp, ToSpan as _,
     civil::{Date, Weekday},
+    tz::TimeZone,
 };
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::Row;
 
 use crate::error::{Error, Result};
 
@@ -38,217 +35,159 @@ macro_rules! counts {
 }
 pub(super) use counts;
 
+/// Campaigns in one statement: one snapshot and one round trip, however busy the processors are. A row for each that exists:
+/// of the workspaces `$1` and campaigns `$2`, in this order, or the one of the workspace `$3` and name `$4`. `$5` is now, `$6`
+/// the first of the three days that are today anywhere.
 const CAMPAIGNS: &str = concat!(
     "SELECT ",
     counts!(),
-    ", w.name AS workspace, c.*
-    FROM unnest($1::int4[], $2::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, place)
-    JOIN campaigns c USING (workspace_id, campaign_id)
-    -- The latest first: behind an old snapshot the dead versions before it are many.
-    CROSS JOIN LATERAL (
-        SELECT * FROM campaign_counters k WHERE k.workspace_id = c.workspace_id AND k.campaign_id = c.campaign_id
-        ORDER BY k.epoch DESC LIMIT 1
-    ) k
-    JOIN workspaces w ON w.workspace_id = c.workspace_id
-    ORDER BY key.place"
-);
-
-const ACCOUNTS: &str = "
-    SELECT a.workspace_id, s.campaign_id, a.account_id, a.name, a.state, a.daily_limit, a.time_zone
-    FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-    JOIN campaign_accounts s USING (workspace_id, campaign_id)
-    JOIN accounts a USING (workspace_id, account_id)
-    WHERE NOT s.removed
-    ORDER BY a.name";
-
-const CAMPAIGN_RESERVATIONS: &str = "
-    SELECT workspace_id, campaign_id, day, sum(reserved)::int8 AS reserved
-    FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-    JOIN campaign_reservations r USING (workspace_id, campaign_id)
-    WHERE r.day BETWEEN $3 AND $4
-    GROUP BY workspace_id, campaign_id, day";
-
-const ACCOUNT_RESERVATIONS: &str = "
-    SELECT workspace_id, account_id, day, sum(reserved)::int8 AS reserved
-    FROM (
-        SELECT DISTINCT workspace_id, account_id FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-        JOIN campaign_accounts s USING (workspace_id, campaign_id)
-    ) serving
-    JOIN account_reservations r USING (workspace_id, account_id)
-    WHERE r.day BETWEEN $3 AND $4
-    GROUP BY workspace_id, account_id, day";
-
-/// What is not closed is held or uncertain; only what expired is looked at one by one.
-///
-/// Rows of claims that are closed lie among those in flight until they expire; after so many of them the next row says when,
-/// at the latest or earliest.
-const CLAIMS: &str = "
-    SELECT workspace_id, campaign_id, uncertain, open.claims - uncertain AS in_flight,
-        CASE WHEN open.claims > uncertain THEN in_flight_until END AS in_flight_until,
-        CASE WHEN open.claims > uncertain THEN next_expiry END AS next_expiry
-    FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-    CROSS JOIN LATERAL (
-        SELECT (SELECT granted FROM campaign_claims g
-                WHERE g.workspace_id = key.workspace_id AND g.campaign_id = key.campaign_id ORDER BY epoch DESC LIMIT 1)
-            - (SELECT closed_claims FROM campaign_counters k
-                WHERE k.workspace_id = key.workspace_id AND k.campaign_id = key.campaign_id ORDER BY epoch DESC LIMIT 1)
-            AS claims
-    ) open
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(bit_count(claim_open(c)::bit(64))), 0)::int8 AS uncertain FROM claims c
-        WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-            AND c.expires_at <= $3
-    ) expired
-    CROSS JOIN LATERAL (
-        SELECT
-            coalesce(
-                (SELECT expires_at FROM (
-                    SELECT c AS claim, c.expires_at FROM claims c
-                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-                        AND c.expires_at > $3 ORDER BY c.expires_at DESC LIMIT 64
-                ) next WHERE claim_open(claim) <> 0 ORDER BY expires_at DESC LIMIT 1),
-                (SELECT c.expires_at FROM claims c
-                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-                        AND c.expires_at > $3 ORDER BY c.expires_at DESC OFFSET 64 LIMIT 1)
-            ) AS in_flight_until,
-            coalesce(
-                (SELECT expires_at FROM (
-                    SELECT c AS claim, c.expires_at FROM claims c
-                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-                        AND c.expires_at > $3 ORDER BY c.expires_at LIMIT 64
-                ) next WHERE claim_open(claim) <> 0 ORDER BY expires_at LIMIT 1),
-                (SELECT c.expires_at FROM claims c
-                    WHERE (c.workspace_id::int8 << 32) + c.campaign_id = (key.workspace_id::int8 << 32) + key.campaign_id
-                        AND c.expires_at > $3 ORDER BY c.expires_at OFFSET 64 LIMIT 1)
-            ) AS next_expiry
-    ) ahead
-    WHERE open.claims <> 0";
-
-const DUE: &str = "
-    SELECT workspace_id, campaign_id,
+    ",
+    w.name AS workspace, c.*, serving.*,
+        expired.claims AS uncertain, open.claims - expired.claims AS in_flight,
+        -- Rows of claims that are closed lie among those in flight until they expire. Behind so many of them the next row says
+        -- when, at the latest; and the first one when something may change, at the earliest.
+        CASE WHEN open.claims > expired.claims THEN coalesce(
+            (SELECT expires_at FROM (
+                SELECT h AS claim, h.expires_at FROM claims h
+                WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
+                    AND h.expires_at > $5 ORDER BY h.expires_at DESC LIMIT 16
+            ) last WHERE claim_open(claim) <> 0 ORDER BY expires_at DESC LIMIT 1),
+            (SELECT h.expires_at FROM claims h
+                WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
+                    AND h.expires_at > $5 ORDER BY h.expires_at DESC OFFSET 16 LIMIT 1)
+        ) END AS in_flight_until,
+        (SELECT h.expires_at FROM claims h
+            WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
+                AND h.expires_at > $5 AND open.claims > expired.claims ORDER BY h.expires_at LIMIT 1) AS next_expiry,
         EXISTS (
-            SELECT FROM (
-                SELECT s.account_id FROM campaign_accounts s
-                WHERE s.workspace_id = key.workspace_id AND s.campaign_id = key.campaign_id AND NOT s.removed
-                UNION ALL SELECT 0
-            ) serving
-            JOIN segments n USING (account_id)
-            WHERE n.workspace_id = key.workspace_id AND n.campaign_id = key.campaign_id AND n.lo < n.hi
+            SELECT FROM unnest(serving.account_ids || 0) AS s (account_id)
+            JOIN segments n ON n.workspace_id = c.workspace_id AND n.campaign_id = c.campaign_id AND n.account_id = s.account_id
+            WHERE n.lo < n.hi
         ) AS has_new,
         (
-            SELECT min(first.due_at) FROM (
-                SELECT s.account_id FROM campaign_accounts s
-                WHERE s.workspace_id = key.workspace_id AND s.campaign_id = key.campaign_id AND NOT s.removed
-                UNION ALL SELECT 0
-            ) serving
+            SELECT min(first.due_at) FROM unnest(serving.account_ids || 0) AS s (account_id)
             CROSS JOIN LATERAL (
                 SELECT r.due_at FROM returns r
-                WHERE r.workspace_id = key.workspace_id AND r.campaign_id = key.campaign_id
-                    AND r.account_id = serving.account_id
+                WHERE r.workspace_id = c.workspace_id AND r.campaign_id = c.campaign_id AND r.account_id = s.account_id
                 ORDER BY r.due_at LIMIT 1
             ) first
         ) AS next_return,
         EXISTS (
             SELECT FROM campaign_accounts s
             JOIN returns r USING (workspace_id, campaign_id, account_id)
-            WHERE s.workspace_id = key.workspace_id AND s.campaign_id = key.campaign_id AND s.removed
-        ) AS account_removed
-    FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)";
+            WHERE s.workspace_id = c.workspace_id AND s.campaign_id = c.campaign_id AND s.removed
+        ) AS account_removed,
+        -- What is reserved matters only under a limit.
+        ARRAY(
+            SELECT CASE WHEN c.daily_limit IS NULL THEN 0 ELSE (
+                SELECT coalesce(sum(r.reserved), 0)::int8 FROM campaign_reservations r
+                WHERE r.workspace_id = c.workspace_id AND r.campaign_id = c.campaign_id AND r.day = $6::date + i
+            ) END
+            FROM generate_series(0, 2) AS i
+        ) AS reserved,
+        ARRAY(
+            SELECT CASE WHEN s.daily_limit IS NULL THEN 0 ELSE (
+                SELECT coalesce(sum(r.reserved), 0)::int8 FROM account_reservations r
+                WHERE r.workspace_id = c.workspace_id AND r.account_id = s.account_id AND r.day = $6::date + i
+            ) END
+            FROM unnest(serving.account_ids, serving.account_limits) WITH ORDINALITY AS s (account_id, daily_limit, place)
+            CROSS JOIN generate_series(0, 2) AS i
+            ORDER BY s.place, i
+        ) AS account_reserved
+    FROM (
+        SELECT workspace_id, campaign_id, place
+        FROM unnest($1::int4[], $2::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, place)
+        UNION ALL
+        SELECT n.workspace_id, n.campaign_id, 1 FROM workspaces w JOIN campaigns n USING (workspace_id)
+        WHERE w.name = $3::text AND n.name = $4::text
+    ) key
+    JOIN campaigns c USING (workspace_id, campaign_id)
+    JOIN workspaces w USING (workspace_id)
+    -- The latest first: behind an old snapshot the dead versions before it are many.
+    CROSS JOIN LATERAL (
+        SELECT * FROM campaign_counters k WHERE k.workspace_id = c.workspace_id AND k.campaign_id = c.campaign_id
+        ORDER BY k.epoch DESC LIMIT 1
+    ) k
+    -- What is not closed is held or uncertain; only what expired is looked at one by one.
+    CROSS JOIN LATERAL (
+        SELECT coalesce((
+            SELECT granted FROM campaign_claims g
+            WHERE g.workspace_id = c.workspace_id AND g.campaign_id = c.campaign_id ORDER BY epoch DESC LIMIT 1
+        ), 0) - k.closed_claims AS claims
+        OFFSET 0
+    ) open
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(bit_count(claim_open(h)::bit(64))), 0)::int8 AS claims FROM claims h
+        WHERE open.claims <> 0 AND h.expires_at <= $5
+            AND (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
+    ) expired
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(account_id), '{}') AS account_ids, array_agg(name) AS account_names,
+            array_agg(state) AS account_states, array_agg(daily_limit) AS account_limits, array_agg(time_zone) AS account_zones
+        FROM (
+            SELECT a.account_id, a.name, a.state, a.daily_limit, a.time_zone
+            FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
+            WHERE s.workspace_id = c.workspace_id AND s.campaign_id = c.campaign_id AND NOT s.removed
+            ORDER BY a.name
+        ) a
+    ) serving
+    ORDER BY key.place"
+);
 
-/// Reads the campaigns of `keys`, in their order; those that do not exist are left out.
-pub(super) async fn campaigns_load_in_txn(
-    txn: &Transaction<'_>,
-    keys: &[CampaignKey],
+/// Which campaigns to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which<'a> {
+    /// Those of these numbers, in this order.
+    Keys(&'a [CampaignKey]),
+    /// The one of this name.
+    Name(&'a CampaignName),
+}
+
+/// Reads campaigns; those that do not exist are left out.
+pub(super) async fn campaigns_load(
+    client: &impl GenericClient,
+    which: Which<'_>,
     now: Timestamp,
 ) -> Result<Vec<Campaign>> {
+    let (keys, name) = match which {
+        Which::Keys(keys) => (keys, None),
+        Which::Name(name) => (&[][..], Some(name)),
+    };
     let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.iter().copied().unzip();
-    let today = local_day(&jiff::tz::TimeZone::UTC, now);
-    // Whatever the zone, its local day is one of these three.
-    let (first, last) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
-    let statements = try_join!(
-        txn.prepare_cached(CAMPAIGNS),
-        txn.prepare_cached(ACCOUNTS),
-        txn.prepare_cached(CAMPAIGN_RESERVATIONS),
-        txn.prepare_cached(ACCOUNT_RESERVATIONS),
-        txn.prepare_cached(CLAIMS),
-        txn.prepare_cached(DUE),
-    )?;
-    let keys: [&(dyn ToSql + Sync); 2] = [&workspaces, &campaigns];
-    let days: [&(dyn ToSql + Sync); 4] = [&workspaces, &campaigns, &first, &last];
-    let at: [&(dyn ToSql + Sync); 3] = [&workspaces, &campaigns, &now];
-    // Polled together, the statements travel in one round trip.
-    let (rows, accounts, campaign_reservations, account_reservations, claims, due) = try_join!(
-        txn.query(&statements.0, &keys),
-        txn.query(&statements.1, &keys),
-        txn.query(&statements.2, &days),
-        txn.query(&statements.3, &days),
-        txn.query(&statements.4, &at),
-        txn.query(&statements.5, &keys),
-    )?;
-    let account_reserved = reservations(&account_reservations);
-    let campaign_reserved = reservations(&campaign_reservations);
-    let mut serving: HashMap<CampaignKey, Vec<(AccountId, AccountStanding)>> = HashMap::new();
-    for row in &accounts {
-        let standing = account_standing(row, &account_reserved, now)?;
-        let id = row.get::<_, &str>("name").parse::<AccountId>()?;
-        serving.entry((row.get("workspace_id"), row.get("campaign_id"))).or_default().push((id, standing));
+    let workspace = name.map(|name| name.workspace.as_str());
+    let campaign = name.map(|name| name.campaign.as_str());
+    let first = local_day(&TimeZone::UTC, now).saturating_sub(1.day());
+    let statement = client.prepare_cached(CAMPAIGNS).await?;
+    let rows = client.query(&statement, &[&workspaces, &campaigns, &workspace, &campaign, &now, &first]).await?;
+    rows.iter().map(|row| campaign_from_row(row, first, now)).collect()
+}
+
+/// What is reserved of the local day, of the three days from `first` on.
+fn reserved_today(of_days: &[i64], first: Date, zone: &TimeZone, now: Timestamp) -> i64 {
+    let day = local_day(zone, now).since(first).map_or(0, |span| span.get_days());
+    usize::try_from(day).ok().and_then(|day| of_days.get(day)).copied().unwrap_or(0)
+}
+
+/// The accounts that serve a campaign, by id, with how each stands.
+fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<AccountId>, Vec<AccountStanding>)> {
+    let names: Vec<&str> = row.get::<_, Option<_>>("account_names").unwrap_or_default();
+    let states: Vec<i16> = row.get::<_, Option<_>>("account_states").unwrap_or_default();
+    let limits: Vec<Option<i32>> = row.get::<_, Option<_>>("account_limits").unwrap_or_default();
+    let zones: Vec<&str> = row.get::<_, Option<_>>("account_zones").unwrap_or_default();
+    let reserved: Vec<i64> = row.get("account_reserved");
+    let mut ids = Vec::with_capacity(names.len());
+    let mut standings = Vec::with_capacity(names.len());
+    for (place, reserved) in reserved.chunks(3).enumerate() {
+        let time_zone = parse_time_zone(zones[place])?;
+        ids.push(names[place].parse()?);
+        standings.push(AccountStanding {
+            state: account_state(states[place])?,
+            daily_limit: limits[place],
+            reserved: reserved_today(reserved, first, &time_zone, now),
+            time_zone,
+        });
     }
-    let claims: HashMap<CampaignKey, &Row> = claims.iter().map(|row| ((row.get(0), row.get(1)), row)).collect();
-    let due: HashMap<CampaignKey, &Row> = due.iter().map(|row| ((row.get(0), row.get(1)), row)).collect();
-    rows.iter()
-        .map(|row| {
-            let key = (row.get("workspace_id"), row.get("campaign_id"));
-            let (ids, standings): (Vec<_>, Vec<_>) = serving.remove(&key).unwrap_or_default().into_iter().unzip();
-            let mut campaign = campaign_from_row(row, ids)?;
-            if let Some(claims) = claims.get(&key) {
-                campaign.in_flight_claims = claims.get("in_flight");
-                campaign.in_flight_until = claims.get("in_flight_until");
-                campaign.uncertain_claims = claims.get("uncertain");
-            }
-            let reserved = *campaign_reserved
-                .get(&(key.0, key.1, local_day(&campaign.settings.active_hours.time_zone, now)))
-                .unwrap_or(&0);
-            let due = due.get(&key).ok_or_else(|| broken("a campaign without due row"))?;
-            campaign.next_due = if due.get("has_new") { Some(now) } else { due.get("next_return") };
-            campaign.blocked = standing(&campaign, reserved, &standings, due).blocked(now);
-            campaign.blocked.change_at(claims.get(&key).and_then(|claims| claims.get("next_expiry")));
-            Ok(campaign)
-        })
-        .collect()
-}
-
-fn standing<'a>(
-    campaign: &'a Campaign,
-    reserved: i64,
-    accounts: &'a [AccountStanding],
-    due: &Row,
-) -> CampaignStanding<'a> {
-    CampaignStanding {
-        state: campaign.state,
-        active_hours: &campaign.settings.active_hours,
-        daily_limit: campaign.settings.daily_limit,
-        reserved,
-        accounts,
-        next_due: campaign.next_due,
-        account_removed: due.get("account_removed"),
-        uncertain_claims: campaign.uncertain_claims,
-    }
-}
-
-/// Reserved of a number (of a campaign or account) by local day.
-fn reservations(rows: &[Row]) -> HashMap<(i32, i32, Date), i64> {
-    rows.iter().map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3))).collect()
-}
-
-fn account_standing(row: &Row, reserved: &HashMap<(i32, i32, Date), i64>, now: Timestamp) -> Result<AccountStanding> {
-    let time_zone = parse_time_zone(row.get("time_zone"))?;
-    let key = (row.get("workspace_id"), row.get("account_id"), local_day(&time_zone, now));
-    Ok(AccountStanding {
-        state: account_state(row.get("state"))?,
-        daily_limit: row.get("daily_limit"),
-        reserved: *reserved.get(&key).unwrap_or(&0),
-        time_zone,
-    })
+    Ok((ids, standings))
 }
 
 /// An error for stored data that the code never writes.
@@ -343,27 +282,44 @@ pub(super) fn owner_from_row(row: &Row) -> Option<Owner> {
     })
 }
 
-fn campaign_from_row(row: &Row, accounts: Vec<AccountId>) -> Result<Campaign> {
+fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign> {
     let (lead_counts, message_counts) = counts_from_row(row, 0);
+    let (accounts, standings) = accounts_from_row(row, first, now)?;
+    let settings = settings_from_row(row, accounts)?;
+    let state = campaign_state(row.get("state"))?;
+    let uncertain_claims = row.get("uncertain");
+    let next_due = if row.get("has_new") { Some(now) } else { row.get("next_return") };
+    let standing = CampaignStanding {
+        state,
+        active_hours: &settings.active_hours,
+        daily_limit: settings.daily_limit,
+        reserved: reserved_today(&row.get::<_, Vec<i64>>("reserved"), first, &settings.active_hours.time_zone, now),
+        accounts: &standings,
+        next_due,
+        account_removed: row.get("account_removed"),
+        uncertain_claims,
+    };
+    let mut blocked = standing.blocked(now);
+    blocked.change_at(row.get("next_expiry"));
     Ok(Campaign {
         name: CampaignName {
             workspace: row.get::<_, &str>("workspace").parse()?,
             campaign: row.get::<_, &str>("name").parse()?,
         },
         uid: row.get::<_, uuid::Uuid>("uid").to_string(),
-        settings: settings_from_row(row, accounts)?,
-        state: campaign_state(row.get("state"))?,
+        settings,
+        state,
         finish_reason: row.get::<_, Option<i16>>("finish_reason").map(|reason| match reason {
             1 => FinishReason::Completed,
             _ => FinishReason::Requested,
         }),
         lead_counts,
         message_counts,
-        in_flight_claims: 0,
-        in_flight_until: None,
-        uncertain_claims: 0,
-        next_due: None,
-        blocked: campaign_metrics::sending::Blocked::default(),
+        in_flight_claims: row.get("in_flight"),
+        in_flight_until: row.get("in_flight_until"),
+        uncertain_claims,
+        next_due,
+        blocked,
         create_time: row.get("created_at"),
         update_time: row.get("updated_at"),
         finish_time: row.get("finished_at"),
