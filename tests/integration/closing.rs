@@ -13,8 +13,8 @@ use crate::{
         wait::{SOON, until},
     },
     world::{
-        account_name, add_leads, by_key, by_lead, claim, create_account, create_campaign, get, report, report_new,
-        settings,
+        account_name, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get, report,
+        report_new, settings,
     },
 };
 
@@ -138,4 +138,26 @@ async fn rows_of_claims_go_when_all_of_them_is_closed_or_are_settled_once_they_e
     report_new(&service, delivered(123..124)).await;
     assert_eq!(rows(&sql).await, []);
     assert_counts(&sql, &get(&service, "spring").await).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_closed_binds_its_lead_to_nobody() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_account(&service, "bob", None).await;
+    create_campaign(&service, "spring", settings(2, &["ann", "bob"])).await;
+    add_leads(&service, "spring", 2, None, false).await;
+    let claims = claim(&service, "ann", 2).await.claims;
+    report_new(&service, vec![by_key(&claims[0], OutcomeKind::Failed)]).await;
+    let request = pb::UpdateCampaignRequest {
+        campaign: Some(pb::Campaign { name: campaign_name("spring"), ..settings(2, &["bob"]) }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["accounts".into()] }),
+    };
+    service.campaigns.clone().update_campaign(request).await.unwrap();
+    // Its row is there for the other lead; the failure was not one after all, so there is a follow-up for whoever serves.
+    report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
+    service.clock.advance(Duration::from_hours(2));
+    let follow_ups = claim(&service, "bob", 2).await.claims;
+    assert_eq!(follow_ups.len(), 1);
+    assert_eq!((&follow_ups[0].lead, follow_ups[0].step), (&claims[0].lead, 2));
 }
