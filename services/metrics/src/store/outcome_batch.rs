@@ -220,14 +220,19 @@ impl Batch<'_> {
         for row in self.txn.query(&statement, &[&workspaces, &ids]).await? {
             zones.insert((row.get(0), row.get(1)), parse_time_zone(row.get(2))?);
         }
+        // Most have the time of their receipt: one look at the calendar for all of them.
+        let mut counts: BTreeMap<(CampaignKey, Option<i32>, Timestamp), i64> = BTreeMap::new();
+        for message in unclaimed {
+            *counts.entry((message.campaign, message.account_id, message.at)).or_default() += 1;
+        }
         let mut days: BTreeMap<(Of, i32, i32, Date), i64> = BTreeMap::new();
-        for Unclaimed { campaign, account_id, at, .. } in unclaimed {
+        for ((campaign, account_id, at), count) in counts {
             if let Some((id, zone)) = account_id.and_then(|id| Some((id, zones.get(&(campaign.0, id))?))) {
-                *days.entry((Of::Account, campaign.0, id, local_day(zone, at))).or_default() += 1;
+                *days.entry((Of::Account, campaign.0, id, local_day(zone, at))).or_default() += count;
             }
             if let Some(terms) = self.terms.get(&campaign) {
                 let day = local_day(&parse_time_zone(&terms.time_zone)?, at);
-                *days.entry((Of::Campaign, campaign.0, campaign.1, day)).or_default() += 1;
+                *days.entry((Of::Campaign, campaign.0, campaign.1, day)).or_default() += count;
             }
         }
         for of in [Of::Account, Of::Campaign] {
