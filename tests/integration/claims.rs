@@ -17,11 +17,10 @@ use crate::{
         postgres::Connection,
         recount::assert_counts,
         service::{Service, monday},
-        wait::{SOON, until},
     },
     world::{
-        account_name, add_leads, assert_refused, by_key, campaign_name, claim, create_account, create_campaign, get,
-        pause, reasons, report_new, resume, settings, try_add,
+        account_name, add_leads, assert_refused, assign, blocked, by_key, campaign_name, claim, create_account,
+        create_campaign, get, pause, reasons, report_new, resume, settings, try_add,
     },
 };
 
@@ -296,16 +295,6 @@ async fn a_claim_grants_only_from_campaigns_that_it_locked() {
         sql.execute("SELECT FROM campaigns WHERE name = $1 FOR UPDATE", &[&campaign]).await.unwrap();
     };
     let observer = service.sql().await;
-    let waits = async || {
-        let sql =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let blocked = until("the claim to wait", SOON, async || {
-            let waiting: i64 = observer.query_one(sql, &[]).await?.get(0);
-            anyhow::ensure!(waiting == 1, "{waiting} sessions wait for a lock");
-            Ok(())
-        });
-        blocked.await.expect("it waits");
-    };
     let (mut first, mut second) = (service.sql().await, service.sql().await);
     hold(&mut first, "first").await;
     let claiming = async {
@@ -313,12 +302,12 @@ async fn a_claim_grants_only_from_campaigns_that_it_locked() {
         assert_eq!(claims.len(), 4, "both campaigns, each when it was free");
     };
     let meddling = async {
-        waits().await;
+        blocked(&observer, 1).await;
         // Active by now, and locked by somebody else: the claim has to wait for it too.
         resume(&service, "second").await;
         hold(&mut second, "second").await;
         first.batch_execute("COMMIT").await.unwrap();
-        waits().await;
+        blocked(&observer, 1).await;
         second.batch_execute("COMMIT").await.unwrap();
     };
     futures::join!(claiming, meddling);
@@ -334,11 +323,8 @@ async fn new_leads_are_claimed_to_the_end_of_their_range_where_another_range_beg
         |(number, account): (usize, &str)| pb::NewLead { lead_id: format!("l{number}"), account_id: account.into() };
     let leads = (0..6).map(|number| (number, if number < 3 { "" } else { "ann" })).map(lead).collect();
     try_add(&service, "spring", leads, true).await.expect("leads");
-    let without_ann = pb::UpdateCampaignRequest {
-        campaign: Some(pb::Campaign { name: campaign_name("spring"), ..settings(1, &["bob"]) }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["accounts".into()] }),
-    };
-    service.campaigns.clone().update_campaign(without_ann).await.expect("ann leaves, and her leads are anybody's");
+    // Her leads are anybody's from now on.
+    assign(&service, "spring", &["bob"]).await;
     for max in [2, 1, 3] {
         let granted = claim(&service, "bob", max).await.claims.len();
         assert_eq!(i32::try_from(granted), Ok(max));

@@ -6,14 +6,9 @@ use campaign_metrics::pb::{self, OutcomeKind, OutcomeVerdict};
 use jiff::Timestamp;
 
 use crate::{
-    harness::{
-        postgres::Connection,
-        recount::assert_counts,
-        service::Service,
-        wait::{SOON, until},
-    },
+    harness::{postgres::Connection, recount::assert_counts, service::Service},
     world::{
-        account_name, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get, report,
+        account_name, add_leads, assign, blocked, by_key, by_lead, claim, create_account, create_campaign, get, report,
         report_new, settings,
     },
 };
@@ -23,19 +18,6 @@ async fn hold_counters(service: &Service) -> Connection {
     let other = service.sql().await;
     other.batch_execute("BEGIN; SELECT FROM campaign_counters FOR UPDATE").await.unwrap();
     other
-}
-
-/// Until so many statements wait for rows.
-async fn waiting(watcher: &Connection, count: i64) {
-    until("statements wait for rows", SOON, async || {
-        let sql =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting: i64 = watcher.query_one(sql, &[]).await?.get(0);
-        anyhow::ensure!(waiting == count, "{waiting} wait");
-        Ok(())
-    })
-    .await
-    .unwrap();
 }
 
 async fn rows(sql: &Connection) -> Vec<(i64, bool)> {
@@ -54,7 +36,7 @@ async fn a_report_without_claim_closes_the_claim_that_was_granted_meanwhile() {
     let facts = [OutcomeKind::Delivered, OutcomeKind::Bounced].map(|kind| by_lead("spring", "l0", 1, kind));
     let reporting = report_new(&service, facts.to_vec());
     let claiming = async {
-        waiting(&watcher, 1).await;
+        blocked(&watcher, 1).await;
         // The report is not committed: the claims can't know.
         assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
         assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
@@ -79,13 +61,13 @@ async fn a_claim_whose_outcome_is_being_written_is_no_longer_released() {
     let (other, watcher) = (hold_counters(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]);
     let releasing = async {
-        waiting(&watcher, 1).await;
+        blocked(&watcher, 1).await;
         let claim_ids = claims.iter().map(|claim| claim.claim_id.clone()).collect();
         let request = pb::ReleaseClaimsRequest { account: account_name("ann"), claim_ids, not_before: None };
         let mut sending = service.sending.clone();
         let release = async { sending.release_claims(request).await.unwrap().into_inner() };
         let counting = async {
-            waiting(&watcher, 2).await;
+            blocked(&watcher, 2).await;
             other.batch_execute("COMMIT").await.unwrap();
         };
         tokio::join!(release, counting).0
@@ -149,11 +131,7 @@ async fn a_claim_that_is_closed_binds_its_lead_to_nobody() {
     add_leads(&service, "spring", 2, None, false).await;
     let claims = claim(&service, "ann", 2).await.claims;
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Failed)]).await;
-    let request = pb::UpdateCampaignRequest {
-        campaign: Some(pb::Campaign { name: campaign_name("spring"), ..settings(2, &["bob"]) }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["accounts".into()] }),
-    };
-    service.campaigns.clone().update_campaign(request).await.unwrap();
+    assign(&service, "spring", &["bob"]).await;
     // Its row is there for the other lead; the failure was not one after all, so there is a follow-up for whoever serves.
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
     service.clock.advance(Duration::from_hours(2));

@@ -13,8 +13,8 @@ use crate::{
         service::Service,
     },
     world::{
-        WORKSPACE, account_name, add_leads, assert_refused, by_key, by_lead, campaign_name, claim, create_account,
-        create_campaign, get, lead_name, reasons, report, report_new, settings, try_add,
+        WORKSPACE, account_name, add_leads, assert_refused, assign, by_key, by_lead, campaign_name, claim,
+        create_account, create_campaign, get, lead_name, reasons, report, report_new, settings, try_add,
     },
 };
 
@@ -252,15 +252,7 @@ async fn leads_of_an_account_that_left_go_to_others_evenly() {
         async move { Ok::<_, Status>(leads.reassign_leads(request).await?.into_inner()) }
     };
     assert_refused(reassign("ann", &["ben"]).await, Code::FailedPrecondition, "ACCOUNT_SERVING", "ann");
-    let request = pb::UpdateCampaignRequest {
-        campaign: Some(pb::Campaign {
-            name: campaign_name("spring"),
-            accounts: vec![account_name("ben"), account_name("eve")],
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["accounts".into()] }),
-    };
-    service.campaigns.clone().update_campaign(request).await.expect("ann leaves");
+    assign(&service, "spring", &["ben", "eve"]).await;
     assert_refused(reassign("ann", &["ann"]).await, Code::FailedPrecondition, "ACCOUNT_NOT_SERVING", "ann");
 
     service.clock.advance(Duration::from_hours(2));

@@ -3,12 +3,8 @@
 use campaign_metrics::pb::OutcomeKind;
 
 use crate::{
-    harness::{
-        recount::assert_counts,
-        service::Service,
-        wait::{SOON, until},
-    },
-    world::{add_leads, by_key, claim, create_account, create_campaign, get, report_new, settings},
+    harness::{recount::assert_counts, service::Service},
+    world::{add_leads, blocked, by_key, claim, create_account, create_campaign, get, report_new, settings},
 };
 
 async fn retries(service: &Service) -> u64 {
@@ -36,14 +32,8 @@ async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
     let outcomes = claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect();
     let reporting = report_new(&service, outcomes);
     let locking = async {
-        until("the report waits for the second lead", SOON, async || {
-            let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-            let waiting: i64 = watcher.query_one(waits, &[]).await?.get(0);
-            anyhow::ensure!(waiting == 1, "{waiting} wait");
-            Ok(())
-        })
-        .await
-        .unwrap();
+        // The report, for the second lead.
+        blocked(&watcher, 1).await;
         // Now each waits for the other, until Postgres breaks the report off.
         other
             .batch_execute("SELECT FROM leads WHERE lead_no = 1 FOR UPDATE; COMMIT")

@@ -8,7 +8,11 @@ use futures::stream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::harness::service::Service;
+use crate::harness::{
+    postgres::Connection,
+    service::Service,
+    wait::{SOON, until},
+};
 
 pub const WORKSPACE: &str = "workspaces/acme";
 
@@ -46,6 +50,16 @@ pub async fn create_campaign(service: &Service, id: &str, campaign: pb::Campaign
         ..Default::default()
     };
     service.campaigns.clone().create_campaign(request).await.expect("a campaign").into_inner()
+}
+
+/// Has a campaign served by these accounts alone.
+pub async fn assign(service: &Service, campaign: &str, accounts: &[&str]) -> pb::Campaign {
+    let accounts = accounts.iter().map(|id| account_name(id)).collect();
+    let request = pb::UpdateCampaignRequest {
+        campaign: Some(pb::Campaign { name: campaign_name(campaign), accounts, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["accounts".into()] }),
+    };
+    service.campaigns.clone().update_campaign(request).await.expect("it is assigned").into_inner()
 }
 
 pub async fn get(service: &Service, campaign: &str) -> pb::Campaign {
@@ -121,6 +135,17 @@ pub async fn resume(service: &Service, campaign: &str) -> pb::Campaign {
 pub async fn finish(service: &Service, campaign: &str) -> pb::Campaign {
     let request = pb::FinishCampaignRequest { name: campaign_name(campaign), ..Default::default() };
     service.campaigns.clone().finish_campaign(request).await.expect("it finishes").into_inner()
+}
+
+/// Until so many sessions of the database wait for a lock.
+pub async fn blocked(watcher: &Connection, count: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let wait = until("sessions to wait for a lock", SOON, async || {
+        let waiting: i64 = watcher.query_one(sql, &[]).await?.get(0);
+        anyhow::ensure!(waiting == count, "{waiting} wait");
+        Ok(())
+    });
+    wait.await.expect("they wait");
 }
 
 /// Checks a refusal: its code, the reason of its ErrorInfo, and what its message or bad field says.
