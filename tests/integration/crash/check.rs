@@ -7,7 +7,7 @@ use campaign_metrics::pb::{NotSendingReason, OutcomeKind, OutcomeVerdict};
 
 use super::{
     WORKSPACE,
-    ledger::{Record, Reported},
+    ledger::{Grant, Record, Reported},
 };
 use crate::harness::postgres::Connection;
 
@@ -16,6 +16,7 @@ pub async fn all(records: &[Record], sql: &Connection) -> Result<()> {
     everything_happened(records)?;
     acknowledged_once(records, &masks)?;
     nothing_invented(records, &masks)?;
+    closed_by_older_claims(records)?;
     handed_out_once(records)
 }
 
@@ -93,6 +94,25 @@ fn nothing_invented(records: &[Record], masks: &BTreeMap<String, i64>) -> Result
     for (lead, mask) in masks {
         let invented = mask & !reported.get(lead.as_str()).copied().unwrap_or(0);
         ensure!(invented == 0, "{lead} has facts that nobody reported: {invented:b}");
+    }
+    Ok(())
+}
+
+/// A claim that went before its holder reported was closed by the outcome of another claim of that lead and step.
+fn closed_by_older_claims(records: &[Record]) -> Result<()> {
+    let closed = records.iter().filter_map(|record| match record {
+        Record::Repeated { closed, .. } => Some(closed),
+        _ => None,
+    });
+    for grant in closed.flatten() {
+        let is_other = |other: &Grant| other.send_key == grant.send_key && other.claim_id != grant.claim_id;
+        let is_granted =
+            |record: &Record| matches!(record, Record::Granted { grants, .. } if grants.iter().any(is_other));
+        ensure!(records.iter().any(is_granted), "{grant:?} was lost");
+        let is_of_step = |fact: &Reported| fact.lead == grant.lead && fact.step == grant.step;
+        let is_reported =
+            |record: &Record| matches!(record, Record::Reporting { facts } if facts.iter().any(is_of_step));
+        ensure!(records.iter().any(is_reported), "{grant:?} was closed, and nobody reported");
     }
     Ok(())
 }

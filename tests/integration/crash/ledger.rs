@@ -58,8 +58,8 @@ pub enum Record {
     Asking { request_id: String, account: String, max_claims: i32, at: Timestamp },
     /// Claims were granted.
     Granted { request_id: String, grants: Vec<Grant>, not_sending: Vec<i32>, at: Timestamp },
-    /// The same request, made once more at another replica, was answered likewise.
-    Repeated { request_id: String },
+    /// The same request, made once more at another replica, was answered likewise, but for claims that somebody closed.
+    Repeated { request_id: String, closed: Vec<Grant> },
     /// About to report.
     Reporting { facts: Vec<Reported> },
     /// The report was answered, fact by fact.

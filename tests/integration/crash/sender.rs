@@ -168,19 +168,22 @@ impl Worker<'_> {
         answer.claims
     }
 
-    /// A repeated request returns the same claims, as far as they are still held.
+    /// A repeated request returns the same claims, as far as they are still held: where the campaign retries, an outcome of an
+    /// older claim closes the newer one, too.
     fn compare(&self, request_id: &str, first: &[pb::Claim], again: &[pb::Claim]) {
         let is_past = |time: Option<prost_types::Timestamp>| {
             let time = time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
             time.is_some_and(|time| time <= Timestamp::now())
         };
         let is_in = |claims: &[pb::Claim], claim: &pb::Claim| claims.iter().any(|one| one.claim_id == claim.claim_id);
-        let lost = first.iter().filter(|claim| !is_in(again, claim) && !is_past(claim.expire_time)).count();
+        let lost = first.iter().filter(|claim| !is_in(again, claim) && !is_past(claim.expire_time)).map(Grant::from);
+        let (closed, lost): (Vec<Grant>, Vec<Grant>) = lost.partition(|grant| grant.campaign().ends_with("/retry"));
+        let lost = lost.len();
         let new = again.iter().filter(|claim| !is_in(first, claim)).count();
         if lost + new > 0 {
             self.ledger.wrong(format!("request {request_id}: the repeat lacks {lost} claims and has {new} others"));
         }
-        self.ledger.write(&Record::Repeated { request_id: request_id.to_owned() });
+        self.ledger.write(&Record::Repeated { request_id: request_id.to_owned(), closed });
     }
 
     async fn send(&mut self, claims: &[pb::Claim]) {
