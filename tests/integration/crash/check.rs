@@ -16,7 +16,7 @@ pub async fn all(records: &[Record], sql: &Connection) -> Result<()> {
     everything_happened(records)?;
     acknowledged_once(records, &masks)?;
     nothing_invented(records, &masks)?;
-    closed_by_older_claims(records)?;
+    closed_by_other_claims(records)?;
     handed_out_once(records)
 }
 
@@ -99,7 +99,7 @@ fn nothing_invented(records: &[Record], masks: &BTreeMap<String, i64>) -> Result
 }
 
 /// A claim that went before its holder reported was closed by the outcome of another claim of that lead and step.
-fn closed_by_older_claims(records: &[Record]) -> Result<()> {
+fn closed_by_other_claims(records: &[Record]) -> Result<()> {
     let closed = records.iter().filter_map(|record| match record {
         Record::Repeated { closed, .. } => Some(closed),
         _ => None,
@@ -126,7 +126,7 @@ fn handed_out_once(records: &[Record]) -> Result<()> {
     for record in records {
         match record {
             Record::Granted { grants, .. } | Record::Uncertain { grants } => {
-                for grant in grants.iter().filter(|grant| !grant.campaign().ends_with("/retry")) {
+                for grant in grants.iter().filter(|grant| !grant.is_retried()) {
                     claims.entry(&grant.send_key).or_default().insert(&grant.claim_id);
                     listed += 1;
                 }

@@ -26,8 +26,9 @@ pub struct Grant {
 }
 
 impl Grant {
-    pub fn campaign(&self) -> &str {
-        self.lead.split_once("/leads/").expect("a lead is one of a campaign").0
+    /// Whether its campaign hands out again what expired.
+    pub fn is_retried(&self) -> bool {
+        self.lead.contains("/campaigns/retry/leads/")
     }
 }
 

@@ -177,11 +177,11 @@ impl Worker<'_> {
         };
         let is_in = |claims: &[pb::Claim], claim: &pb::Claim| claims.iter().any(|one| one.claim_id == claim.claim_id);
         let lost = first.iter().filter(|claim| !is_in(again, claim) && !is_past(claim.expire_time)).map(Grant::from);
-        let (closed, lost): (Vec<Grant>, Vec<Grant>) = lost.partition(|grant| grant.campaign().ends_with("/retry"));
-        let lost = lost.len();
+        let (closed, lost): (Vec<Grant>, Vec<Grant>) = lost.partition(Grant::is_retried);
         let new = again.iter().filter(|claim| !is_in(first, claim)).count();
-        if lost + new > 0 {
-            self.ledger.wrong(format!("request {request_id}: the repeat lacks {lost} claims and has {new} others"));
+        if lost.len() + new > 0 {
+            self.ledger
+                .wrong(format!("request {request_id}: the repeat lacks {} claims and has {new} others", lost.len()));
         }
         self.ledger.write(&Record::Repeated { request_id: request_id.to_owned(), closed });
     }
