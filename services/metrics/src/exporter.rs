@@ -12,7 +12,7 @@ use std::{fmt::Display, io::Write as _, sync::Arc};
 use campaign_metrics::{
     account::AccountPerformance, campaign::CampaignState, lead::FailureReason, sending::NotSending,
 };
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -20,6 +20,10 @@ use crate::store::{AccountRow, CampaignRow, Fleet};
 
 /// Metrics that are written while earlier ones are sent.
 const AHEAD: usize = 2;
+/// Size of what is sent at a time.
+const PIECE_BYTES: usize = 256 << 10;
+/// Longest line, generously: two ids, a name and a number.
+const LINE_BYTES_MAX: usize = 1 << 10;
 
 /// One snapshot, with the labels of each campaign and account; nothing of a database that can't be read.
 struct Snapshot {
@@ -83,20 +87,27 @@ pub fn render(fleet: Option<Fleet>) -> impl Stream<Item = Result<Vec<u8>, JoinEr
         spawn_blocking(move || {
             let mut text = Text::default();
             metric(&mut text, &snapshot);
-            text.out
+            text.cut();
+            stream::iter(text.pieces).map(Ok)
         })
     });
-    stream::iter(parts).buffered(AHEAD)
+    stream::iter(parts).buffered(AHEAD).try_flatten()
 }
 
-/// The text of a part.
+/// The text of a part, in pieces: growing one of megabytes would copy it again and again.
 #[derive(Default)]
 struct Text {
+    pieces: Vec<Vec<u8>>,
     out: Vec<u8>,
     name: &'static str,
 }
 
 impl Text {
+    /// Ends a piece and begins the next one.
+    fn cut(&mut self) {
+        self.pieces.push(std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES)));
+    }
+
     /// Begins a metric: what follows is of it.
     fn metric(&mut self, name: &'static str, help: &str) {
         self.name = name;
@@ -131,6 +142,9 @@ impl Text {
     }
 
     fn begin(&mut self, labels: &str) {
+        if self.out.len() > PIECE_BYTES - LINE_BYTES_MAX {
+            self.cut();
+        }
         for part in ["campaign_metrics_", self.name, "{", labels] {
             self.out.extend_from_slice(part.as_bytes());
         }

@@ -25,10 +25,9 @@ use crate::{
 const WAITING_MAX: u32 = 32_768;
 /// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
 const BATCH: usize = 2_000;
-/// Batches that are executed at a time.
+/// Batches that are executed at a time. Each lane has a writer, which helps in the other one while its own is empty: then one
+/// executes while the other commits.
 const LANES: usize = 2;
-/// Writers of a lane: one executes while the other commits.
-const WRITERS: usize = 2;
 /// Outcomes that may wait before both lanes get their share of a report: below, one keeps up, and a batch costs as much as
 /// fifty outcomes before it begins. Single outcomes can't be split, so they always go to their lane.
 const SPREAD_MIN: usize = 1_000;
@@ -48,6 +47,9 @@ struct Job {
     verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
     room: Waiting,
 }
+
+/// The jobs of a lane.
+type Queue = UnboundedReceiver<Job>;
 
 /// Room of waiting outcomes, given back when dropped.
 struct Waiting {
@@ -91,14 +93,12 @@ fn shutting_down() -> Error {
 
 impl Ingest {
     /// Makes the queue, and its writers, each to be run to its end; they end once every clone of the queue is gone.
-    pub fn new(store: &Store, waiting: IntGauge) -> (Self, Vec<Writer>) {
-        let mut writers = Vec::with_capacity(LANES * WRITERS);
-        let lanes = std::array::from_fn(|_| {
-            let (jobs, queue) = mpsc::unbounded_channel();
-            let queue = Arc::new(Mutex::new(queue));
-            writers.extend(std::iter::repeat_n(Writer { store: store.clone(), queue }, WRITERS));
-            jobs
-        });
+    pub fn new(store: &Store, waiting: IntGauge) -> (Self, [Writer; LANES]) {
+        let (first, second) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let lanes = [first.0, second.0];
+        let queues = [first.1, second.1].map(|queue| Arc::new(Mutex::new(queue)));
+        let writers = [[0, 1], [1, 0]]
+            .map(|lanes| Writer { store: store.clone(), queues: lanes.map(|lane: usize| queues[lane].clone()) });
         (Self { lanes, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
     }
 
@@ -161,29 +161,31 @@ fn outcomes(report: &Report) -> u32 {
     u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX)
 }
 
-/// Writes the reports of a lane, batch by batch.
-#[derive(Clone)]
+/// Writes reports, batch by batch.
 pub struct Writer {
     store: Store,
-    queue: Arc<Mutex<UnboundedReceiver<Job>>>,
+    /// Of its own lane, and of the other one.
+    queues: [Arc<Mutex<Queue>>; LANES],
 }
 
 impl Writer {
     /// Writes until nobody can hand in any more, and all is written.
     pub async fn run(self) {
+        let [own, other] = &self.queues;
         loop {
-            let mut queue = self.queue.clone().lock_owned().await;
-            let batch = next_batch(&mut queue).await;
-            if batch.is_empty() {
-                return;
-            }
+            let (batch, queue) = tokio::select! {
+                biased;
+                Some(next) = next_batch(own) => next,
+                Some(next) = next_batch(other) => next,
+                else => return,
+            };
             self.write(batch, queue).await;
         }
     }
 
     /// Writes a batch; holds the queue until only the commit is left, for a large one until that is done, too: what follows
     /// might correct outcomes that it could not see yet, and a large batch is dear to run again.
-    async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<UnboundedReceiver<Job>>) {
+    async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<Queue>) {
         let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
         let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
         let (reports, callers): (Vec<Report>, Vec<_>) =
@@ -210,26 +212,25 @@ impl Writer {
     }
 }
 
-/// Waits for a report and takes those behind it; none when there can't be any more.
-async fn next_batch(queue: &mut UnboundedReceiver<Job>) -> Vec<Job> {
+/// Waits for a turn at the queue and for a report in it, and takes those behind it; none when there can't be any more. Nothing
+/// is lost when it is dropped while it waits.
+async fn next_batch(queue: &Arc<Mutex<Queue>>) -> Option<(Vec<Job>, OwnedMutexGuard<Queue>)> {
+    let mut queue = queue.clone().lock_owned().await;
     let mut batch = Vec::new();
     let mut size = 0;
-    let mut next = queue.recv().await;
-    while let Some(job) = next {
+    while size < BATCH {
+        let job = match queue.try_recv() {
+            Ok(job) => job,
+            Err(_) if batch.is_empty() => queue.recv().await?,
+            Err(_) => break,
+        };
         // Whoever gave up is not waited for, and repeats what it wants done.
         if !job.verdicts.is_closed() {
             size += job.report.outcomes.len();
             batch.push(job);
         }
-        next = if size >= BATCH {
-            None
-        } else if batch.is_empty() {
-            queue.recv().await
-        } else {
-            queue.try_recv().ok()
-        };
     }
-    batch
+    Some((batch, queue))
 }
 
 /// The error of a batch, for one of its callers.

@@ -3,7 +3,7 @@
 //! What [`super::campaign_view`] looks up campaign by campaign is read here by scans of small tables: a scrape of ten
 //! thousand campaigns must not take longer than people wait.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, convert::identity};
 
 use campaign_metrics::{
     account::AccountPerformance,
@@ -12,7 +12,7 @@ use campaign_metrics::{
     sending::{AccountStanding, Blocked, CampaignStanding},
 };
 use deadpool_postgres::Transaction;
-use futures::try_join;
+use futures::{TryStreamExt as _, try_join};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
@@ -79,22 +79,28 @@ pub struct AccountRow {
     pub reserved: i64,
 }
 
-const CAMPAIGNS: &str = "
-    SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
-        nullif(c.active_windows, '{}'), (SELECT count(*) FROM campaigns)
-    FROM (
-        SELECT * FROM campaigns ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
-    ) c JOIN workspaces w USING (workspace_id)";
+/// Whether a campaign is among those that were asked for. They are sorted only where some are left out.
+macro_rules! is_chosen {
+    () => {
+        "(SELECT count(*) <= $1 FROM campaigns) OR (workspace_id, campaign_id) IN (
+            SELECT workspace_id, campaign_id FROM campaigns
+            ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
+        )"
+    };
+}
 
-/// All of them, unless some are left out.
+const CAMPAIGNS: &str = concat!(
+    "SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
+        nullif(c.active_windows, '{}'), (SELECT count(*) FROM campaigns)
+    FROM campaigns c JOIN workspaces w USING (workspace_id) WHERE ",
+    is_chosen!()
+);
+
 const COUNTERS: &str = concat!(
-    "SELECT k.workspace_id, k.campaign_id, ",
+    "SELECT k.workspace_id, k.campaign_id, k.closed_claims, ",
     counts!(),
-    ", k.closed_claims FROM campaign_counters k
-    WHERE (SELECT count(*) <= $1 FROM campaigns) OR (k.workspace_id, k.campaign_id) IN (
-        SELECT workspace_id, campaign_id FROM campaigns
-        ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
-    )"
+    " FROM campaign_counters k WHERE ",
+    is_chosen!()
 );
 
 const GRANTED: &str = "SELECT workspace_id, campaign_id, granted FROM campaign_claims";
@@ -147,13 +153,11 @@ type Reserved = HashMap<(i32, i32, Date), i64>;
 /// What is due to accounts, 0 for any, of campaigns.
 type Due = HashMap<CampaignKey, Vec<(i32, Option<Timestamp>)>>;
 
-/// What is read of campaigns and accounts apart from what stands in their own rows.
-struct Facts {
+/// What is counted of campaigns.
+struct Counts {
     counters: HashMap<CampaignKey, Counters>,
     granted: HashMap<CampaignKey, i64>,
     uncertain: HashMap<CampaignKey, i64>,
-    account_reserved: Reserved,
-    performance: HashMap<(i32, i32), [AccountPerformance; 2]>,
 }
 
 struct Counters {
@@ -162,13 +166,15 @@ struct Counters {
     closed_claims: i64,
 }
 
-/// Where the campaigns and accounts themselves are read, and what they are matched with.
+/// Campaigns and accounts themselves, and what they are matched with.
 struct Settings {
     campaigns: Vec<Row>,
     serving: HashMap<CampaignKey, Vec<i32>>,
     due: Due,
     campaign_reserved: Reserved,
     accounts: Vec<Row>,
+    account_reserved: Reserved,
+    performance: HashMap<(i32, i32), [AccountPerformance; 2]>,
     verification: Option<Verification>,
 }
 
@@ -180,113 +186,92 @@ impl Store {
         let now = self.clock.now();
         in_txn!(self, Kind::Read, |txn, attempt| {
             let snapshot: String = txn.query_one("SELECT pg_export_snapshot()", &[]).await?.get(0);
-            let (facts, settings) = try_join!(
+            let (counts, settings) = try_join!(
                 async {
                     in_txn!(self, Kind::Read, |other, attempt| {
                         other.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{snapshot}'")).await?;
-                        facts_in_txn(&other, campaigns_max, now).await
+                        counts_in_txn(&other, campaigns_max, now).await
                     })
                 },
                 settings_in_txn(&txn, campaigns_max, now)
             )?;
-            combine(&facts, &settings, now)
+            combine(&counts, &settings, now)
         })
     }
 }
 
-/// Whatever the zone, its local day is one of the three from the first to the last.
-fn local_days(now: Timestamp) -> (Date, Date) {
-    let today = local_day(&TimeZone::UTC, now);
-    (today.saturating_sub(1.day()), today.saturating_add(1.day()))
+/// Reads what each row says while the next ones are on their way.
+async fn read<Read, Set: Default + Extend<Read>, const PARAMS: usize>(
+    txn: &Transaction<'_>,
+    sql: &str,
+    params: [&(dyn ToSql + Sync); PARAMS],
+    of_row: impl Fn(Row) -> Read,
+) -> Result<Set> {
+    let statement = txn.prepare_cached(sql).await?;
+    let rows = txn.query_raw(&statement, params).await?;
+    Ok(rows.map_ok(of_row).try_collect().await?)
 }
 
-async fn facts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Facts> {
-    let (first, last) = local_days(now);
-    // 30 UTC days, today included.
-    let month_ago = local_day(&TimeZone::UTC, now).saturating_sub(29.days());
-    let statements = try_join!(
-        txn.prepare_cached(COUNTERS),
-        txn.prepare_cached(GRANTED),
-        txn.prepare_cached(UNCERTAIN),
-        txn.prepare_cached(ACCOUNT_RESERVATIONS),
-        txn.prepare_cached(PERFORMANCE),
-    )?;
-    let of_campaigns: [&(dyn ToSql + Sync); 1] = [&campaigns_max];
-    let until_now: [&(dyn ToSql + Sync); 1] = [&now];
-    let of_days: [&(dyn ToSql + Sync); 2] = [&first, &last];
-    let of_month: [&(dyn ToSql + Sync); 1] = [&month_ago];
-    let (counters, granted, uncertain, account_reserved, performance) = try_join!(
-        txn.query(&statements.0, &of_campaigns),
-        txn.query(&statements.1, &[]),
-        txn.query(&statements.2, &until_now),
-        txn.query(&statements.3, &of_days),
-        txn.query(&statements.4, &of_month),
-    )?;
-    let counter = |row: &Row| {
-        let (leads, messages) = counts_from_row(row, 2);
-        (pair(row), Counters { leads, messages, closed_claims: row.get("closed_claims") })
+async fn counts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Counts> {
+    let counter = |row: Row| {
+        let (leads, messages) = counts_from_row(&row, 3);
+        (pair(&row), Counters { leads, messages, closed_claims: row.get(2) })
     };
-    let number = |row: &Row| (pair(row), row.get::<_, i64>(2));
-    Ok(Facts {
-        counters: counters.iter().map(counter).collect(),
-        granted: granted.iter().map(number).collect(),
-        uncertain: uncertain.iter().map(number).collect(),
-        account_reserved: reserved(&account_reserved),
-        performance: performance.iter().map(|row| (pair(row), [2, 5].map(|place| sums(row, place)))).collect(),
-    })
+    let number = |row: Row| (pair(&row), row.get(2));
+    let (counters, granted, uncertain) = try_join!(
+        read(txn, COUNTERS, [&campaigns_max], counter),
+        read(txn, GRANTED, [], number),
+        read(txn, UNCERTAIN, [&now], number),
+    )?;
+    Ok(Counts { counters, granted, uncertain })
 }
 
 async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Settings> {
-    let (first, last) = local_days(now);
-    let statements = try_join!(
-        txn.prepare_cached(CAMPAIGNS),
-        txn.prepare_cached(SERVING),
-        txn.prepare_cached(NEW),
-        txn.prepare_cached(RETURNS),
-        txn.prepare_cached(CAMPAIGN_RESERVATIONS),
-        txn.prepare_cached(ACCOUNTS),
-    )?;
-    let of_campaigns: [&(dyn ToSql + Sync); 1] = [&campaigns_max];
-    let of_days: [&(dyn ToSql + Sync); 2] = [&first, &last];
-    let (campaigns, served, new, returns, campaign_reserved, accounts) = try_join!(
-        txn.query(&statements.0, &of_campaigns),
-        txn.query(&statements.1, &[]),
-        txn.query(&statements.2, &[]),
-        txn.query(&statements.3, &[]),
-        txn.query(&statements.4, &of_days),
-        txn.query(&statements.5, &[]),
+    // Whatever the zone, its local day is one of the three from the first to the last.
+    let today = local_day(&TimeZone::UTC, now);
+    let (yesterday, tomorrow) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
+    // 30 UTC days, today included.
+    let month_ago = today.saturating_sub(29.days());
+    let reserved = |row: Row| ((row.get(0), row.get(1), row.get(2)), row.get(3));
+    let performance = |row: Row| (pair(&row), [2, 5].map(|place| sums(&row, place)));
+    let (campaigns, served, new, returns, campaign_reserved, accounts, account_reserved, performance) = try_join!(
+        read(txn, CAMPAIGNS, [&campaigns_max], identity),
+        read::<_, Vec<_>, 0>(txn, SERVING, [], |row| (pair(&row), row.get(2))),
+        read::<_, Vec<_>, 0>(txn, NEW, [], |row| (pair(&row), row.get(2))),
+        read::<_, Vec<_>, 0>(txn, RETURNS, [], |row| (pair(&row), (row.get(2), Some(row.get(3))))),
+        read(txn, CAMPAIGN_RESERVATIONS, [&yesterday, &tomorrow], reserved),
+        read(txn, ACCOUNTS, [], identity),
+        read(txn, ACCOUNT_RESERVATIONS, [&yesterday, &tomorrow], reserved),
+        read(txn, PERFORMANCE, [&month_ago], performance),
     )?;
     let mut serving: HashMap<CampaignKey, Vec<i32>> = HashMap::new();
-    for row in &served {
-        serving.entry(pair(row)).or_default().push(row.get(2));
+    for (campaign, account) in served {
+        serving.entry(campaign).or_default().push(account);
     }
     let mut due = Due::new();
-    for row in &new {
-        due.entry(pair(row)).or_default().push((row.get(2), None));
+    for (campaign, of_account) in new.into_iter().map(|(campaign, account)| (campaign, (account, None))).chain(returns)
+    {
+        due.entry(campaign).or_default().push(of_account);
     }
-    for row in &returns {
-        due.entry(pair(row)).or_default().push((row.get(2), Some(row.get(3))));
-    }
-    let campaign_reserved = reserved(&campaign_reserved);
     let verification = verification_in_txn(txn).await?;
-    Ok(Settings { campaigns, serving, due, campaign_reserved, accounts, verification })
+    Ok(Settings { campaigns, serving, due, campaign_reserved, accounts, account_reserved, performance, verification })
 }
 
-fn combine(facts: &Facts, settings: &Settings, now: Timestamp) -> Result<Fleet> {
+fn combine(counts: &Counts, settings: &Settings, now: Timestamp) -> Result<Fleet> {
     let mut zones = Zones::default();
     let mut standings = HashMap::with_capacity(settings.accounts.len());
     let mut accounts = Vec::with_capacity(settings.accounts.len());
     for row in &settings.accounts {
         let key = pair(row);
         let time_zone = zones.get(row.get("time_zone"))?;
-        let reserved = facts.account_reserved.get(&(key.0, key.1, local_day(&time_zone, now)));
+        let reserved = settings.account_reserved.get(&(key.0, key.1, local_day(&time_zone, now)));
         let standing = AccountStanding {
             state: account_state(row.get("state"))?,
             daily_limit: row.get("daily_limit"),
             reserved: reserved.copied().unwrap_or(0),
             time_zone,
         };
-        let [lifetime, last_30_days] = facts.performance.get(&key).copied().unwrap_or_default();
+        let [lifetime, last_30_days] = settings.performance.get(&key).copied().unwrap_or_default();
         accounts.push(AccountRow {
             workspace: row.get("workspace"),
             account: row.get("account"),
@@ -300,7 +285,7 @@ fn combine(facts: &Facts, settings: &Settings, now: Timestamp) -> Result<Fleet> 
     let total: i64 = settings.campaigns.first().map_or(0, |row| row.get(9));
     let mut campaigns = Vec::with_capacity(settings.campaigns.len());
     for row in &settings.campaigns {
-        campaigns.push(campaign(row, facts, settings, &standings, &mut zones, now)?);
+        campaigns.push(campaign(row, counts, settings, &standings, &mut zones, now)?);
     }
     let omitted = total - i64::try_from(campaigns.len()).unwrap_or(0);
     Ok(Fleet { campaigns, omitted, accounts, verification: settings.verification })
@@ -326,10 +311,6 @@ fn pair(row: &Row) -> (i32, i32) {
     (row.get(0), row.get(1))
 }
 
-fn reserved(rows: &[Row]) -> Reserved {
-    rows.iter().map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3))).collect()
-}
-
 fn sums(row: &Row, first: usize) -> AccountPerformance {
     let sum = |place: usize| row.get::<_, Option<i64>>(place).unwrap_or(0);
     AccountPerformance { delivered: sum(first), failed: sum(first + 1), bounced: sum(first + 2) }
@@ -337,15 +318,15 @@ fn sums(row: &Row, first: usize) -> AccountPerformance {
 
 fn campaign(
     row: &Row,
-    facts: &Facts,
+    counts: &Counts,
     settings: &Settings,
     standings: &HashMap<(i32, i32), AccountStanding>,
     zones: &mut Zones,
     now: Timestamp,
 ) -> Result<CampaignRow> {
     let key = pair(row);
-    let counters = facts.counters.get(&key).ok_or_else(|| broken("a campaign without counters"))?;
-    let granted = facts.granted.get(&key).ok_or_else(|| broken("a campaign without claims granted"))?;
+    let counters = counts.counters.get(&key).ok_or_else(|| broken("a campaign without counters"))?;
+    let granted = counts.granted.get(&key).ok_or_else(|| broken("a campaign without claims granted"))?;
     let serving = settings.serving.get(&key).map_or(&[][..], Vec::as_slice);
     let accounts: Vec<AccountStanding> =
         serving.iter().filter_map(|account| standings.get(&(key.0, *account))).cloned().collect();
@@ -353,7 +334,7 @@ fn campaign(
     let active_hours =
         ActiveHours { time_zone: zones.get(row.get(7))?, windows: active_windows(&windows.unwrap_or_default())? };
     let state = campaign_state(row.get(4))?;
-    let uncertain_claims = facts.uncertain.get(&key).copied().unwrap_or(0);
+    let uncertain_claims = counts.uncertain.get(&key).copied().unwrap_or(0);
     let daily_limit: Option<i32> = row.get(6);
     let reserved = match daily_limit {
         Some(_) => {

@@ -99,24 +99,9 @@ WITH event AS MATERIALIZED (
 ), valued AS (
     INSERT INTO conversion_values (workspace_id, campaign_id, lead_no, value_micros)
     SELECT workspace_id, campaign_id, lead_no, value_micros FROM judged WHERE bit = 49 AND value_micros IS NOT NULL
-), counted AS (
-    UPDATE campaign_counters k SET
-        pending = k.pending + d.pending, partial = k.partial + d.partial, sent = k.sent + d.sent, failed = k.failed + d.failed,
-        delivered_messages = k.delivered_messages + d.delivered_messages,
-        failed_messages = k.failed_messages + d.failed_messages,
-        bounced_messages = k.bounced_messages + d.bounced_messages,
-        account_issue = k.account_issue + d.reason_1, invalid_lead = k.invalid_lead + d.reason_2,
-        rate_limited = k.rate_limited + d.reason_3, content_rejected = k.content_rejected + d.reason_4,
-        other_reason = k.other_reason + d.reason_5,
-        contacted = k.contacted + d.contacted, replied = k.replied + d.replied, converted = k.converted + d.converted,
-        contacted_replied = k.contacted_replied + d.contacted_replied,
-        contacted_converted = k.contacted_converted + d.contacted_converted,
-        auto_replied = k.auto_replied + d.auto_replied, opted_out = k.opted_out + d.opted_out,
-        conversion_value_micros = k.conversion_value_micros + d.value_micros,
-        closed_claims = k.closed_claims + d.closed_claims,
-        version = k.version + 1,
-        -- See migration 2. A hundred or so changes fill the page that they share.
-        epoch = k.epoch + (k.version & 127 = 127)::int4
+), counted AS MATERIALIZED (
+    -- Campaign by campaign in their order, so that batches wait for each other in the same one.
+    SELECT workspace_id, campaign_id, counters_add(d::counter_changes) AS complete
     FROM (
         SELECT workspace_id, campaign_id,
             sum((status = 1)::int4 - (old_status = 1)::int4) AS pending,
@@ -126,11 +111,11 @@ WITH event AS MATERIALIZED (
             sum((result = 1)::int4 - (old_result = 1)::int4) AS delivered_messages,
             sum((result = 2)::int4 - (old_result = 2)::int4) AS failed_messages,
             sum((result = 3)::int4 - (old_result = 3)::int4) AS bounced_messages,
-            sum((new_reason = 1)::int4 - (old_reason = 1)::int4) AS reason_1,
-            sum((new_reason = 2)::int4 - (old_reason = 2)::int4) AS reason_2,
-            sum((new_reason = 3)::int4 - (old_reason = 3)::int4) AS reason_3,
-            sum((new_reason = 4)::int4 - (old_reason = 4)::int4) AS reason_4,
-            sum((new_reason = 5)::int4 - (old_reason = 5)::int4) AS reason_5,
+            sum((new_reason = 1)::int4 - (old_reason = 1)::int4) AS account_issue,
+            sum((new_reason = 2)::int4 - (old_reason = 2)::int4) AS invalid_lead,
+            sum((new_reason = 3)::int4 - (old_reason = 3)::int4) AS rate_limited,
+            sum((new_reason = 4)::int4 - (old_reason = 4)::int4) AS content_rejected,
+            sum((new_reason = 5)::int4 - (old_reason = 5)::int4) AS other_reason,
             sum(is_contacted::int4 - was_contacted::int4) AS contacted,
             sum((bit = 48)::int4) AS replied,
             sum((bit = 49)::int4) AS converted,
@@ -138,7 +123,7 @@ WITH event AS MATERIALIZED (
             sum((bit = 51)::int4) AS opted_out,
             sum((is_contacted AND mask >> 48 & 1 = 1)::int4 - (was_contacted AND old_mask >> 48 & 1 = 1)::int4) AS contacted_replied,
             sum((is_contacted AND mask >> 49 & 1 = 1)::int4 - (was_contacted AND old_mask >> 49 & 1 = 1)::int4) AS contacted_converted,
-            coalesce(sum(value_micros) FILTER (WHERE bit = 49), 0)::int8 AS value_micros,
+            coalesce(sum(value_micros) FILTER (WHERE bit = 49), 0)::int8 AS conversion_value_micros,
             sum((bit < 48 AND old_result = 0 AND claim_account IS NOT NULL)::int4) AS closed_claims
         FROM (
             -- Both reasons of a step are kept on the lead; its result says which one counts.
@@ -151,12 +136,6 @@ WITH event AS MATERIALIZED (
         ) j
         GROUP BY 1, 2 ORDER BY 1, 2
     ) d
-    WHERE k.workspace_id = d.workspace_id AND k.campaign_id = d.campaign_id AND k.epoch >= (
-        SELECT c.epoch FROM campaign_counters c
-        WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
-        ORDER BY c.epoch DESC LIMIT 1
-    )
-    RETURNING k.workspace_id, k.campaign_id, k.total > 0 AND k.pending + k.partial = 0 AS complete
 ), days AS (
     INSERT INTO account_days AS a
         (workspace_id, account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed)
