@@ -87,7 +87,7 @@ pub fn render(fleet: Option<Fleet>) -> impl Stream<Item = Result<Vec<u8>, JoinEr
         spawn_blocking(move || {
             let mut text = Text::default();
             metric(&mut text, &snapshot);
-            text.cut();
+            text.pieces.push(text.out);
             stream::iter(text.pieces).map(Ok)
         })
     });

@@ -79,10 +79,17 @@ pub struct AccountRow {
     pub reserved: i64,
 }
 
+/// Counts campaigns for [`is_chosen`].
+macro_rules! total {
+    () => {
+        "WITH total AS (SELECT count(*) AS campaigns FROM campaigns) "
+    };
+}
+
 /// Whether a campaign is among those that were asked for. They are sorted only where some are left out.
 macro_rules! is_chosen {
     () => {
-        "(SELECT count(*) <= $1 FROM campaigns) OR (workspace_id, campaign_id) IN (
+        "(SELECT campaigns <= $1 FROM total) OR (workspace_id, campaign_id) IN (
             SELECT workspace_id, campaign_id FROM campaigns
             ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
         )"
@@ -90,13 +97,15 @@ macro_rules! is_chosen {
 }
 
 const CAMPAIGNS: &str = concat!(
+    total!(),
     "SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
-        nullif(c.active_windows, '{}'), (SELECT count(*) FROM campaigns)
+        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total)
     FROM campaigns c JOIN workspaces w USING (workspace_id) WHERE ",
     is_chosen!()
 );
 
 const COUNTERS: &str = concat!(
+    total!(),
     "SELECT k.workspace_id, k.campaign_id, k.closed_claims, ",
     counts!(),
     " FROM campaign_counters k WHERE ",
@@ -237,7 +246,7 @@ async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timesta
     let (campaigns, served, new, returns, campaign_reserved, accounts, account_reserved, performance) = try_join!(
         read(txn, CAMPAIGNS, [&campaigns_max], identity),
         read::<_, Vec<_>, 0>(txn, SERVING, [], |row| (pair(&row), row.get(2))),
-        read::<_, Vec<_>, 0>(txn, NEW, [], |row| (pair(&row), row.get(2))),
+        read::<_, Vec<_>, 0>(txn, NEW, [], |row| (pair(&row), (row.get(2), None))),
         read::<_, Vec<_>, 0>(txn, RETURNS, [], |row| (pair(&row), (row.get(2), Some(row.get(3))))),
         read(txn, CAMPAIGN_RESERVATIONS, [&yesterday, &tomorrow], reserved),
         read(txn, ACCOUNTS, [], identity),
@@ -249,8 +258,7 @@ async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timesta
         serving.entry(campaign).or_default().push(account);
     }
     let mut due = Due::new();
-    for (campaign, of_account) in new.into_iter().map(|(campaign, account)| (campaign, (account, None))).chain(returns)
-    {
+    for (campaign, of_account) in new.into_iter().chain(returns) {
         due.entry(campaign).or_default().push(of_account);
     }
     let verification = verification_in_txn(txn).await?;

@@ -100,7 +100,8 @@ WITH event AS MATERIALIZED (
     INSERT INTO conversion_values (workspace_id, campaign_id, lead_no, value_micros)
     SELECT workspace_id, campaign_id, lead_no, value_micros FROM judged WHERE bit = 49 AND value_micros IS NOT NULL
 ), counted AS MATERIALIZED (
-    -- Campaign by campaign in their order, so that batches wait for each other in the same one.
+    -- Campaign by campaign in their order, so that batches wait for each other in the same one. The columns are those of
+    -- counter_changes, in its order.
     SELECT workspace_id, campaign_id, counters_add(d::counter_changes) AS complete
     FROM (
         SELECT workspace_id, campaign_id,
