@@ -80,9 +80,15 @@ impl Service {
 
     /// Starts a service without waiting until it is ready: for databases that are away.
     pub async fn launch(database: &TestDatabase, clock: Clock) -> Self {
+        Self::launch_with(database, clock, |_| ()).await
+    }
+
+    /// Starts a service with other options than the defaults, without waiting until it is ready.
+    pub async fn launch_with(database: &TestDatabase, clock: Clock, change: impl FnOnce(&mut Options)) -> Self {
         // Shown with the output of a test that fails; the first of a run starts it for all.
         let _ = tracing_subscriber::fmt().with_env_filter("warn").with_ansi(false).with_test_writer().try_init();
-        let options = Options::new(&database.url).expect("the URL of a test is well-formed");
+        let mut options = Options::new(&database.url).expect("the URL of a test is well-formed");
+        change(&mut options);
         let shutdown = CancellationToken::new();
         let (bound_sender, bound) = oneshot::channel();
         let (run_clock, run_shutdown) = (clock.clone(), shutdown.clone());

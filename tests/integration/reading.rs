@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use campaign_metrics::pb::{self, CampaignState, OutcomeKind, watch_campaigns_response::Change};
+use campaign_metrics_service::Clock;
 use tonic::Code;
 
 use crate::{
-    harness::service::Service,
+    harness::{
+        postgres::database,
+        service::{Service, monday},
+    },
     world::{
         WORKSPACE, add_leads, assert_refused, by_key, by_lead, campaign_name, claim, create_account, create_campaign,
         pause, report_new, settings,
@@ -111,4 +115,35 @@ async fn a_watch_tells_what_exists_then_every_change() {
     service.begin_stop();
     let end = tokio::time::timeout(Duration::from_secs(20), stream.message()).await.expect("in time");
     assert_eq!(end.unwrap(), None, "a drain ends the stream");
+}
+
+#[tokio::test]
+async fn a_scrape_leaves_out_what_is_paused_or_has_long_not_changed() {
+    let clock = Clock::manual(monday());
+    let service =
+        Service::launch_with(&database().await, clock.clone(), |options| options.metrics_campaigns_max = 2).await;
+    service.ready().await;
+    let shown = async || -> (Vec<String>, String) {
+        let page = service.admin("/metrics").await;
+        let leads = page.lines().filter(|line| line.starts_with("campaign_metrics_campaign_leads{"));
+        let name = |line: &str| Some(line.split_once("campaign=\"")?.1.split_once('"')?.0.to_owned());
+        let mut names: Vec<String> = leads.filter_map(name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let omitted = page.lines().find_map(|line| line.strip_prefix("campaign_metrics_campaigns_omitted "));
+        (names, omitted.expect("a gauge").to_owned())
+    };
+    for (id, omitted) in [("a", "0"), ("b", "0"), ("c", "1"), ("d", "2")] {
+        create_campaign(&service, id, settings(1, &[])).await;
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(shown().await.1, omitted);
+    }
+    assert_eq!(shown().await, (vec!["c".into(), "d".into()], "2".into()), "those that changed last");
+    pause(&service, "d").await;
+    assert_eq!(shown().await, (vec!["b".into(), "c".into()], "2".into()), "no paused one before an active one");
+    for id in ["a", "b"] {
+        pause(&service, id).await;
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(shown().await, (vec!["b".into(), "c".into()], "2".into()), "then the paused one that changed last");
 }
