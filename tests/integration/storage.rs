@@ -167,6 +167,29 @@ async fn a_partition_takes_over_what_came_before_it_was_made() {
 }
 
 #[tokio::test]
+async fn upkeep_gives_way_to_a_backup() {
+    let service = world().await;
+    let store = service.store();
+    store.maintain().await.unwrap();
+    work(&service).await;
+    let backup = service.sql().await;
+    let before = partitions(&backup).await;
+    service.clock.advance(MONTH * 3);
+    // What a dump holds until it ends.
+    backup.batch_execute("BEGIN; LOCK TABLE outcomes IN ACCESS SHARE MODE").await.unwrap();
+    for refused in [store.maintain().await, store.partitions_drop(30).await] {
+        let error = refused.expect_err("it needs the log for itself");
+        assert!(format!("{error:?}").contains("tried again later"), "{error:?}");
+    }
+    backup.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(partitions(&backup).await, before, "nothing is half done");
+    store.maintain().await.unwrap();
+    store.partitions_drop(30).await.unwrap();
+    assert!(!partitions(&backup).await.contains(&before[0]));
+    assert_eq!(verify(&store, Differences::Report).await, []);
+}
+
+#[tokio::test]
 async fn figures_of_accounts_outlive_deleted_campaigns_and_their_recount_agrees() {
     let service = world().await;
     let store = service.store();

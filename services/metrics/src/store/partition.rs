@@ -12,6 +12,14 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 /// Two replicas would otherwise make or drop the same partition.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))";
 
+/// Upkeep is not run again at once, as other transactions are: each attempt holds up everybody who reports.
+fn gives_way(attempt: u32) -> Result<()> {
+    match attempt {
+        0 => Ok(()),
+        _ => Err(Error::Unavailable("the log of outcomes is in use; its upkeep is tried again later".into())),
+    }
+}
+
 impl Store {
     /// Makes the partitions of this month and the next, and forgets request ids of yesterday.
     pub async fn maintain(&self) -> Result<()> {
@@ -34,6 +42,7 @@ impl Store {
         let range = format!("'{month} 00:00:00+00'");
         let until = format!("'{next} 00:00:00+00'");
         in_txn!(self, Kind::Write, |txn, attempt| {
+            gives_way(attempt)?;
             if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
                 return Ok(());
             }
@@ -91,6 +100,7 @@ impl Store {
                 superseded_failed = c.superseded_failed + excluded.superseded_failed"
         );
         in_txn!(self, Kind::Write, |txn, attempt| {
+            gives_way(attempt)?;
             txn.execute(ONE_AT_A_TIME, &[]).await?;
             let gone: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);
             if gone {
