@@ -8,7 +8,7 @@ use campaign_metrics_service::store::{Difference, Differences, Store};
 use crate::{
     harness::{parts::binary, postgres::Connection, recount::assert_counts, run::run, service::Service},
     world::{
-        account_name, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get,
+        account_name, add_leads, blocked, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get,
         report_new, settings,
     },
 };
@@ -89,6 +89,25 @@ async fn a_recount_finds_what_somebody_changed_and_puts_it_right() {
     let campaign = get(&service, "spring").await;
     assert_counts(&sql, &campaign).await;
     assert_eq!(campaign.in_flight_claims, 2);
+}
+
+#[tokio::test]
+async fn what_two_repairs_find_is_put_right_once() {
+    let service = world().await;
+    work(&service).await;
+    let sql = service.sql().await;
+    sql.batch_execute("UPDATE account_days SET delivered = delivered + 2").await.unwrap();
+    // What whoever drops a part of the log holds.
+    let lock = "hashtext('campaign-metrics maintenance')";
+    sql.batch_execute(&format!("SELECT pg_advisory_lock({lock})")).await.unwrap();
+    let (one, two) = (service.store(), service.store());
+    let release = async {
+        blocked(&sql, 2).await;
+        sql.batch_execute(&format!("SELECT pg_advisory_unlock({lock})")).await.unwrap();
+    };
+    let (one, two, ()) = tokio::join!(verify(&one, Differences::Repair), verify(&two, Differences::Repair), release);
+    assert_eq!(one.len() + two.len(), 1, "the second finds it done: {one:?} {two:?}");
+    assert_eq!(verify(&service.store(), Differences::Report).await, []);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use super::{
     claim_end::claims_closed_in_txn,
     in_txn,
     opt_out::opt_out_in_txn,
+    partition::ONE_AT_A_TIME,
 };
 use crate::error::{Error, Result};
 
@@ -147,6 +148,7 @@ impl Store {
         let close = "UPDATE deleted_campaigns SET is_closed = true
             WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";
         in_txn!(self, Kind::Write, |txn, attempt| {
+            txn.execute(ONE_AT_A_TIME, &[]).await?;
             // A recount of millions takes its time, and waits for nobody.
             txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
             let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed FOR UPDATE";

@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 
 /// How long a lock of the whole log may be waited for: everybody who reports waits meanwhile.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
-/// Two replicas would otherwise make or drop the same partition.
-const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))";
+/// For what changes the log, or what account days owe to it: two replicas would otherwise drop the same partition, and a repair
+/// would add what a drop had just moved.
+pub(super) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))";
 
 /// Upkeep is not run again at once, as other transactions are: each attempt holds up everybody who reports.
 fn gives_way(attempt: u32) -> Result<()> {

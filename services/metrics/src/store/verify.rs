@@ -8,7 +8,9 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{Kind, Store, campaign_state::campaigns_finish_in_txn, campaign_view::CampaignKey, in_txn};
+use super::{
+    Kind, Store, campaign_state::campaigns_finish_in_txn, campaign_view::CampaignKey, in_txn, partition::ONE_AT_A_TIME,
+};
 use crate::error::Result;
 
 /// What is to be done about differences.
@@ -159,9 +161,9 @@ impl Store {
             Recounted::Accounts(workspace_id, name) => {
                 let found: Result<Vec<OfDay>> =
                     in_txn!(self, Kind::Read, |txn, attempt| accounts_recount_in_txn(&txn, *workspace_id, name).await);
-                let found = found?;
-                if then == Differences::Repair {
-                    self.accounts_repair(*workspace_id, &found).await?;
+                let mut found = found?;
+                if !found.is_empty() && then == Differences::Repair {
+                    found = self.accounts_repair(*workspace_id, name).await?;
                 }
                 Ok(found.into_iter().flat_map(|of_day| of_day.differences).collect())
             }
@@ -202,8 +204,9 @@ impl Store {
         })
     }
 
-    /// Adds what is missing, so that what is reported meanwhile is not lost.
-    async fn accounts_repair(&self, workspace_id: i32, found: &[OfDay]) -> Result<()> {
+    /// Recounts again, while nobody else repairs or drops a part of the log, and adds what is missing, so that what is reported
+    /// meanwhile is not lost.
+    async fn accounts_repair(&self, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
         let add = "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed)
             VALUES ($1, $2, $3::text::date, $4, $5, $6, $7, $8)
             ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
@@ -212,7 +215,9 @@ impl Store {
                 superseded_delivered = a.superseded_delivered + excluded.superseded_delivered,
                 superseded_failed = a.superseded_failed + excluded.superseded_failed";
         in_txn!(self, Kind::Write, |txn, attempt| {
-            for of_day in found {
+            txn.execute(ONE_AT_A_TIME, &[]).await?;
+            let found = accounts_recount_in_txn(&txn, workspace_id, name).await?;
+            for of_day in &found {
                 let missing = DAY_COLUMNS.map(|column| {
                     let differs = of_day.differences.iter().find(|difference| difference.number == column);
                     differs.map_or(0, |difference| difference.recounted - difference.stored)
@@ -230,7 +235,7 @@ impl Store {
                 ];
                 txn.execute(add, params).await?;
             }
-            Ok(())
+            Ok(found)
         })
     }
 
