@@ -148,6 +148,13 @@ impl Service {
         body
     }
 
+    /// The value of a metric without labels that has to be there.
+    pub async fn metric(&self, name: &str) -> i64 {
+        let page = self.admin("/metrics").await;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name} is exported: {page}")).parse().expect("a whole number")
+    }
+
     /// A new connection to its database, for recounts.
     pub async fn sql(&self) -> Connection {
         self.database.connect().await

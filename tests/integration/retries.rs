@@ -7,10 +7,8 @@ use crate::{
     world::{add_leads, blocked, by_key, claim, create_account, create_campaign, get, report_new, settings},
 };
 
-async fn retries(service: &Service) -> u64 {
-    let metrics = service.admin("/metrics").await;
-    let value = metrics.lines().find_map(|line| line.strip_prefix("campaign_metrics_transaction_retries_total "));
-    value.expect("the counter is exported").parse().expect("a number")
+async fn retries(service: &Service) -> i64 {
+    service.metric("campaign_metrics_transaction_retries_total").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,9 +28,7 @@ async fn open(
 }
 
 async fn waiting(service: &Service) -> i64 {
-    let metrics = service.admin("/metrics").await;
-    let value = metrics.lines().find_map(|line| line.strip_prefix("campaign_metrics_outcomes_waiting "));
-    value.expect("the gauge is exported").parse().expect("a number")
+    service.metric("campaign_metrics_outcomes_waiting").await
 }
 
 async fn waits(service: &Service, outcomes: i64) {
