@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use campaign_metrics_service::store::{HOT, OUTCOME_BATCH};
+use campaign_metrics_service::store::{BY_KEY, OUTCOME_BATCH};
 use futures::{SinkExt as _, future::try_join_all};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
@@ -49,7 +49,7 @@ pub fn count(number: usize) -> f64 {
 /// A connection with the settings of the service's for claims and outcomes.
 async fn hot(database: &Database) -> Result<Connection> {
     let sql = connect(&database.url).await?;
-    for setting in HOT.split("-c ").map(str::trim).filter(|setting| !setting.is_empty()) {
+    for setting in BY_KEY.split("-c ").map(str::trim).filter(|setting| !setting.is_empty()) {
         sql.batch_execute(&format!("SET {setting}")).await?;
     }
     Ok(sql)

@@ -3,13 +3,25 @@
 
 use std::future::poll_fn;
 
-use campaign_metrics_service::store::{HOT, OUTCOME_BATCH};
+use campaign_metrics::pb::{self, OutcomeKind};
+use campaign_metrics_service::{
+    Clock,
+    store::{BY_KEY, OUTCOME_BATCH},
+};
+use futures::stream;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::{
-    harness::{postgres::Connection, service::Service},
-    world::{add_leads, by_key, claim, create_account, create_campaign, report_new, settings},
+    harness::{
+        postgres::{Connection, connect, database},
+        service::{Service, monday},
+        wait::{SOON, until},
+    },
+    world::{
+        WORKSPACE, account_name, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign,
+        get, lead_name, report, report_new, settings, try_add,
+    },
 };
 
 /// Tables that grow with leads, claims or time.
@@ -56,7 +68,7 @@ async fn plans_of_claim_take(url: &str) -> Vec<String> {
             }
         }
     });
-    set_hot(&sql).await;
+    set_by_key(&sql).await;
     let script = "
         LOAD 'auto_explain';
         BEGIN;
@@ -84,8 +96,8 @@ async fn plans_of_claim_take(url: &str) -> Vec<String> {
     lines
 }
 
-async fn set_hot(sql: &Client) {
-    for setting in HOT.split("-c ").filter(|setting| !setting.trim().is_empty()) {
+async fn set_by_key(sql: &Client) {
+    for setting in BY_KEY.split("-c ").filter(|setting| !setting.trim().is_empty()) {
         sql.batch_execute(&format!("SET {setting}")).await.unwrap();
     }
 }
@@ -105,7 +117,7 @@ async fn hot_statements_look_rows_up_by_key_before_and_after_tables_were_analyze
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(2, &["ann"])).await;
     let sql = service.sql().await;
-    set_hot(&sql).await;
+    set_by_key(&sql).await;
     assert_by_key(&service, &sql, "empty").await;
     // As autovacuum does it: first away with the dead rows, which were all there was.
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
@@ -118,4 +130,87 @@ async fn hot_statements_look_rows_up_by_key_before_and_after_tables_were_analyze
     assert_by_key(&service, &sql, "analyzed while empty, grown since").await;
     sql.batch_execute("ANALYZE").await.unwrap();
     assert_by_key(&service, &sql, "analyzed with rows of every kind").await;
+}
+
+/// Calls about leads, each of which looks some of them up.
+async fn call_all(service: &Service, first: usize, count: usize) {
+    let id = |number| format!("l{number}");
+    let lead = |number| pb::NewLead { lead_id: id(number), ..Default::default() };
+    // Twice: the second time they are there.
+    for _ in 0..2 {
+        try_add(service, "spring", (first..first + count).map(lead).collect(), false).await.unwrap();
+    }
+    let delivered = |number| by_lead("spring", &id(number), 1, OutcomeKind::Delivered);
+    let claims = claim(service, "ann", i32::try_from(count / 4 + 1).unwrap()).await.claims;
+    let names: Vec<String> = claims.iter().map(|claim| claim.lead.clone()).collect();
+    let ids: Vec<String> = claims.into_iter().map(|claim| claim.claim_id).collect();
+    let (mut sending, mut leads, mut opt_outs) =
+        (service.sending.clone(), service.leads.clone(), service.opt_outs.clone());
+    let renew = pb::RenewClaimsRequest { account: account_name("ann"), claim_ids: ids.clone(), ..Default::default() };
+    sending.renew_claims(renew).await.unwrap();
+    let list = pb::ListClaimsRequest { account: account_name("ann"), page_size: 10, ..Default::default() };
+    sending.list_claims(list).await.unwrap();
+    let (released, kept) = ids.split_at(ids.len() / 2);
+    let release =
+        pb::ReleaseClaimsRequest { account: account_name("ann"), claim_ids: released.to_vec(), ..Default::default() };
+    sending.release_claims(release).await.unwrap();
+    let resolutions = kept.iter().map(|id| pb::ClaimResolution { claim_id: id.clone(), ..Default::default() });
+    let mut resolutions: Vec<_> = resolutions.collect();
+    resolutions.iter_mut().for_each(|resolution| resolution.set_resolution(pb::Resolution::NotSent));
+    sending.resolve_claims(pb::ResolveClaimsRequest { account: account_name("ann"), resolutions }).await.unwrap();
+    // Many by name are numbered before the transaction, few within it.
+    report(service, (first..=first + count / 2).map(delivered).collect()).await;
+    report(service, (first + count / 2..first + count / 2 + 10).map(delivered).collect()).await;
+    let stream = pb::StreamOutcomesRequest {
+        parent: WORKSPACE.into(),
+        outcomes: vec![by_lead("spring", &id(first), 1, OutcomeKind::Replied)],
+        ..Default::default()
+    };
+    let mut answers = sending.stream_outcomes(stream::iter([stream])).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    for name in names.iter().take(10) {
+        leads.get_lead(pb::GetLeadRequest { name: name.clone() }).await.unwrap();
+        let trail = pb::ListLeadOutcomesRequest { parent: name.clone(), ..Default::default() };
+        leads.list_lead_outcomes(trail).await.unwrap();
+    }
+    let list = pb::ListLeadsRequest { parent: campaign_name("spring"), page_size: 10, ..Default::default() };
+    leads.list_leads(list).await.unwrap();
+    let _ = leads.delete_lead(pb::DeleteLeadRequest { name: lead_name("spring", &id(first)), force: true }).await;
+    let out = pb::AddOptOutsRequest { parent: WORKSPACE.into(), lead_ids: vec![id(first + count)] };
+    opt_outs.add_opt_outs(out).await.unwrap();
+    get(service, "spring").await;
+}
+
+#[tokio::test]
+async fn calls_read_what_they_need_with_plans_that_were_made_while_tables_were_nearly_empty() {
+    const LEADS: usize = 2_000;
+    let database = database().await;
+    let sql = connect(&database.url).await.unwrap();
+    // A table that was analyzed while it was empty is planned as one that is empty.
+    sql.batch_execute("VACUUM ANALYZE").await.unwrap();
+    let service = Service::on(&database, Clock::manual(monday())).await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(2, &["ann"])).await;
+    // What the connections plan now they go on using.
+    call_all(&service, 0, 4).await;
+    call_all(&service, 1_000, LEADS).await;
+    call_all(&service, 1_000 + LEADS, LEADS).await;
+    // Connections say what they read once they end.
+    drop(service);
+    let read = "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
+        WHERE relname = ANY ($1)";
+    let connections =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend'";
+    let ended = until("the service's connections to end", SOON, async || {
+        let open: i64 = sql.query_one(connections, &[]).await?.get(0);
+        anyhow::ensure!(open == 0, "{open} are open");
+        Ok(())
+    });
+    ended.await.unwrap();
+    for row in sql.query(read, &[&LARGE.as_slice()]).await.unwrap() {
+        let (table, read): (&str, i64) = (row.get(0), row.get(1));
+        // Each lead a few times; were all of them read for each, it would be millions.
+        assert!(read < 40_000, "{read} rows of {table} were read for {LEADS} leads, twice");
+    }
 }

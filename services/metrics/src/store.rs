@@ -72,14 +72,14 @@ use self::{claim_cursor::Cursors, claim_guess::AllKnown, claim_turn::Turns};
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How often a transaction is run again after a deadlock or serialization failure.
 const RETRIES_MAX: u32 = 8;
-/// Settings of the connections for claims and outcomes. Their statements look rows up by key, whatever a table's size was
-/// when it was analyzed: a scan of a table that has grown since is the end of throughput, and one that reorders a batch
-/// breaks the order of locks. Planned once, since planning takes as long as a small batch.
-pub const HOT: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+/// Settings of all connections. Their statements look rows up by key, whatever a table's size was when the plan was made: a
+/// scan of a table that has grown since is the end of throughput, and one that reorders a batch breaks the order of locks.
+/// Planned once, since planning takes as long as a small batch.
+pub const BY_KEY: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
     -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
-/// Settings of the other connections. A plan made for the values at hand is hardly better where all is looked up by key, and
-/// planning or compiling it takes as long as the rest of a read.
-const COLD: &str = "-c plan_cache_mode=force_generic_plan -c jit=off";
+/// For transactions that go through whole tables.
+const FREELY_PLANNED: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on;
+    SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_bitmapscan = on";
 /// How often a plan is used: one made while a table was nearly empty joins by reading all of it, and stays in use when the
 /// table grows. Making it takes some 10 ms, as much as half of one batch.
 const USES_PER_PLAN: usize = 256;
@@ -144,8 +144,14 @@ enum Kind {
     Read,
     /// Writes, with locks where they decide.
     Write,
-    /// Claims and outcomes: writes with plans that do not depend on what the planner guesses; see [`HOT`].
+    /// Claims and outcomes: writes that wait for no other work's connections.
     Hot,
+}
+
+/// Lets a transaction go through whole tables for as long as that takes.
+async fn whole_tables_in_txn(txn: &Transaction<'_>) -> Result<()> {
+    txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    Ok(txn.batch_execute(FREELY_PLANNED).await?)
 }
 
 async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
@@ -204,13 +210,12 @@ impl Store {
                 .build()
         };
         let options = config.get_options().unwrap_or_default();
-        let options = format!("{options} -c statement_timeout={}", STATEMENT_TIMEOUT.as_millis());
-        let (mut cold, mut hot) = (config.clone(), config);
-        cold.options(format!("{options} {COLD}"));
-        hot.options(format!("{options} {HOT}"));
+        let options = format!("{options} -c statement_timeout={} {BY_KEY}", STATEMENT_TIMEOUT.as_millis());
+        let mut config = config;
+        config.options(options);
         Ok(Self {
-            pool: pool(cold, pool_size - hot_size)?,
-            hot: pool(hot, hot_size)?,
+            pool: pool(config.clone(), pool_size - hot_size)?,
+            hot: pool(config, hot_size)?,
             cursors: Arc::default(),
             turns: Arc::default(),
             known: Arc::default(),
@@ -259,7 +264,7 @@ impl Store {
             Kind::Hot => &self.hot,
         };
         let client = pool.get().await?;
-        if matches!(kind, Kind::Hot) && Object::metrics(&client).recycle_count % USES_PER_PLAN == USES_PER_PLAN - 1 {
+        if Object::metrics(&client).recycle_count % USES_PER_PLAN == USES_PER_PLAN - 1 {
             client.batch_execute("DISCARD PLANS").await?;
         }
         Ok(client)

@@ -18,6 +18,7 @@ use super::{
     account::{account_key_in_txn, account_lock_in_txn},
     campaign_view::{account_state, active_hours_from_row, broken, campaign_state},
     in_txn,
+    lead::LEAD_ID,
 };
 use crate::error::Result;
 
@@ -25,9 +26,9 @@ use crate::error::Result;
 pub type ClaimCursor = (i32, i32, i16);
 
 /// Row by row, which OFFSET and LIMIT see to: where the planner is free to join, it goes through all ids of a campaign as
-/// long as it takes the table for small.
+/// long as it takes the table for small. Those who ask add [`LEAD_ID`].
 const CLAIMS: &str = "
-    SELECT c.campaign_id, n.name AS campaign, n.salt, l.lead_no, i.lead_id, c.step, c.grant_no, c.expires_at
+    SELECT c.workspace_id, c.campaign_id, n.name AS campaign, n.salt, l.lead_no, c.step, c.grant_no, c.expires_at
     FROM claims c
     JOIN campaigns n USING (workspace_id, campaign_id)
     CROSS JOIN LATERAL (
@@ -35,10 +36,6 @@ const CLAIMS: &str = "
         JOIN generate_series(0, 63) AS place (place) ON o.open >> place & 1 = 1
         OFFSET 0
     ) l
-    CROSS JOIN LATERAL (
-        SELECT i.lead_id FROM lead_ids i
-        WHERE i.workspace_id = c.workspace_id AND i.campaign_id = c.campaign_id AND i.lead_no = l.lead_no LIMIT 1
-    ) i
     WHERE c.workspace_id = $1 AND c.account_id = $2";
 
 impl Store {
@@ -51,9 +48,11 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Claim>> {
         let sql = format!(
-            "{CLAIMS} AND ($3::bool IS NULL OR (c.expires_at > $4) = $3)
-                AND ($5::int4 IS NULL OR c.campaign_id >= $5 AND (c.campaign_id, l.lead_no, c.step) > ($5, $6::int4, $7::int2))
-            ORDER BY c.campaign_id, l.lead_no, c.step LIMIT $8"
+            "SELECT l.*, i.lead_id FROM (
+                {CLAIMS} AND ($3::bool IS NULL OR (c.expires_at > $4) = $3)
+                    AND ($5::int4 IS NULL OR c.campaign_id >= $5 AND (c.campaign_id, l.lead_no, c.step) > ($5, $6::int4, $7::int2))
+                ORDER BY c.campaign_id, l.lead_no, c.step LIMIT $8
+            ) l {LEAD_ID} ORDER BY l.campaign_id, l.lead_no, l.step"
         );
         let held = state.map(|state| state == ClaimState::Held);
         let campaign = after.map(|after| after.0);
@@ -186,7 +185,10 @@ pub(super) async fn claims_of_grant_in_txn(
     grant_no: i64,
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
-    let sql = format!("{CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 ORDER BY c.campaign_id, l.lead_no");
+    let sql = format!(
+        "SELECT l.*, i.lead_id FROM ({CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 OFFSET 0) l {LEAD_ID}
+        ORDER BY l.campaign_id, l.lead_no"
+    );
     let statement = txn.prepare_cached(&sql).await?;
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let rows = txn.query(&statement, &[&workspace_id, &account_id, &grant_no, &now]).await?;

@@ -197,17 +197,18 @@ async fn leads_return_in_txn(
     steps: &[i16],
     due_at: Timestamp,
 ) -> Result<()> {
+    // Nothing about the leads but what each row says: a plan can't begin with all leads of the workspace.
     let sql = "
         WITH back AS MATERIALIZED (
-            SELECT * FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
+            SELECT $1::int4 AS workspace_id, back.* FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
             ORDER BY campaign_id, lead_no
         ), assigned AS (
             UPDATE leads l SET account_id = $2 FROM back b
-            WHERE l.workspace_id = $1 AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
+            WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
                 AND l.account_id IS DISTINCT FROM $2
         )
         INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-        SELECT $1, campaign_id, $2, $6, lead_no, step FROM back
+        SELECT workspace_id, campaign_id, $2, $6, lead_no, step FROM back
         ON CONFLICT DO NOTHING";
     let statement = txn.prepare_cached(sql).await?;
     let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &campaigns, &leads, &steps, &due_at];

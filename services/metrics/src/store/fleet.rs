@@ -17,7 +17,7 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Kind, Store,
+    FREELY_PLANNED, Kind, Store,
     campaign_view::{CampaignKey, account_state, active_windows, broken, campaign_state, counts, counts_from_row},
     in_txn,
     verify::{Verification, verification_in_txn},
@@ -194,11 +194,13 @@ impl Store {
     pub async fn fleet(&self, campaigns_max: i64) -> Result<Fleet> {
         let now = self.clock.now();
         in_txn!(self, Kind::Read, |txn, attempt| {
+            txn.batch_execute(FREELY_PLANNED).await?;
             let snapshot: String = txn.query_one("SELECT pg_export_snapshot()", &[]).await?.get(0);
             let (counts, settings) = try_join!(
                 async {
                     in_txn!(self, Kind::Read, |other, attempt| {
                         other.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{snapshot}'")).await?;
+                        other.batch_execute(FREELY_PLANNED).await?;
                         counts_in_txn(&other, campaigns_max, now).await
                     })
                 },

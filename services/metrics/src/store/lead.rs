@@ -25,17 +25,29 @@ pub struct LeadFilter<'a> {
     pub account: Option<&'a AccountId>,
 }
 
-/// Until an outcome tells the lead its account, its claim knows it.
+/// Joins a lead `l` with its id.
+///
+/// Row by row and in order, which only the index by number gives: joined as the planner likes, a plan made while the table is
+/// small goes through all ids of a campaign, and by another index does so for each lead.
+pub(super) const LEAD_ID: &str = "
+    CROSS JOIN LATERAL (
+        SELECT i.lead_no, i.lead_id FROM lead_ids i
+        WHERE i.workspace_id = l.workspace_id AND i.campaign_id = l.campaign_id AND i.lead_no >= l.lead_no
+        ORDER BY i.lead_no LIMIT 1
+    ) i";
+
+/// Until an outcome tells the lead its account, its claim knows it. Those who ask add [`LEAD_ID`].
 const LEADS: &str = "
-    SELECT l.lead_no, i.lead_id, l.mask, l.failed_reasons, l.bounced_reasons, l.last_action_at, n.steps, a.name AS account
+    SELECT l.*, n.steps, a.name AS account
     FROM leads l
-    JOIN lead_ids i USING (workspace_id, campaign_id, lead_no)
     JOIN campaigns n USING (workspace_id, campaign_id)
     LEFT JOIN LATERAL (
         SELECT c.account_id FROM claims c
-        WHERE c.workspace_id = l.workspace_id AND c.campaign_id = l.campaign_id AND c.block = l.lead_no >> 6
+        WHERE c.workspace_id = l.workspace_id AND c.campaign_id = l.campaign_id
+            -- The block, in order, as with the ids.
+            AND c.block >= l.lead_no >> 6 AND c.block <= l.lead_no >> 6
             AND c.held >> (l.lead_no & 63) & 1 = 1 AND step_result(l.mask, c.step - 1) = 0
-        LIMIT 1
+        ORDER BY c.block LIMIT 1
     ) h ON l.account_id IS NULL
     LEFT JOIN accounts a ON a.workspace_id = l.workspace_id AND a.account_id = coalesce(l.account_id, h.account_id)
     WHERE l.workspace_id = $1 AND l.campaign_id = $2";
@@ -46,12 +58,13 @@ const SCAN_MAX: i64 = 50_000;
 impl Store {
     /// Reads a lead.
     pub async fn lead_get(&self, name: &LeadName) -> Result<Lead> {
-        let sql = format!("{LEADS} AND i.lead_id = $3");
+        let sql = format!("SELECT l.*, i.lead_id FROM ({LEADS} AND l.lead_no = $3 LIMIT 1) l {LEAD_ID}");
         in_txn!(self, Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
+            let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
             let statement = txn.prepare_cached(&sql).await?;
-            let row = txn.query_opt(&statement, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?;
-            lead_from_row(&row.ok_or_else(|| Error::NotFound(name.to_string()))?, &name.campaign)
+            let row = txn.query_one(&statement, &[&workspace_id, &campaign_id, &lead_no]).await?;
+            lead_from_row(&row, &name.campaign)
         })
     }
 
@@ -64,9 +77,11 @@ impl Store {
         limit: i64,
     ) -> Result<(Vec<Lead>, Option<i32>)> {
         let sql = format!(
-            "{LEADS} AND l.lead_no > $3 AND l.lead_no <= $4 AND ($5::int4 IS NULL OR lead_status(l.mask, n.steps) = $5)
-                AND ($6::text IS NULL OR a.name = $6)
-            ORDER BY l.lead_no LIMIT $7"
+            "SELECT l.*, i.lead_id FROM (
+                {LEADS} AND l.lead_no > $3 AND l.lead_no <= $4
+                    AND ($5::int4 IS NULL OR lead_status(l.mask, n.steps) = $5) AND ($6::text IS NULL OR a.name = $6)
+                ORDER BY l.lead_no LIMIT $7
+            ) l {LEAD_ID} ORDER BY l.lead_no"
         );
         let status = filter.status.map(|status| match status {
             LeadStatus::Pending => 1_i32,
@@ -97,19 +112,16 @@ impl Store {
         // A lead has at most 52 facts, so skipping is cheap.
         let sql = "
             SELECT o.bit, o.reason, o.detail, o.happened_at, o.received_at, a.name AS account, v.value_micros
-            FROM lead_ids i JOIN outcomes o USING (workspace_id, campaign_id, lead_no)
+            FROM outcomes o
             LEFT JOIN accounts a ON a.workspace_id = o.workspace_id AND a.account_id = o.account_id
             LEFT JOIN conversion_values v ON o.bit = 49 AND v.workspace_id = o.workspace_id AND v.campaign_id = o.campaign_id
                 AND v.lead_no = o.lead_no
-            WHERE i.workspace_id = $1 AND i.campaign_id = $2 AND i.lead_id = $3
+            WHERE o.workspace_id = $1 AND o.campaign_id = $2 AND o.lead_no = $3
             ORDER BY o.received_at, o.batch_ordinal, o.bit OFFSET $4 LIMIT $5";
         in_txn!(self, Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
-            let lead = "SELECT FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
-            if txn.query_opt(lead, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?.is_none() {
-                return Err(Error::NotFound(name.to_string()));
-            }
-            let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &name.lead.as_str(), &skip, &limit];
+            let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
+            let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &lead_no, &skip, &limit];
             txn.query(sql, params).await?.iter().map(|row| outcome_from_row(row, name)).collect()
         })
     }
@@ -117,6 +129,17 @@ impl Store {
 
 async fn campaign_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<CampaignKey> {
     campaign_key_in_txn(txn, name).await?.ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
+/// The number of a lead, by which everything else about it is looked up.
+///
+/// A step of its own: where the planner is free to join by the id, it goes through all leads of a campaign as long as it
+/// takes the tables for small.
+pub(super) async fn lead_no_in_txn(txn: &Transaction<'_>, campaign: CampaignKey, name: &LeadName) -> Result<i32> {
+    let sql = "SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
+    let statement = txn.prepare_cached(sql).await?;
+    let row = txn.query_opt(&statement, &[&campaign.0, &campaign.1, &name.lead.as_str()]).await?;
+    Ok(row.ok_or_else(|| Error::NotFound(name.to_string()))?.get(0))
 }
 
 fn account_from_row(row: &Row, campaign: &CampaignName) -> Result<Option<AccountName>> {

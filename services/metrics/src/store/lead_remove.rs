@@ -19,8 +19,10 @@ use super::{
     campaign_view::{CampaignKey, campaign_state},
     claim_end::claims_closed_in_txn,
     in_txn,
+    lead::lead_no_in_txn,
     opt_out::opt_out_in_txn,
     partition::ONE_AT_A_TIME,
+    whole_tables_in_txn,
 };
 use crate::error::{Error, Result};
 
@@ -44,9 +46,7 @@ impl Store {
         in_txn!(self, Kind::Hot, |txn, attempt| {
             let (workspace_id, campaign_id) = key(&campaign_lock_in_txn(&txn, &name.campaign).await?);
             let now = self.clock.now();
-            let find = "SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
-            let found = txn.query_opt(find, &[&workspace_id, &campaign_id, &name.lead.as_str()]).await?;
-            let lead_no: i32 = found.ok_or_else(|| Error::NotFound(name.to_string()))?.get(0);
+            let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
             let lead: [&(dyn ToSql + Sync); 3] = [&workspace_id, &campaign_id, &lead_no];
             let (closed, mask) = claims_drop_in_txn(&txn, &lead, lead_no).await?;
             if closed > 0 && !force {
@@ -150,7 +150,7 @@ impl Store {
         in_txn!(self, Kind::Write, |txn, attempt| {
             txn.execute(ONE_AT_A_TIME, &[]).await?;
             // A recount of millions takes its time, and waits for nobody.
-            txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+            whole_tables_in_txn(&txn).await?;
             let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed FOR UPDATE";
             if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_some() {
                 txn.execute(keep, &[&workspace_id, &campaign_id]).await?;

@@ -4,7 +4,7 @@
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
-use super::{Kind, Store, in_txn};
+use super::{Kind, Store, in_txn, whole_tables_in_txn};
 use crate::error::{Error, Result};
 
 /// How long a lock of the whole log may be waited for: everybody who reports waits meanwhile.
@@ -108,7 +108,7 @@ impl Store {
                 return Ok(());
             }
             // A recount of months takes its time, and waits for nobody.
-            txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+            whole_tables_in_txn(&txn).await?;
             txn.batch_execute(&keep).await?;
             txn.batch_execute(LOCK_TIMEOUT).await?;
             txn.batch_execute(&format!("DROP TABLE {name}")).await?;

@@ -10,6 +10,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Kind, Store, campaign_state::campaigns_finish_in_txn, campaign_view::CampaignKey, in_txn, partition::ONE_AT_A_TIME,
+    whole_tables_in_txn,
 };
 use crate::error::Result;
 
@@ -273,7 +274,7 @@ async fn campaign_recount_in_txn(
     name: &CampaignName,
 ) -> Result<Vec<Difference>> {
     // Ten million leads take their time.
-    txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    whole_tables_in_txn(txn).await?;
     let steps = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2";
     let Some(steps) = txn.query_opt(steps, &[&workspace_id, &campaign_id]).await? else {
         // Deleted meanwhile.
@@ -296,7 +297,7 @@ struct OfDay {
 }
 
 async fn accounts_recount_in_txn(txn: &Transaction<'_>, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
-    txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    whole_tables_in_txn(txn).await?;
     let rows = txn.query(ACCOUNT_DAYS, &[&workspace_id]).await?;
     let of_day = |row: &Row| {
         let (account, day): (&str, &str) = (row.get(1), row.get(2));
