@@ -154,9 +154,9 @@ async fn call_all(service: &Service, first: usize, count: usize) {
     let release =
         pb::ReleaseClaimsRequest { account: account_name("ann"), claim_ids: released.to_vec(), ..Default::default() };
     sending.release_claims(release).await.unwrap();
-    let resolutions = kept.iter().map(|id| pb::ClaimResolution { claim_id: id.clone(), ..Default::default() });
-    let mut resolutions: Vec<_> = resolutions.collect();
-    resolutions.iter_mut().for_each(|resolution| resolution.set_resolution(pb::Resolution::NotSent));
+    let resolve =
+        |id: &String| pb::ClaimResolution { claim_id: id.clone(), resolution: pb::Resolution::NotSent.into() };
+    let resolutions = kept.iter().map(resolve).collect();
     sending.resolve_claims(pb::ResolveClaimsRequest { account: account_name("ann"), resolutions }).await.unwrap();
     // Many by name are numbered before the transaction, few within it.
     report(service, (first..=first + count / 2).map(delivered).collect()).await;
@@ -164,7 +164,6 @@ async fn call_all(service: &Service, first: usize, count: usize) {
     let stream = pb::StreamOutcomesRequest {
         parent: WORKSPACE.into(),
         outcomes: vec![by_lead("spring", &id(first), 1, OutcomeKind::Replied)],
-        ..Default::default()
     };
     let mut answers = sending.stream_outcomes(stream::iter([stream])).await.unwrap().into_inner();
     while answers.message().await.unwrap().is_some() {}
