@@ -9,7 +9,7 @@ use crate::{
     lead::Step,
     name::{AccountId, CampaignName},
     schedule::ActiveHours,
-    sending::Blocked,
+    standing::Blocked,
 };
 
 /// State of a campaign; `Finished` is for good.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`pb`] | messages, clients and servers generated from `proto/campaign_metrics/v1` |
 //! | [`name`] | typed ids and resource names |
-//! | [`campaign`], [`account`], [`lead`], [`sending`] | domain types, legal transitions, status from facts |
+//! | [`campaign`], [`account`], [`lead`], [`sending`], [`standing`] | domain types, legal transitions, status from facts |
 //! | [`schedule`] | active hours and local days |
 //! | [`invalid`] | what parsing and transitions refuse |
 //! | [`wire`] | the only conversions between `pb` and the domain |
@@ -18,6 +18,7 @@ pub mod lead;
 pub mod name;
 pub mod schedule;
 pub mod sending;
+pub mod standing;
 pub mod wire;
 
 /// Messages, clients and servers of the package `campaign_metrics.v1`; the `.proto` files are their reference.

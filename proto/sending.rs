@@ -1,16 +1,13 @@
-//! Sending: claims, their keys, and the reasons for which nothing can be claimed.
+//! Sending: claims, their keys, and the outcomes that end them.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 
 use crate::{
-    account::AccountState,
-    campaign::CampaignState,
     invalid::{Invalid, excerpt},
     lead::{Fact, FailureReason, Step},
-    name::{AccountName, CampaignName, LeadName},
-    schedule::{ActiveHours, next_day},
+    name::{AccountName, LeadName},
 };
 
 /// How long a claim is held unless the caller says otherwise.
@@ -123,187 +120,6 @@ pub struct Claim {
     pub state: ClaimState,
 }
 
-/// Why nothing can be claimed. In the order in which people want to read them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NotSending {
-    /// The campaign is paused.
-    Paused,
-    /// The campaign is finished.
-    Finished,
-    /// No active window holds the present moment.
-    OutsideActiveHours,
-    /// The campaign's daily limit is used up.
-    CampaignDailyLimit,
-    /// The account's daily limit is used up.
-    AccountDailyLimit,
-    /// The account is suspended.
-    AccountSuspended,
-    /// The campaign has no account, or the account no campaign.
-    NoAccountAssigned,
-    /// Leads wait for an account that no longer serves the campaign.
-    AccountRemoved,
-    /// No lead is due.
-    NoLeadDue,
-    /// Expired claims keep leads from going on.
-    UncertainClaims,
-}
-
-impl NotSending {
-    /// All reasons.
-    pub const ALL: [Self; 10] = [
-        Self::Paused,
-        Self::Finished,
-        Self::OutsideActiveHours,
-        Self::CampaignDailyLimit,
-        Self::AccountDailyLimit,
-        Self::AccountSuspended,
-        Self::NoAccountAssigned,
-        Self::AccountRemoved,
-        Self::NoLeadDue,
-        Self::UncertainClaims,
-    ];
-
-    /// The value of the metrics' label `reason`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Paused => "paused",
-            Self::Finished => "finished",
-            Self::OutsideActiveHours => "outside_active_hours",
-            Self::CampaignDailyLimit => "campaign_daily_limit",
-            Self::AccountDailyLimit => "account_daily_limit",
-            Self::AccountSuspended => "account_suspended",
-            Self::NoAccountAssigned => "no_account_assigned",
-            Self::AccountRemoved => "account_removed",
-            Self::NoLeadDue => "no_lead_due",
-            Self::UncertainClaims => "uncertain_claims",
-        }
-    }
-}
-
-/// All the reasons that hold, and when time alone changes them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Blocked {
-    /// Sorted, without repeats; empty when something can be claimed.
-    pub reasons: Vec<NotSending>,
-    /// Earliest moment at which time alone changes them.
-    pub next_change: Option<Timestamp>,
-}
-
-impl Blocked {
-    /// Adds a reason, and when it ends by itself.
-    pub fn add(&mut self, reason: NotSending, until: Option<Timestamp>) {
-        if let Err(place) = self.reasons.binary_search(&reason) {
-            self.reasons.insert(place, reason);
-        }
-        self.change_at(until);
-    }
-
-    /// Takes note of a moment at which something changes.
-    pub fn change_at(&mut self, moment: Option<Timestamp>) {
-        self.next_change = [self.next_change, moment].into_iter().flatten().min();
-    }
-}
-
-/// What decides whether an account may claim.
-#[derive(Debug, Clone)]
-pub struct AccountStanding {
-    /// State.
-    pub state: AccountState,
-    /// Claims per local day at most.
-    pub daily_limit: Option<i32>,
-    /// Reserved of it on the present local day.
-    pub reserved: i64,
-    /// Zone of its days.
-    pub time_zone: TimeZone,
-}
-
-/// What decides whether anything of a campaign can be claimed.
-#[derive(Debug, Clone)]
-pub struct CampaignStanding<'a> {
-    /// State.
-    pub state: CampaignState,
-    /// When messages may go out.
-    pub active_hours: &'a ActiveHours,
-    /// Claims per local day at most.
-    pub daily_limit: Option<i32>,
-    /// Reserved of it on the present local day.
-    pub reserved: i64,
-    /// The accounts in question: all of the campaign's, or the one that asks.
-    pub accounts: &'a [AccountStanding],
-    /// The earliest moment at which a step is due to one of them; `None` when nothing waits.
-    pub next_due: Option<Timestamp>,
-    /// Whether leads wait for an account that no longer serves the campaign.
-    pub account_removed: bool,
-    /// Claims that expired without an outcome.
-    pub uncertain_claims: i64,
-}
-
-/// Claims that a daily limit still allows.
-pub fn allowance(daily_limit: Option<i32>, reserved: i64) -> i64 {
-    daily_limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved).max(0))
-}
-
-impl CampaignStanding<'_> {
-    /// All the reasons for which nothing can be claimed at `now`, by product.md, "Why not sending".
-    ///
-    /// That claims are uncertain, or leads without account, is a reason only where nothing is due: else something can be claimed.
-    pub fn blocked(&self, now: Timestamp) -> Blocked {
-        let mut blocked = Blocked::default();
-        match self.state {
-            CampaignState::Active => {}
-            CampaignState::Paused => blocked.add(NotSending::Paused, None),
-            CampaignState::Finished => {
-                blocked.add(NotSending::Finished, None);
-                return blocked;
-            }
-        }
-        let hours_change = self.active_hours.next_change(now);
-        if !self.active_hours.is_active(now) {
-            blocked.add(NotSending::OutsideActiveHours, hours_change);
-        }
-        blocked.change_at(hours_change);
-        if allowance(self.daily_limit, self.reserved) == 0 {
-            blocked.add(NotSending::CampaignDailyLimit, next_day(&self.active_hours.time_zone, now));
-        }
-        self.blocked_accounts(now, &mut blocked);
-        if self.next_due.is_none_or(|due| due > now) {
-            blocked.add(NotSending::NoLeadDue, self.next_due);
-            if self.account_removed {
-                blocked.add(NotSending::AccountRemoved, None);
-            }
-            if self.uncertain_claims > 0 {
-                blocked.add(NotSending::UncertainClaims, None);
-            }
-        }
-        blocked
-    }
-
-    /// An account's reason holds only where it holds for all.
-    fn blocked_accounts(&self, now: Timestamp, blocked: &mut Blocked) {
-        if self.accounts.is_empty() {
-            return blocked.add(NotSending::NoAccountAssigned, None);
-        }
-        let suspended = |account: &AccountStanding| account.state == AccountState::Suspended;
-        let used_up = |account: &AccountStanding| allowance(account.daily_limit, account.reserved) == 0;
-        if self.accounts.iter().all(suspended) {
-            blocked.add(NotSending::AccountSuspended, None);
-        } else if self.accounts.iter().all(|account| suspended(account) || used_up(account)) {
-            let active = self.accounts.iter().filter(|account| !suspended(account));
-            let turns = active.filter_map(|account| next_day(&account.time_zone, now)).min();
-            blocked.add(NotSending::AccountDailyLimit, turns);
-        }
-    }
-}
-
-/// What a campaign granted fewer claims for than it was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CampaignBlocked {
-    /// The campaign; `None` when the account has none.
-    pub campaign: Option<CampaignName>,
-    /// Why.
-    pub blocked: Blocked,
-}
-
 /// How an outcome names its lead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeadRef {
@@ -379,16 +195,5 @@ mod tests {
         ] {
             assert!(bad.parse::<SendKey>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn reasons_are_sorted_and_the_earliest_change_wins() {
-        let mut blocked = Blocked::default();
-        let at = |second| Timestamp::from_second(second).ok();
-        blocked.add(NotSending::NoLeadDue, at(20));
-        blocked.add(NotSending::Paused, None);
-        blocked.add(NotSending::NoLeadDue, at(10));
-        assert_eq!(blocked.reasons, [NotSending::Paused, NotSending::NoLeadDue]);
-        assert_eq!(blocked.next_change, at(10));
     }
 }

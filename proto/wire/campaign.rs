@@ -16,7 +16,7 @@ use crate::{
     name::WorkspaceId,
     pb,
     schedule::{ActiveHours, WINDOWS_MAX, Window, parse_time_zone, time_zone_name},
-    sending::NotSending,
+    standing::NotSending,
 };
 
 /// Time until the next step is due unless the caller says otherwise.

@@ -6,7 +6,8 @@ use crate::{
     lead::{Fact, FailureReason, Step},
     name::{LeadName, WorkspaceId},
     pb,
-    sending::{CampaignBlocked, Claim, ClaimState, DETAIL_MAX, LeadRef, Outcome, Rejection, SendKey, Verdict},
+    sending::{Claim, ClaimState, DETAIL_MAX, LeadRef, Outcome, Rejection, SendKey, Verdict},
+    standing::CampaignBlocked,
 };
 
 /// Parses one outcome reported to `workspace`; what is wrong with it rejects it alone.
@@ -134,8 +135,8 @@ impl From<CampaignBlocked> for pb::CampaignNotSending {
     fn from(blocked: CampaignBlocked) -> Self {
         Self {
             campaign: blocked.campaign.map(|name| name.to_string()).unwrap_or_default(),
-            reasons: not_sending(&blocked.blocked.reasons),
-            next_change_time: blocked.blocked.next_change.map(timestamp),
+            reasons: not_sending(&blocked.reasons),
+            next_change_time: blocked.claimable_at.map(timestamp),
         }
     }
 }

@@ -110,3 +110,25 @@ async fn every_reason_for_not_sending_is_told() {
     let missing = try_claim(&service, "nobody", 1).await;
     assert_refused(missing, Code::NotFound, "NOT_FOUND", "workspaces/acme/accounts/nobody does not exist");
 }
+
+#[tokio::test]
+async fn asking_again_helps_when_the_last_of_several_reasons_is_over() {
+    let service = Service::start().await;
+    create_account(&service, "ann", Some(1)).await;
+    let window = pb::ActiveWindow { days: vec![1, 3], start_time: "09:00".into(), end_time: "17:00".into() };
+    let hours = pb::ActiveHours { windows: vec![window], ..Default::default() };
+    create_campaign(&service, "spring", pb::Campaign { active_hours: Some(hours), ..settings(1, &["ann"]) }).await;
+    add_leads(&service, "spring", 4, None, false).await;
+    let answer = claim(&service, "ann", 2).await;
+    assert_eq!((answer.claims.len(), reasons(&answer)), (1, vec![Why::AccountDailyLimit]));
+    // Not when the window closes, not when the day ends on a Tuesday without a window, but on Wednesday at nine.
+    let wednesday = monday().checked_add(47.hours()).unwrap();
+    assert_eq!(answer.next_change_time.as_ref().map(at), Some(wednesday));
+    assert_eq!(answer.not_sending[0].next_change_time.as_ref().map(at), Some(wednesday));
+    service.clock.advance(Duration::from_hours(47));
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    pause(&service, "spring").await;
+    let paused = claim(&service, "ann", 1).await;
+    assert_eq!(reasons(&paused), [Why::Paused, Why::AccountDailyLimit]);
+    assert_eq!(paused.next_change_time, None, "somebody has to resume it");
+}

@@ -77,6 +77,7 @@ impl<'a> Play<'a> {
             reserved: std::collections::BTreeMap::default(),
             accounts: vec![Account::default(); 2],
             leads: Vec::new(),
+            has_stale_waits: false,
         };
         Self { service, workspace, model, ids: Vec::new(), added: 0 }
     }
@@ -122,6 +123,7 @@ impl<'a> Play<'a> {
         let expected = self.model.granted(account, max.into());
         prop_assert_eq!(i64::try_from(answer.claims.len()).unwrap(), expected, "claims granted");
         prop_assert_eq!(answer.not_sending.is_empty(), expected == i64::from(max), "fewer come with reasons");
+        let next_change = answer.next_change_time;
         for claim in answer.claims {
             let id = claim.lead.rsplit('/').next().unwrap_or_default();
             let lead = self.ids.iter().position(|known| known == id);
@@ -138,6 +140,18 @@ impl<'a> Play<'a> {
             let today = day(self.model.now);
             let made = Claim { id: claim.claim_id, send_key: claim.send_key, account, step, expires, day: today };
             self.model.claim(lead, made);
+        }
+        if expected < i64::from(max) {
+            let helps = self.model.claimable_at(account).map(stamp);
+            let says_so = match (next_change, helps) {
+                (told, helps) if told == helps => true,
+                (Some(told), helps) if self.model.has_stale_waits => {
+                    told.seconds > stamp(self.model.now).seconds
+                        && helps.is_none_or(|helps| told.seconds <= helps.seconds)
+                }
+                _ => false,
+            };
+            prop_assert!(says_so, "asking again helps at {:?}, not {:?}", helps, next_change);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@
 use std::{fmt::Display, io::Write as _, sync::Arc};
 
 use campaign_metrics::{
-    account::AccountPerformance, campaign::CampaignState, lead::FailureReason, sending::NotSending,
+    account::AccountPerformance, campaign::CampaignState, lead::FailureReason, standing::NotSending,
 };
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;

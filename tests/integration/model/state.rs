@@ -74,6 +74,9 @@ pub struct Model {
     pub reserved: BTreeMap<Date, i64>,
     pub accounts: Vec<Account>,
     pub leads: Vec<Lead>,
+    /// Whether a lead that waited to be claimed ever stopped waiting by something else, or came back without a step to send: the
+    /// service may look for it once more.
+    pub has_stale_waits: bool,
 }
 
 pub fn day(at: Timestamp) -> Date {
@@ -110,6 +113,12 @@ impl Lead {
         }
     }
 
+    /// Until when this lead waits for its next step, be it past or ahead.
+    pub fn waits_until(&self) -> Option<Timestamp> {
+        let follows = self.facts.iter().filter(|((kind, _), _)| *kind == Kind::Delivered).map(|(_, at)| *at + DELAY);
+        follows.chain(self.not_before).max()
+    }
+
     /// The step that may be sent now to this lead by an account, if any.
     pub fn due(&self, steps: usize, account: usize, now: Timestamp) -> Option<usize> {
         let is_open = matches!(self.status(steps), Status::Pending | Status::Partial);
@@ -143,6 +152,16 @@ impl Model {
         max.min(room).min(i64::try_from(due).unwrap_or(i64::MAX))
     }
 
+    /// When an account is granted something next, if nobody does anything.
+    pub fn claimable_at(&self, account: usize) -> Option<Timestamp> {
+        let tomorrow = day(self.now).tomorrow().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp();
+        let mut moments: Vec<Timestamp> = self.leads.iter().filter_map(Lead::waits_until).collect();
+        moments.push(tomorrow);
+        moments.retain(|moment| *moment > self.now);
+        moments.sort_unstable();
+        moments.into_iter().find(|moment| Self { now: *moment, ..self.clone() }.granted(account, 1) > 0)
+    }
+
     pub fn claim(&mut self, lead: usize, claim: Claim) {
         *self.reserved.entry(claim.day).or_default() += 1;
         *self.accounts[claim.account].reserved.entry(claim.day).or_default() += 1;
@@ -153,6 +172,7 @@ impl Model {
     /// Takes in a fact; false when it is known.
     pub fn report(&mut self, lead: usize, fact: Fact, at: Timestamp) -> bool {
         let lead = &mut self.leads[lead];
+        self.has_stale_waits |= lead.claim.is_none();
         let (kind, step) = fact;
         if lead.facts.contains_key(&fact) {
             return false;
@@ -185,10 +205,13 @@ impl Model {
         *self.accounts[claim.account].reserved.entry(claim.day).or_default() -= 1;
         self.leads[lead].account = Some(claim.account);
         self.leads[lead].not_before = Some(not_before);
+        let due = self.leads[lead].due(self.steps, claim.account, not_before);
+        self.has_stale_waits |= due != Some(claim.step);
     }
 
     /// Removes a lead, or forgets one with facts.
     pub fn delete(&mut self, lead: usize) {
+        self.has_stale_waits |= self.leads[lead].claim.is_none();
         if self.leads[lead].facts.is_empty() {
             self.leads.remove(lead);
         } else {

@@ -41,11 +41,11 @@ impl Rpc {
         let ask =
             ClaimRequest { account: &account, max: request.max_claims.into(), hold, request: request_key.as_ref() };
         let grant = self.store.claim_sends(ask).await?;
-        let next_change = grant.blocked.iter().filter_map(|why| why.blocked.next_change).min();
+        let claimable_at = grant.blocked.iter().filter_map(|why| why.claimable_at).min();
         Ok(pb::ClaimSendsResponse {
             claims: grant.claims.into_iter().map(Into::into).collect(),
             not_sending: grant.blocked.into_iter().map(Into::into).collect(),
-            next_change_time: next_change.map(wire::timestamp),
+            next_change_time: claimable_at.map(wire::timestamp),
         })
     }
 

@@ -10,7 +10,7 @@ use campaign_metrics::{
     lead::Step,
     name::{AccountId, CampaignName},
     schedule::{ActiveHours, Window, local_day, parse_time_zone},
-    sending::{AccountStanding, CampaignStanding},
+    standing::{AccountStanding, CampaignStanding},
 };
 use deadpool_postgres::GenericClient;
 use jiff::{

@@ -7,7 +7,7 @@ use campaign_metrics::{
     campaign::{CampaignSettings, CampaignState},
     name::{AccountName, CampaignName},
     schedule::local_day,
-    sending::{AccountStanding, Blocked, CampaignStanding},
+    standing::{AccountStanding, CampaignStanding},
 };
 use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
@@ -41,7 +41,8 @@ pub(super) struct Candidate {
     pub(super) day: Date,
     pub(super) granted: i64,
     pub(super) cursor: Cursor,
-    /// The earliest step that becomes due after now; known after the full look.
+    /// When the earliest step becomes due after now, or the earliest claim expires that then is to be retried; known after the
+    /// full look. Not later than that: a lead may have replied meanwhile, and claims may be closed whose rows are still there.
     pub(super) due_later: Option<Timestamp>,
     /// What is due first, now or later.
     pub(super) next_due: Option<Timestamp>,
@@ -71,9 +72,9 @@ impl Candidate {
         })
     }
 
-    /// All the reasons for which nothing more of it can be granted.
-    pub(super) fn blocked(&self, accounts: &[AccountStanding], now: Timestamp) -> Blocked {
-        let standing = CampaignStanding {
+    /// What decides whether more of it can be granted to these accounts.
+    pub(super) fn standing<'a>(&'a self, accounts: &'a [AccountStanding]) -> CampaignStanding<'a> {
+        CampaignStanding {
             state: self.state,
             active_hours: &self.settings.active_hours,
             daily_limit: self.settings.daily_limit,
@@ -82,8 +83,12 @@ impl Candidate {
             next_due: self.next_due,
             account_removed: self.account_removed,
             uncertain_claims: self.uncertain_claims,
-        };
-        standing.blocked(now)
+        }
+    }
+
+    /// Whether nothing more of it can be granted to an account.
+    pub(super) fn is_blocked(&self, account: &AccountStanding, now: Timestamp) -> bool {
+        !self.standing(std::slice::from_ref(account)).blocked(now).reasons.is_empty()
     }
 
     /// Reserved of its day, with what was granted.
@@ -200,7 +205,15 @@ pub(super) async fn candidates_complete_in_txn(
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
                     AND r.account_id = $2 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
-                    AND r.account_id = 0 AND r.due_at > $3 ORDER BY due_at LIMIT 1)
+                    AND r.account_id = 0 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
+                CASE WHEN c.state = 1 AND c.claim_expiry_policy = 2 THEN (
+                    SELECT coalesce(min(expires_at) FILTER (WHERE is_open), max(expires_at)) FROM (
+                        SELECT h.expires_at, claim_open(h) <> 0 AS is_open FROM claims h
+                        WHERE (h.workspace_id::int8 << 32) + h.campaign_id = ($1::int4::int8 << 32) + c.campaign_id
+                            AND h.account_id = $2 AND h.expires_at > $3
+                        ORDER BY h.expires_at LIMIT 16
+                    ) soonest
+                ) END
             ) AS due_later,
             EXISTS (SELECT FROM campaign_accounts o JOIN returns r USING (workspace_id, campaign_id, account_id)
                 WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed) AS account_removed,

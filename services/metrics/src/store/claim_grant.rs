@@ -9,8 +9,9 @@ use campaign_metrics::{
     account::AccountState,
     lead::Step,
     name::{AccountName, LeadId, LeadName},
-    schedule::{ActiveHours, local_day, next_day, parse_time_zone},
-    sending::{AccountStanding, Blocked, CampaignBlocked, Claim, ClaimId, ClaimState, NotSending, SendKey, allowance},
+    schedule::{ActiveHours, local_day, parse_time_zone},
+    sending::{Claim, ClaimId, ClaimState, SendKey},
+    standing::{AccountStanding, Blocked, CampaignBlocked, NotSending, allowance},
 };
 use deadpool_postgres::Transaction;
 use futures::future::try_join_all;
@@ -206,10 +207,9 @@ impl<'a> Desk<'a> {
 
     /// What the next claim can go by.
     fn known(&self, candidates: &[Candidate], granted: i64) -> Known {
-        let standing = std::slice::from_ref(&self.standing);
         let open = candidates
             .iter()
-            .filter(|candidate| granted == self.ask.max && candidate.blocked(standing, self.now).reasons.is_empty());
+            .filter(|candidate| granted == self.ask.max && !candidate.is_blocked(&self.standing, self.now));
         let open = open.map(|candidate| KnownCampaign {
             key: candidate.key,
             steps: candidate.settings.steps,
@@ -231,7 +231,7 @@ impl<'a> Desk<'a> {
         allowed
             && taken.serving
             && i64::try_from(taken.leads.len()) == Ok(share)
-            && candidate.blocked(std::slice::from_ref(&self.standing), self.now).reasons.is_empty()
+            && !candidate.is_blocked(&self.standing, self.now)
     }
 
     /// Reads what is reserved of the account's day. The lock keeps other claims out; a report without claim that comes
@@ -256,11 +256,8 @@ impl<'a> Desk<'a> {
     ///
     /// Shares are even, but not too small; what one campaign leaves goes to the others, which then are asked once more.
     async fn take(&self, candidates: &mut [Candidate], claims: &mut Vec<Claim>, allowed: i64) -> Result<()> {
-        let standing = std::slice::from_ref(&self.standing);
-        let mut open: Vec<&mut Candidate> = candidates
-            .iter_mut()
-            .filter(|candidate| candidate.blocked(standing, self.now).reasons.is_empty())
-            .collect();
+        let mut open: Vec<&mut Candidate> =
+            candidates.iter_mut().filter(|candidate| !candidate.is_blocked(&self.standing, self.now)).collect();
         if open.len() > 1 {
             // Who asks for one at a time would else never get to the last.
             let first = rand::rng().random_range(0..open.len());
@@ -304,6 +301,10 @@ impl<'a> Desk<'a> {
         let taken = take.take_in_txn(self.txn, &mut candidate.cursor).await?;
         let count = i64::try_from(taken.leads.len()).unwrap_or(i64::MAX);
         candidate.granted += count;
+        if count > 0 && candidate.retries() {
+            // Unless somebody ends them before.
+            candidate.due_later = [candidate.due_later, Some(take.expires_at)].into_iter().flatten().min();
+        }
         if count < share {
             candidate.next_due = candidate.due_later;
         }
@@ -339,16 +340,17 @@ impl<'a> Desk<'a> {
                 blocked.add(NotSending::AccountSuspended, None);
             }
             if allowance(standing.daily_limit, standing.reserved) == 0 {
-                blocked.add(NotSending::AccountDailyLimit, next_day(&standing.time_zone, self.now));
+                blocked.add(NotSending::AccountDailyLimit, None);
             }
-            return vec![CampaignBlocked { campaign: None, blocked }];
+            return vec![CampaignBlocked { campaign: None, reasons: blocked.reasons, claimable_at: None }];
         }
         let standing = [standing];
         let why = candidates.into_iter().map(|candidate| {
-            let blocked = candidate.blocked(&standing, self.now);
-            CampaignBlocked { campaign: Some(candidate.name), blocked }
+            let standing = candidate.standing(&standing);
+            let (reasons, claimable_at) = (standing.blocked(self.now).reasons, standing.claimable_at(self.now));
+            CampaignBlocked { campaign: Some(candidate.name), reasons, claimable_at }
         });
-        why.filter(|why| !why.blocked.reasons.is_empty()).collect()
+        why.filter(|why| !why.reasons.is_empty()).collect()
     }
 }
 

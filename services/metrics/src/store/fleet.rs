@@ -9,7 +9,7 @@ use campaign_metrics::{
     account::AccountPerformance,
     campaign::{CampaignState, LeadCounts, MessageCounts},
     schedule::{ActiveHours, local_day, parse_time_zone},
-    sending::{AccountStanding, Blocked, CampaignStanding},
+    standing::{AccountStanding, Blocked, CampaignStanding},
 };
 use deadpool_postgres::Transaction;
 use futures::{TryStreamExt as _, try_join};
