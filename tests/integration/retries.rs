@@ -1,10 +1,15 @@
 //! What Postgres breaks off to untie a deadlock is run again and reaches no caller; how often is a metric.
 
-use campaign_metrics::pb::OutcomeKind;
+use campaign_metrics::pb::{self, OutcomeKind};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     harness::{recount::assert_counts, service::Service},
-    world::{add_leads, blocked, by_key, claim, create_account, create_campaign, get, report_new, settings},
+    world::{
+        WORKSPACE, add_leads, assert_refused, blocked, by_key, campaign_name, claim, create_account, create_campaign,
+        get, report_new, settings,
+    },
 };
 
 async fn retries(service: &Service) -> i64 {
@@ -43,4 +48,36 @@ async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
     let campaign = get(&service, "spring").await;
     assert_eq!(campaign.lead_counts.map(|counts| counts.sent), Some(2));
     assert_counts(&watcher, &campaign).await;
+}
+
+#[tokio::test]
+async fn what_can_not_succeed_while_others_are_in_the_way_is_worth_a_repeat_later() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 1, None, false).await;
+    let claims = claim(&service, "ann", 1).await.claims;
+    let sql = service.sql().await;
+    let in_the_way = "CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'hunter2' USING ERRCODE = 'serialization_failure';
+        END $$;
+        CREATE TRIGGER in_the_way BEFORE UPDATE ON leads FOR EACH ROW EXECUTE FUNCTION in_the_way();
+        CREATE TRIGGER in_the_way BEFORE UPDATE ON campaigns FOR EACH ROW EXECUTE FUNCTION in_the_way();";
+    sql.batch_execute(in_the_way).await.unwrap();
+
+    let outcomes = vec![by_key(&claims[0], OutcomeKind::Delivered)];
+    let report = pb::ReportOutcomesRequest { parent: WORKSPACE.into(), outcomes: outcomes.clone() };
+    let pause = pb::PauseCampaignRequest { name: campaign_name("spring"), ..Default::default() };
+    let assert_contended = |status: Status| {
+        assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
+        assert!(!format!("{status:?}").contains("hunter2"), "{status:?}");
+        assert_refused(Err::<(), _>(status), Code::Aborted, "CONTENDED", "repeat");
+    };
+    assert_contended(service.sending.clone().report_outcomes(report).await.expect_err("a report"));
+    assert_contended(service.campaigns.clone().pause_campaign(pause.clone()).await.expect_err("a pause"));
+    assert_eq!(retries(&service).await, 16, "eight of each");
+
+    sql.batch_execute("DROP FUNCTION in_the_way CASCADE").await.unwrap();
+    report_new(&service, outcomes).await;
+    service.campaigns.clone().pause_campaign(pause).await.expect("it pauses");
 }

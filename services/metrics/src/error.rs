@@ -43,6 +43,9 @@ pub enum Error {
     /// The deadline of the call ran out.
     #[error("the deadline ran out; nothing was committed unless a repeat says so")]
     DeadlineExceeded,
+    /// Others kept changing the same rows while it was run again and again.
+    #[error("others change the same rows; nothing was committed, repeat it")]
+    Contended(#[source] Box<dyn StdError + Send + Sync>),
     /// The database can't be reached.
     #[error("the database can't be reached")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),

@@ -197,7 +197,7 @@ impl Writer {
                     let _ = caller.send(Ok(verdicts));
                 }
             }
-            Err(Error::Internal(_)) if reports.len() > 1 => {
+            Err(Error::Internal(_) | Error::Contended(_)) if reports.len() > 1 => {
                 for ((caller, _), report) in callers.into_iter().zip(reports) {
                     let alone = self.store.outcomes_report(std::slice::from_ref(&report), ()).await;
                     let _ = caller.send(alone.map(|verdicts| verdicts.into_iter().flatten().collect()));
@@ -239,6 +239,7 @@ fn shared(error: &Error) -> Error {
         Error::Exhausted(problem) => Error::Exhausted(problem),
         Error::DeadlineExceeded => Error::DeadlineExceeded,
         Error::Unavailable(source) => Error::Unavailable(source.to_string().into()),
+        Error::Contended(source) => Error::Contended(source.to_string().into()),
         error => Error::Internal(crate::error::chain(error).into()),
     }
 }

@@ -248,8 +248,13 @@ impl Store {
 
     /// Returns when a transaction that failed with `error` is worth running again, else the error.
     async fn retry_after(&self, error: Error, attempt: u32) -> Result<()> {
-        if attempt >= RETRIES_MAX || !sqlstate::is_retryable(&error) {
-            return Err(error);
+        match error {
+            Error::Internal(source) if sqlstate::is_retryable(&*source) => {
+                if attempt >= RETRIES_MAX {
+                    return Err(Error::Contended(source));
+                }
+            }
+            error => return Err(error),
         }
         self.retries.inc();
         let most = 2_u64 << attempt;

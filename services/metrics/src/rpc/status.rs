@@ -13,7 +13,7 @@ use crate::error::{Error, chain};
 
 /// When to try again after the database was away: it is back within seconds, or an operator is needed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
-/// When to try again after an overload: long enough for a queue to drain.
+/// When to try again after an overload, or when others were in the way: long enough for a queue to drain.
 const RETRY_EXHAUSTED: Duration = Duration::from_millis(500);
 
 impl From<Error> for Status {
@@ -38,6 +38,11 @@ impl From<Error> for Status {
                 (Code::ResourceExhausted, "OVERLOADED")
             }
             Error::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Error::Contended(source) => {
+                tracing::warn!(error = chain(&*source), "gave up running a transaction again");
+                details.set_retry_info(Some(RETRY_EXHAUSTED));
+                (Code::Aborted, "CONTENDED")
+            }
             Error::Unavailable(source) => {
                 tracing::warn!(error = chain(&*source), "the database can't be reached");
                 details.set_retry_info(Some(RETRY_UNAVAILABLE));
@@ -81,6 +86,7 @@ mod tests {
             (Error::Stale { reason: "ETAG_MISMATCH", message: "stale".to_owned() }, Code::Aborted),
             (Error::Exhausted("busy"), Code::ResourceExhausted),
             (Error::DeadlineExceeded, Code::DeadlineExceeded),
+            (Error::Contended(secret()), Code::Aborted),
             (Error::Unavailable(secret()), Code::Unavailable),
             (Error::Internal(secret()), Code::Internal),
         ];
@@ -99,7 +105,7 @@ mod tests {
         let status = Status::from(Error::Invalid(Invalid::new("steps", "must be from 1 to 16")));
         let violations = status.get_details_bad_request().expect("names the field").field_violations;
         assert_eq!(violations[0].field, "steps");
-        for error in [Error::Unavailable("x".into()), Error::Exhausted("busy")] {
+        for error in [Error::Unavailable("x".into()), Error::Contended("x".into()), Error::Exhausted("busy")] {
             assert!(Status::from(error).get_details_retry_info().is_some());
         }
     }

@@ -1,13 +1,14 @@
 //! What an error of Postgres means to a caller: the only place that looks at SQLSTATEs.
 
+use std::error::Error as StdError;
+
 use deadpool_postgres::PoolError;
 use tokio_postgres::{Error as PgError, error::SqlState};
 
 use crate::error::Error;
 
 /// Whether the transaction can succeed when it is run again as it is.
-pub fn is_retryable(error: &Error) -> bool {
-    let Error::Internal(source) = error else { return false };
+pub fn is_retryable(source: &(dyn StdError + Send + Sync + 'static)) -> bool {
     if source.is::<super::RunAgain>() {
         return true;
     }
