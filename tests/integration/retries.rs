@@ -81,3 +81,34 @@ async fn what_can_not_succeed_while_others_are_in_the_way_is_worth_a_repeat_late
     report_new(&service, outcomes).await;
     service.campaigns.clone().pause_campaign(pause).await.expect("it pauses");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_correction_is_booked_by_an_outcome_that_committed_while_it_waited() {
+    let one = Service::start().await;
+    create_account(&one, "ann", None).await;
+    create_campaign(&one, "spring", settings(1, &["ann"])).await;
+    add_leads(&one, "spring", 1, None, false).await;
+    let claims = claim(&one, "ann", 1).await.claims;
+    let two = Service::on(&one.database, one.clock.clone()).await;
+    let (counters, watcher) = (one.sql().await, one.sql().await);
+    // The first report gets the lead, and waits for the counters; the second one waits for the lead, and began before the
+    // first one's commit.
+    counters.batch_execute("BEGIN; SELECT FROM campaign_counters FOR UPDATE").await.unwrap();
+    let first = report_new(&one, vec![by_key(&claims[0], OutcomeKind::Failed)]);
+    let second = async {
+        blocked(&watcher, 1).await;
+        report_new(&two, vec![by_key(&claims[0], OutcomeKind::Bounced)]).await;
+    };
+    let release = async {
+        blocked(&watcher, 2).await;
+        counters.batch_execute("COMMIT").await.unwrap();
+    };
+    tokio::join!(first, second, release);
+    assert_eq!(retries(&two).await, 1);
+    let days = "SELECT sum(failed)::int8, sum(superseded_failed)::int8, sum(bounced)::int8 FROM account_days";
+    let days = watcher.query_one(days, &[]).await.unwrap();
+    assert_eq!((days.get(0), days.get(1), days.get(2)), (1_i64, 1_i64, 1_i64));
+    let accounts: i64 = watcher.query_one("SELECT count(DISTINCT account_id) FROM outcomes", &[]).await.unwrap().get(0);
+    assert_eq!(accounts, 1, "both are of the account that claimed");
+    assert_counts(&watcher, &get(&one, "spring").await).await;
+}

@@ -160,10 +160,12 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
     assert_eq!(lifetime(&service).await, (figures.0 - 1, figures.1, figures.2 + 1));
     assert_eq!(verify(&store, Differences::Report).await, [], "a recount needs no log that is gone");
 
-    // And ones that correct what is gone.
+    // And ones that correct what is gone, which is looked for once.
+    let retries = service.metric("campaign_metrics_transaction_retries_total").await;
     report_new(&service, vec![by_key(&claims[4], OutcomeKind::Bounced), by_key(&claims[0], OutcomeKind::Delivered)])
         .await;
     report_new(&service, vec![by_key(&claims[7], OutcomeKind::Failed)]).await;
+    assert_eq!(service.metric("campaign_metrics_transaction_retries_total").await, retries);
     assert_eq!(verify(&store, Differences::Report).await, []);
     assert_counts(&sql, &get(&service, "spring").await).await;
 }

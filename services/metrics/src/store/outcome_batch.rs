@@ -24,9 +24,6 @@ use super::{
 };
 use crate::error::Result;
 
-/// How often a batch is run again for an earlier outcome that it can't see: each time another writer was just ahead.
-const MISSED_MAX: u32 = 5;
-
 /// The statement; its parameters and rows stand at its top.
 pub const OUTCOME_BATCH: &str = include_str!("outcome_batch.sql");
 
@@ -47,10 +44,18 @@ struct Unclaimed {
     at: Timestamp,
 }
 
+/// An outcome whose account days go by earlier facts of its lead, by their bits, of which the log showed nothing.
+struct Missed {
+    campaign: CampaignKey,
+    lead_no: i32,
+    bits: i64,
+}
+
 /// What a round leaves to do once all are through.
 #[derive(Default)]
 struct Rest {
     unclaimed: Vec<Unclaimed>,
+    missed: Vec<Missed>,
     /// Campaigns in which no lead is pending or partial any more, as of a round.
     complete: Vec<CampaignKey>,
 }
@@ -69,6 +74,7 @@ impl Batch<'_> {
             self.apply_round(round, earlier, verdicts, &mut rest).await?;
             // Before the next round, which would end such a claim unseen.
             self.check_unclaimed(&rest.unclaimed[checked..]).await?;
+            self.check_missed(std::mem::take(&mut rest.missed)).await?;
             earlier += i32::try_from(round.len()).unwrap_or(i32::MAX);
         }
         for (ordinal, first) in repeats {
@@ -126,7 +132,7 @@ impl Batch<'_> {
         for row in self.txn.query(&batch, params).await? {
             let campaign: CampaignKey = (row.get("workspace_id"), row.get("campaign_id"));
             if row.get::<_, Option<i64>>("place").is_some() {
-                self.take_exception(&row, &round[place(&row)], verdicts, rest)?;
+                Self::take_exception(&row, &round[place(&row)], verdicts, rest);
             } else {
                 rest.complete.push(campaign);
             }
@@ -134,11 +140,10 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn take_exception(&self, row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], rest: &mut Rest) -> Result<()> {
-        // An earlier outcome was committed after this statement began: the next attempt sees it. One that is gone with
-        // its partition stays unseen; then the message is booked on its lead's account, on the day of this report.
-        if self.attempt < MISSED_MAX && row.get("missed") {
-            return Err(run_again());
+    fn take_exception(row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], rest: &mut Rest) {
+        let (campaign, lead_no, bits) = (event.campaign, event.lead_no, row.get("missed"));
+        if bits != 0 {
+            rest.missed.push(Missed { campaign, lead_no, bits });
         }
         if let Some((ordinal, _)) = event.source {
             verdicts[ordinal] = match (row.get("applied"), row.get("known")) {
@@ -149,14 +154,34 @@ impl Batch<'_> {
         }
         if row.get("unclaimed") {
             rest.unclaimed.push(Unclaimed {
-                campaign: event.campaign,
-                lead_no: event.lead_no,
+                campaign,
+                lead_no,
                 step: i16::from(event.fact.bit() & 15) + 1,
                 account_id: row.get("message_account"),
                 at: event.at,
             });
         }
-        Ok(())
+    }
+
+    /// Has the batch run again where the log shows by now what it did not show: an earlier outcome that was committed after the
+    /// statement began, and before it got the lead. What is not there now, with the lead locked, went with its partition; then
+    /// the message is booked on its lead's account, on the day of this report.
+    async fn check_missed(&self, missed: Vec<Missed>) -> Result<()> {
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let find = "SELECT EXISTS (
+            SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int8[]) AS e (workspace_id, campaign_id, lead_no, bits)
+            CROSS JOIN generate_series(0, 47) AS bit (bit)
+            WHERE bits >> bit & 1 = 1 AND log_time(workspace_id, campaign_id, lead_no, bit) IS NOT NULL
+        )";
+        let workspaces: Vec<i32> = missed.iter().map(|missed| missed.campaign.0).collect();
+        let campaigns: Vec<i32> = missed.iter().map(|missed| missed.campaign.1).collect();
+        let leads: Vec<i32> = missed.iter().map(|missed| missed.lead_no).collect();
+        let bits: Vec<i64> = missed.iter().map(|missed| missed.bits).collect();
+        let find = self.txn.prepare_cached(find).await?;
+        let found = self.txn.query_one(&find, &[&workspaces, &campaigns, &leads, &bits]).await?;
+        if found.get(0) { Err(run_again()) } else { Ok(()) }
     }
 
     async fn finish(&self, mut complete: Vec<CampaignKey>) -> Result<()> {

@@ -6,8 +6,8 @@
 -- of the same batch came in earlier statements int4.
 --
 -- Returns rows for what is not the rule. By place in the arrays, from 1: outcomes that were not applied (known: a
--- duplicate, else there is no such lead), that had no claim, or whose account-day bookkeeping missed an earlier outcome
--- not visible to this statement yet. Without place: campaigns in which no lead is pending or partial any more.
+-- duplicate, else there is no such lead), that had no claim, or whose account-day bookkeeping missed earlier facts (their
+-- bits): not visible to this statement yet, or gone with their part of the log. Without place: campaigns in which no lead is pending or partial any more.
 --
 -- FULL joins, because no nested loop can do them: the planner takes the arrays for short.
 WITH event AS MATERIALIZED (
@@ -82,7 +82,9 @@ WITH event AS MATERIALIZED (
         CASE WHEN first_account IS NULL THEN coalesce(CASE WHEN old_result = 0 THEN claim_account END, account_id)
             ELSE nullif(first_account, 0) END
             AS message_account,
-        (old_result <> 0 AND first_account IS NULL) OR (stronger_bit IS NOT NULL AND stronger_at IS NULL) AS missed
+        -- Facts of which the log shows nothing, by their bits.
+        CASE WHEN old_result <> 0 AND first_account IS NULL THEN old_mask & (x'000100010001'::int8 << step_bit) ELSE 0 END
+            | CASE WHEN stronger_at IS NULL THEN coalesce(1::int8 << stronger_bit, 0) ELSE 0 END AS missed
     FROM (
         SELECT *,
             CASE WHEN old_result <> 0 THEN log_message_account(workspace_id, campaign_id, lead_no, step_bit) END AS first_account,
@@ -176,7 +178,7 @@ WITH event AS MATERIALIZED (
     FROM judged WHERE next_step > 1 AND next_step <> old_next_step
     ON CONFLICT DO NOTHING
 )
-SELECT e.place, b.place IS NOT NULL AS applied, coalesce(b.missed, false) AS missed,
+SELECT e.place, b.place IS NOT NULL AS applied, coalesce(b.missed, 0) AS missed,
     b.place IS NOT NULL OR EXISTS (
         SELECT FROM leads l
         WHERE l.workspace_id = e.workspace_id AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
@@ -185,6 +187,6 @@ SELECT e.place, b.place IS NOT NULL AS applied, coalesce(b.missed, false) AS mis
     coalesce(b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL, false) AS unclaimed,
     b.message_account, b.happened_at, e.workspace_id, e.campaign_id
 FROM event e FULL JOIN booked b ON b.place = e.place
-WHERE b.place IS NULL OR b.missed OR b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL
+WHERE b.place IS NULL OR b.missed <> 0 OR b.bit < 48 AND b.old_result = 0 AND b.claim_account IS NULL
 UNION ALL
-SELECT NULL, false, false, false, false, NULL, NULL, workspace_id, campaign_id FROM counted WHERE complete
+SELECT NULL, false, 0, false, false, NULL, NULL, workspace_id, campaign_id FROM counted WHERE complete
