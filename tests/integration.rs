@@ -50,6 +50,8 @@ mod readme;
 mod removal;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/sharing.rs"]
+mod sharing;
 #[path = "integration/storage.rs"]
 mod storage;
 #[path = "integration/streams.rs"]

@@ -1,0 +1,96 @@
+//! Who gets how much: first steps and follow-ups, the accounts of a campaign, the campaigns of an account.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use campaign_metrics::pb::{Claim, OutcomeKind};
+
+use crate::{
+    harness::{recount::assert_counts, service::Service},
+    world::{
+        add_leads, by_key, campaign_name, claim, create_account, create_campaign, get, report_new, settings, try_add,
+    },
+};
+
+/// How many claims go by what `of` says of them.
+fn count<Key: Ord>(claims: &[Claim], of: impl Fn(&Claim) -> Key) -> BTreeMap<Key, usize> {
+    let mut counts = BTreeMap::new();
+    for claim in claims {
+        *counts.entry(of(claim)).or_default() += 1;
+    }
+    counts
+}
+
+fn campaign(claim: &Claim) -> String {
+    claim.lead.split("/leads/").next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn first_steps_and_follow_ups_each_get_half_and_what_the_other_leaves() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(2, &["ann"])).await;
+    add_leads(&service, "spring", 200, None, true).await;
+    let first = claim(&service, "ann", 60).await.claims;
+    report_new(&service, first.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()).await;
+    service.clock.advance(Duration::from_hours(1));
+    // 60 follow-ups are due, and 140 first steps.
+    let of_step = |claims: &[Claim]| count(claims, |claim| claim.step);
+    assert_eq!(of_step(&claim(&service, "ann", 40).await.claims), BTreeMap::from([(1, 20), (2, 20)]));
+    // One at a time, neither kind has to wait until the other one is through.
+    let mut single = Vec::new();
+    for _ in 0..40 {
+        single.extend(claim(&service, "ann", 1).await.claims);
+    }
+    let single = of_step(&single);
+    assert!(single[&1] >= 5 && single[&2] >= 5, "{single:?}");
+    let rest = claim(&service, "ann", 1000).await.claims;
+    assert_eq!(rest.len(), 120, "what one kind lacks the other one takes");
+    assert_counts(&*service.sql().await, &get(&service, "spring").await).await;
+}
+
+#[tokio::test]
+async fn accounts_share_the_leads_of_a_campaign_and_each_keeps_its_own() {
+    let service = Service::start().await;
+    for account in ["ann", "bob", "eve"] {
+        create_account(&service, account, None).await;
+    }
+    create_campaign(&service, "spring", settings(1, &["ann", "bob", "eve"])).await;
+    add_leads(&service, "spring", 90, None, false).await;
+    let own = (0..10)
+        .map(|number| campaign_metrics::pb::NewLead { lead_id: format!("own{number}"), account_id: "eve".to_owned() });
+    try_add(&service, "spring", own.collect(), true).await.unwrap();
+    let mut claims = Vec::new();
+    for _ in 0..10 {
+        for account in ["ann", "bob", "eve"] {
+            claims.extend(claim(&service, account, 4).await.claims);
+        }
+    }
+    let shares = count(&claims, |claim| claim.account.clone());
+    assert_eq!(shares.values().sum::<usize>(), 100, "all of them: {shares:?}");
+    assert!(shares.values().all(|share| *share >= 30), "{shares:?}");
+    let of_eve = claims.iter().filter(|claim| claim.lead.contains("/leads/own"));
+    assert!(of_eve.clone().count() == 10 && of_eve.clone().all(|claim| claim.account.ends_with("/eve")));
+}
+
+#[tokio::test]
+async fn an_account_shares_itself_among_its_campaigns_and_starves_none() {
+    const CAMPAIGNS: [&str; 5] = ["one", "two", "three", "four", "five"];
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    for name in CAMPAIGNS {
+        create_campaign(&service, name, settings(1, &["ann"])).await;
+        add_leads(&service, name, 300, None, false).await;
+    }
+    let even = CAMPAIGNS.map(|name| (campaign_name(name), 100));
+    assert_eq!(count(&claim(&service, "ann", 500).await.claims, campaign), BTreeMap::from(even));
+    // Too few to divide: one campaign after the other gets them, drawn anew each time. That one of five is never drawn in
+    // a hundred times happens once in a thousand million.
+    let mut single = Vec::new();
+    for _ in 0..100 {
+        single.extend(claim(&service, "ann", 1).await.claims);
+    }
+    assert_eq!(count(&single, campaign).len(), CAMPAIGNS.len());
+    // What a campaign has no leads for goes to the others.
+    let rest = claim(&service, "ann", 1000).await.claims;
+    assert_eq!(rest.len(), 900);
+}
