@@ -36,7 +36,7 @@ use self::{
     sender::Orders,
     stage::{RECOVERY_MAX, Stage, Victim},
 };
-use crate::harness::{postgres::connect, wait::until};
+use crate::harness::{parts::binary, postgres::connect, run, wait::until};
 
 /// How the test runner finds this test, also in the processes that it starts.
 const TEST: &str = "crash::whatever_is_killed_nothing_is_lost_and_nothing_is_handed_out_twice";
@@ -92,6 +92,12 @@ async fn run(stage: &mut Stage, seed: u64, rounds: usize) -> Result<()> {
         let looking_after = person::run(&replicas, &person, &accounts, play);
         let killing = async {
             kill(stage, &mut reader, seed, rounds).await?;
+            reader.read()?;
+            let (account_limit, campaign_limit) = daily_limits(rounds)?;
+            check::limits(
+                &reader.records,
+                &[("/accounts/eve", account_limit), ("/campaigns/limits/", campaign_limit)],
+            )?;
             lift_limits(&replicas).await?;
             finish(&replicas, &finisher, play).await
         };
@@ -105,13 +111,23 @@ async fn run(stage: &mut Stage, seed: u64, rounds: usize) -> Result<()> {
     reader.check()?;
     ensure!(looks.snapshots > rounds / 2 && looks.answers > rounds, "the prober hardly looked: {looks:?}");
     println!("{} outcomes were acknowledged; {looks:?}", reader.acknowledged());
-    check::all(&reader.records, &connect(&url).await?).await
+    check::all(&reader.records, &connect(&url).await?).await?;
+    let mut verify = tokio::process::Command::new(binary("campaign-metrics-service")?);
+    verify.arg("verify").env("DATABASE_URL", &url);
+    let recounted = run::run(verify, "").await?;
+    ensure!(recounted.stdout.contains(" 0 numbers differed"), "a recount says otherwise: {recounted:?}");
+    Ok(())
+}
+
+/// Of the account `eve`, and of the campaign `limits`: reached before the last round.
+fn daily_limits(rounds: usize) -> Result<(i32, i32)> {
+    Ok((i32::try_from(rounds * 5)?, i32::try_from(rounds * 20)?))
 }
 
 async fn create(replicas: &Replicas, leads: usize, rounds: usize) -> Result<()> {
     let replica = replicas.get(0);
     // Reached long before the last round: an account's share of its campaign, and all of the campaign.
-    let (account_limit, campaign_limit) = (i32::try_from(rounds * 5)?, i32::try_from(rounds * 20)?);
+    let (account_limit, campaign_limit) = daily_limits(rounds)?;
     for (account, limit) in [("ann", None), ("bob", None), ("eve", Some(account_limit))] {
         let account = pb::CreateAccountRequest {
             parent: WORKSPACE.into(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{NotSendingReason, OutcomeKind, OutcomeVerdict};
+use jiff::tz::TimeZone;
 
 use super::{
     WORKSPACE,
@@ -30,6 +31,32 @@ fn everything_happened(records: &[Record]) -> Result<()> {
     ensure!(records.iter().any(streamed), "no stream was answered");
     let repeated = |record: &Record| matches!(record, Record::Repeated { .. });
     ensure!(records.iter().any(repeated), "no request was repeated");
+    Ok(())
+}
+
+/// No daily limit was passed, by what was handed out and not given back; before the limits are lifted. By the names of accounts
+/// or leads that each of them is for.
+pub fn limits(records: &[Record], limits: &[(&str, i32)]) -> Result<()> {
+    let (mut granted, mut ended, mut days) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for record in records {
+        match record {
+            Record::Granted { grants, at, .. } => {
+                granted.extend(grants);
+                days.insert(at.to_zoned(TimeZone::UTC).date());
+            }
+            Record::Releasing { claim_ids } => ended.extend(claim_ids),
+            Record::Denying { claim_id } => {
+                ended.insert(claim_id);
+            }
+            _ => {}
+        }
+    }
+    for (name, limit) in limits {
+        let of_limit = granted.iter().filter(|grant| grant.account.ends_with(name) || grant.lead.contains(name));
+        let sent: BTreeSet<&String> = of_limit.map(|grant| &grant.claim_id).filter(|id| !ended.contains(id)).collect();
+        let allowed = usize::try_from(*limit)? * days.len();
+        ensure!(!sent.is_empty() && sent.len() <= allowed, "{} of {allowed} claims of {name}", sent.len());
+    }
     Ok(())
 }
 
