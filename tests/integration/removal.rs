@@ -268,6 +268,52 @@ async fn leads_of_an_account_that_left_go_to_others_evenly() {
 }
 
 #[tokio::test]
+async fn leads_to_which_nothing_is_to_be_sent_any_more_do_not_wait_for_an_account_that_left() {
+    let service = world(2).await;
+    create_account(&service, "ben", None).await;
+    add_leads(&service, "spring", 4, None, false).await;
+    let claims = claim(&service, "ann", 4).await.claims;
+    report_new(&service, claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()).await;
+    assign(&service, "spring", &["ben"]).await;
+    let why = async || {
+        let campaign = get(&service, "spring").await;
+        let removed =
+            "campaign_metrics_campaign_not_sending{workspace=\"acme\",campaign=\"spring\",reason=\"account_removed\"}";
+        let metrics = service.admin("/metrics").await;
+        let gauge = metrics.lines().find_map(|line| line.strip_prefix(removed)).expect("a gauge").trim().to_owned();
+        (campaign.not_sending_reasons().collect::<Vec<_>>(), gauge, reasons(&claim(&service, "ben", 1).await))
+    };
+    let waiting = vec![Why::AccountRemoved, Why::NoLeadDue];
+    assert_eq!(why().await, (waiting.clone(), "1".to_owned(), waiting.clone()));
+
+    report_new(&service, vec![by_key(&claims[0], OutcomeKind::Replied)]).await;
+    report_new(&service, vec![by_key(&claims[1], OutcomeKind::Failed)]).await;
+    service.store().leads_settle().await.unwrap();
+    assert_eq!(why().await, (waiting.clone(), "1".to_owned(), waiting), "three still wait");
+    // The delivery counts, not the failure that came after it.
+    let request = pb::ReassignLeadsRequest {
+        parent: campaign_name("spring"),
+        from_account: account_name("ann"),
+        to_accounts: vec![account_name("ben")],
+    };
+    report_new(&service, vec![by_key(&claims[1], OutcomeKind::OptedOut)]).await;
+    let moved = service.leads.clone().reassign_leads(request).await.unwrap().into_inner();
+    assert_eq!((moved.reassigned_count, moved.more), (2, false), "not who replied or opted out");
+    let replied = pb::GetLeadRequest { name: claims[0].lead.clone() };
+    let replied = service.leads.clone().get_lead(replied).await.unwrap().into_inner();
+    assert_eq!(replied.account, account_name("ann"), "it keeps its account");
+
+    // The account of the other two leaves as well, and they end.
+    create_account(&service, "eve", None).await;
+    assign(&service, "spring", &["eve"]).await;
+    assert_eq!(get(&service, "spring").await.not_sending_reasons().next(), Some(Why::AccountRemoved));
+    report_new(&service, claims[2..].iter().map(|claim| by_key(claim, OutcomeKind::Replied)).collect()).await;
+    service.store().leads_settle().await.unwrap();
+    let campaign = assert_exact(&service, "spring").await;
+    assert_eq!(campaign.not_sending_reasons().collect::<Vec<_>>(), [Why::NoLeadDue]);
+}
+
+#[tokio::test]
 async fn a_deleted_campaign_is_gone_at_once_and_its_rows_soon() {
     let service = world(1).await;
     add_leads(&service, "spring", 50, None, false).await;

@@ -268,6 +268,7 @@ async fn keep_house(store: &Store, options: &Options) -> ! {
         let done = [
             store.maintain().await,
             store.claims_retry().await,
+            store.leads_settle().await,
             store.campaigns_drain().await,
             match options.outcome_retention_days {
                 Some(days) => store.partitions_drop(days).await,

@@ -9,7 +9,7 @@ use campaign_metrics::{
 };
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Kind, Store,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Leads that one call reassigns at most: a second of work.
+/// Leads that one transaction reassigns or takes off a list at most: a second of work.
 const REASSIGNED_MAX: i64 = 10_000;
 /// Rows of a deleted campaign that one transaction removes: a few tenths of a second of work.
 const PORTION: i64 = 20_000;
@@ -97,8 +97,60 @@ impl Store {
                 }
                 to_ids.push(id);
             }
-            reassign_in_txn(&txn, campaign_key, from_id, &to_ids).await
+            reassign_in_txn(&txn, campaign_key, row.get::<_, i16>("steps").into(), from_id, &to_ids).await
         })
+    }
+
+    /// Takes leads off the lists of accounts that left a campaign where nothing is to be sent to them any more: nobody comes to
+    /// find that out, and a reason for not sending would stay that is none.
+    pub async fn leads_settle(&self) -> Result<()> {
+        let find = "SELECT s.workspace_id, s.campaign_id, s.account_id FROM campaign_accounts s
+            JOIN campaigns n ON n.workspace_id = s.workspace_id AND n.campaign_id = s.campaign_id
+            CROSS JOIN LATERAL (
+                SELECT r.lead_no, r.step FROM returns r
+                WHERE r.workspace_id = s.workspace_id AND r.campaign_id = s.campaign_id AND r.account_id = s.account_id
+                ORDER BY r.due_at, r.lead_no, r.step LIMIT 1
+            ) r
+            LEFT JOIN LATERAL (
+                SELECT l.mask FROM leads l
+                WHERE l.workspace_id = s.workspace_id AND l.campaign_id = s.campaign_id AND l.lead_no = r.lead_no LIMIT 1
+            ) l ON true
+            WHERE s.removed AND lead_next_step(l.mask, n.steps) IS DISTINCT FROM r.step
+            ORDER BY 1, 2, 3";
+        // Who claims or reassigns has it locked, and needs no help.
+        let lock = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2
+            FOR NO KEY UPDATE SKIP LOCKED";
+        let settle = "DELETE FROM returns d USING (
+                SELECT r.due_at, r.lead_no, r.step FROM (
+                    SELECT due_at, lead_no, step FROM returns
+                    WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no, step LIMIT $5
+                ) r
+                LEFT JOIN LATERAL (
+                    SELECT l.mask FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = r.lead_no LIMIT 1
+                ) l ON true
+                WHERE lead_next_step(l.mask, $4) IS DISTINCT FROM r.step OFFSET 0
+            ) s
+            WHERE d.workspace_id = $1 AND d.campaign_id = $2 AND d.account_id = $3 AND d.due_at = s.due_at
+                AND d.lead_no = s.lead_no AND d.step = s.step";
+        let lists: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| Ok(txn.query(find, &[]).await?));
+        for list in lists? {
+            let (workspace_id, campaign_id, account_id): (i32, i32, i32) = (list.get(0), list.get(1), list.get(2));
+            loop {
+                let settled: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                    let Some(campaign) = txn.query_opt(lock, &[&workspace_id, &campaign_id]).await? else {
+                        return Ok(0);
+                    };
+                    let steps: i32 = campaign.get(0);
+                    Ok(txn
+                        .execute(settle, &[&workspace_id, &campaign_id, &account_id, &steps, &REASSIGNED_MAX])
+                        .await?)
+                });
+                if settled? == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes what is left of deleted campaigns.
@@ -224,6 +276,7 @@ async fn serves_in_txn(
 async fn reassign_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
+    steps: i32,
     from_id: i32,
     to_ids: &[i32],
 ) -> Result<Reassigned> {
@@ -237,9 +290,12 @@ async fn reassign_in_txn(
                 AND r.lead_no = d.lead_no AND r.step = d.step
             RETURNING r.due_at, r.lead_no, r.step
         ), waits AS MATERIALIZED (
-            -- A lead that is listed twice goes to one account.
+            -- A lead that is listed twice goes to one account; one to which nothing is to be sent any more to none.
             SELECT *, ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1] AS to_id
-            FROM gone ORDER BY lead_no
+            FROM gone g CROSS JOIN LATERAL (
+                SELECT l.mask FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = g.lead_no LIMIT 1
+            ) l
+            WHERE lead_next_step(l.mask, $6) = g.step ORDER BY lead_no
         ), moved AS (
             UPDATE leads l SET account_id = w.to_id FROM (SELECT DISTINCT lead_no, to_id FROM waits ORDER BY lead_no) w
             WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = w.lead_no AND l.account_id = $3
@@ -249,8 +305,8 @@ async fn reassign_in_txn(
             SELECT $1, $2, m.account_id, w.due_at, w.lead_no, w.step FROM moved m JOIN waits w USING (lead_no)
             ON CONFLICT DO NOTHING
         )
-        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM waits) = $5";
-    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &from_id, &to_ids, &REASSIGNED_MAX];
+        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM gone) = $5";
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &from_id, &to_ids, &REASSIGNED_MAX, &steps];
     let row = txn.query_one(sql, params).await?;
     Ok(Reassigned { count: row.get(0), more: row.get(1) })
 }
