@@ -239,6 +239,37 @@ async fn under_the_retry_policy_an_expired_claim_is_handed_out_again_with_the_sa
 }
 
 #[tokio::test]
+async fn whoever_asks_while_much_is_to_be_retried_is_told_to_come_back_in_a_moment() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    let retry = pb::Campaign { claim_expiry_policy: pb::ClaimExpiryPolicy::Retry.into(), ..settings(1, &["ann"]) };
+    create_campaign(&service, "spring", retry).await;
+    add_leads(&service, "spring", 300, None, true).await;
+    // Each a row of its own; what one transaction retries is bounded.
+    let ask = |request_id: String| pb::ClaimSendsRequest {
+        account: account_name("ann"),
+        max_claims: 1,
+        request_id,
+        ..Default::default()
+    };
+    let sending = service.sending.clone();
+    let claim_as =
+        async |id: &str| sending.clone().claim_sends(ask(id.to_owned())).await.expect("an answer").into_inner();
+    for number in 0..300 {
+        assert_eq!(claim_as(&format!("00000000-0000-4000-8000-{number:012}")).await.claims.len(), 1);
+    }
+    service.clock.advance(Duration::from_mins(5));
+    let soon = Some(monday().checked_add(301.seconds()).unwrap());
+    let repeated = claim_as("00000000-0000-4000-8000-000000000007").await;
+    assert_eq!((repeated.claims.len(), repeated.next_change_time.as_ref().map(at)), (0, soon), "by a new request");
+    assert!(reasons(&repeated).contains(&Why::UncertainClaims));
+    let first = claim(&service, "ann", 1000).await;
+    assert_eq!((first.claims.len(), first.next_change_time.as_ref().map(at)), (256, soon));
+    assert_eq!(reasons(&first), [Why::NoLeadDue, Why::UncertainClaims]);
+    assert_eq!(claim(&service, "ann", 1000).await.claims.len(), 44);
+}
+
+#[tokio::test]
 async fn follow_ups_wait_for_their_delay_and_are_skipped_after_a_reply_or_a_failure() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;

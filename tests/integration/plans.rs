@@ -161,9 +161,11 @@ async fn call_all(service: &Service, first: usize, count: usize) {
     // Many by name are numbered before the transaction, few within it.
     report(service, (first..=first + count / 2).map(delivered).collect()).await;
     report(service, (first + count / 2..first + count / 2 + 10).map(delivered).collect()).await;
+    let opted_out = |number| by_lead("spring", &id(number), 0, OutcomeKind::OptedOut);
+    report_new(service, (first + count / 2..first + count * 3 / 4).map(opted_out).collect()).await;
     let stream = pb::StreamOutcomesRequest {
         parent: WORKSPACE.into(),
-        outcomes: vec![by_lead("spring", &id(first), 1, OutcomeKind::Replied)],
+        outcomes: vec![by_lead("spring", &id(first), 0, OutcomeKind::Replied)],
     };
     let mut answers = sending.stream_outcomes(stream::iter([stream])).await.unwrap().into_inner();
     while answers.message().await.unwrap().is_some() {}
@@ -197,7 +199,7 @@ async fn calls_read_what_they_need_with_plans_that_were_made_while_tables_were_n
     // Connections say what they read once they end.
     drop(service);
     let read = "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
-        WHERE relname = ANY ($1)";
+        WHERE relname = ANY ($1) OR relname LIKE 'outcomes_%'";
     let connections =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
         AND backend_type = 'client backend'";

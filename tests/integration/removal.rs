@@ -209,6 +209,14 @@ async fn a_forgotten_lead_leaves_its_counts_but_neither_id_nor_text() {
 
     assert_refused(try_get_lead(&service, "spring", &lead).await, Code::NotFound, "NOT_FOUND", &lead);
     assert_refused(try_delete_lead(&service, &lead, false).await, Code::NotFound, "NOT_FOUND", &lead);
+    let request = pb::ListLeadsRequest { parent: campaign_name("spring"), page_size: 2, ..Default::default() };
+    let listed = service.leads.clone().list_leads(request).await.unwrap().into_inner();
+    let others = (0..3).map(|number| lead_name("spring", &format!("l{number}"))).filter(|name| *name != claims[0].lead);
+    assert_eq!(listed.leads.iter().map(|lead| lead.name.clone()).collect::<Vec<_>>(), others.collect::<Vec<_>>());
+    assert!(
+        listed.leads.iter().all(|lead| lead.status() == LeadStatus::Pending),
+        "none has what is told of another one"
+    );
     let late = pb::Outcome { detail: "from ann@example.org".into(), ..by_key(&claims[0], OutcomeKind::Bounced) };
     report_new(&service, vec![late]).await;
     let again = report(&service, vec![delivered]).await;

@@ -71,7 +71,7 @@ async fn what_can_not_succeed_while_others_are_in_the_way_is_worth_a_repeat_late
     let assert_contended = |status: Status| {
         assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
         assert!(!format!("{status:?}").contains("hunter2"), "{status:?}");
-        assert_refused(Err::<(), _>(status), Code::Aborted, "CONTENDED", "repeat");
+        assert_refused(Err::<(), _>(status), Code::Unavailable, "CONTENDED", "repeat");
     };
     assert_contended(service.sending.clone().report_outcomes(report).await.expect_err("a report"));
     assert_contended(service.campaigns.clone().pause_campaign(pause.clone()).await.expect_err("a pause"));

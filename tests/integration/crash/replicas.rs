@@ -97,8 +97,13 @@ pub async fn pause() {
 }
 
 /// Whether a call may fail so because a process died: the connection broke, or the service says that its database is
-/// away or that it is overloaded. What it answers itself carries an ErrorInfo.
+/// away or that it is overloaded. What it answers itself carries an ErrorInfo. Not that others were in the way: retries
+/// solve that.
 pub fn is_of_a_crash(status: &Status) -> bool {
-    let is_own = status.get_details_error_info().is_some() || status.code() == Code::Unimplemented;
+    let info = status.get_details_error_info();
+    if info.as_ref().is_some_and(|info| info.reason == "CONTENDED") {
+        return false;
+    }
+    let is_own = info.is_some() || status.code() == Code::Unimplemented;
     !is_own || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
 }

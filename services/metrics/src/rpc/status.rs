@@ -41,7 +41,7 @@ impl From<Error> for Status {
             Error::Contended(source) => {
                 tracing::warn!(error = chain(&*source), "gave up running a transaction again");
                 details.set_retry_info(Some(RETRY_EXHAUSTED));
-                (Code::Aborted, "CONTENDED")
+                (Code::Unavailable, "CONTENDED")
             }
             Error::Unavailable(source) => {
                 tracing::warn!(error = chain(&*source), "the database can't be reached");
@@ -86,7 +86,7 @@ mod tests {
             (Error::Stale { reason: "ETAG_MISMATCH", message: "stale".to_owned() }, Code::Aborted),
             (Error::Exhausted("busy"), Code::ResourceExhausted),
             (Error::DeadlineExceeded, Code::DeadlineExceeded),
-            (Error::Contended(secret()), Code::Aborted),
+            (Error::Contended(secret()), Code::Unavailable),
             (Error::Unavailable(secret()), Code::Unavailable),
             (Error::Internal(secret()), Code::Internal),
         ];

@@ -96,6 +96,12 @@ impl Candidate {
         self.reserved_before + self.granted
     }
 
+    /// Takes note that a step will be due.
+    pub(super) fn due_by(&mut self, moment: Timestamp) {
+        let earlier = |due: Option<Timestamp>| Some(due.map_or(moment, |due| due.min(moment)));
+        (self.due_later, self.next_due) = (earlier(self.due_later), earlier(self.next_due));
+    }
+
     /// Whether it hands out what expired without an outcome.
     pub(super) fn retries(&self) -> bool {
         self.state == CampaignState::Active

@@ -18,6 +18,8 @@ use super::{
 };
 use crate::error::Result;
 
+/// Rows of claims that one transaction makes due again.
+pub(super) const RETRIED_MAX: usize = 256;
 /// Rows of claims settled by one transaction.
 const SETTLED_MAX: i64 = 1024;
 
@@ -227,7 +229,7 @@ pub(super) async fn claims_retry_in_txn(
     let lock = "SELECT block, step, grant_no FROM claims c
         WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
             AND claim_open(c) <> 0
-        ORDER BY block, step, grant_no LIMIT 256 FOR NO KEY UPDATE";
+        ORDER BY block, step, grant_no LIMIT $4 FOR NO KEY UPDATE";
     // A statement of its own: it sees the outcomes that the locks waited for.
     let end = "
         WITH gone AS (
@@ -239,7 +241,8 @@ pub(super) async fn claims_retry_in_txn(
         FROM gone JOIN LATERAL generate_series(0, 63) AS place (place) ON open >> place & 1 = 1
         ORDER BY 1, 3, 2";
     let (lock, end) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(end))?;
-    let expired = txn.query(&lock, &[&workspace_id, &campaign_id, &now]).await?;
+    let most = i64::try_from(RETRIED_MAX).unwrap_or(i64::MAX);
+    let expired = txn.query(&lock, &[&workspace_id, &campaign_id, &now, &most]).await?;
     if expired.is_empty() {
         return Ok(0);
     }

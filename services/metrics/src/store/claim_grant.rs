@@ -15,7 +15,7 @@ use campaign_metrics::{
 };
 use deadpool_postgres::Transaction;
 use futures::future::try_join_all;
-use jiff::{Timestamp, civil::Date};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use rand::Rng as _;
 use tokio_postgres::Row;
 
@@ -25,7 +25,7 @@ use super::{
     claim::claims_of_grant_in_txn,
     claim_candidate::{Candidate, CandidateLocks, candidates_complete_in_txn, candidates_in_txn},
     claim_cursor::{Cursor, Cursors},
-    claim_end::claims_retry_in_txn,
+    claim_end::{RETRIED_MAX, claims_retry_in_txn},
     claim_guess::{Guess, Known, KnownCampaign, is_wrong_guess},
     claim_take::{Take, Taken},
     in_txn,
@@ -67,6 +67,9 @@ impl ClaimRequest<'_> {
 
 /// Claims that are worth a statement of their own: smaller shares of twenty campaigns take longer than they are fair.
 pub(super) const SHARE_MIN: i64 = 100;
+
+/// When to ask again where something can be done at once.
+const SOON: SignedDuration = SignedDuration::from_secs(1);
 
 /// How far an account got in a campaign.
 pub(super) type Moved = (CampaignKey, i32, Cursor);
@@ -173,6 +176,9 @@ impl<'a> Desk<'a> {
             let claims = claims_of_grant_in_txn(self.txn, account, self.ask.account, grant_no, self.now).await?;
             let blocked = if size(&claims) < self.ask.max {
                 self.complete(&mut candidates).await?;
+                // What expired is for a new request.
+                let expired = |candidate: &&mut Candidate| candidate.retries() && candidate.uncertain_claims > 0;
+                candidates.iter_mut().filter(expired).for_each(|candidate| candidate.due_by(self.soon()));
                 self.why_not(candidates, 0)
             } else {
                 Vec::new()
@@ -187,9 +193,14 @@ impl<'a> Desk<'a> {
             self.complete(&mut candidates).await?;
             for candidate in &mut candidates {
                 if candidate.retries() && candidate.uncertain_claims > 0 {
-                    claims_retry_in_txn(self.txn, self.workspace_id, candidate.key.1, self.now).await?;
-                    candidate.uncertain_claims = 0;
+                    let rows = claims_retry_in_txn(self.txn, self.workspace_id, candidate.key.1, self.now).await?;
                     candidate.next_due = Some(self.now);
+                    if rows < RETRIED_MAX {
+                        candidate.uncertain_claims = 0;
+                    } else {
+                        // The rest is for whoever asks next.
+                        candidate.due_by(self.soon());
+                    }
                 }
                 if candidate.next_due.is_some_and(|due| due <= self.now) {
                     candidate.cursor = Cursor::START;
@@ -203,6 +214,11 @@ impl<'a> Desk<'a> {
             blocked = self.why_not(candidates, size(&claims));
         }
         Ok((Grant { claims, blocked }, Some(known), moved))
+    }
+
+    /// When to ask again where something can be done at once.
+    fn soon(&self) -> Timestamp {
+        self.now.checked_add(SOON).unwrap_or(self.now)
     }
 
     /// What the next claim can go by.
@@ -303,7 +319,7 @@ impl<'a> Desk<'a> {
         candidate.granted += count;
         if count > 0 && candidate.retries() {
             // Unless somebody ends them before.
-            candidate.due_later = [candidate.due_later, Some(take.expires_at)].into_iter().flatten().min();
+            candidate.due_by(take.expires_at);
         }
         if count < share {
             candidate.next_due = candidate.due_later;

@@ -25,7 +25,7 @@ pub struct LeadFilter<'a> {
     pub account: Option<&'a AccountId>,
 }
 
-/// Joins a lead `l` with its id.
+/// Joins a lead `l` with its id, which it must have.
 ///
 /// Row by row and in order, which only the index by number gives: joined as the planner likes, a plan made while the table is
 /// small goes through all ids of a campaign, and by another index does so for each lead.
@@ -50,7 +50,9 @@ const LEADS: &str = "
         ORDER BY c.block LIMIT 1
     ) h ON l.account_id IS NULL
     LEFT JOIN accounts a ON a.workspace_id = l.workspace_id AND a.account_id = coalesce(l.account_id, h.account_id)
-    WHERE l.workspace_id = $1 AND l.campaign_id = $2";
+    WHERE l.workspace_id = $1 AND l.campaign_id = $2
+        -- Not forgotten: those have no id.
+        AND l.mask >> 52 & 1 = 0";
 
 /// Leads that a filtered page looks at before it ends, found or not: keeps a page of a rare status from reading millions.
 const SCAN_MAX: i64 = 50_000;

@@ -271,8 +271,8 @@ async fn serves_in_txn(
     Ok(txn.query_one(sql, &[&workspace_id, &campaign_id, &account_id]).await?.get(0))
 }
 
-/// Moves what waits for one account to others. Whatever waits has a row in `returns`: leads that ended have none, and
-/// those that are claimed get theirs when the claim ends.
+/// Moves what waits for one account to others. Whatever waits has a row in `returns`: those that are claimed get theirs when the
+/// claim ends. Leads that ended may have one still; they keep their account.
 async fn reassign_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
@@ -290,19 +290,20 @@ async fn reassign_in_txn(
                 AND r.lead_no = d.lead_no AND r.step = d.step
             RETURNING r.due_at, r.lead_no, r.step
         ), waits AS MATERIALIZED (
-            -- A lead that is listed twice goes to one account; one to which nothing is to be sent any more to none.
+            -- A lead that is listed twice goes to one account, when it was due first; one to which nothing is to be sent any more to none.
             SELECT *, ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1] AS to_id
             FROM gone g CROSS JOIN LATERAL (
                 SELECT l.mask FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = g.lead_no LIMIT 1
             ) l
             WHERE lead_next_step(l.mask, $6) = g.step ORDER BY lead_no
         ), moved AS (
-            UPDATE leads l SET account_id = w.to_id FROM (SELECT DISTINCT lead_no, to_id FROM waits ORDER BY lead_no) w
+            UPDATE leads l SET account_id = w.to_id
+            FROM (SELECT DISTINCT ON (lead_no) lead_no, to_id, due_at, step FROM waits ORDER BY lead_no, due_at) w
             WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = w.lead_no AND l.account_id = $3
-            RETURNING l.lead_no, l.account_id
+            RETURNING l.lead_no, l.account_id, w.due_at, w.step
         ), due AS (
             INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-            SELECT $1, $2, m.account_id, w.due_at, w.lead_no, w.step FROM moved m JOIN waits w USING (lead_no)
+            SELECT $1, $2, account_id, due_at, lead_no, step FROM moved
             ON CONFLICT DO NOTHING
         )
         SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM gone) = $5";
