@@ -14,6 +14,7 @@ use super::{
     campaign::{workspace_ensure_in_txn, workspace_in_txn},
     campaign_view::CampaignKey,
     in_txn,
+    lead::LEAD_ID,
     outcome::{Event, terms_of_in_txn},
     outcome_batch::Batch,
 };
@@ -125,14 +126,24 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
     let workspaces: Vec<i32> = leads.iter().map(|(campaign, _)| campaign.0).collect();
     let campaigns: Vec<i32> = leads.iter().map(|(campaign, _)| campaign.1).collect();
     let numbers: Vec<i32> = leads.iter().map(|(_, lead_no)| *lead_no).collect();
-    let sql = "SELECT key.place, i.lead_id, s.workspace_id, s.campaign_id, s.lead_no
+    let sql = format!(
+        "SELECT key.place, i.lead_id, s.workspace_id, s.campaign_id, s.lead_no
         FROM unnest($1::int4[], $2::int4[], $3::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, lead_no, place)
-        JOIN leads l ON l.workspace_id = key.workspace_id AND l.campaign_id = key.campaign_id AND l.lead_no = key.lead_no
-        JOIN lead_ids i ON i.workspace_id = key.workspace_id AND i.campaign_id = key.campaign_id AND i.lead_no = key.lead_no
-        JOIN lead_ids s ON s.workspace_id = key.workspace_id AND s.lead_id = i.lead_id
-        WHERE l.mask >> 51 & 1 = 0";
+        CROSS JOIN LATERAL (
+            SELECT l.mask, l.workspace_id, l.campaign_id, l.lead_no FROM leads l
+            WHERE l.workspace_id = key.workspace_id AND l.campaign_id = key.campaign_id AND l.lead_no = key.lead_no LIMIT 1
+        ) l
+        {LEAD_ID}
+        CROSS JOIN LATERAL (
+            -- In order, which only the index by id gives.
+            SELECT s.workspace_id, s.campaign_id, s.lead_no FROM lead_ids s
+            WHERE s.workspace_id = l.workspace_id AND s.lead_id >= i.lead_id AND s.lead_id <= i.lead_id
+            ORDER BY s.lead_id OFFSET 0
+        ) s
+        WHERE l.mask >> 51 & 1 = 0 AND i.lead_no = l.lead_no"
+    );
     workspaces_lock_in_txn(txn, &workspaces).await?;
-    let statement = txn.prepare_cached(sql).await?;
+    let statement = txn.prepare_cached(&sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &campaigns, &numbers]).await?;
     let namesake = |row: &tokio_postgres::Row| Namesake {
         of: super::outcome::place(row),
