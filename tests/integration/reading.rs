@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use campaign_metrics::pb::{self, CampaignState, OutcomeKind, watch_campaigns_response::Change};
+use campaign_metrics::pb::{
+    self, CampaignState, OutcomeKind, campaign_service_client::CampaignServiceClient, watch_campaigns_response::Change,
+};
 use campaign_metrics_service::Clock;
 use tonic::Code;
 
@@ -95,7 +97,9 @@ async fn a_watch_tells_what_exists_then_every_change() {
     add_leads(&service, "spring", 1, Some("ann"), false).await;
     let min_interval = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
     let request = pb::WatchCampaignsRequest { parent: WORKSPACE.into(), min_interval };
-    let mut stream = service.campaigns.clone().watch_campaigns(request).await.unwrap().into_inner();
+    // A connection of our own: those of the harness end with the service's runtime, which can be before the end is read.
+    let mut client = CampaignServiceClient::connect(service.url.clone()).await.unwrap();
+    let mut stream = client.watch_campaigns(request).await.unwrap().into_inner();
     let mut next = async || {
         let next = tokio::time::timeout(Duration::from_secs(20), stream.message()).await.expect("in time");
         next.unwrap().expect("the stream goes on").change.expect("a change")
