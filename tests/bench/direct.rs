@@ -46,7 +46,7 @@ pub fn count(number: usize) -> f64 {
     number as f64
 }
 
-/// A connection with the settings of the service's for claims and outcomes.
+/// A connection with the settings of the service's.
 async fn hot(database: &Database) -> Result<Connection> {
     let sql = connect(&database.url).await?;
     for setting in BY_KEY.split("-c ").map(str::trim).filter(|setting| !setting.is_empty()) {

@@ -8,13 +8,9 @@ use crate::{
     harness::{recount::assert_counts, service::Service},
     world::{
         WORKSPACE, add_leads, assert_refused, blocked, by_key, campaign_name, claim, create_account, create_campaign,
-        get, report_new, settings,
+        get, report_new, retries, settings,
     },
 };
-
-async fn retries(service: &Service) -> i64 {
-    service.metric("campaign_metrics_transaction_retries_total").await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {

@@ -137,6 +137,11 @@ pub async fn finish(service: &Service, campaign: &str) -> pb::Campaign {
     service.campaigns.clone().finish_campaign(request).await.expect("it finishes").into_inner()
 }
 
+/// How often the service ran a transaction again.
+pub async fn retries(service: &Service) -> i64 {
+    service.metric("campaign_metrics_transaction_retries_total").await
+}
+
 /// Until so many sessions of the database wait for a lock.
 pub async fn blocked(watcher: &Connection, count: i64) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";

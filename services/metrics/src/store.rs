@@ -150,8 +150,7 @@ enum Kind {
 
 /// Lets a transaction go through whole tables for as long as that takes.
 async fn whole_tables_in_txn(txn: &Transaction<'_>) -> Result<()> {
-    txn.batch_execute("SET LOCAL statement_timeout = 0").await?;
-    Ok(txn.batch_execute(FREELY_PLANNED).await?)
+    Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = 0; {FREELY_PLANNED}")).await?)
 }
 
 async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {

@@ -199,8 +199,8 @@ impl Store {
             let (counts, settings) = try_join!(
                 async {
                     in_txn!(self, Kind::Read, |other, attempt| {
-                        other.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{snapshot}'")).await?;
-                        other.batch_execute(FREELY_PLANNED).await?;
+                        let begin = format!("SET TRANSACTION SNAPSHOT '{snapshot}'; {FREELY_PLANNED}");
+                        other.batch_execute(&begin).await?;
                         counts_in_txn(&other, campaigns_max, now).await
                     })
                 },

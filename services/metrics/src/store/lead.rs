@@ -25,16 +25,16 @@ pub struct LeadFilter<'a> {
     pub account: Option<&'a AccountId>,
 }
 
-/// Joins a lead `l` with its id, which it must have.
+/// Joins a lead `l` with its id; one that was forgotten has none, and no row.
 ///
 /// Row by row and in order, which only the index by number gives: joined as the planner likes, a plan made while the table is
 /// small goes through all ids of a campaign, and by another index does so for each lead.
 pub(super) const LEAD_ID: &str = "
-    CROSS JOIN LATERAL (
+    JOIN LATERAL (
         SELECT i.lead_no, i.lead_id FROM lead_ids i
         WHERE i.workspace_id = l.workspace_id AND i.campaign_id = l.campaign_id AND i.lead_no >= l.lead_no
         ORDER BY i.lead_no LIMIT 1
-    ) i";
+    ) i ON i.lead_no = l.lead_no";
 
 /// Until an outcome tells the lead its account, its claim knows it. Those who ask add [`LEAD_ID`].
 const LEADS: &str = "
@@ -51,7 +51,7 @@ const LEADS: &str = "
     ) h ON l.account_id IS NULL
     LEFT JOIN accounts a ON a.workspace_id = l.workspace_id AND a.account_id = coalesce(l.account_id, h.account_id)
     WHERE l.workspace_id = $1 AND l.campaign_id = $2
-        -- Not forgotten: those have no id.
+        -- Not forgotten: those have no id, and do not count in a page.
         AND l.mask >> 52 & 1 = 0";
 
 /// Leads that a filtered page looks at before it ends, found or not: keeps a page of a rare status from reading millions.

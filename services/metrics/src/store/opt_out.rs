@@ -140,7 +140,7 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
             WHERE s.workspace_id = l.workspace_id AND s.lead_id >= i.lead_id AND s.lead_id <= i.lead_id
             ORDER BY s.lead_id OFFSET 0
         ) s
-        WHERE l.mask >> 51 & 1 = 0 AND i.lead_no = l.lead_no"
+        WHERE l.mask >> 51 & 1 = 0"
     );
     workspaces_lock_in_txn(txn, &workspaces).await?;
     let statement = txn.prepare_cached(&sql).await?;
