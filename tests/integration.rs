@@ -56,5 +56,7 @@ mod sharing;
 mod storage;
 #[path = "integration/streams.rs"]
 mod streams;
+#[path = "integration/waiting.rs"]
+mod waiting;
 #[path = "integration/world.rs"]
 mod world;

@@ -19,8 +19,8 @@ use crate::{
         wait::{SOON, until},
     },
     world::{
-        WORKSPACE, account_name, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign,
-        get, lead_name, report, report_new, settings, try_add,
+        WORKSPACE, account_name, add_leads, assign, by_key, by_lead, campaign_name, claim, create_account,
+        create_campaign, get, lead_name, report, report_new, settings, try_add,
     },
 };
 
@@ -174,6 +174,17 @@ async fn call_all(service: &Service, first: usize, count: usize) {
         let trail = pb::ListLeadOutcomesRequest { parent: name.clone(), ..Default::default() };
         leads.list_lead_outcomes(trail).await.unwrap();
     }
+    // What is released waits for whoever was given it.
+    for (serving, left) in [("ben", "ann"), ("ann", "ben")] {
+        assign(service, "spring", &[serving]).await;
+        let reassign = pb::ReassignLeadsRequest {
+            parent: campaign_name("spring"),
+            from_account: account_name(left),
+            to_accounts: vec![account_name(serving)],
+        };
+        leads.reassign_leads(reassign).await.unwrap();
+        service.store().leads_settle().await.unwrap();
+    }
     let list = pb::ListLeadsRequest { parent: campaign_name("spring"), page_size: 10, ..Default::default() };
     leads.list_leads(list).await.unwrap();
     let _ = leads.delete_lead(pb::DeleteLeadRequest { name: lead_name("spring", &id(first)), force: true }).await;
@@ -191,6 +202,7 @@ async fn calls_read_what_they_need_with_plans_that_were_made_while_tables_were_n
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
     let service = Service::on(&database, Clock::manual(monday())).await;
     create_account(&service, "ann", None).await;
+    create_account(&service, "ben", None).await;
     create_campaign(&service, "spring", settings(2, &["ann"])).await;
     // What the connections plan now they go on using.
     call_all(&service, 0, 4).await;

@@ -140,17 +140,18 @@ async fn account_leave_in_txn(
 ) -> Result<()> {
     let keys: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id];
     let steps = [
-        // Leads never claimed, and first steps that came back, go to any account; so do their rows.
+        // Leads never claimed, and first steps that came back, go to any account; so do their rows. What is looked up is looked
+        // up one by one, by LIMIT: a join could go through all of it for each row.
         "UPDATE leads l SET account_id = NULL
             WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND l.mask & 65535 = 0
-                AND NOT EXISTS (SELECT FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
+                AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
                     AND c.block = l.lead_no >> 6 AND c.held >> (l.lead_no & 63) & 1 = 1
-                    AND step_result(l.mask, c.step - 1) = 0)",
+                    AND step_result(l.mask, c.step - 1) = 0 LIMIT 1) IS NULL",
         "UPDATE segments SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
         "UPDATE returns r SET account_id = 0
             WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.step = 1
-                AND NOT EXISTS (SELECT FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2
-                    AND l.lead_no = r.lead_no AND l.account_id = $3)",
+                AND (SELECT l.account_id FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2
+                    AND l.lead_no = r.lead_no LIMIT 1) IS DISTINCT FROM $3",
     ];
     for step in steps {
         txn.execute(step, keys).await?;

@@ -120,18 +120,19 @@ impl Store {
         // Who claims or reassigns has it locked, and needs no help.
         let lock = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2
             FOR NO KEY UPDATE SKIP LOCKED";
-        let settle = "DELETE FROM returns d USING (
-                SELECT r.due_at, r.lead_no, r.step FROM (
-                    SELECT due_at, lead_no, step FROM returns
+        let settle = "WITH over AS MATERIALIZED (
+                SELECT r.* FROM (
+                    SELECT * FROM returns
                     WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no, step LIMIT $5
                 ) r
                 LEFT JOIN LATERAL (
                     SELECT l.mask FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = r.lead_no LIMIT 1
                 ) l ON true
-                WHERE lead_next_step(l.mask, $4) IS DISTINCT FROM r.step OFFSET 0
-            ) s
-            WHERE d.workspace_id = $1 AND d.campaign_id = $2 AND d.account_id = $3 AND d.due_at = s.due_at
-                AND d.lead_no = s.lead_no AND d.step = s.step";
+                WHERE lead_next_step(l.mask, $4) IS DISTINCT FROM r.step
+            )
+            DELETE FROM returns r USING over o
+            WHERE r.workspace_id = o.workspace_id AND r.campaign_id = o.campaign_id AND r.account_id = o.account_id
+                AND r.due_at = o.due_at AND r.lead_no = o.lead_no AND r.step = o.step AND is_over(r, $4)";
         let lists: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| Ok(txn.query(find, &[]).await?));
         for list in lists? {
             let (workspace_id, campaign_id, account_id): (i32, i32, i32) = (list.get(0), list.get(1), list.get(2));
@@ -281,32 +282,39 @@ async fn reassign_in_txn(
     to_ids: &[i32],
 ) -> Result<Reassigned> {
     let sql = "
-        WITH gone AS (
-            DELETE FROM returns r USING (
-                SELECT due_at, lead_no, step FROM returns
-                WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no LIMIT $5
-            ) d
-            WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.due_at = d.due_at
-                AND r.lead_no = d.lead_no AND r.step = d.step
-            RETURNING r.due_at, r.lead_no, r.step
-        ), waits AS MATERIALIZED (
-            -- A lead that is listed twice goes to one account, when it was due first; one to which nothing is to be sent any more to none.
-            SELECT *, ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1] AS to_id
-            FROM gone g CROSS JOIN LATERAL (
-                SELECT l.mask FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = g.lead_no LIMIT 1
-            ) l
-            WHERE lead_next_step(l.mask, $6) = g.step ORDER BY lead_no
+        WITH listed AS MATERIALIZED (
+            SELECT r.*, l.account_id AS lead_account_id, coalesce(lead_next_step(l.mask, $6) = r.step, false) AS waits
+            FROM (
+                SELECT * FROM returns
+                WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no, step LIMIT $5
+            ) r
+            LEFT JOIN LATERAL (
+                SELECT l.mask, l.account_id FROM leads l
+                WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = r.lead_no LIMIT 1
+            ) l ON true
+        ), gone AS (
+            -- Here and below: nothing but what each row says, so that no plan begins with all rows of the campaign.
+            DELETE FROM returns r USING listed d
+            WHERE r.workspace_id = d.workspace_id AND r.campaign_id = d.campaign_id AND r.account_id = d.account_id
+                AND r.due_at = d.due_at AND r.lead_no = d.lead_no AND r.step = d.step AND (d.waits OR is_over(r, $6))
+        ), given AS MATERIALIZED (
+            -- A lead that is listed twice goes to one account, when it was due first; one that has another account to that.
+            SELECT DISTINCT ON (lead_no) workspace_id, campaign_id, account_id, lead_no, due_at, step, coalesce(
+                nullif(lead_account_id, account_id),
+                ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1]
+            ) AS to_id
+            FROM listed WHERE waits ORDER BY lead_no, due_at
         ), moved AS (
-            UPDATE leads l SET account_id = w.to_id
-            FROM (SELECT DISTINCT ON (lead_no) lead_no, to_id, due_at, step FROM waits ORDER BY lead_no, due_at) w
-            WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = w.lead_no AND l.account_id = $3
-            RETURNING l.lead_no, l.account_id, w.due_at, w.step
+            UPDATE leads l SET account_id = g.to_id FROM given g
+            WHERE l.workspace_id = g.workspace_id AND l.campaign_id = g.campaign_id AND l.lead_no = g.lead_no
+                AND l.account_id = g.account_id
+            RETURNING l.lead_no
         ), due AS (
             INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-            SELECT $1, $2, account_id, due_at, lead_no, step FROM moved
+            SELECT workspace_id, campaign_id, to_id, due_at, lead_no, step FROM given
             ON CONFLICT DO NOTHING
         )
-        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM gone) = $5";
+        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM listed) = $5";
     let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &from_id, &to_ids, &REASSIGNED_MAX, &steps];
     let row = txn.query_one(sql, params).await?;
     Ok(Reassigned { count: row.get(0), more: row.get(1) })

@@ -1,0 +1,131 @@
+//! What waits for its step stays on a list, also when an outcome makes it due at the very moment somebody tidies that list.
+
+use std::time::Duration;
+
+use campaign_metrics::pb::{self, OutcomeKind, OutcomeKind::Delivered};
+
+use crate::{
+    harness::{
+        postgres::Connection,
+        recount::assert_counts,
+        service::Service,
+        wait::{SOON, until},
+    },
+    world::{
+        account_name, add_leads, assign, blocked, by_lead, campaign_name, claim, create_account, create_campaign, get,
+        report_new, retries, settings, try_claim,
+    },
+};
+
+/// Holds back outcomes that are about to commit, until `COMMIT`.
+async fn hold_commits(service: &Service) -> Connection {
+    let holder = service.sql().await;
+    let hold = "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_advisory_xact_lock_shared(1);
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER hold AFTER UPDATE ON leads DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION hold()";
+    holder.batch_execute(hold).await.unwrap();
+    holder.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1)").await.unwrap();
+    holder
+}
+
+/// A lead of a campaign of five steps that is listed for its fourth, which a failure of the second has ended.
+async fn listed_but_ended() -> Service {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_account(&service, "ben", None).await;
+    create_campaign(&service, "spring", settings(5, &["ann", "ben"])).await;
+    add_leads(&service, "spring", 1, Some("ann"), false).await;
+    report_new(&service, vec![by_lead("spring", "l0", 3, Delivered)]).await;
+    report_new(&service, vec![by_lead("spring", "l0", 2, OutcomeKind::Failed)]).await;
+    service.clock.advance(Duration::from_hours(2));
+    service
+}
+
+/// Claims for an account all that is due, and returns the steps.
+async fn claim_steps(service: &Service, account: &str) -> Vec<i32> {
+    let steps = claim(service, account, 10).await.claims.iter().map(|claim| claim.step).collect();
+    let sql = service.sql().await;
+    assert_counts(&sql, &get(service, "spring").await).await;
+    steps
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
+    let service = listed_but_ended().await;
+    let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
+    // The delivery supersedes the failure: the fourth step is due as it was.
+    let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
+    let claiming = async {
+        blocked(&watcher, 1).await;
+        assert_eq!(claim(&service, "ann", 10).await.claims, [], "the lead is at its end");
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    tokio::join!(reporting, claiming);
+    assert_eq!(claim_steps(&service, "ann").await, [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_looks_again_when_all_that_it_looked_at_is_being_reported_on() {
+    let service = listed_but_ended().await;
+    let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
+    let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
+    let claiming = async {
+        blocked(&watcher, 1).await;
+        // One looks at one row: what else is due may be behind it.
+        let granted = until("an answer", SOON, async || Ok(try_claim(&service, "ann", 1).await?.claims));
+        granted.await.unwrap()
+    };
+    let releasing = async {
+        let again = until("the claim to look again", SOON, async || {
+            anyhow::ensure!(retries(&service).await > 0);
+            Ok(())
+        });
+        again.await.unwrap();
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    let ((), claims, ()) = tokio::join!(reporting, claiming, releasing);
+    assert_eq!(claims.iter().map(|claim| claim.step).collect::<Vec<_>>(), [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upkeep_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
+    let service = listed_but_ended().await;
+    assign(&service, "spring", &["ben"]).await;
+    let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
+    let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
+    let settling = async {
+        blocked(&watcher, 1).await;
+        service.store().leads_settle().await.unwrap();
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    tokio::join!(reporting, settling);
+    assign(&service, "spring", &["ann", "ben"]).await;
+    assert_eq!(claim_steps(&service, "ann").await, [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reassigning_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
+    let service = listed_but_ended().await;
+    assign(&service, "spring", &["ben"]).await;
+    let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
+    let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
+    let reassigning = async {
+        blocked(&watcher, 1).await;
+        let request = pb::ReassignLeadsRequest {
+            parent: campaign_name("spring"),
+            from_account: account_name("ann"),
+            to_accounts: vec![account_name("ben")],
+        };
+        let mut leads = service.leads.clone();
+        assert_eq!(leads.reassign_leads(request.clone()).await.unwrap().into_inner().reassigned_count, 0);
+        holder.batch_execute("COMMIT").await.unwrap();
+        request
+    };
+    let ((), request) = tokio::join!(reporting, reassigning);
+    let reassigned = service.leads.clone().reassign_leads(request).await.unwrap().into_inner();
+    assert_eq!((reassigned.reassigned_count, reassigned.more), (1, false));
+    assert_eq!(claim_steps(&service, "ben").await, [4]);
+}
