@@ -122,6 +122,15 @@ async fn hot_statements_look_rows_up_by_key_before_and_after_tables_were_analyze
     // As autovacuum does it: first away with the dead rows, which were all there was.
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
     add_leads(&service, "spring", 20_000, None, true).await;
+    let claims = claim(&service, "ann", 1_000).await.claims;
+    report_new(
+        &service,
+        claims.iter().map(|claim| by_key(claim, campaign_metrics::pb::OutcomeKind::Delivered)).collect(),
+    )
+    .await;
+    sql.batch_execute("VACUUM ANALYZE").await.unwrap();
+    let claims = plans_of_claim_take(&service.database.url).await;
+    assert!(astray(&claims).is_empty(), "claim_take, analyzed while nothing was claimed: {claims:#?}");
     for _ in 0..10 {
         let claims = claim(&service, "ann", 1_000).await.claims;
         let half = claims.iter().step_by(2).map(|claim| by_key(claim, campaign_metrics::pb::OutcomeKind::Delivered));

@@ -123,7 +123,8 @@ impl Store {
     pub async fn account_delete(&self, name: &AccountName, etag: Option<i64>) -> Result<()> {
         let uses = "
             SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)
-                OR EXISTS (SELECT FROM claims c WHERE workspace_id = $1 AND account_id = $2 AND claim_open(c) <> 0)
+                OR EXISTS (SELECT FROM claims c
+                    WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $2::int4 AND claim_open(c) <> 0)
                 OR EXISTS (SELECT FROM leads JOIN campaigns USING (workspace_id, campaign_id) WHERE workspace_id = $1 AND account_id = $2)";
         in_txn!(self, Kind::Write, |txn, attempt| {
             let row = account_lock_in_txn(&txn, name).await?;

@@ -158,7 +158,9 @@ async fn account_leave_in_txn(
     }
     let waits = "SELECT EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
         OR EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
-        OR EXISTS (SELECT FROM claims c WHERE workspace_id = $1 AND account_id = $3 AND campaign_id = $2 AND claim_open(c) <> 0)";
+        OR EXISTS (SELECT FROM claims c
+            WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $3::int4
+                AND campaign_id = $2 AND claim_open(c) <> 0)";
     let last = if txn.query_one(waits, keys).await?.get(0) {
         "UPDATE campaign_accounts SET removed = true WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
     } else {

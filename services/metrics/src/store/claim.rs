@@ -36,7 +36,7 @@ const CLAIMS: &str = "
         JOIN generate_series(0, 63) AS place (place) ON o.open >> place & 1 = 1
         OFFSET 0
     ) l
-    WHERE c.workspace_id = $1 AND c.account_id = $2";
+    WHERE (c.workspace_id::int8 << 32) + c.account_id = ($1::int4::int8 << 32) + $2::int4";
 
 impl Store {
     /// Reads held and uncertain claims of an account by campaign and lead, after `after`, at most `limit`.
