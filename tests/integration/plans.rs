@@ -103,12 +103,13 @@ async fn set_by_key(sql: &Client) {
 }
 
 async fn assert_by_key(service: &Service, sql: &Connection, when: &str) {
-    let outcomes = plan(sql, OUTCOME_BATCH).await;
-    let claims = plans_of_claim_take(&service.database.url).await;
-    for (name, plan) in [("outcome_batch", outcomes), ("claim_take", claims)] {
-        let astray = astray(&plan);
-        assert!(astray.is_empty(), "{name}, {when}: {astray:#?}\n{}", plan.join("\n"));
-    }
+    assert_none_astray("outcome_batch", when, &plan(sql, OUTCOME_BATCH).await);
+    assert_none_astray("claim_take", when, &plans_of_claim_take(&service.database.url).await);
+}
+
+fn assert_none_astray(name: &str, when: &str, plan: &[String]) {
+    let astray = astray(plan);
+    assert!(astray.is_empty(), "{name}, {when}: {astray:#?}\n{}", plan.join("\n"));
 }
 
 #[tokio::test]
@@ -123,17 +124,14 @@ async fn hot_statements_look_rows_up_by_key_before_and_after_tables_were_analyze
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
     add_leads(&service, "spring", 20_000, None, true).await;
     let claims = claim(&service, "ann", 1_000).await.claims;
-    report_new(
-        &service,
-        claims.iter().map(|claim| by_key(claim, campaign_metrics::pb::OutcomeKind::Delivered)).collect(),
-    )
-    .await;
+    report_new(&service, claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()).await;
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
+    // The statement of outcomes goes astray here.
     let claims = plans_of_claim_take(&service.database.url).await;
-    assert!(astray(&claims).is_empty(), "claim_take, analyzed while nothing was claimed: {claims:#?}");
+    assert_none_astray("claim_take", "analyzed while nothing was claimed", &claims);
     for _ in 0..10 {
         let claims = claim(&service, "ann", 1_000).await.claims;
-        let half = claims.iter().step_by(2).map(|claim| by_key(claim, campaign_metrics::pb::OutcomeKind::Delivered));
+        let half = claims.iter().step_by(2).map(|claim| by_key(claim, OutcomeKind::Delivered));
         report_new(&service, half.collect()).await;
     }
     assert_by_key(&service, &sql, "analyzed while empty, grown since").await;
