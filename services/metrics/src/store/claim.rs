@@ -143,23 +143,39 @@ pub(super) async fn claims_lock_in_txn(
     expiry: Expiry,
     now: Timestamp,
 ) -> Result<Vec<Row>> {
+    // Row by row, and locked in the order of the key: where the planner is free to join, it begins with all claims of the
+    // workspace as long as it takes the table for empty.
     let lock = "
-        SELECT FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS id (campaign_id, lead_no, step, grant_no)
-        JOIN claims c ON c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6
-            AND c.step = id.step AND c.grant_no = id.grant_no
-        ORDER BY c.campaign_id, c.block, c.step, c.grant_no
-        FOR NO KEY UPDATE OF c";
+        SELECT FROM (
+            SELECT * FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS id (campaign_id, lead_no, step, grant_no)
+            ORDER BY campaign_id, lead_no >> 6, step, grant_no OFFSET 0
+        ) id
+        CROSS JOIN LATERAL (
+            SELECT FROM claims c
+            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6 AND c.step = id.step
+                AND c.grant_no = id.grant_no
+            FOR NO KEY UPDATE
+        ) c";
     let find = "
         SELECT (id.place - 1)::int4 AS place, c.workspace_id, c.account_id, c.account_day, c.campaign_day,
             n.state, n.time_zone, n.active_windows, lead_next_step(l.mask, n.steps) AS next_step
         FROM unnest($3::int4[], $4::int4[], $5::int2[], $6::int8[], $7::int4[])
             WITH ORDINALITY AS id (campaign_id, lead_no, step, grant_no, salt, place)
-        JOIN campaigns n ON n.workspace_id = $1 AND n.campaign_id = id.campaign_id AND n.salt = id.salt
-        JOIN claims c ON c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6
-            AND c.step = id.step AND c.grant_no = id.grant_no
-        JOIN leads l ON l.workspace_id = $1 AND l.campaign_id = id.campaign_id AND l.lead_no = id.lead_no
-        WHERE c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1 AND step_result(l.mask, id.step - 1) = 0
-            AND (c.expires_at > $8) = $9
+        CROSS JOIN LATERAL (
+            SELECT * FROM campaigns n WHERE n.workspace_id = $1 AND n.campaign_id = id.campaign_id LIMIT 1
+        ) n
+        CROSS JOIN LATERAL (
+            SELECT * FROM claims c
+            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6 AND c.step = id.step
+                AND c.grant_no = id.grant_no
+            LIMIT 1
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT l.mask FROM leads l
+            WHERE l.workspace_id = $1 AND l.campaign_id = id.campaign_id AND l.lead_no = id.lead_no LIMIT 1
+        ) l
+        WHERE n.salt = id.salt AND c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1
+            AND step_result(l.mask, id.step - 1) = 0 AND (c.expires_at > $8) = $9
         ORDER BY c.campaign_id, c.block, c.step, c.grant_no";
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();

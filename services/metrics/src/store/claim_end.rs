@@ -84,34 +84,15 @@ impl Store {
     /// Takes what is closed out of the rows of claims that expired after `since`, and those rows away in which nothing is left.
     pub async fn claims_settle(&self, since: Timestamp) -> Result<()> {
         // Whoever holds a row is an outcome or another process that settles: another time will do.
-        let lock = "SELECT workspace_id, campaign_id, block, step, grant_no FROM claims
-            WHERE NOT is_exact AND expires_at <= $1 AND expires_at > $2
-            ORDER BY expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED";
-        let settle = "
-            WITH open AS MATERIALIZED (
-                SELECT c.workspace_id, c.campaign_id, c.block, c.step, c.grant_no, claim_open(c) AS held
-                FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int8[])
-                    AS e (workspace_id, campaign_id, block, step, grant_no)
-                JOIN claims c USING (workspace_id, campaign_id, block, step, grant_no)
-            ), gone AS (
-                DELETE FROM claims c USING open o
-                WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block
-                    AND c.step = o.step AND c.grant_no = o.grant_no AND o.held = 0
-            )
-            UPDATE claims c SET held = o.held, is_exact = true FROM open o
-            WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block
-                AND c.step = o.step AND c.grant_no = o.grant_no AND o.held <> 0";
+        let settle = "SELECT claim_settle(c) FROM (
+            SELECT c FROM claims c WHERE NOT is_exact AND expires_at <= $1 AND expires_at > $2
+            ORDER BY expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+        ) c";
         loop {
             let settled: Result<usize> = in_txn!(self, Kind::Hot, |txn, attempt| {
                 let now = self.clock.now();
-                let (lock, settle) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(settle))?;
-                let rows = txn.query(&lock, &[&now, &since, &SETTLED_MAX]).await?;
-                let numbers = |place: usize| rows.iter().map(|row| row.get(place)).collect::<Vec<i32>>();
-                let steps: Vec<i16> = rows.iter().map(|row| row.get("step")).collect();
-                let grants: Vec<i64> = rows.iter().map(|row| row.get("grant_no")).collect();
-                // A statement of its own: it sees every outcome that committed before a row was locked.
-                txn.execute(&settle, &[&numbers(0), &numbers(1), &numbers(2), &steps, &grants]).await?;
-                Ok(rows.len())
+                let settle = txn.prepare_cached(settle).await?;
+                Ok(txn.query(&settle, &[&now, &since, &SETTLED_MAX]).await?.len())
             });
             if i64::try_from(settled?) != Ok(SETTLED_MAX) {
                 return Ok(());
@@ -226,43 +207,33 @@ pub(super) async fn claims_retry_in_txn(
     campaign_id: i32,
     now: Timestamp,
 ) -> Result<usize> {
-    let lock = "SELECT block, step, grant_no FROM claims c
-        WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
-            AND claim_open(c) <> 0
-        ORDER BY block, step, grant_no LIMIT $4 FOR NO KEY UPDATE";
-    // A statement of its own: it sees the outcomes that the locks waited for.
     let end = "
-        WITH gone AS (
-            DELETE FROM claims c USING unnest($3::int4[], $4::int2[], $5::int8[]) AS e (block, step, grant_no)
-            WHERE c.workspace_id = $1 AND c.campaign_id = $2 AND c.block = e.block AND c.step = e.step AND c.grant_no = e.grant_no
-            RETURNING c.account_id, c.step, c.block, claim_open(c) AS open
-        )
-        SELECT account_id, step, block * 64 + place AS lead_no
-        FROM gone JOIN LATERAL generate_series(0, 63) AS place (place) ON open >> place & 1 = 1
-        ORDER BY 1, 3, 2";
-    let (lock, end) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(end))?;
+        SELECT (c).account_id, (c).step, (c).block, claim_end(c) AS open FROM (
+            SELECT c FROM claims c
+            WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
+                AND claim_open(c) <> 0
+            ORDER BY block, step, grant_no LIMIT $4 FOR NO KEY UPDATE
+        ) c";
     let most = i64::try_from(RETRIED_MAX).unwrap_or(i64::MAX);
-    let expired = txn.query(&lock, &[&workspace_id, &campaign_id, &now, &most]).await?;
-    if expired.is_empty() {
-        return Ok(0);
-    }
-    let blocks: Vec<i32> = expired.iter().map(|row| row.get("block")).collect();
-    let steps: Vec<i16> = expired.iter().map(|row| row.get("step")).collect();
-    let grants: Vec<i64> = expired.iter().map(|row| row.get("grant_no")).collect();
-    let ended = txn.query(&end, &[&workspace_id, &campaign_id, &blocks, &steps, &grants]).await?;
+    let end = txn.prepare_cached(end).await?;
+    let ended = txn.query(&end, &[&workspace_id, &campaign_id, &now, &most]).await?;
+    let mut count = 0;
     let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
     for row in &ended {
         let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
-        leads.push(row.get("lead_no"));
-        steps.push(row.get("step"));
+        let (block, open): (i32, i64) = (row.get("block"), row.get("open"));
+        for place in (0..64).filter(|place| open >> place & 1 == 1) {
+            leads.push(block * 64 + place);
+            steps.push(row.get("step"));
+            count += 1;
+        }
     }
     for (account_id, (leads, steps)) in by_account {
         let campaigns = vec![campaign_id; leads.len()];
         leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
     }
-    if !ended.is_empty() {
-        let count = i64::try_from(ended.len()).unwrap_or(i64::MAX);
+    if count > 0 {
         claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
     }
-    Ok(expired.len())
+    Ok(ended.len())
 }

@@ -210,8 +210,12 @@ impl Batch<'_> {
             ORDER BY workspace_id, campaign_id FOR NO KEY UPDATE NOWAIT";
         let find = "SELECT EXISTS (
             SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[]) AS e (workspace_id, campaign_id, lead_no, step)
-            JOIN claims c ON c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.lead_no >> 6
-                AND c.step = e.step AND c.held >> (e.lead_no & 63) & 1 = 1
+            CROSS JOIN LATERAL (
+                SELECT FROM claims c
+                WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.lead_no >> 6
+                    AND c.step = e.step AND c.held >> (e.lead_no & 63) & 1 = 1
+                LIMIT 1
+            ) c
         )";
         let workspaces: Vec<i32> = unclaimed.iter().map(|message| message.campaign.0).collect();
         let campaigns: Vec<i32> = unclaimed.iter().map(|message| message.campaign.1).collect();

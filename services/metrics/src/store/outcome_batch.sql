@@ -22,29 +22,24 @@ WITH event AS MATERIALIZED (
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 ), claim AS MATERIALIZED (
     -- Locked, so that nobody gives them back meanwhile, and not written: see migration 7.
-    SELECT c.*, b.bits, c AS claim
-    FROM block b JOIN claims c
-        ON c.workspace_id = b.workspace_id AND c.campaign_id = b.campaign_id AND c.block = b.block AND c.step = b.step
-    WHERE c.held & b.bits <> 0
-    FOR NO KEY UPDATE OF c
-), ended AS (
-    -- Where this batch has all of it, or the last of it, and the others came before.
-    DELETE FROM claims c USING claim o
-    WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block AND c.step = o.step
-        AND c.grant_no = o.grant_no AND CASE
-            WHEN o.held & ~o.bits = 0 THEN true
-            WHEN (o.held & o.bits)::bit(64) > (o.held & ~o.bits)::bit(64) THEN claim_open(o.claim) & ~o.bits = 0
-            ELSE false
-        END
-), shrunk AS (
-    UPDATE claims c SET held = o.held & ~o.bits FROM claim o
-    WHERE c.workspace_id = o.workspace_id AND c.campaign_id = o.campaign_id AND c.block = o.block AND c.step = o.step
-        AND c.grant_no = o.grant_no AND o.is_exact AND o.held & ~o.bits <> 0
+    SELECT c.*, b.bits
+    FROM block b CROSS JOIN LATERAL (
+        SELECT c.*, c AS claim FROM claims c
+        WHERE c.workspace_id = b.workspace_id AND c.campaign_id = b.campaign_id AND c.block = b.block AND c.step = b.step
+            AND c.held & b.bits <> 0
+        FOR NO KEY UPDATE
+    ) c
+), closed AS MATERIALIZED (
+    -- Looks among the leads only where this batch has the last of a row, so that it may be the one that ends it.
+    SELECT claim_close(claim, bits) FROM claim
+    WHERE held & ~bits = 0 OR is_exact OR (held & bits)::bit(64) > (held & ~bits)::bit(64)
 ), named AS MATERIALIZED (
     -- A block can be shared by grants, of which at most one has the lead.
     SELECT DISTINCT ON (e.place) e.*, CASE WHEN c.held >> (e.lead_no & 63) & 1 = 1 THEN c.account_id END AS claim_account
     FROM event e FULL JOIN claim c
         ON c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.block AND c.step = e.step
+    -- What nobody reads is not run.
+    WHERE (SELECT count(*) FROM closed) >= 0
     ORDER BY e.place, claim_account
 ), fact AS (
     UPDATE leads l SET
