@@ -106,10 +106,9 @@ async fn everything(service: &Service, campaign: &str, account: &str) -> (pb::Ca
     let sql = service.sql().await;
     assert_counts(&sql, &view).await;
     let mut rows = Vec::new();
-    let day_rows = "SELECT d.day::text || ' ' || d.delivered || ' ' || d.failed || ' ' || d.bounced || ' ' || d.superseded_delivered
-            || ' ' || d.superseded_failed
+    let day_rows = "SELECT d.day::text || ' ' || d.delivered || ' ' || d.failed || ' ' || d.bounced
         FROM account_days d JOIN accounts a USING (workspace_id, account_id)
-        WHERE a.name = $1 AND (d.delivered, d.failed, d.bounced, d.superseded_delivered, d.superseded_failed) <> (0, 0, 0, 0, 0)
+        WHERE a.name = $1 AND (d.delivered, d.failed, d.bounced) <> (0, 0, 0)
         ORDER BY d.day";
     for row in sql.query(day_rows, &[&account]).await.unwrap() {
         rows.push(row.get(0));
@@ -308,25 +307,29 @@ async fn the_trail_of_a_lead_tells_every_fact_in_the_order_of_arrival() {
 }
 
 #[tokio::test]
-async fn account_days_book_each_report_on_its_own_day() {
+async fn a_message_counts_on_the_day_of_its_result() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
-    add_leads(&service, "spring", 1, Some("ann"), false).await;
-    let day = |days: i64| {
+    add_leads(&service, "spring", 4, Some("ann"), false).await;
+    let on = |days: i64, lead: &str, kind: OutcomeKind| {
         let at = monday().checked_sub((24 * days).hours()).unwrap();
-        Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 })
+        let time = Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
+        let reason = if kind == OutcomeKind::Delivered { 0 } else { 2 };
+        pb::Outcome { time, reason, ..by_lead("spring", lead, 1, kind) }
     };
-    let delivered = pb::Outcome { time: day(40), ..by_lead("spring", "l0", 1, OutcomeKind::Delivered) };
-    let bounced = pb::Outcome { time: day(1), reason: 2, ..by_lead("spring", "l0", 1, OutcomeKind::Bounced) };
-    report_new(&service, vec![bounced, delivered]).await;
+    // Whichever comes first, of different calls and of the same one.
+    report_new(&service, vec![on(40, "l0", OutcomeKind::Delivered), on(1, "l1", OutcomeKind::Bounced)]).await;
+    report_new(&service, vec![on(1, "l0", OutcomeKind::Bounced), on(40, "l1", OutcomeKind::Delivered)]).await;
+    let at_once = [(40, OutcomeKind::Failed), (2, OutcomeKind::Delivered), (40, OutcomeKind::Bounced)];
+    report_new(&service, at_once.map(|(days, kind)| on(days, "l2", kind)).to_vec()).await;
+    report_new(&service, vec![on(3, "l3", OutcomeKind::Failed)]).await;
     let name = crate::world::account_name("ann");
     let account = service.accounts.clone().get_account(pb::GetAccountRequest { name }).await.unwrap().into_inner();
     let lifetime = account.lifetime.unwrap();
-    assert_eq!((lifetime.delivered, lifetime.bounced), (0, 1));
-    // The delivery of 40 days ago counts there; that it bounced yesterday counts yesterday.
+    assert_eq!((lifetime.delivered, lifetime.failed, lifetime.bounced), (0, 1, 3));
     let recent = account.last_30_days.unwrap();
-    assert_eq!((recent.delivered, recent.bounced), (-1, 1));
+    assert_eq!((recent.delivered, recent.failed, recent.bounced), (0, 1, 2), "l2 bounced 40 days ago");
 }
 
 #[tokio::test]

@@ -166,8 +166,44 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
         .await;
     report_new(&service, vec![by_key(&claims[7], OutcomeKind::Failed)]).await;
     assert_eq!(retries(&service).await, before);
+    let account = service.accounts.clone().get_account(pb::GetAccountRequest { name: account_name("ann") }).await;
+    let recent = account.unwrap().into_inner().last_30_days.unwrap();
+    // What they were before does not count any more, and did not in these days.
+    assert_eq!((recent.delivered, recent.failed, recent.bounced), (1, 0, 2));
     assert_eq!(verify(&store, Differences::Report).await, []);
     assert_counts(&sql, &get(&service, "spring").await).await;
+}
+
+#[tokio::test]
+async fn a_recount_agrees_whichever_facts_of_a_message_went_with_their_part_of_the_log() {
+    const KINDS: [OutcomeKind; 3] = [OutcomeKind::Failed, OutcomeKind::Delivered, OutcomeKind::Bounced];
+    // Each order of the three, each fact in the same part of the log as the one before or in the next one.
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    let parts = [[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 2]];
+    let messages: Vec<_> = orders.into_iter().flat_map(|order| parts.map(|part| (order, part))).collect();
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", messages.len(), Some("ann"), false).await;
+    let (store, sql) = (service.store(), service.sql().await);
+    for part in 0..3 {
+        store.maintain().await.unwrap();
+        for place in 0..3 {
+            let now = messages.iter().enumerate().filter(|(_, (_, parts))| parts[place] == part);
+            let report = now.map(|(lead, (order, _))| by_lead("spring", &format!("l{lead}"), 1, KINDS[order[place]]));
+            let report: Vec<_> = report.collect();
+            if !report.is_empty() {
+                report_new(&service, report).await;
+            }
+            assert_eq!(verify(&store, Differences::Report).await, [], "part {part}, fact {place}");
+        }
+        service.clock.advance(MONTH * 3);
+        store.partitions_drop(31).await.unwrap();
+        assert_eq!(verify(&store, Differences::Report).await, [], "part {part} is gone");
+    }
+    assert_eq!(rows(&sql, "outcomes").await, 0);
+    let all = i64::try_from(messages.len()).unwrap();
+    assert_eq!(lifetime(&service).await, (0, 0, all), "each message once, by its strongest fact");
 }
 
 #[tokio::test]

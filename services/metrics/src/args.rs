@@ -84,9 +84,9 @@ struct Serve {
     /// others.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(4..))]
     pool_size: u16,
-    /// Days for which each outcome is kept in the log; whole months are dropped after it. No count changes. For ever by
-    /// default.
-    #[arg(long, value_name = "DAYS", env = "OUTCOME_RETENTION", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Days for which each outcome is kept in the log, 31 or more; whole months are dropped after it. No count changes. For
+    /// ever by default.
+    #[arg(long, value_name = "DAYS", env = "OUTCOME_RETENTION", value_parser = clap::value_parser!(u32).range(31..))]
     outcome_retention: Option<u32>,
     /// Campaigns with metrics of their own at most: active ones first, then the most recently changed.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]

@@ -195,8 +195,8 @@ async fn accounts_load_in_txn(
     let reserved = "SELECT account_id, day, sum(reserved)::int8 AS reserved FROM account_reservations
         WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4 GROUP BY account_id, day";
     let days = "
-        SELECT account_id, day >= $3 AS recent, sum(delivered - superseded_delivered)::int8 AS delivered,
-            sum(failed - superseded_failed)::int8 AS failed, sum(bounced)::int8 AS bounced
+        SELECT account_id, day >= $3 AS recent, sum(delivered)::int8 AS delivered,
+            sum(failed)::int8 AS failed, sum(bounced)::int8 AS bounced
         FROM account_days WHERE workspace_id = $1 AND account_id = ANY ($2) GROUP BY 1, 2";
     let statements = try_join!(
         txn.prepare_cached(accounts),

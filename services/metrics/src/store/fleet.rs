@@ -150,9 +150,9 @@ const ACCOUNTS: &str = "
 /// Messages ever, and of the days from one on.
 const PERFORMANCE: &str = "
     SELECT workspace_id, account_id,
-        sum(delivered - superseded_delivered)::int8, sum(failed - superseded_failed)::int8, sum(bounced)::int8,
-        (sum(delivered - superseded_delivered) FILTER (WHERE day >= $1))::int8,
-        (sum(failed - superseded_failed) FILTER (WHERE day >= $1))::int8,
+        sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8,
+        (sum(delivered) FILTER (WHERE day >= $1))::int8,
+        (sum(failed) FILTER (WHERE day >= $1))::int8,
         (sum(bounced) FILTER (WHERE day >= $1))::int8
     FROM account_days GROUP BY 1, 2";
 

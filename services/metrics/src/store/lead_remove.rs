@@ -195,9 +195,7 @@ impl Store {
             SELECT $1, d.* FROM account_days_of_log($1, $2, NULL) d
             ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
                 delivered = c.delivered + excluded.delivered, failed = c.failed + excluded.failed,
-                bounced = c.bounced + excluded.bounced,
-                superseded_delivered = c.superseded_delivered + excluded.superseded_delivered,
-                superseded_failed = c.superseded_failed + excluded.superseded_failed";
+                bounced = c.bounced + excluded.bounced";
         let close = "UPDATE deleted_campaigns SET is_closed = true
             WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";
         in_txn!(self, Kind::Write, |txn, attempt| {

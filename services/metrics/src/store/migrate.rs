@@ -8,7 +8,7 @@ use refinery_core::{Migration, Runner};
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 12] = [
+const MIGRATIONS: [(&str, &str); 13] = [
     ("V1__campaigns", include_str!("../../migrations/0001_campaigns.sql")),
     ("V2__sending", include_str!("../../migrations/0002_sending.sql")),
     ("V3__removal", include_str!("../../migrations/0003_removal.sql")),
@@ -21,6 +21,7 @@ const MIGRATIONS: [(&str, &str); 12] = [
     ("V10__is_over", include_str!("../../migrations/0010_is_over.sql")),
     ("V11__claims_of_account", include_str!("../../migrations/0011_claims_of_account.sql")),
     ("V12__claims_by_key", include_str!("../../migrations/0012_claims_by_key.sql")),
+    ("V13__account_days_by_result", include_str!("../../migrations/0013_account_days_by_result.sql")),
 ];
 
 /// Applies the migrations that the database lacks; does nothing when it is up to date.

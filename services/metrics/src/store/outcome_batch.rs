@@ -165,7 +165,7 @@ impl Batch<'_> {
 
     /// Has the batch run again where the log shows by now what it did not show: an earlier outcome that was committed after the
     /// statement began, and before it got the lead. What is not there now, with the lead locked, went with its partition; then
-    /// the message is booked on its lead's account, on the day of this report.
+    /// the message is booked on its lead's account, and what it was until then taken off on a day before all others.
     async fn check_missed(&self, missed: Vec<Missed>) -> Result<()> {
         if missed.is_empty() {
             return Ok(());

@@ -64,12 +64,7 @@ WITH event AS MATERIALIZED (
         CASE WHEN bit < 16 AND steps > 1 THEN lead_next_step(old_mask, steps) ELSE 0 END AS old_next_step,
         CASE WHEN bit < 16 AND steps > 1 THEN lead_next_step(mask, steps) ELSE 0 END AS next_step,
         old_mask & ~(old_mask >> 32) & 65535 <> 0 AS was_contacted,
-        mask & ~(mask >> 32) & 65535 <> 0 AS is_contacted,
-        -- The next stronger and the next weaker fact that the step already had.
-        CASE WHEN bit BETWEEN 16 AND 31 AND old_mask >> step_bit & 1 = 1 THEN step_bit
-            WHEN bit < 32 AND old_mask >> (step_bit + 32) & 1 = 1 THEN step_bit + 32 END AS stronger_bit,
-        CASE WHEN bit BETWEEN 32 AND 47 AND old_mask >> step_bit & 1 = 1 THEN 1
-            WHEN (bit < 16 OR bit BETWEEN 32 AND 47) AND old_mask >> (step_bit + 16) & 1 = 1 THEN 2 END AS weaker_result
+        mask & ~(mask >> 32) & 65535 <> 0 AS is_contacted
     FROM fact f
 ), booked AS MATERIALIZED (
     -- A message belongs to one account: that of its first outcome when there was one, else of its claim, else of its lead.
@@ -79,13 +74,20 @@ WITH event AS MATERIALIZED (
             AS message_account,
         -- Facts of which the log shows nothing, by their bits.
         CASE WHEN old_result <> 0 AND first_account IS NULL THEN old_mask & (x'000100010001'::int8 << step_bit) ELSE 0 END
-            | CASE WHEN stronger_at IS NULL THEN coalesce(1::int8 << stronger_bit, 0) ELSE 0 END AS missed
+            | CASE WHEN old_result_bit IS NOT NULL AND old_result_at IS NULL THEN 1::int8 << old_result_bit ELSE 0 END AS missed
     FROM (
         SELECT *,
             CASE WHEN old_result <> 0 THEN log_message_account(workspace_id, campaign_id, lead_no, step_bit) END AS first_account,
-            CASE WHEN stronger_bit IS NOT NULL THEN log_time(workspace_id, campaign_id, lead_no, stronger_bit) END AS stronger_at
+            CASE WHEN old_result_bit IS NOT NULL THEN log_time(workspace_id, campaign_id, lead_no, old_result_bit) END AS old_result_at
+        FROM (
+            -- The fact that was the step's result, where it no longer is.
+            SELECT *,
+                CASE WHEN result <> old_result THEN step_bit + CASE old_result WHEN 1 THEN 0 WHEN 2 THEN 16 WHEN 3 THEN 32 END END
+                    AS old_result_bit
+            FROM judged
+        ) j
         -- OFFSET, so that they are looked up once.
-        FROM judged OFFSET 0
+        OFFSET 0
     ) p
 ), logged AS (
     INSERT INTO outcomes (workspace_id, campaign_id, lead_no, bit, reason, batch_ordinal, account_id, happened_at, received_at, detail)
@@ -135,31 +137,23 @@ WITH event AS MATERIALIZED (
         GROUP BY 1, 2 ORDER BY 1, 2
     ) d
 ), days AS (
-    INSERT INTO account_days AS a
-        (workspace_id, account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed)
-    SELECT workspace_id, message_account, day, sum(delivered), sum(failed), sum(bounced), sum(superseded_delivered), sum(superseded_failed)
+    INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
+    SELECT workspace_id, message_account, day,
+        coalesce(sum(count) FILTER (WHERE message_result = 1), 0), coalesce(sum(count) FILTER (WHERE message_result = 2), 0),
+        coalesce(sum(count) FILTER (WHERE message_result = 3), 0)
     FROM (
-        SELECT workspace_id, message_account, (happened_at AT TIME ZONE 'UTC')::date AS day,
-            (bit < 16)::int4 AS delivered, (bit BETWEEN 16 AND 31)::int4 AS failed, (bit BETWEEN 32 AND 47)::int4 AS bounced,
-            -- It supersedes the next weaker fact on its own day.
-            (weaker_result IS NOT DISTINCT FROM 1)::int4 AS superseded_delivered,
-            (weaker_result IS NOT DISTINCT FROM 2)::int4 AS superseded_failed
-        FROM booked WHERE bit < 48
+        SELECT workspace_id, message_account, (happened_at AT TIME ZONE 'UTC')::date AS day, result AS message_result, 1 AS count
+        FROM booked WHERE result <> old_result
         UNION ALL
-        -- It comes late: the next stronger fact supersedes it, no longer the next weaker one, on the stronger one's day.
-        SELECT workspace_id, message_account, (coalesce(stronger_at, happened_at) AT TIME ZONE 'UTC')::date, 0, 0, 0,
-            (bit < 16)::int4 - (weaker_result IS NOT DISTINCT FROM 1)::int4,
-            (bit BETWEEN 16 AND 31)::int4 - (weaker_result IS NOT DISTINCT FROM 2)::int4
-        FROM booked
-        WHERE stronger_bit IS NOT NULL
+        -- It counted on the day of the fact that was its result so far; see migration 13.
+        SELECT workspace_id, message_account, coalesce((old_result_at AT TIME ZONE 'UTC')::date, '-infinity'), old_result, -1
+        FROM booked WHERE result <> old_result AND old_result <> 0
     ) d
     WHERE message_account IS NOT NULL
     GROUP BY workspace_id, message_account, day
     ORDER BY workspace_id, message_account, day
     ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
-        delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed, bounced = a.bounced + excluded.bounced,
-        superseded_delivered = a.superseded_delivered + excluded.superseded_delivered,
-        superseded_failed = a.superseded_failed + excluded.superseded_failed
+        delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed, bounced = a.bounced + excluded.bounced
 ), due AS (
     -- Whenever the next step changes: by the delivery before it, or because a delivery supersedes the failure that had
     -- ended the lead. Then the delivery that counts came earlier, and its time does.

@@ -85,20 +85,17 @@ impl Store {
             "INSERT INTO account_days_closed AS c
             SELECT w.workspace_id, d.* FROM (SELECT DISTINCT workspace_id FROM {name}) w
             CROSS JOIN LATERAL (
-                SELECT account_id, day, sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8,
-                    sum(superseded_delivered)::int8, sum(superseded_failed)::int8
+                SELECT account_id, day, sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8
                 FROM (
                     SELECT * FROM account_days_of_log(w.workspace_id, NULL, NULL)
                     UNION ALL
-                    SELECT account_id, day, -delivered, -failed, -bounced, -superseded_delivered, -superseded_failed
+                    SELECT account_id, day, -delivered, -failed, -bounced
                     FROM account_days_of_log(w.workspace_id, NULL, '{name}'::regclass)
                 ) n GROUP BY account_id, day
             ) d
             ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
                 delivered = c.delivered + excluded.delivered, failed = c.failed + excluded.failed,
-                bounced = c.bounced + excluded.bounced,
-                superseded_delivered = c.superseded_delivered + excluded.superseded_delivered,
-                superseded_failed = c.superseded_failed + excluded.superseded_failed"
+                bounced = c.bounced + excluded.bounced"
         );
         in_txn!(self, Kind::Write, |txn, attempt| {
             gives_way(attempt)?;

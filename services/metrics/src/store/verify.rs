@@ -105,25 +105,21 @@ const STORED: &str =
 
 const ACCOUNT_DAYS: &str = "
     SELECT a.account_id, a.name, day::text, coalesce(s.delivered, 0), coalesce(s.failed, 0), coalesce(s.bounced, 0),
-        coalesce(s.superseded_delivered, 0), coalesce(s.superseded_failed, 0),
-        coalesce(r.delivered, 0)::int8, coalesce(r.failed, 0)::int8, coalesce(r.bounced, 0)::int8,
-        coalesce(r.superseded_delivered, 0)::int8, coalesce(r.superseded_failed, 0)::int8
+        coalesce(r.delivered, 0)::int8, coalesce(r.failed, 0)::int8, coalesce(r.bounced, 0)::int8
     FROM (SELECT * FROM account_days WHERE workspace_id = $1) s
     FULL JOIN (
-        SELECT account_id, day, sum(delivered) AS delivered, sum(failed) AS failed, sum(bounced) AS bounced,
-            sum(superseded_delivered) AS superseded_delivered, sum(superseded_failed) AS superseded_failed
+        SELECT account_id, day, sum(delivered) AS delivered, sum(failed) AS failed, sum(bounced) AS bounced
         FROM (
             SELECT * FROM account_days_of_log($1, NULL, NULL)
             UNION ALL
-            SELECT account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed
-            FROM account_days_closed WHERE workspace_id = $1
+            SELECT account_id, day, delivered, failed, bounced FROM account_days_closed WHERE workspace_id = $1
         ) n GROUP BY account_id, day
     ) r USING (account_id, day)
     JOIN accounts a ON a.workspace_id = $1 AND a.account_id = coalesce(s.account_id, r.account_id)
     ORDER BY a.name, day";
 
 /// Columns of `account_days`.
-const DAY_COLUMNS: [&str; 5] = ["delivered", "failed", "bounced", "superseded_delivered", "superseded_failed"];
+const DAY_COLUMNS: [&str; 3] = ["delivered", "failed", "bounced"];
 
 impl Store {
     /// All that can be recounted.
@@ -208,13 +204,11 @@ impl Store {
     /// Recounts again, while nobody else repairs or drops a part of the log, and adds what is missing, so that what is reported
     /// meanwhile is not lost.
     async fn accounts_repair(&self, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
-        let add = "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced, superseded_delivered, superseded_failed)
-            VALUES ($1, $2, $3::text::date, $4, $5, $6, $7, $8)
+        let add = "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
+            VALUES ($1, $2, $3::text::date, $4, $5, $6)
             ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
                 delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed,
-                bounced = a.bounced + excluded.bounced,
-                superseded_delivered = a.superseded_delivered + excluded.superseded_delivered,
-                superseded_failed = a.superseded_failed + excluded.superseded_failed";
+                bounced = a.bounced + excluded.bounced";
         in_txn!(self, Kind::Write, |txn, attempt| {
             txn.execute(ONE_AT_A_TIME, &[]).await?;
             let found = accounts_recount_in_txn(&txn, workspace_id, name).await?;
@@ -223,17 +217,9 @@ impl Store {
                     let differs = of_day.differences.iter().find(|difference| difference.number == column);
                     differs.map_or(0, |difference| difference.recounted - difference.stored)
                 });
-                let [delivered, failed, bounced, superseded_delivered, superseded_failed] = missing;
-                let params: &[&(dyn ToSql + Sync)] = &[
-                    &workspace_id,
-                    &of_day.account_id,
-                    &of_day.day,
-                    &delivered,
-                    &failed,
-                    &bounced,
-                    &superseded_delivered,
-                    &superseded_failed,
-                ];
+                let [delivered, failed, bounced] = missing;
+                let params: &[&(dyn ToSql + Sync)] =
+                    &[&workspace_id, &of_day.account_id, &of_day.day, &delivered, &failed, &bounced];
                 txn.execute(add, params).await?;
             }
             Ok(found)
@@ -302,7 +288,7 @@ async fn accounts_recount_in_txn(txn: &Transaction<'_>, workspace_id: i32, name:
     let of_day = |row: &Row| {
         let (account, day): (&str, &str) = (row.get(1), row.get(2));
         let numbers =
-            DAY_COLUMNS.iter().enumerate().map(|(place, column)| (*column, row.get(place + 3), row.get(place + 8)));
+            DAY_COLUMNS.iter().enumerate().map(|(place, column)| (*column, row.get(place + 3), row.get(place + 6)));
         OfDay {
             account_id: row.get(0),
             day: day.to_owned(),
