@@ -112,6 +112,11 @@ impl LeadCounts {
         self.sent + self.failed + self.pending + self.partial
     }
 
+    /// Whether anything can still be due to any of them.
+    pub fn is_open(self) -> bool {
+        self.pending + self.partial > 0
+    }
+
     /// (sent + failed) / total; partial stays out of it.
     pub fn progress(self) -> Rate {
         Rate { numerator: self.sent + self.failed, denominator: self.total() }

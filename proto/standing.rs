@@ -129,6 +129,11 @@ pub fn allowance(daily_limit: Option<i32>, reserved: i64) -> i64 {
     daily_limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved).max(0))
 }
 
+/// When a daily limit that is used up allows something again: with its next day, unless it never allows anything.
+fn turn(daily_limit: Option<i32>, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    if daily_limit == Some(0) { None } else { next_day(zone, now) }
+}
+
 impl CampaignStanding<'_> {
     /// All the reasons for which nothing can be claimed at `now`, by product.md, "Why not sending".
     ///
@@ -149,7 +154,7 @@ impl CampaignStanding<'_> {
         }
         blocked.change_at(hours_change);
         if allowance(self.daily_limit, self.reserved) == 0 {
-            blocked.add(NotSending::CampaignDailyLimit, next_day(&self.active_hours.time_zone, now));
+            blocked.add(NotSending::CampaignDailyLimit, turn(self.daily_limit, &self.active_hours.time_zone, now));
         }
         self.blocked_accounts(now, &mut blocked);
         if self.next_due.is_none_or(|due| due > now) {
@@ -170,11 +175,8 @@ impl CampaignStanding<'_> {
         if self.state != CampaignState::Active {
             return None;
         }
-        // Every limit begins anew with its day, but for those that allow nothing.
-        let from = |limit: Option<i32>, reserved: i64, zone: &TimeZone| match limit {
-            Some(0) => None,
-            _ if allowance(limit, reserved) > 0 => Some(now),
-            _ => next_day(zone, now),
+        let from = |limit: Option<i32>, reserved: i64, zone: &TimeZone| {
+            if allowance(limit, reserved) > 0 { Some(now) } else { turn(limit, zone, now) }
         };
         let of_campaign = from(self.daily_limit, self.reserved, &self.active_hours.time_zone)?;
         let active = self.accounts.iter().filter(|account| account.state == AccountState::Active);
@@ -191,11 +193,15 @@ impl CampaignStanding<'_> {
         }
         let suspended = |account: &AccountStanding| account.state == AccountState::Suspended;
         let used_up = |account: &AccountStanding| allowance(account.daily_limit, account.reserved) == 0;
-        if self.accounts.iter().all(suspended) {
+        let all_suspended = self.accounts.iter().all(suspended);
+        if all_suspended {
             blocked.add(NotSending::AccountSuspended, None);
-        } else if self.accounts.iter().all(|account| suspended(account) || used_up(account)) {
-            let active = self.accounts.iter().filter(|account| !suspended(account));
-            let turns = active.filter_map(|account| next_day(&account.time_zone, now)).min();
+        }
+        // Some suspended, the others used up: that those get a new day is what will help.
+        let in_question = |account: &&AccountStanding| all_suspended || !suspended(account);
+        if self.accounts.iter().filter(in_question).all(used_up) {
+            let accounts = self.accounts.iter().filter(in_question);
+            let turns = accounts.filter_map(|account| turn(account.daily_limit, &account.time_zone, now)).min();
             blocked.add(NotSending::AccountDailyLimit, turns);
         }
     }
@@ -287,6 +293,20 @@ mod tests {
             let expected = (!expected.is_empty()).then(|| at(expected));
             assert_eq!(standing(hours, &accounts, limit, due).claimable_at(now), expected, "case {place}");
         }
+        let of = |accounts: &[&AccountStanding], limit| {
+            let accounts: Vec<AccountStanding> = accounts.iter().copied().cloned().collect();
+            let blocked = standing(&always, &accounts, limit, monday).blocked(now);
+            (blocked.reasons, blocked.next_change)
+        };
+        let (midnight, all_day) = (Some(at("2026-03-03T00:00:00Z")), NotSending::CampaignDailyLimit);
+        let (limit, is_suspended) = (NotSending::AccountDailyLimit, NotSending::AccountSuspended);
+        let both = account(AccountState::Suspended, Some(5));
+        assert_eq!(of(&[&used_up], None), (vec![limit], midnight));
+        assert_eq!(of(&[&none_allowed], Some(0)), (vec![all_day, limit], None), "a new day changes nothing");
+        assert_eq!(of(&[&both], None), (vec![limit, is_suspended], midnight), "one reason does not hide the other");
+        assert_eq!(of(&[&both, &suspended], None), (vec![is_suspended], None));
+        assert_eq!(of(&[&used_up, &suspended], None), (vec![limit], midnight));
+        assert_eq!(of(&[&none_allowed, &both], None), (vec![limit], None), "the other one stays suspended");
         let active = [account(AccountState::Active, None)];
         let paused = CampaignStanding { state: CampaignState::Paused, ..standing(&always, &active, None, monday) };
         assert_eq!(paused.claimable_at(now), None);

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use campaign_metrics::pb::{self, NotSendingReason as Why, OutcomeKind};
+use campaign_metrics::pb::{self, ClaimExpiryPolicy, NotSendingReason as Why, OutcomeKind};
 use jiff::{Timestamp, ToSpan as _};
 use tonic::Code;
 
 use crate::{
     harness::service::{Service, monday},
     world::{
-        account_name, add_leads, assert_refused, by_lead, claim, create_account, create_campaign, finish, get, pause,
-        reasons, report_new, settings, try_claim,
+        account_name, add_leads, assert_refused, by_key, by_lead, claim, create_account, create_campaign, finish, get,
+        pause, reasons, report_new, settings, try_claim,
     },
 };
 
@@ -98,13 +98,13 @@ async fn every_reason_for_not_sending_is_told() {
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit]);
     let suspend = pb::SuspendAccountRequest { name: account_name("ann"), ..Default::default() };
     service.accounts.clone().suspend_account(suspend).await.unwrap();
-    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountSuspended]);
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit, Why::AccountSuspended]);
     pause(&service, "spring").await;
-    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Paused, Why::AccountSuspended]);
-    assert_eq!(
-        get(&service, "spring").await.not_sending_reasons().collect::<Vec<_>>(),
-        [Why::Paused, Why::AccountSuspended]
-    );
+    let all = [Why::Paused, Why::AccountDailyLimit, Why::AccountSuspended];
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), all);
+    let seen = get(&service, "spring").await;
+    assert_eq!(seen.not_sending_reasons().collect::<Vec<_>>(), all);
+    assert_eq!(seen.next_change_time, None, "no day allows anything");
     finish(&service, "spring").await;
     assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::Finished]);
     let missing = try_claim(&service, "nobody", 1).await;
@@ -131,4 +131,62 @@ async fn asking_again_helps_when_the_last_of_several_reasons_is_over() {
     let paused = claim(&service, "ann", 1).await;
     assert_eq!(reasons(&paused), [Why::Paused, Why::AccountDailyLimit]);
     assert_eq!(paused.next_change_time, None, "somebody has to resume it");
+}
+
+/// Why nothing can be claimed, by the view of a campaign, which its gauges repeat.
+async fn seen(service: &Service, campaign: &str) -> Vec<Why> {
+    let reasons: Vec<Why> = get(service, campaign).await.not_sending_reasons().collect();
+    let metrics = service.admin("/metrics").await;
+    let gauges = metrics.lines().filter(|line| {
+        line.starts_with("campaign_metrics_campaign_not_sending{")
+            && line.contains(&format!("campaign=\"{campaign}\""))
+            && line.ends_with(" 1")
+    });
+    assert_eq!(gauges.count(), reasons.len(), "{reasons:?}, the gauges say");
+    reasons
+}
+
+#[tokio::test]
+async fn the_view_of_a_campaign_and_its_gauges_give_reasons_when_a_claim_does() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "held", settings(1, &["ann"])).await;
+    add_leads(&service, "held", 2, None, false).await;
+    // Somebody who replies ends what is to be sent; what then comes back is not due.
+    assert_eq!(seen(&service, "held").await, []);
+    let claims = claim(&service, "ann", 2).await.claims;
+    report_new(&service, vec![by_key(&claims[0], OutcomeKind::Replied)]).await;
+    let release = pb::ReleaseClaimsRequest {
+        account: account_name("ann"),
+        claim_ids: vec![claims[0].claim_id.clone()],
+        ..Default::default()
+    };
+    service.sending.clone().release_claims(release).await.unwrap();
+    assert_eq!(seen(&service, "held").await, [Why::NoLeadDue]);
+    report_new(&service, vec![by_key(&claims[1], OutcomeKind::Delivered)]).await;
+    assert_eq!(seen(&service, "held").await, [Why::NoLeadDue]);
+
+    // Nobody asked for these leads before all of them had ended.
+    create_campaign(&service, "known", settings(1, &["ann"])).await;
+    add_leads(&service, "known", 2, None, false).await;
+    let lead = |id| by_lead("known", id, 1, OutcomeKind::Delivered);
+    report_new(&service, vec![lead("l0"), lead("l1")]).await;
+    assert_eq!(seen(&service, "known").await, [Why::NoLeadDue]);
+
+    let retry = pb::Campaign { claim_expiry_policy: ClaimExpiryPolicy::Retry.into(), ..settings(1, &["ann"]) };
+    create_campaign(&service, "retried", retry).await;
+    add_leads(&service, "retried", 1, None, false).await;
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    let waiting = get(&service, "retried").await;
+    assert_eq!(seen(&service, "retried").await, [Why::NoLeadDue]);
+    let expiry = monday().checked_add(5.minutes()).unwrap();
+    assert_eq!(waiting.next_change_time.as_ref().map(at), Some(expiry), "then it is handed out again");
+    service.clock.advance(Duration::from_mins(5));
+    assert_eq!(seen(&service, "retried").await, []);
+    pause(&service, "retried").await;
+    assert_eq!(seen(&service, "retried").await, [Why::Paused, Why::NoLeadDue, Why::UncertainClaims]);
+    create_account(&service, "bob", None).await;
+    crate::world::resume(&service, "retried").await;
+    crate::world::assign(&service, "retried", &["bob"]).await;
+    assert!(seen(&service, "retried").await.contains(&Why::NoLeadDue), "it was ann's");
 }

@@ -344,6 +344,13 @@ impl<'a> Play<'a> {
             State::Finished => CampaignState::Finished,
         };
         prop_assert_eq!(seen.state(), state);
+        // The view of the campaign gives reasons when a claim would, of any account.
+        let gives_reasons = !seen.not_sending_reasons.is_empty();
+        if (0..ACCOUNTS.len()).any(|account| self.model.granted(account, 1) > 0) {
+            prop_assert!(!gives_reasons, "something can be claimed, despite {:?}", seen.not_sending_reasons);
+        } else if self.model.all_may_claim() && !self.model.has_stale_waits || counts.pending + counts.partial == 0 {
+            prop_assert!(gives_reasons, "nothing can be claimed, without a reason");
+        }
         Ok(())
     }
 

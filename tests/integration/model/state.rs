@@ -74,8 +74,7 @@ pub struct Model {
     pub reserved: BTreeMap<Date, i64>,
     pub accounts: Vec<Account>,
     pub leads: Vec<Lead>,
-    /// Whether a lead that waited to be claimed ever stopped waiting by something else, or came back without a step to send: the
-    /// service may look for it once more.
+    /// Whether a lead that waited to be claimed ever stopped waiting by something else: the service may look for it once more.
     pub has_stale_waits: bool,
 }
 
@@ -152,6 +151,12 @@ impl Model {
         max.min(room).min(i64::try_from(due).unwrap_or(i64::MAX))
     }
 
+    /// Whether there is no account that may claim nothing.
+    pub fn all_may_claim(&self) -> bool {
+        let room = |account: &Account| Self::room(account.limit, &account.reserved, day(self.now));
+        self.accounts.iter().all(|account| !account.is_suspended && room(account) > 0)
+    }
+
     /// When an account is granted something next, if nobody does anything.
     pub fn claimable_at(&self, account: usize) -> Option<Timestamp> {
         let tomorrow = day(self.now).tomorrow().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp();
@@ -205,8 +210,6 @@ impl Model {
         *self.accounts[claim.account].reserved.entry(claim.day).or_default() -= 1;
         self.leads[lead].account = Some(claim.account);
         self.leads[lead].not_before = Some(not_before);
-        let due = self.leads[lead].due(self.steps, claim.account, not_before);
-        self.has_stale_waits |= due != Some(claim.step);
     }
 
     /// Removes a lead, or forgets one with facts.

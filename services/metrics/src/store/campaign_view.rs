@@ -43,7 +43,7 @@ const CAMPAIGNS: &str = concat!(
     counts!(),
     ",
     w.name AS workspace, c.*, serving.*,
-        expired.claims AS uncertain, open.claims - expired.claims AS in_flight,
+        expired.claims AS uncertain, expired.of_serving AS uncertain_of_serving, open.claims - expired.claims AS in_flight,
         -- Rows of claims that are closed lie among those in flight until they expire. Behind so many of them the next row says
         -- when, at the latest; and the first one when something may change, at the earliest.
         CASE WHEN open.claims > expired.claims THEN coalesce(
@@ -117,11 +117,6 @@ const CAMPAIGNS: &str = concat!(
         OFFSET 0
     ) open
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(bit_count(claim_open(h)::bit(64))), 0)::int8 AS claims FROM claims h
-        WHERE open.claims <> 0 AND h.expires_at <= $5
-            AND (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
-    ) expired
-    CROSS JOIN LATERAL (
         SELECT coalesce(array_agg(account_id), '{}') AS account_ids, array_agg(name) AS account_names,
             array_agg(state) AS account_states, array_agg(daily_limit) AS account_limits, array_agg(time_zone) AS account_zones
         FROM (
@@ -131,6 +126,16 @@ const CAMPAIGNS: &str = concat!(
             ORDER BY a.name
         ) a
     ) serving
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(bits), 0)::int8 AS claims,
+            coalesce(sum(bits) FILTER (WHERE account_id = ANY (serving.account_ids)), 0)::int8 AS of_serving
+        FROM (
+            SELECT h.account_id, bit_count(claim_open(h)::bit(64)) AS bits FROM claims h
+            WHERE open.claims <> 0 AND h.expires_at <= $5
+                AND (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
+            OFFSET 0
+        ) h
+    ) expired
     ORDER BY key.place"
 );
 
@@ -288,7 +293,13 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     let settings = settings_from_row(row, accounts)?;
     let state = campaign_state(row.get("state"))?;
     let uncertain_claims = row.get("uncertain");
-    let next_due = if row.get("has_new") { Some(now) } else { row.get("next_return") };
+    // What expired is handed out by whoever asks next.
+    let retried = state == CampaignState::Active
+        && settings.claim_expiry_policy == ClaimExpiryPolicy::Retry
+        && row.get::<_, i64>("uncertain_of_serving") > 0;
+    let next_due = if retried || row.get("has_new") { Some(now) } else { row.get("next_return") };
+    // Lists can still show leads that ended meanwhile.
+    let next_due = next_due.filter(|_| lead_counts.is_open());
     let standing = CampaignStanding {
         state,
         active_hours: &settings.active_hours,
@@ -296,7 +307,7 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
         reserved: reserved_today(&row.get::<_, Vec<i64>>("reserved"), first, &settings.active_hours.time_zone, now),
         accounts: &standings,
         next_due,
-        account_removed: row.get("account_removed"),
+        account_removed: lead_counts.is_open() && row.get("account_removed"),
         uncertain_claims,
     };
     let mut blocked = standing.blocked(now);

@@ -170,7 +170,8 @@ pub(super) async fn release_in_txn(
     Ok(())
 }
 
-/// Makes steps due again for their account, which from now on the leads themselves know.
+/// Makes steps due again for their account, which from now on the leads themselves know. A lead that ended meanwhile goes on no
+/// list: nothing would be due, and a look at the list say that something is.
 async fn leads_return_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
@@ -180,18 +181,30 @@ async fn leads_return_in_txn(
     steps: &[i16],
     due_at: Timestamp,
 ) -> Result<()> {
-    // Nothing about the leads but what each row says: a plan can't begin with all leads of the workspace.
+    // Nothing about the leads but what each row says: a plan can't begin with all leads of the workspace. Locked, because an
+    // outcome that is under way may make the step due again, finds the row that is there, and adds none.
     let sql = "
         WITH back AS MATERIALIZED (
-            SELECT $1::int4 AS workspace_id, back.* FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
-            ORDER BY campaign_id, lead_no
+            SELECT b.*, l.mask, n.steps FROM (
+                SELECT $1::int4 AS workspace_id, back.* FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
+                ORDER BY campaign_id, lead_no OFFSET 0
+            ) b
+            CROSS JOIN LATERAL (
+                SELECT l.mask FROM leads l
+                WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
+                FOR NO KEY UPDATE
+            ) l
+            CROSS JOIN LATERAL (
+                SELECT n.steps::int4 FROM campaigns n
+                WHERE n.workspace_id = b.workspace_id AND n.campaign_id = b.campaign_id LIMIT 1
+            ) n
         ), assigned AS (
             UPDATE leads l SET account_id = $2 FROM back b
             WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
                 AND l.account_id IS DISTINCT FROM $2
         )
         INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-        SELECT workspace_id, campaign_id, $2, $6, lead_no, step FROM back
+        SELECT workspace_id, campaign_id, $2, $6, lead_no, step FROM back WHERE lead_next_step(mask, steps) = step
         ON CONFLICT DO NOTHING";
     let statement = txn.prepare_cached(sql).await?;
     let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &campaigns, &leads, &steps, &due_at];

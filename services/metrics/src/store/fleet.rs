@@ -99,7 +99,7 @@ macro_rules! is_chosen {
 const CAMPAIGNS: &str = concat!(
     total!(),
     "SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
-        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total)
+        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total), c.claim_expiry_policy = 2
     FROM campaigns c JOIN workspaces w USING (workspace_id) WHERE ",
     is_chosen!()
 );
@@ -115,8 +115,8 @@ const COUNTERS: &str = concat!(
 const GRANTED: &str = "SELECT workspace_id, campaign_id, granted FROM campaign_claims";
 
 const UNCERTAIN: &str = "
-    SELECT workspace_id, campaign_id, sum(bit_count(claim_open(c)::bit(64)))::int8 FROM claims c
-    WHERE expires_at <= $1 GROUP BY 1, 2";
+    SELECT workspace_id, campaign_id, account_id, sum(bit_count(claim_open(c)::bit(64)))::int8 FROM claims c
+    WHERE expires_at <= $1 GROUP BY 1, 2, 3";
 
 const SERVING: &str = "SELECT workspace_id, campaign_id, account_id FROM campaign_accounts WHERE NOT removed";
 
@@ -166,7 +166,8 @@ type Due = HashMap<CampaignKey, Vec<(i32, Option<Timestamp>)>>;
 struct Counts {
     counters: HashMap<CampaignKey, Counters>,
     granted: HashMap<CampaignKey, i64>,
-    uncertain: HashMap<CampaignKey, i64>,
+    /// By account.
+    uncertain: HashMap<CampaignKey, Vec<(i32, i64)>>,
 }
 
 struct Counters {
@@ -229,11 +230,15 @@ async fn counts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp
         (pair(&row), Counters { leads, messages, closed_claims: row.get(2) })
     };
     let number = |row: Row| (pair(&row), row.get(2));
-    let (counters, granted, uncertain) = try_join!(
+    let (counters, granted, expired) = try_join!(
         read(txn, COUNTERS, [&campaigns_max], counter),
         read(txn, GRANTED, [], number),
-        read(txn, UNCERTAIN, [&now], number),
+        read::<_, Vec<_>, 1>(txn, UNCERTAIN, [&now], |row| (pair(&row), (row.get(2), row.get(3)))),
     )?;
+    let mut uncertain: HashMap<CampaignKey, Vec<(i32, i64)>> = HashMap::new();
+    for (campaign, of_account) in expired {
+        uncertain.entry(campaign).or_default().push(of_account);
+    }
     Ok(Counts { counters, granted, uncertain })
 }
 
@@ -344,7 +349,8 @@ fn campaign(
     let active_hours =
         ActiveHours { time_zone: zones.get(row.get(7))?, windows: active_windows(&windows.unwrap_or_default())? };
     let state = campaign_state(row.get(4))?;
-    let uncertain_claims = counts.uncertain.get(&key).copied().unwrap_or(0);
+    let expired = counts.uncertain.get(&key).map_or(&[][..], Vec::as_slice);
+    let uncertain_claims = expired.iter().map(|(_, claims)| claims).sum();
     let daily_limit: Option<i32> = row.get(6);
     let reserved = match daily_limit {
         Some(_) => {
@@ -356,6 +362,12 @@ fn campaign(
     let waiting = settings.due.get(&key).map_or(&[][..], Vec::as_slice);
     let is_served = |account: i32| account == 0 || serving.contains(&account);
     let next_due = waiting.iter().filter(|(account, _)| is_served(*account)).map(|(_, due)| due.unwrap_or(now)).min();
+    // As in campaign_view: what expired is handed out again, and lists can show leads that ended.
+    let retried = state == CampaignState::Active
+        && row.get::<_, bool>(10)
+        && expired.iter().any(|(account, claims)| *claims > 0 && serving.contains(account));
+    let is_open = counters.leads.is_open();
+    let next_due = if retried { Some(now) } else { next_due }.filter(|_| is_open);
     let standing = CampaignStanding {
         state,
         active_hours: &active_hours,
@@ -364,7 +376,7 @@ fn campaign(
         accounts: &accounts,
         next_due,
         // Returns of an account that does not serve the campaign wait for somebody to reassign them.
-        account_removed: waiting.iter().any(|(account, due)| due.is_some() && !is_served(*account)),
+        account_removed: is_open && waiting.iter().any(|(account, due)| due.is_some() && !is_served(*account)),
         uncertain_claims,
     };
     let blocked = standing.blocked(now);
