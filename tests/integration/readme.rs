@@ -1,6 +1,6 @@
 //! The README: every command that it shows is run, word for word and in its order, against real parts.
 //!
-//! A fence of commands says in its info string what it is: `sh run=SCENE`. Fixed ports are not ours to take, so the
+//! A fence of commands says in its info string what it is: `sh run=SCENE`, or `sql run=database`. Fixed ports are not ours to take, so the
 //! README keeps its addresses in variables, and the block that sets them is the one that is not run: the test sets them.
 
 use std::{env, ffi::OsString, fs, process::Command};
@@ -12,7 +12,7 @@ use crate::harness::{
     http,
     kube::cluster,
     parts::{binary, part, repository},
-    postgres::database,
+    postgres::{Server, connect, separate_server},
     process::{Directory, GRACE, Process, Signal},
     run::{Output, run},
     wait::{SOON, until},
@@ -23,6 +23,8 @@ use crate::harness::{
 enum Scene {
     /// Targets of the Makefile, and builds that it does: too long to run within a test of theirs, so they have to exist.
     Make,
+    /// Makes the database, as a superuser would.
+    Database,
     /// Sets the variables that the other blocks use, each by an `export`.
     Variables,
     /// One command that runs until the end and says on stdout where it listens.
@@ -79,7 +81,10 @@ fn blocks(text: &str) -> anyhow::Result<Vec<Block>> {
                 open = None;
             }
             (Some(info), None) => {
-                let scene = info.strip_prefix("sh run=").and_then(scene);
+                let scene = match info {
+                    "sql run=database" => Some(Scene::Database),
+                    _ => info.strip_prefix("sh run=").and_then(scene),
+                };
                 ensure!(
                     scene.is_some() || NO_COMMANDS.contains(&info),
                     "line {line}: `{info}` is neither `sh run=SCENE`, nor one of {NO_COMMANDS:?}"
@@ -100,11 +105,22 @@ fn readme() -> Vec<Block> {
     blocks(&text).unwrap_or_else(|error| panic!("README.md, {error}"))
 }
 
+/// The README's `DATABASE_URL`, on a server that has its own port.
+fn owner_url(server: &Server) -> String {
+    let ours = server.url("campaign_metrics");
+    let (_, address) = ours.split_once('@').expect("a user");
+    let variables = readme().into_iter().find(|block| block.scene == Scene::Variables).expect("variables");
+    let owner = variables.text.lines().find_map(|line| line.strip_prefix("export DATABASE_URL=")?.split_once('@'));
+    format!("{}@{address}", owner.expect("a user of the database").0)
+}
+
 /// The parts of the README's world, and the variables by which its commands find them.
 struct Stage {
     directory: TempDir,
     variables: Vec<(&'static str, OsString)>,
     daemons: Vec<Process>,
+    /// Where no other test minds the roles and databases of the README.
+    postgres: (Server, TempDir),
 }
 
 impl Stage {
@@ -114,13 +130,14 @@ impl Stage {
         // The server makes this namespace by itself, a moment after its start.
         let is_there = async || cluster.kubectl(["get", "namespace", "default"]).await?.success();
         until("the namespace `default`", SOON, is_there).await.unwrap();
+        let postgres = separate_server().await.unwrap();
         let mut path: Vec<_> = [binary("campaignctl"), part("grpcurl"), part("kubectl")]
             .map(|file| file.unwrap().parent().expect("files lie somewhere").to_owned())
             .into();
         path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
         let variables = vec![
             ("PATH", env::join_paths(path).unwrap()),
-            ("DATABASE_URL", database().await.url.into()),
+            ("DATABASE_URL", owner_url(&postgres.0).into()),
             ("KUBECONFIG", cluster.kubeconfig.clone().into()),
             ("EDITOR", EDITOR.into()),
             ("SERVICE", "127.0.0.1:0".into()),
@@ -128,7 +145,7 @@ impl Stage {
             ("CONTROLLER_ADMIN", "127.0.0.1:0".into()),
             ("CAMPAIGN_METRICS_SERVER", "http://127.0.0.1:0".into()),
         ];
-        Self { directory, variables, daemons: Vec::new() }
+        Self { directory, variables, daemons: Vec::new(), postgres }
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -170,6 +187,15 @@ impl Stage {
         Ok(())
     }
 
+    async fn make_database(&self, text: &str) -> anyhow::Result<()> {
+        let sql = connect(&self.postgres.0.url("postgres")).await?;
+        // Sent together, they would share a transaction, in which no database can be made.
+        for statement in text.lines() {
+            sql.batch_execute(statement).await?;
+        }
+        Ok(())
+    }
+
     async fn execute(&self, text: &str) -> anyhow::Result<Output> {
         let mut command = tokio::process::Command::new("bash");
         command.args(["-euo", "pipefail", "-c", text]).envs(self.variables.clone());
@@ -191,6 +217,7 @@ async fn every_command_of_the_readme_works() {
     for block in readme() {
         let done = match block.scene {
             Scene::Make | Scene::Variables => Ok(()),
+            Scene::Database => stage.make_database(&block.text).await,
             Scene::Daemon(part) => stage.start(part, &block.text).await,
             Scene::Commands => stage.execute(&block.text).await.and_then(Output::success).map(drop),
             Scene::Refused => stage.execute(&block.text).await.and_then(Output::refusal).map(drop),
@@ -206,9 +233,14 @@ async fn every_command_of_the_readme_works() {
 #[test]
 fn the_readme_shows_every_kind_of_user_their_commands() {
     let blocks = readme();
-    for scene in
-        [Scene::Make, Scene::Variables, Scene::Daemon(Part::Service), Scene::Daemon(Part::Controller), Scene::Commands]
-    {
+    for scene in [
+        Scene::Make,
+        Scene::Database,
+        Scene::Variables,
+        Scene::Daemon(Part::Service),
+        Scene::Daemon(Part::Controller),
+        Scene::Commands,
+    ] {
         assert!(blocks.iter().any(|block| block.scene == scene), "no block is {scene:?}");
     }
 }
