@@ -133,6 +133,21 @@ async fn asking_again_helps_when_the_last_of_several_reasons_is_over() {
     assert_eq!(paused.next_change_time, None, "somebody has to resume it");
 }
 
+#[tokio::test]
+async fn a_limit_that_ends_a_claim_does_not_hide_that_nothing_is_left() {
+    let service = Service::start().await;
+    create_account(&service, "ann", Some(3)).await;
+    create_account(&service, "bob", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann", "bob"])).await;
+    add_leads(&service, "spring", 2, None, false).await;
+    let lead = pb::NewLead { lead_id: "her-own".into(), account_id: "ann".into() };
+    crate::world::try_add(&service, "spring", vec![lead], false).await.unwrap();
+    // Her own lead comes last, and is taken first: those before it are found by a second look.
+    let answer = claim(&service, "ann", 4).await;
+    assert_eq!((answer.claims.len(), reasons(&answer)), (3, vec![Why::AccountDailyLimit, Why::NoLeadDue]));
+    assert_eq!(answer.next_change_time, None, "a new day brings no lead");
+}
+
 /// Why nothing can be claimed, by the view of a campaign, which its gauges repeat.
 async fn seen(service: &Service, campaign: &str) -> Vec<Why> {
     let reasons: Vec<Why> = get(service, campaign).await.not_sending_reasons().collect();

@@ -175,10 +175,8 @@ impl<'a> Desk<'a> {
             let grant_no = grant_no.unwrap_or(0);
             let claims = claims_of_grant_in_txn(self.txn, account, self.ask.account, grant_no, self.now).await?;
             let blocked = if size(&claims) < self.ask.max {
-                self.complete(&mut candidates).await?;
                 // What expired is for a new request.
-                let expired = |candidate: &&mut Candidate| candidate.retries() && candidate.uncertain_claims > 0;
-                candidates.iter_mut().filter(expired).for_each(|candidate| candidate.due_by(self.soon()));
+                self.complete_and_leave(&mut candidates).await?;
                 self.why_not(candidates, 0)
             } else {
                 Vec::new()
@@ -191,6 +189,7 @@ impl<'a> Desk<'a> {
         let mut blocked = Vec::new();
         if size(&claims) < self.ask.max {
             self.complete(&mut candidates).await?;
+            let before = size(&claims);
             for candidate in &mut candidates {
                 if candidate.retries() && candidate.uncertain_claims > 0 {
                     let rows = claims_retry_in_txn(self.txn, self.workspace_id, candidate.key.1, self.now).await?;
@@ -207,6 +206,10 @@ impl<'a> Desk<'a> {
                 }
             }
             self.take(&mut candidates, &mut claims, allowed).await?;
+            if size(&claims) > before && size(&claims) < self.ask.max {
+                // A limit may have ended it with nothing left, which is a reason of its own.
+                self.complete_and_leave(&mut candidates).await?;
+            }
         }
         let moved = candidates.iter().map(|candidate| (candidate.key, self.account_id, candidate.cursor)).collect();
         let known = self.known(&candidates, size(&claims));
@@ -268,6 +271,14 @@ impl<'a> Desk<'a> {
         candidates_complete_in_txn(self.txn, candidates, account, self.ask.account, self.now).await
     }
 
+    /// The same where what is to be retried is left for whoever asks next.
+    async fn complete_and_leave(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
+        self.complete(candidates).await?;
+        let expired = |candidate: &&mut Candidate| candidate.retries() && candidate.uncertain_claims > 0;
+        candidates.iter_mut().filter(expired).for_each(|candidate| candidate.due_by(self.soon()));
+        Ok(())
+    }
+
     /// Takes from the candidates until `allowed` claims are granted or nothing is left.
     ///
     /// Shares are even, but not too small; what one campaign leaves goes to the others, which then are asked once more.
@@ -317,10 +328,6 @@ impl<'a> Desk<'a> {
         let taken = take.take_in_txn(self.txn, &mut candidate.cursor).await?;
         let count = i64::try_from(taken.leads.len()).unwrap_or(i64::MAX);
         candidate.granted += count;
-        if count > 0 && candidate.retries() {
-            // Unless somebody ends them before.
-            candidate.due_by(take.expires_at);
-        }
         if count < share {
             candidate.next_due = candidate.due_later;
         }
