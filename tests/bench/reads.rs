@@ -11,7 +11,7 @@ use futures::stream;
 use hdrhistogram::Histogram;
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -30,8 +30,6 @@ const LARGE: u32 = 10_000_000;
 const SAMPLES: u64 = 20_000;
 /// Calls a second, of both kinds together.
 const CALL_RATE: f64 = 400.0;
-/// How long the large table is filled as fast as it goes.
-const FULL: Duration = Duration::from_secs(20);
 const FLEET: u32 = 10_000;
 const SCRAPES: usize = 15;
 const MEASURED_LEADS: u32 = 400_000;
@@ -54,23 +52,12 @@ async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
 
     let database = stage.database(Load::Large { leads: LARGE, fleet: 0 }).await?;
     let service = stage.service(&database).await?;
-    let at_random = Arc::new(events(1, 1, LARGE.cast_signed() / 2, Order::Random));
+    let at_random = Arc::new(events(1, 1, LARGE.cast_signed(), Order::Random));
     let mut load = Beside { service: &service, events: at_random, from: 0 };
     let (reported, large, small) = load.sampled_at(rate / 2.0).await?;
     stage.progress.say(&format!("  beside {reported:.0} events/s, of {rate:.0} at most"));
     report.value("get_campaign_10m", "ms p99", &[p99(&large)], Target::AtMost(5.0));
     report.ratio("get_campaign_10m_vs_1k", "ms p99", &[p99(&large)], &[p99(&small)], Target::AtMost(1.5));
-    // The rate was measured by a small table; this one has a rate of its own.
-    let full = CancellationToken::new();
-    let end = async {
-        sleep(FULL).await;
-        full.cancel();
-    };
-    let (full_rate, ()) = tokio::join!(load.at(f64::INFINITY, full.clone()), end);
-    let full_rate = full_rate?;
-    let (reported, large, _) = load.sampled_at(full_rate / 2.0).await?;
-    stage.progress.say(&format!("  beside {reported:.0} events/s, of {full_rate:.0} at most"));
-    report.value("get_campaign_10m_half_full", "ms p99", &[p99(&large)], Target::None);
     service.stop().await?;
     database.remove().await
 }

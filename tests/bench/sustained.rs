@@ -13,7 +13,7 @@ use crate::{
     stage::Stage,
 };
 
-const LEADS: u32 = 13_000_000;
+const LEADS: u32 = 26_000_000;
 const FLEET: u32 = 10_000;
 const MINUTES: usize = 5;
 /// Events handed over at a time: few enough to hold, many enough for the streams to run.
