@@ -4,7 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     account::AccountState,
-    campaign::CampaignState,
+    campaign::{CampaignState, LeadCounts},
     name::CampaignName,
     schedule::{ActiveHours, next_day},
 };
@@ -127,6 +127,12 @@ pub struct CampaignStanding<'a> {
 /// Claims that a daily limit still allows.
 pub fn allowance(daily_limit: Option<i32>, reserved: i64) -> i64 {
     daily_limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved).max(0))
+}
+
+/// When something of a campaign is due: by its lists, which can show leads that ended; at once where claims that expired are
+/// handed out again; `None` where no lead is pending or partial.
+pub fn next_due(leads: LeadCounts, listed: Option<Timestamp>, is_retried: bool, now: Timestamp) -> Option<Timestamp> {
+    if is_retried { Some(now) } else { listed }.filter(|_| leads.is_open())
 }
 
 /// When a daily limit that is used up allows something again: with its next day, unless it never allows anything.

@@ -9,8 +9,8 @@ use tonic::Code;
 use crate::{
     harness::service::{Service, monday},
     world::{
-        account_name, add_leads, assert_refused, by_key, by_lead, claim, create_account, create_campaign, finish, get,
-        pause, reasons, report_new, settings, try_claim,
+        account_name, add_leads, assert_refused, assign, by_key, by_lead, claim, create_account, create_campaign,
+        finish, get, pause, reasons, report_new, resume, settings, try_add, try_claim,
     },
 };
 
@@ -141,7 +141,7 @@ async fn a_limit_that_ends_a_claim_does_not_hide_that_nothing_is_left() {
     create_campaign(&service, "spring", settings(1, &["ann", "bob"])).await;
     add_leads(&service, "spring", 2, None, false).await;
     let lead = pb::NewLead { lead_id: "her-own".into(), account_id: "ann".into() };
-    crate::world::try_add(&service, "spring", vec![lead], false).await.unwrap();
+    try_add(&service, "spring", vec![lead], false).await.unwrap();
     // Her own lead comes last, and is taken first: those before it are found by a second look.
     let answer = claim(&service, "ann", 4).await;
     assert_eq!((answer.claims.len(), reasons(&answer)), (3, vec![Why::AccountDailyLimit, Why::NoLeadDue]));
@@ -201,7 +201,7 @@ async fn the_view_of_a_campaign_and_its_gauges_give_reasons_when_a_claim_does() 
     pause(&service, "retried").await;
     assert_eq!(seen(&service, "retried").await, [Why::Paused, Why::NoLeadDue, Why::UncertainClaims]);
     create_account(&service, "bob", None).await;
-    crate::world::resume(&service, "retried").await;
-    crate::world::assign(&service, "retried", &["bob"]).await;
+    resume(&service, "retried").await;
+    assign(&service, "retried", &["bob"]).await;
     assert!(seen(&service, "retried").await.contains(&Why::NoLeadDue), "it was ann's");
 }

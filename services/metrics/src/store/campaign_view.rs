@@ -10,7 +10,7 @@ use campaign_metrics::{
     lead::Step,
     name::{AccountId, CampaignName},
     schedule::{ActiveHours, Window, local_day, parse_time_zone},
-    standing::{AccountStanding, CampaignStanding},
+    standing::{AccountStanding, CampaignStanding, next_due},
 };
 use deadpool_postgres::GenericClient;
 use jiff::{
@@ -297,9 +297,8 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     let retried = state == CampaignState::Active
         && settings.claim_expiry_policy == ClaimExpiryPolicy::Retry
         && row.get::<_, i64>("uncertain_of_serving") > 0;
-    let next_due = if retried || row.get("has_new") { Some(now) } else { row.get("next_return") };
-    // Lists can still show leads that ended meanwhile.
-    let next_due = next_due.filter(|_| lead_counts.is_open());
+    let listed = if row.get("has_new") { Some(now) } else { row.get("next_return") };
+    let next_due = next_due(lead_counts, listed, retried, now);
     let standing = CampaignStanding {
         state,
         active_hours: &settings.active_hours,

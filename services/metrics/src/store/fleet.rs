@@ -9,7 +9,7 @@ use campaign_metrics::{
     account::AccountPerformance,
     campaign::{CampaignState, LeadCounts, MessageCounts},
     schedule::{ActiveHours, local_day, parse_time_zone},
-    standing::{AccountStanding, Blocked, CampaignStanding},
+    standing::{AccountStanding, Blocked, CampaignStanding, next_due},
 };
 use deadpool_postgres::Transaction;
 use futures::{TryStreamExt as _, try_join};
@@ -361,13 +361,11 @@ fn campaign(
     };
     let waiting = settings.due.get(&key).map_or(&[][..], Vec::as_slice);
     let is_served = |account: i32| account == 0 || serving.contains(&account);
-    let next_due = waiting.iter().filter(|(account, _)| is_served(*account)).map(|(_, due)| due.unwrap_or(now)).min();
-    // As in campaign_view: what expired is handed out again, and lists can show leads that ended.
+    let listed = waiting.iter().filter(|(account, _)| is_served(*account)).map(|(_, due)| due.unwrap_or(now)).min();
     let retried = state == CampaignState::Active
         && row.get::<_, bool>(10)
         && expired.iter().any(|(account, claims)| *claims > 0 && serving.contains(account));
-    let is_open = counters.leads.is_open();
-    let next_due = if retried { Some(now) } else { next_due }.filter(|_| is_open);
+    let next_due = next_due(counters.leads, listed, retried, now);
     let standing = CampaignStanding {
         state,
         active_hours: &active_hours,
@@ -376,7 +374,8 @@ fn campaign(
         accounts: &accounts,
         next_due,
         // Returns of an account that does not serve the campaign wait for somebody to reassign them.
-        account_removed: is_open && waiting.iter().any(|(account, due)| due.is_some() && !is_served(*account)),
+        account_removed: counters.leads.is_open()
+            && waiting.iter().any(|(account, due)| due.is_some() && !is_served(*account)),
         uncertain_claims,
     };
     let blocked = standing.blocked(now);
