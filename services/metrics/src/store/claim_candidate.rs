@@ -213,7 +213,11 @@ pub(super) async fn candidates_complete_in_txn(
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
                     AND r.account_id = 0 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
                 CASE WHEN c.state = 1 AND c.claim_expiry_policy = 2 THEN (
-                    SELECT coalesce(min(expires_at) FILTER (WHERE is_open), max(expires_at)) FROM (
+                    SELECT coalesce(
+                        min(expires_at) FILTER (WHERE is_open),
+                        -- All of them are closed: then those after them count.
+                        CASE WHEN count(*) = 16 THEN max(expires_at) END
+                    ) FROM (
                         SELECT h.expires_at, claim_open(h) <> 0 AS is_open FROM claims h
                         WHERE (h.workspace_id::int8 << 32) + h.campaign_id = ($1::int4::int8 << 32) + c.campaign_id
                             AND h.account_id = $2 AND h.expires_at > $3
