@@ -1,56 +1,209 @@
-//! What is done to a campaign, drawn at random.
+//! What is done to a world, drawn at random. Numbers choose among what there is then.
 
+use campaign_metrics::pb::{CampaignState, FailureReason, OutcomeKind};
 use proptest::prelude::*;
 
-use super::state::{Fact, Kind};
+use super::{hours::HOURS, lead::Fact};
 
-/// What is done; numbers choose among what there is.
+/// A change of a campaign's settings.
+#[derive(Debug, Clone)]
+pub enum Change {
+    DisplayName(u8),
+    FollowUpDelay { minutes: i64 },
+    Accounts { of: u8 },
+    Hours(usize),
+    DailyLimit(Option<i32>),
+    Retries(bool),
+    SettleSeconds(i32),
+    AttributionDays(i32),
+    Complete(bool),
+}
+
+#[derive(Debug, Clone)]
+pub enum AccountChange {
+    DisplayName(u8),
+    DailyLimit(Option<i32>),
+    TimeZone(usize),
+}
+
+/// Moments worth looking at from both sides.
+#[derive(Debug, Clone, Copy)]
+pub enum Edge {
+    /// A claim expires.
+    Expiry,
+    /// A step becomes due.
+    Due,
+    /// A window opens or closes.
+    Window,
+    /// A local day of an account or campaign begins.
+    Midnight,
+    /// Results become final.
+    Final,
+    /// Replies are taken no more.
+    Attribution,
+    /// A message leaves the last 30 days.
+    Month,
+}
+
+/// One outcome of a batch.
+#[derive(Debug, Clone)]
+pub struct Pick {
+    pub campaign: usize,
+    pub lead: usize,
+    /// Of a lead that is claimed where there is one.
+    pub claimed: bool,
+    pub fact: Fact,
+    pub reason: FailureReason,
+    pub by_key: bool,
+    pub minutes_ago: i64,
+    pub detail: u8,
+    pub value_micros: Option<i64>,
+}
+
 #[derive(Debug, Clone)]
 pub enum Op {
-    Claim { account: usize, max: i32 },
-    Report { lead: usize, fact: Fact, by_key: bool, minutes_ago: i64 },
-    Release { claim: usize, minutes: i64 },
-    Resolve { claim: usize, sent: bool },
+    Claim { account: usize, max: i32, hold_seconds: Option<i64>, request: Option<u8> },
+    Report(Vec<Pick>),
+    Renew { account: usize, choices: Vec<usize>, hold_seconds: Option<i64> },
+    Release { account: usize, choices: Vec<usize>, minutes: i64 },
+    Resolve { account: usize, choices: Vec<(usize, bool)> },
     Advance { minutes: i64 },
-    Pause,
-    Resume,
-    Finish,
-    LimitCampaign(Option<i32>),
-    LimitAccount { account: usize, limit: Option<i32> },
+    AdvanceTo { edge: Edge, which: usize, nudge_micros: i64 },
+    SetState { campaign: usize, to: CampaignState },
+    Update { campaign: usize, change: Change },
+    UpdateAccount { account: usize, change: AccountChange },
     Suspend { account: usize, suspended: bool },
-    AddLeads { count: usize, account: Option<usize>, complete: bool },
-    Delete { lead: usize },
+    AddLeads { campaign: usize, accounts: Vec<Option<usize>>, reuse: bool, complete: bool },
+    DeleteLead { campaign: usize, lead: usize, force: bool },
+    Reassign { campaign: usize, from: usize, to: usize },
+    OptOut { id: usize },
+    OptIn { id: usize },
+    DeleteCampaign { campaign: usize, force: bool },
+    CreateCampaign { campaign: usize, hours: usize, steps: usize, of: u8, retries: bool },
+    Apply { campaign: usize, older: bool },
+    Orphan { campaign: usize },
+    Upkeep,
 }
 
 fn fact() -> impl Strategy<Value = Fact> {
+    let step = || 1..=3_usize;
     prop_oneof![
-        6 => (1..=2_usize).prop_map(|step| (Kind::Delivered, step)),
-        2 => (1..=2_usize).prop_map(|step| (Kind::Failed, step)),
-        2 => (1..=2_usize).prop_map(|step| (Kind::Bounced, step)),
-        1 => Just((Kind::Replied, 0)),
-        1 => Just((Kind::Converted, 0)),
-        1 => Just((Kind::AutoReplied, 0)),
-        1 => Just((Kind::OptedOut, 0)),
+        10 => step().prop_map(|step| (OutcomeKind::Delivered, step)),
+        3 => step().prop_map(|step| (OutcomeKind::Failed, step)),
+        3 => step().prop_map(|step| (OutcomeKind::Bounced, step)),
+        2 => Just((OutcomeKind::Replied, 0)),
+        2 => Just((OutcomeKind::Converted, 0)),
+        1 => Just((OutcomeKind::AutoReplied, 0)),
+        1 => Just((OutcomeKind::OptedOut, 0)),
+    ]
+}
+
+fn pick() -> impl Strategy<Value = Pick> {
+    let reasons = vec![
+        FailureReason::Unspecified,
+        FailureReason::AccountIssue,
+        FailureReason::InvalidLead,
+        FailureReason::RateLimited,
+        FailureReason::ContentRejected,
+        FailureReason::Other,
+    ];
+    let minutes_ago = prop_oneof![6 => Just(0), 2 => Just(45), 1 => Just(1500), 1 => Just(29 * 1440), 1 => Just(-4)];
+    let which = (0..3_usize, 0..16_usize, prop::bool::weighted(0.9), any::<bool>());
+    let what = (fact(), prop::sample::select(reasons), minutes_ago, 0..4_u8);
+    (which, what, prop::option::of(1..900_i64)).prop_map(|(which, what, value_micros)| {
+        let (campaign, lead, claimed, by_key) = which;
+        let (fact, reason, minutes_ago, detail) = what;
+        Pick { campaign, lead, claimed, fact, reason, by_key, minutes_ago, detail, value_micros }
+    })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (0..9_u8).prop_map(Change::DisplayName),
+        prop::sample::select(vec![0, 1, 60, 3000]).prop_map(|minutes| Change::FollowUpDelay { minutes }),
+        (0..8_u8).prop_map(|of| Change::Accounts { of }),
+        (0..8_u8).prop_map(|of| Change::Accounts { of }),
+        (0..HOURS.len()).prop_map(Change::Hours),
+        limit().prop_map(Change::DailyLimit),
+        any::<bool>().prop_map(Change::Retries),
+        prop::sample::select(vec![0, 60, 90_000]).prop_map(Change::SettleSeconds),
+        prop::sample::select(vec![0, 1, 30]).prop_map(Change::AttributionDays),
+        any::<bool>().prop_map(Change::Complete),
+    ]
+}
+
+fn limit() -> impl Strategy<Value = Option<i32>> {
+    prop::option::of(0..6_i32)
+}
+
+fn hold_seconds() -> impl Strategy<Value = Option<i64>> {
+    prop_oneof![Just(None), Just(Some(1)), Just(Some(1200)), Just(Some(3600))]
+}
+
+fn edge() -> impl Strategy<Value = Edge> {
+    prop_oneof![
+        4 => Just(Edge::Expiry),
+        4 => Just(Edge::Due),
+        3 => Just(Edge::Window),
+        2 => Just(Edge::Midnight),
+        3 => Just(Edge::Final),
+        2 => Just(Edge::Attribution),
+        1 => Just(Edge::Month),
     ]
 }
 
 pub fn op() -> impl Strategy<Value = Op> {
-    let limit = || proptest::option::of(0..4_i32);
-    prop_oneof![
-        8 => (0..2_usize, 1..5_i32).prop_map(|(account, max)| Op::Claim { account, max }),
-        10 => (0..16_usize, fact(), any::<bool>(), prop_oneof![Just(0), Just(0), Just(45), Just(1500)])
-            .prop_map(|(lead, fact, by_key, minutes_ago)| Op::Report { lead, fact, by_key, minutes_ago }),
-        3 => (0..8_usize, prop_oneof![Just(0), Just(20)]).prop_map(|(claim, minutes)| Op::Release { claim, minutes }),
-        3 => (0..8_usize, any::<bool>()).prop_map(|(claim, sent)| Op::Resolve { claim, sent }),
-        5 => prop_oneof![Just(10), Just(31), Just(61), Just(300)].prop_map(|minutes| Op::Advance { minutes }),
-        1 => Just(Op::Pause),
-        2 => Just(Op::Resume),
-        1 => Just(Op::Finish),
-        1 => limit().prop_map(Op::LimitCampaign),
-        1 => (0..2_usize, limit()).prop_map(|(account, limit)| Op::LimitAccount { account, limit }),
-        1 => (0..2_usize, any::<bool>()).prop_map(|(account, suspended)| Op::Suspend { account, suspended }),
-        2 => (1..4_usize, proptest::option::of(0..2_usize), any::<bool>())
-            .prop_map(|(count, account, complete)| Op::AddLeads { count, account, complete }),
-        1 => (0..16_usize).prop_map(|lead| Op::Delete { lead }),
-    ]
+    let (campaign, account) = (|| 0..3_usize, || 0..3_usize);
+    let states = vec![
+        CampaignState::Active,
+        CampaignState::Active,
+        CampaignState::Active,
+        CampaignState::Paused,
+        CampaignState::Finished,
+    ];
+    let choices = || prop::collection::vec(0..12_usize, 1..4);
+    let sending = prop_oneof![
+        12 => (account(), 1..7_i32, hold_seconds(), prop::option::weighted(0.3, 0..4_u8)).prop_map(
+            |(account, max, hold_seconds, request)| Op::Claim { account, max, hold_seconds, request }),
+        14 => prop::collection::vec(pick(), 1..4).prop_map(Op::Report),
+        2 => (account(), choices(), hold_seconds()).prop_map(
+            |(account, choices, hold_seconds)| Op::Renew { account, choices, hold_seconds }),
+        3 => (account(), choices(), prop::sample::select(vec![0, 20, 2000])).prop_map(
+            |(account, choices, minutes)| Op::Release { account, choices, minutes }),
+        3 => (account(), prop::collection::vec((0..12_usize, any::<bool>()), 1..4)).prop_map(
+            |(account, choices)| Op::Resolve { account, choices }),
+    ];
+    let time = prop_oneof![
+        3 => prop::sample::select(vec![1, 31, 61, 300, 1500]).prop_map(|minutes| Op::Advance { minutes }),
+        5 => (edge(), 0..6_usize, prop::sample::select(vec![-1, 0, 1]))
+            .prop_map(|(edge, which, nudge_micros)| Op::AdvanceTo { edge, which, nudge_micros }),
+        2 => Just(Op::Upkeep),
+    ];
+    let settings = prop_oneof![
+        3 => (campaign(), prop::sample::select(states)).prop_map(|(campaign, to)| Op::SetState { campaign, to }),
+        5 => (campaign(), change()).prop_map(|(campaign, change)| Op::Update { campaign, change }),
+        2 => (account(), limit()).prop_map(
+            |(account, limit)| Op::UpdateAccount { account, change: AccountChange::DailyLimit(limit) }),
+        1 => (account(), 0..8_usize).prop_map(
+            |(account, zone)| Op::UpdateAccount { account, change: AccountChange::TimeZone(zone) }),
+        1 => (account(), 0..9_u8).prop_map(
+            |(account, name)| Op::UpdateAccount { account, change: AccountChange::DisplayName(name) }),
+        2 => (account(), any::<bool>()).prop_map(|(account, suspended)| Op::Suspend { account, suspended }),
+        1 => (campaign(), prop::bool::weighted(0.2)).prop_map(|(campaign, older)| Op::Apply { campaign, older }),
+        1 => campaign().prop_map(|campaign| Op::Orphan { campaign }),
+        1 => (campaign(), any::<bool>()).prop_map(|(campaign, force)| Op::DeleteCampaign { campaign, force }),
+        2 => (campaign(), 0..HOURS.len(), 1..=3_usize, 1..8_u8, any::<bool>()).prop_map(
+            |(campaign, hours, steps, of, retries)| Op::CreateCampaign { campaign, hours, steps, of, retries }),
+    ];
+    let leads = prop_oneof![
+        4 => (campaign(), prop::collection::vec(prop::option::of(account()), 1..4), any::<bool>(), any::<bool>()).prop_map(
+            |(campaign, accounts, reuse, complete)| Op::AddLeads { campaign, accounts, reuse, complete }),
+        2 => (campaign(), 0..16_usize, any::<bool>()).prop_map(
+            |(campaign, lead, force)| Op::DeleteLead { campaign, lead, force }),
+        2 => (campaign(), account(), account()).prop_map(
+            |(campaign, from, to)| Op::Reassign { campaign, from, to }),
+        1 => (0..20_usize).prop_map(|id| Op::OptOut { id }),
+        1 => (0..20_usize).prop_map(|id| Op::OptIn { id }),
+    ];
+    prop_oneof![20 => sending, 8 => time, 5 => settings, 4 => leads]
 }

@@ -1,0 +1,149 @@
+//! A lead of the model: what was reported of it, and everything that product.md derives from that.
+//!
+//! Nothing is stored that can be derived: results, status and times are read from the trail each time.
+
+use std::collections::BTreeMap;
+
+use campaign_metrics::pb::{FailureReason, LeadStatus, OutcomeKind};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+/// What happened, and of which step; step 0 is about the lead.
+pub type Fact = (OutcomeKind, usize);
+
+/// An outcome that was applied, as the trail of a lead shows it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub fact: Fact,
+    pub reason: FailureReason,
+    pub detail: String,
+    pub at: Timestamp,
+    pub received: Timestamp,
+    /// Place of the account that it counts for.
+    pub account: Option<usize>,
+    pub value_micros: Option<i64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub id: String,
+    pub account: usize,
+    pub step: usize,
+    pub expires: Timestamp,
+    /// The local days whose limits it uses: the account's and the campaign's.
+    pub days: (Date, Date),
+    /// Claims with the same number were granted together.
+    pub grant: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Lead {
+    /// The caller's id; `None` once it was forgotten.
+    pub id: Option<String>,
+    pub trail: Vec<Entry>,
+    /// The account that was given with the lead, or that an ended claim gave it.
+    pub account: Option<usize>,
+    pub claim: Option<Claim>,
+    /// When the next step became due, or will; `None` before anything was claimed or delivered.
+    pub due_at: Option<Timestamp>,
+    /// Send keys that were seen on claims, by step.
+    pub keys: BTreeMap<usize, String>,
+}
+
+/// A message: who sent it, the UTC day on which it counts, its result.
+#[derive(Debug, Clone, Copy)]
+pub struct Message {
+    pub account: Option<usize>,
+    pub day: Date,
+    pub result: OutcomeKind,
+    pub reason: FailureReason,
+}
+
+impl Lead {
+    fn entry(&self, fact: Fact) -> Option<&Entry> {
+        self.trail.iter().find(|entry| entry.fact == fact)
+    }
+
+    pub fn has(&self, kind: OutcomeKind, step: usize) -> bool {
+        self.entry((kind, step)).is_some()
+    }
+
+    /// The fact that is a step's result, its strongest: bounced over delivered over failed.
+    fn result_entry(&self, step: usize) -> Option<&Entry> {
+        let strongest = [OutcomeKind::Bounced, OutcomeKind::Delivered, OutcomeKind::Failed];
+        strongest.into_iter().find_map(|kind| self.entry((kind, step)))
+    }
+
+    pub fn result(&self, step: usize) -> Option<OutcomeKind> {
+        self.result_entry(step).map(|entry| entry.fact.0)
+    }
+
+    /// Why a step failed or bounced.
+    pub fn reason(&self, step: usize) -> FailureReason {
+        self.result_entry(step).map_or(FailureReason::Unspecified, |entry| entry.reason)
+    }
+
+    fn delivered(&self, steps: usize) -> impl DoubleEndedIterator<Item = usize> {
+        (1..=steps).filter(|step| self.result(*step) == Some(OutcomeKind::Delivered))
+    }
+
+    pub fn is_contacted(&self, steps: usize) -> bool {
+        self.delivered(steps).next().is_some()
+    }
+
+    /// product.md, "Lead status is a pure function of facts".
+    pub fn status(&self, steps: usize) -> LeadStatus {
+        let delivered = self.delivered(steps).count();
+        let fails = |step| matches!(self.result(step), Some(OutcomeKind::Failed | OutcomeKind::Bounced));
+        if self.has(OutcomeKind::Replied, 0) || self.has(OutcomeKind::Converted, 0) || delivered == steps {
+            LeadStatus::Sent
+        } else if self.has(OutcomeKind::OptedOut, 0) {
+            if delivered > 0 { LeadStatus::Sent } else { LeadStatus::Failed }
+        } else if (1..=steps).any(fails) {
+            LeadStatus::Failed
+        } else if delivered > 0 {
+            LeadStatus::Partial
+        } else {
+            LeadStatus::Pending
+        }
+    }
+
+    pub fn is_open(&self, steps: usize) -> bool {
+        matches!(self.status(steps), LeadStatus::Pending | LeadStatus::Partial)
+    }
+
+    /// The step that is to be sent next, due or not: the one after the highest delivered one.
+    pub fn next_step(&self, steps: usize) -> Option<usize> {
+        let next = self.delivered(steps).next_back().map_or(1, |last| last + 1);
+        (self.is_open(steps) && next <= steps).then_some(next)
+    }
+
+    /// When the highest step that was delivered, was.
+    pub fn last_delivery(&self, steps: usize) -> Option<Timestamp> {
+        let last = self.delivered(steps).next_back()?;
+        self.entry((OutcomeKind::Delivered, last)).map(|entry| entry.at)
+    }
+
+    /// The latest time of any fact.
+    pub fn last_action(&self) -> Option<Timestamp> {
+        self.trail.iter().map(|entry| entry.at).max()
+    }
+
+    /// The account that its messages count for as long as nothing else is known.
+    pub fn shown_account(&self) -> Option<usize> {
+        self.account.or(self.claim.as_ref().map(|claim| claim.account))
+    }
+
+    /// Each message once, under its step's result, for the account of its first outcome, on the day of its result.
+    pub fn messages(&self, steps: usize) -> impl Iterator<Item = Message> {
+        (1..=steps).filter_map(|step| {
+            let result = self.result_entry(step)?;
+            let first = self.trail.iter().find(|entry| entry.fact.1 == step)?;
+            Some(Message {
+                account: first.account,
+                day: result.at.to_zoned(TimeZone::UTC).date(),
+                result: result.fact.0,
+                reason: result.reason,
+            })
+        })
+    }
+}

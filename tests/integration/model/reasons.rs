@@ -1,0 +1,117 @@
+//! Why nothing is sent, and when that changes: found by trying the moments at which anything can change.
+
+use campaign_metrics::pb::{CampaignState, NotSendingReason as Reason};
+use jiff::Timestamp;
+
+use super::{
+    hours::next_day,
+    lead::Lead,
+    world::{Campaign, Expired, Workspace},
+};
+
+/// What a change of state by time alone is told by.
+type Seen = (Vec<Reason>, (i64, i64));
+
+impl Workspace {
+    /// What an account is granted of so many claims asked for.
+    pub fn granted(&self, account: usize, max: i64, now: Timestamp) -> i64 {
+        self.granted_of(account, max, now, Expired::Included)
+    }
+
+    /// The same, with or without claims that expired and are handed out again.
+    pub fn granted_of(&self, account: usize, max: i64, now: Timestamp, expired: Expired) -> i64 {
+        let of = |campaign| self.claimable(campaign, account, now, expired);
+        let due: i64 = self.campaigns.iter().map(of).sum();
+        max.min(due).min(self.account_room(account, now))
+    }
+
+    /// What an account may be granted of one campaign, but for its own limit.
+    pub fn claimable(&self, campaign: &Campaign, account: usize, now: Timestamp, expired: Expired) -> i64 {
+        let is_open = campaign.state == CampaignState::Active
+            && campaign.hours().is_active(now)
+            && campaign.serving.contains(&account)
+            && !self.accounts[account].is_suspended;
+        if is_open { campaign.due_count(account, now, expired).min(campaign.room(now)) } else { 0 }
+    }
+
+    /// All the reasons for which nothing of a campaign can be claimed: by one account, or by any of its accounts.
+    pub fn reasons(&self, campaign: &Campaign, asking: Option<usize>, now: Timestamp) -> Vec<Reason> {
+        if campaign.state == CampaignState::Finished {
+            return vec![Reason::Finished];
+        }
+        let accounts: Vec<usize> = match asking {
+            Some(account) => vec![account],
+            None => campaign.serving.iter().copied().collect(),
+        };
+        let used_up = |account: &&usize| self.account_room(**account, now) == 0;
+        let suspended = |account: &&usize| self.accounts[**account].is_suspended;
+        let all_suspended = !accounts.is_empty() && accounts.iter().all(|account| suspended(&account));
+        let mut in_question = accounts.iter().filter(|account| all_suspended || !suspended(account));
+        let nothing_due = self.next_due(campaign, &accounts, now).is_none_or(|due| due > now);
+        let removed = |lead: &Lead| {
+            campaign.waiting(lead).is_some() && lead.account.is_some_and(|account| !campaign.serving.contains(&account))
+        };
+        // Those of an account that asks, unless it was just handed out what expired.
+        let uncertain = campaign.has_uncertain(asking, now);
+        let holds = [
+            (Reason::Paused, campaign.state == CampaignState::Paused),
+            (Reason::OutsideActiveHours, !campaign.hours().is_active(now)),
+            (Reason::CampaignDailyLimit, campaign.room(now) == 0),
+            (Reason::AccountDailyLimit, !accounts.is_empty() && in_question.all(|account| used_up(&account))),
+            (Reason::AccountSuspended, all_suspended),
+            (Reason::NoAccountAssigned, accounts.is_empty()),
+            (Reason::AccountRemoved, nothing_due && campaign.leads.iter().any(removed)),
+            (Reason::NoLeadDue, nothing_due),
+            (Reason::UncertainClaims, nothing_due && uncertain),
+        ];
+        holds.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect()
+    }
+
+    /// When the next step is due to one of the accounts; one that was never claimed is due now.
+    pub fn next_due(&self, campaign: &Campaign, accounts: &[usize], now: Timestamp) -> Option<Timestamp> {
+        if !campaign.leads.iter().any(|lead| lead.is_open(campaign.steps)) {
+            return None;
+        }
+        let expired = |account: &usize| campaign.has_uncertain(Some(*account), now);
+        if campaign.hands_out_expired() && accounts.iter().any(expired) {
+            return Some(now);
+        }
+        let waits = campaign.leads.iter().filter_map(|lead| {
+            let (_, due_at) = campaign.waiting(lead)?;
+            let is_theirs = lead.account.is_none_or(|account| accounts.contains(&account));
+            is_theirs.then_some(due_at.unwrap_or(now))
+        });
+        waits.min()
+    }
+
+    /// The moments at which time alone can change something of a campaign for these accounts.
+    fn moments(&self, campaign: &Campaign, accounts: &[usize], now: Timestamp) -> Vec<Timestamp> {
+        let mut moments: Vec<Timestamp> = campaign.leads.iter().filter_map(|lead| lead.due_at).collect();
+        moments.extend(campaign.leads.iter().filter_map(|lead| Some(lead.claim.as_ref()?.expires)));
+        moments.extend(accounts.iter().map(|account| next_day(self.accounts[*account].zone, now)));
+        moments.push(next_day(campaign.hours().zone, now));
+        moments.retain(|moment| *moment > now);
+        // A window can be closed at each of them; then the next one counts.
+        let opens: Vec<Timestamp> =
+            moments.iter().chain([&now]).filter_map(|moment| campaign.hours().next_change(*moment)).collect();
+        moments.extend(opens);
+        moments.sort_unstable();
+        moments
+    }
+
+    /// When reasons, claims in flight or uncertain ones change by time alone.
+    pub fn next_change(&self, campaign: &Campaign, now: Timestamp) -> Option<Timestamp> {
+        let seen = |at: Timestamp| -> Seen { (self.reasons(campaign, None, at), campaign.claims(at)) };
+        let present = seen(now);
+        let accounts: Vec<usize> = campaign.serving.iter().copied().collect();
+        self.moments(campaign, &accounts, now).into_iter().find(|moment| seen(*moment) != present)
+    }
+
+    /// When an account can be granted something of a campaign, if nobody does anything.
+    pub fn claimable_at(&self, campaign: &Campaign, account: usize, now: Timestamp) -> Option<Timestamp> {
+        let can_claim = |at: &Timestamp| {
+            self.claimable(campaign, account, *at, Expired::Included) > 0 && self.account_room(account, *at) > 0
+        };
+        [now].into_iter().chain(self.moments(campaign, &[account], now)).find(can_claim)
+    }
+}

@@ -1,0 +1,447 @@
+//! What senders do, on the service and on the model: claim, report, renew, release, resolve.
+
+use std::collections::BTreeMap;
+
+use campaign_metrics::pb::{
+    self, CampaignState, FailureReason, NotSendingReason as Reason, OutcomeKind, OutcomeVerdict, RenewVerdict,
+    Resolution,
+};
+use jiff::{SignedDuration, Timestamp};
+use proptest::{prelude::*, test_runner::TestCaseError};
+
+use super::{
+    hours::local_day,
+    lead::Claim,
+    ops::{Op, Pick},
+    play::{Asked, Checked, Play, check_refusal, check_same, seconds, stamp},
+    world::{Expired, Report},
+};
+
+/// How long a claim is held that does not say.
+const HOLD_DEFAULT_SECONDS: i64 = 300;
+
+/// Reasons that a campaign can lack which lists as due what ended otherwise.
+pub const OF_NOTHING_DUE: [Reason; 3] = [Reason::AccountRemoved, Reason::NoLeadDue, Reason::UncertainClaims];
+
+impl Play<'_> {
+    pub async fn run_sending(&mut self, workspace: usize, op: &Op) -> Checked {
+        match op {
+            Op::Claim { account, max, hold_seconds, request } => {
+                let request_id = request.map(|number| self.request_id(workspace, number)).unwrap_or_default();
+                let ask = pb::ClaimSendsRequest {
+                    account: self.account_name(workspace, *account),
+                    max_claims: *max,
+                    request_id,
+                    hold_duration: hold_seconds.map(seconds),
+                };
+                let before = request.and_then(|number| self.asked.get(&(workspace, number)).cloned());
+                match (request, before) {
+                    (_, Some(asked)) => self.claim_again(workspace, *account, ask, &asked).await,
+                    (None, None) => self.claim(workspace, *account, ask).await,
+                    (Some(number), None) => {
+                        let asked = Asked { request: ask.clone(), grant: self.grants, at: self.world.now };
+                        self.asked.insert((workspace, *number), asked);
+                        self.claim(workspace, *account, ask).await
+                    }
+                }
+            }
+            Op::Report(picks) => self.report(workspace, picks).await,
+            Op::Renew { account, choices, hold_seconds } => {
+                self.renew(workspace, *account, choices, *hold_seconds).await
+            }
+            Op::Release { account, choices, minutes } => self.release(workspace, *account, choices, *minutes).await,
+            Op::Resolve { account, choices } => self.resolve(workspace, *account, choices).await,
+            _ => unreachable!("the others change something else"),
+        }
+    }
+
+    /// The UUID of a number; another one once the service may have forgotten the last.
+    fn request_id(&mut self, workspace: usize, number: u8) -> String {
+        let now = self.world.now;
+        self.asked.retain(|_, asked| asked.at + SignedDuration::from_hours(20) > now);
+        let asked = self.asked.get(&(workspace, number));
+        asked.map_or_else(|| uuid::Uuid::new_v4().to_string(), |asked| asked.request.request_id.clone())
+    }
+
+    async fn claim_again(
+        &mut self,
+        workspace: usize,
+        account: usize,
+        ask: pb::ClaimSendsRequest,
+        asked: &Asked,
+    ) -> Checked {
+        let answer = self.service.sending.clone().claim_sends(ask.clone()).await;
+        if ask != asked.request {
+            check_refusal(answer, Some("REQUEST_ID_REUSED"), "a request id with another body")?;
+            return Ok(());
+        }
+        let answer = answer.expect("an answer").into_inner();
+        let mut again: Vec<String> = answer.claims.into_iter().map(|claim| claim.claim_id).collect();
+        let of = &self.world.workspaces[workspace];
+        let claims = of.campaigns.iter().flat_map(|campaign| &campaign.leads).filter_map(|lead| lead.claim.as_ref());
+        let held = claims.filter(|claim| claim.grant == asked.grant && claim.expires > self.world.now);
+        let mut held: Vec<String> = held.map(|claim| claim.id.clone()).collect();
+        again.sort_unstable();
+        held.sort_unstable();
+        check_same(
+            &again,
+            &held,
+            &format!("a repeated request of {} gets what is still held", self.account_name(workspace, account)),
+        )?;
+        Ok(())
+    }
+
+    async fn claim(&mut self, workspace: usize, account: usize, ask: pb::ClaimSendsRequest) -> Checked {
+        let (now, max) = (self.world.now, i64::from(ask.max_claims));
+        let hold = ask.hold_duration.map_or(HOLD_DEFAULT_SECONDS, |hold| hold.seconds);
+        let answer = self.service.sending.clone().claim_sends(ask).await.expect("an answer").into_inner();
+        let expected = self.world.workspaces[workspace].granted(account, max, now);
+        check_same(&i64::try_from(answer.claims.len()).unwrap(), &expected, "claims granted")?;
+        let is_expired = |claim: &pb::Claim| {
+            let (campaign, lead) = self.find(workspace, &claim.lead).ok()?;
+            self.world.workspaces[workspace].campaigns[campaign].leads[lead].claim.as_ref()
+        };
+        let is_enough = self.world.workspaces[workspace].granted_of(account, max, now, Expired::LeftOut) == max;
+        if is_enough && self.world.wants_upkeep() && answer.claims.iter().any(|claim| is_expired(claim).is_some()) {
+            // Upkeep was there before.
+            self.world.keep_house();
+        }
+        let of = &mut self.world.workspaces[workspace];
+        // What expired is handed out again only where the rest is not enough.
+        if !is_enough {
+            let served = of.campaigns.iter_mut().filter(|campaign| campaign.serving.contains(&account));
+            for campaign in served.filter(|campaign| campaign.has_uncertain(Some(account), now)) {
+                if campaign.hands_out_expired() {
+                    campaign.retry_expired(now);
+                }
+            }
+        }
+        let grant = self.grants;
+        self.grants += 1;
+        let mut left: BTreeMap<usize, i64> = (0..of.campaigns.len())
+            .map(|campaign| (campaign, of.claimable(&of.campaigns[campaign], account, now, Expired::Included)))
+            .collect();
+        for claim in answer.claims {
+            let (campaign, lead) = self.find(workspace, &claim.lead)?;
+            let of = &self.world.workspaces[workspace].campaigns[campaign];
+            let step = usize::try_from(claim.step).unwrap();
+            check_same(
+                &of.due(&of.leads[lead], account, now),
+                &Some(step),
+                &format!("the step claimed of {}", claim.lead),
+            )?;
+            prop_assert!(of.leads[lead].claim.is_none(), "what expired of {} comes before what is due", claim.lead);
+            let hold_end = now + SignedDuration::from_secs(hold);
+            let expires = of.hours().next_change(now).map_or(hold_end, |end| end.min(hold_end));
+            let shown = pb::Claim {
+                claim_id: claim.claim_id.clone(),
+                lead: claim.lead.clone(),
+                step: claim.step,
+                send_key: of.leads[lead].keys.get(&step).unwrap_or(&claim.send_key).clone(),
+                account: self.account_name(workspace, account),
+                expire_time: Some(stamp(expires)),
+                state: pb::ClaimState::Held.into(),
+            };
+            check_same(&claim, &shown, "a claim as it is granted")?;
+            let is_new = self.claim_ids.iter().all(|(.., id)| *id != claim.claim_id);
+            prop_assert!(is_new, "the claim id {} was given before", claim.claim_id);
+            self.claim_ids.push((workspace, account, claim.claim_id.clone()));
+            let zone = of.hours().zone;
+            let of = &mut self.world.workspaces[workspace];
+            let days = (local_day(of.accounts[account].zone, now), local_day(zone, now));
+            of.campaigns[campaign].leads[lead].keys.insert(step, claim.send_key);
+            of.claim(campaign, lead, Claim { id: claim.claim_id, account, step, expires, days, grant });
+            let left = left.entry(campaign).or_default();
+            *left -= 1;
+            prop_assert!(*left >= 0, "more than a campaign's limit leaves");
+        }
+        let why = pb::ClaimSendsResponse { claims: Vec::new(), ..answer };
+        if expected == max {
+            check_same(&why, &pb::ClaimSendsResponse::default(), "all that was asked for comes without a reason")?;
+            return Ok(());
+        }
+        self.compare_why(workspace, account, &why)
+    }
+
+    /// Why fewer claims came than were asked for, campaign by campaign.
+    fn compare_why(&self, workspace: usize, account: usize, why: &pb::ClaimSendsResponse) -> Checked {
+        let (of, now) = (&self.world.workspaces[workspace], self.world.now);
+        let mut seen = why.not_sending.iter();
+        let mut expected_change: Option<Timestamp> = None;
+        let mut is_exact = true;
+        let served = of.campaigns.iter().filter(|campaign| campaign.serving.contains(&account));
+        for (place, campaign) in served.clone().enumerate() {
+            let name = format!("workspaces/{}/campaigns/{}", of.id, campaign.id);
+            let reasons = of.reasons(campaign, Some(account), now);
+            let helps = of.claimable_at(campaign, account, now);
+            expected_change = expected_change.into_iter().chain(helps).min();
+            let shown = pb::CampaignNotSending {
+                campaign: name.clone(),
+                reasons: reasons.iter().map(|reason| i32::from(*reason)).collect(),
+                next_change_time: helps.map(stamp),
+            };
+            if !campaign.is_blurred {
+                check_same(&seen.next(), &Some(&shown), &format!("reason {} of a claim", place))?;
+                continue;
+            }
+            is_exact = false;
+            let firm = |reasons: Vec<Reason>| -> Vec<Reason> {
+                reasons.into_iter().filter(|reason| !OF_NOTHING_DUE.contains(reason)).collect()
+            };
+            let next = seen.clone().next().filter(|next| next.campaign == name);
+            let given = next.map(|next| firm(next.reasons().collect())).unwrap_or_default();
+            check_same(&given, &firm(reasons), &format!("reasons of {}, in which something ended otherwise", name))?;
+            if let Some(next) = next {
+                let is_too_late = helps.is_some_and(|helps| {
+                    next.next_change_time
+                        .is_none_or(|told| (told.seconds, told.nanos) > (stamp(helps).seconds, stamp(helps).nanos))
+                });
+                prop_assert!(!is_too_late, "asking {} again helps at {:?}, not only at {:?}", name, helps, next);
+                seen.next();
+            }
+        }
+        if served.count() == 0 {
+            let used_up = of.account_room(account, now) == 0;
+            let reasons = [
+                (Reason::AccountDailyLimit, used_up),
+                (Reason::AccountSuspended, of.accounts[account].is_suspended),
+                (Reason::NoAccountAssigned, true),
+            ];
+            let reasons = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(i32::from(reason)));
+            let none =
+                pb::CampaignNotSending { campaign: String::new(), reasons: reasons.collect(), next_change_time: None };
+            check_same(&seen.next(), &Some(&none), "reasons of an account without campaigns")?;
+        }
+        check_same(&seen.next(), &None, "a campaign that the account does not serve")?;
+        let least =
+            why.not_sending.iter().filter_map(|why| why.next_change_time).min_by_key(|at| (at.seconds, at.nanos));
+        check_same(&why.next_change_time, &least, "the earliest of all")?;
+        prop_assert!(!is_exact || least == expected_change.map(stamp), "asking again helps at {:?}", expected_change);
+        Ok(())
+    }
+
+    /// Campaign and lead of a resource name.
+    pub fn find(&self, workspace: usize, lead_name: &str) -> Checked<(usize, usize)> {
+        let lost = || TestCaseError::fail(format!("{lead_name} is no lead of the workspace that asked"));
+        let campaigns = &self.world.workspaces[workspace].campaigns;
+        let find = |(place, campaign): (usize, &super::world::Campaign)| {
+            let id = lead_name.strip_prefix(&format!("{}/leads/", self.campaign_name(workspace, place)))?;
+            Some((place, campaign.leads.iter().position(|lead| lead.id.as_deref() == Some(id))?))
+        };
+        campaigns.iter().enumerate().find_map(find).ok_or_else(lost)
+    }
+
+    /// What of a pick can be reported now.
+    fn outcome(&self, workspace: usize, pick: &Pick) -> Option<(pb::Outcome, Report)> {
+        let place = self.choose_campaign(workspace, pick.campaign)?;
+        let campaign = &self.world.workspaces[workspace].campaigns[place];
+        let of_kind = |claimed: bool| -> Vec<usize> {
+            (0..campaign.leads.len()).filter(|lead| !claimed || campaign.leads[*lead].claim.is_some()).collect()
+        };
+        let leads = of_kind(pick.claimed);
+        let lead_place = *leads.get(pick.lead.checked_rem(leads.len())?)?;
+        let lead = &campaign.leads[lead_place];
+        let (kind, mut step) = pick.fact;
+        match &lead.claim {
+            Some(claim) if step > 0 && pick.claimed => step = claim.step,
+            // Which account a step counts for that is reported beside a claim of another one is not settled yet.
+            Some(claim) if step > 0 && step != claim.step => return None,
+            _ => {}
+        }
+        if kind == OutcomeKind::OptedOut && campaign.attribution_ended(self.world.now) {
+            return None;
+        }
+        let fails = matches!(kind, OutcomeKind::Failed | OutcomeKind::Bounced);
+        let sent = if fails { pick.reason } else { FailureReason::Unspecified };
+        let reason = if fails && sent == FailureReason::Unspecified { FailureReason::Other } else { sent };
+        // Only what is held can be reported a little ahead of time: a limit of tomorrow is none of this test's.
+        let minutes_ago = if lead.claim.is_none() { pick.minutes_ago.max(0) } else { pick.minutes_ago };
+        let at = (minutes_ago != 0).then(|| self.world.now - SignedDuration::from_mins(minutes_ago));
+        let detail =
+            if pick.detail == 0 { String::new() } else { format!("answer {} of the provider, ü", pick.detail) };
+        let value_micros = pick.value_micros.filter(|_| kind == OutcomeKind::Converted);
+        let mut outcome = pb::Outcome {
+            send_key: String::new(),
+            lead: String::new(),
+            step: 0,
+            kind: kind.into(),
+            reason: sent.into(),
+            detail: detail.clone(),
+            time: at.map(stamp),
+            value_micros,
+        };
+        let key = if step > 0 { lead.keys.get(&step) } else { lead.keys.values().next() };
+        match (key, &lead.id) {
+            (Some(key), id) if pick.by_key || id.is_none() => outcome.send_key.clone_from(key),
+            (_, Some(id)) => {
+                outcome.lead = format!("{}/leads/{id}", self.campaign_name(workspace, place));
+                outcome.step = i32::try_from(step).unwrap();
+            }
+            (_, None) => return None,
+        }
+        let fact = (kind, step);
+        Some((outcome, Report { campaign: place, lead: lead_place, fact, reason, detail, at, value_micros }))
+    }
+
+    async fn report(&mut self, workspace: usize, picks: &[Pick]) -> Checked {
+        self.tick();
+        let picked = picks.iter().filter_map(|pick| self.outcome(workspace, pick));
+        let (outcomes, reports): (Vec<pb::Outcome>, Vec<Report>) = picked.unzip();
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let request = pb::ReportOutcomesRequest { parent: self.parent(workspace), outcomes };
+        let results =
+            self.service.sending.clone().report_outcomes(request).await.expect("verdicts").into_inner().results;
+        let verdicts: Vec<(OutcomeVerdict, &str)> =
+            results.iter().map(|result| (result.verdict(), result.reason.as_str())).collect();
+        let now = self.world.now;
+        check_same(&verdicts, &self.workspace(workspace).report(&reports, now), &format!("verdicts of {:?}", reports))?;
+        Ok(())
+    }
+
+    /// Ids among all that an account was ever given.
+    fn choose_claims(&self, workspace: usize, account: usize, choices: &[usize]) -> Vec<String> {
+        let is_theirs = |(of, by, _): &&(usize, usize, String)| (*of, *by) == (workspace, account);
+        // The latest first: those are mostly open.
+        let ids: Vec<&String> = self.claim_ids.iter().rev().filter(is_theirs).map(|(.., id)| id).collect();
+        let mut chosen: Vec<String> = Vec::new();
+        for choice in choices {
+            let id = choice.checked_rem(ids.len()).map(|place| ids[place]);
+            chosen.extend(id.filter(|id| !chosen.contains(id)).cloned());
+        }
+        chosen
+    }
+
+    async fn renew(&mut self, workspace: usize, account: usize, choices: &[usize], hold: Option<i64>) -> Checked {
+        let (ids, now) = (self.choose_claims(workspace, account, choices), self.world.now);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let request = pb::RenewClaimsRequest {
+            account: self.account_name(workspace, account),
+            claim_ids: ids.clone(),
+            hold_duration: hold.map(seconds),
+        };
+        let results = self.service.sending.clone().renew_claims(request).await.expect("an answer").into_inner().results;
+        let hold_end = now + SignedDuration::from_secs(hold.unwrap_or(HOLD_DEFAULT_SECONDS));
+        let mut expected = Vec::new();
+        let mut renewed = Vec::new();
+        for id in ids {
+            let of = &self.world.workspaces[workspace];
+            let verdict = match self.claim_of(workspace, account, &id) {
+                Some((campaign, lead, claim)) if claim.expires > now => {
+                    let campaign_of = &of.campaigns[campaign];
+                    let may_send = !of.accounts[account].is_suspended
+                        && campaign_of.state == CampaignState::Active
+                        && campaign_of.hours().is_active(now)
+                        && campaign_of.leads[lead].next_step(campaign_of.steps) == Some(claim.step);
+                    let until = campaign_of.hours().next_change(now).map_or(hold_end, |end| end.min(hold_end));
+                    if may_send {
+                        renewed.push((campaign, lead, claim.grant, until));
+                    }
+                    if may_send { (RenewVerdict::Renewed, Some(stamp(until))) } else { (RenewVerdict::Revoked, None) }
+                }
+                _ => (RenewVerdict::NotHeld, None),
+            };
+            expected.push(pb::RenewResult { claim_id: id, verdict: verdict.0.into(), expire_time: verdict.1 });
+        }
+        check_same(&results, &expected, "what a renewal says")?;
+        let shown = self.claims_shown(workspace, account).await;
+        for (campaign, lead, grant, until) in renewed {
+            let of = &mut self.world.workspaces[workspace].campaigns[campaign];
+            of.expiries.insert(until);
+            let extended = of.leads[lead].claim.as_mut().expect("it was renewed");
+            extended.expires = extended.expires.max(until);
+            // Those that were granted together may be held as long as the longest of them.
+            for claim in of.leads.iter_mut().filter_map(|lead| lead.claim.as_mut()).filter(|claim| claim.grant == grant)
+            {
+                let is_longer =
+                    shown.iter().any(|shown| shown.claim_id == claim.id && shown.expire_time == Some(stamp(until)));
+                if is_longer && claim.expires > now {
+                    claim.expires = claim.expires.max(until);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, workspace: usize, account: usize, choices: &[usize], minutes: i64) -> Checked {
+        let (ids, now) = (self.choose_claims(workspace, account, choices), self.world.now);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let not_before = (minutes > 0).then(|| now + SignedDuration::from_mins(minutes));
+        let request = pb::ReleaseClaimsRequest {
+            account: self.account_name(workspace, account),
+            claim_ids: ids.clone(),
+            not_before: not_before.map(stamp),
+        };
+        let answer = self.service.sending.clone().release_claims(request).await.expect("an answer").into_inner();
+        let mut not_held = Vec::new();
+        let mut released_count = 0;
+        for id in ids {
+            match self.claim_of(workspace, account, &id) {
+                Some((campaign, lead, claim)) if claim.expires > now => {
+                    self.workspace(workspace).give_back(campaign, lead, not_before.unwrap_or(now));
+                    released_count += 1;
+                }
+                _ => not_held.push(id),
+            }
+        }
+        let expected = pb::ReleaseClaimsResponse { released_count, not_held_claim_ids: not_held };
+        check_same(&answer, &expected, "what a release says")?;
+        Ok(())
+    }
+
+    async fn resolve(&mut self, workspace: usize, account: usize, choices: &[(usize, bool)]) -> Checked {
+        self.tick();
+        let now = self.world.now;
+        let places: Vec<usize> = choices.iter().map(|(choice, _)| *choice).collect();
+        let ids = self.choose_claims(workspace, account, &places);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let resolutions = ids.iter().zip(choices).map(|(id, (_, sent))| {
+            let resolution = if *sent { Resolution::Sent } else { Resolution::NotSent };
+            pb::ClaimResolution { claim_id: id.clone(), resolution: resolution.into() }
+        });
+        let request = pb::ResolveClaimsRequest {
+            account: self.account_name(workspace, account),
+            resolutions: resolutions.collect(),
+        };
+        let answer =
+            self.service.sending.clone().resolve_claims(request.clone()).await.expect("an answer").into_inner();
+        let (mut sent, mut not_sent, mut not_uncertain) = (Vec::new(), Vec::new(), Vec::new());
+        for item in &request.resolutions {
+            match self.claim_of(workspace, account, &item.claim_id) {
+                Some((campaign, lead, claim)) if claim.expires <= now => match item.resolution() {
+                    // Results that are final change no more: the claim stays as it is.
+                    Resolution::Sent if self.world.workspaces[workspace].campaigns[campaign].is_final() => {
+                        not_uncertain.push(item.claim_id.clone());
+                    }
+                    Resolution::Sent => sent.push(Report {
+                        campaign,
+                        lead,
+                        fact: (OutcomeKind::Delivered, claim.step),
+                        reason: FailureReason::Unspecified,
+                        detail: "resolved as sent".to_owned(),
+                        at: None,
+                        value_micros: None,
+                    }),
+                    _ => not_sent.push((campaign, lead)),
+                },
+                _ => not_uncertain.push(item.claim_id.clone()),
+            }
+        }
+        let of = self.workspace(workspace);
+        let resolved_count = i32::try_from(sent.len() + not_sent.len()).unwrap();
+        of.report(&sent, now);
+        for (campaign, lead) in not_sent {
+            of.give_back(campaign, lead, now);
+        }
+        let expected = pb::ResolveClaimsResponse { resolved_count, not_uncertain_claim_ids: not_uncertain };
+        check_same(&answer, &expected, "what a resolution says")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! What the API is to show of a world. Every message is written out field by field, so a new field does not compile until it
+//! is held, too.
+
+use campaign_metrics::pb::{self, DeliveryHealth, FailureReason, LeadStatus, OutcomeKind};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    hours::local_day,
+    lead::{Claim, Entry, Lead, Message},
+    play::{ACCOUNTS, Play, stamp},
+    world::{Campaign, Owner, Workspace},
+};
+
+#[expect(clippy::cast_precision_loss, reason = "a handful of leads")]
+pub fn rate(numerator: i64, denominator: i64) -> pb::Rate {
+    let ratio = (denominator > 0).then(|| numerator as f64 / denominator as f64);
+    pb::Rate { numerator, denominator, ratio }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> i64 {
+    i64::try_from(items.count()).expect("few of them")
+}
+
+/// Delivered, failed, bounced.
+fn results<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> [i64; 3] {
+    [OutcomeKind::Delivered, OutcomeKind::Failed, OutcomeKind::Bounced]
+        .map(|result| count(messages.clone().filter(|message| message.result == result)))
+}
+
+fn performance<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> pb::AccountPerformance {
+    let [delivered, failed, bounced] = results(messages);
+    let success_rate = Some(rate(delivered, delivered + failed + bounced));
+    pb::AccountPerformance { delivered, failed, bounced, success_rate }
+}
+
+/// HIGH above 95 %, MODERATE from 80 to 95 %, LOW below.
+fn health(delivered: i64, messages: i64) -> DeliveryHealth {
+    if messages == 0 {
+        DeliveryHealth::Unspecified
+    } else if delivered * 100 > messages * 95 {
+        DeliveryHealth::High
+    } else if delivered * 100 >= messages * 80 {
+        DeliveryHealth::Moderate
+    } else {
+        DeliveryHealth::Low
+    }
+}
+
+impl Play<'_> {
+    pub fn owner(&self, workspace: usize, campaign: &str, owner: &Owner) -> pb::Owner {
+        pb::Owner {
+            resource: format!("{}/{campaign}", self.world.workspaces[workspace].id),
+            uid: owner.uid.clone(),
+            generation: owner.generation,
+            fencing_token: owner.fencing_token,
+        }
+    }
+
+    /// What a caller sets of a campaign.
+    pub fn settings(&self, workspace: usize, campaign: &Campaign) -> pb::Campaign {
+        let policy = if campaign.retries { pb::ClaimExpiryPolicy::Retry } else { pb::ClaimExpiryPolicy::Hold };
+        let mut accounts: Vec<String> =
+            campaign.serving.iter().map(|account| self.account_name(workspace, *account)).collect();
+        accounts.sort_unstable();
+        pb::Campaign {
+            display_name: campaign.display_name.clone(),
+            steps: i32::try_from(campaign.steps).unwrap(),
+            follow_up_delay: Some(super::play::seconds(campaign.delay.as_secs())),
+            accounts,
+            active_hours: Some(campaign.hours().to_pb()),
+            daily_limit: campaign.limit,
+            claim_expiry_policy: policy.into(),
+            settle_seconds: Some(campaign.settle_seconds),
+            attribution_days: Some(campaign.attribution_days),
+            lead_list_complete: campaign.is_complete,
+            ..Default::default()
+        }
+    }
+
+    /// A campaign as it is to be shown.
+    pub fn campaign_view(&self, workspace: usize, place: usize) -> pb::Campaign {
+        let (of, now) = (&self.world.workspaces[workspace], self.world.now);
+        let campaign = &of.campaigns[place];
+        let settings = self.settings(workspace, campaign);
+        let steps = campaign.steps;
+        let by_status = |status| count(campaign.leads.iter().filter(|lead| lead.status(steps) == status));
+        let contacted: Vec<&Lead> = campaign.leads.iter().filter(|lead| lead.is_contacted(steps)).collect();
+        let did = |kind| count(campaign.leads.iter().filter(|lead| lead.has(kind, 0)));
+        let contacted_did = |kind| count(contacted.iter().filter(|lead| lead.has(kind, 0)));
+        let messages: Vec<Message> = campaign.leads.iter().flat_map(|lead| lead.messages(steps)).collect();
+        let [delivered, failed, bounced] = results(messages.iter());
+        let reasons = [
+            FailureReason::AccountIssue,
+            FailureReason::InvalidLead,
+            FailureReason::RateLimited,
+            FailureReason::ContentRejected,
+            FailureReason::Other,
+        ];
+        let failures = reasons.map(|reason| {
+            let fails = |message: &&Message| message.result != OutcomeKind::Delivered && message.reason == reason;
+            pb::ReasonCount { reason: reason.into(), count: count(messages.iter().filter(fails)) }
+        });
+        let values = campaign.leads.iter().flat_map(|lead| &lead.trail).filter_map(|entry| entry.value_micros);
+        let counts = pb::LeadCounts {
+            sent: by_status(LeadStatus::Sent),
+            failed: by_status(LeadStatus::Failed),
+            pending: by_status(LeadStatus::Pending),
+            partial: by_status(LeadStatus::Partial),
+            total: count(campaign.leads.iter()),
+        };
+        let (in_flight_claims, uncertain_claims) = campaign.claims(now);
+        let claims = campaign.leads.iter().filter_map(|lead| lead.claim.as_ref());
+        let in_flight_until = claims.map(|claim| claim.expires).filter(|expires| *expires > now).max();
+        let reasons = of.reasons(campaign, None, now).into_iter().map(i32::from);
+        let learned = |learned: &super::world::Learned| learned.current.clone().unwrap_or_default();
+        pb::Campaign {
+            name: self.campaign_name(workspace, place),
+            uid: learned(&campaign.uid),
+            display_name: settings.display_name,
+            state: campaign.state.into(),
+            finish_reason: campaign.finish_reason.into(),
+            steps: settings.steps,
+            follow_up_delay: settings.follow_up_delay,
+            accounts: settings.accounts,
+            active_hours: settings.active_hours,
+            daily_limit: settings.daily_limit,
+            claim_expiry_policy: settings.claim_expiry_policy,
+            settle_seconds: settings.settle_seconds,
+            attribution_days: settings.attribution_days,
+            lead_list_complete: settings.lead_list_complete,
+            progress_ratio: rate(counts.sent + counts.failed, counts.total).ratio,
+            lead_counts: Some(counts),
+            message_counts: Some(pb::MessageCounts {
+                delivered,
+                failed,
+                bounced,
+                failures: failures.into_iter().filter(|failures| failures.count > 0).collect(),
+                contacted_leads: count(contacted.iter()),
+                replied_leads: did(OutcomeKind::Replied),
+                converted_leads: did(OutcomeKind::Converted),
+                auto_replied_leads: did(OutcomeKind::AutoReplied),
+                opted_out_leads: did(OutcomeKind::OptedOut),
+                conversion_value_micros: values.sum(),
+            }),
+            delivery_rate: Some(rate(delivered, delivered + failed + bounced)),
+            delivery_health: health(delivered, delivered + failed + bounced).into(),
+            response_rate: Some(rate(contacted_did(OutcomeKind::Replied), count(contacted.iter()))),
+            conversion_rate: Some(rate(contacted_did(OutcomeKind::Converted), count(contacted.iter()))),
+            in_flight_claims,
+            in_flight_until: in_flight_until.map(stamp),
+            uncertain_claims,
+            not_sending_reasons: reasons.collect(),
+            next_change_time: of.next_change(campaign, now).map(stamp),
+            create_time: Some(stamp(campaign.created)),
+            update_time: Some(stamp(campaign.updated)),
+            finish_time: campaign.finished.map(stamp),
+            finalized_time: campaign.finalized.map(stamp),
+            etag: learned(&campaign.etag),
+            owner: campaign.owner.as_ref().map(|owner| self.owner(workspace, campaign.id, owner)),
+        }
+    }
+
+    /// An account as it is to be shown.
+    pub fn account_view(&self, workspace: usize, place: usize) -> pb::Account {
+        let (of, now) = (&self.world.workspaces[workspace], self.world.now);
+        let account = &of.accounts[place];
+        let messages: Vec<Message> = of.messages().filter(|message| message.account == Some(place)).collect();
+        // 30 UTC days, today included.
+        let month_ago = local_day("UTC", now) - SignedDuration::from_hours(24 * 29);
+        let serves = of.campaigns.iter().enumerate().filter(|(_, campaign)| campaign.serving.contains(&place));
+        let mut campaigns: Vec<String> = serves.map(|(campaign, _)| self.campaign_name(workspace, campaign)).collect();
+        campaigns.sort_unstable();
+        let state = if account.is_suspended { pb::AccountState::Suspended } else { pb::AccountState::Active };
+        pb::Account {
+            name: self.account_name(workspace, place),
+            uid: account.uid.current.clone().unwrap_or_default(),
+            display_name: account.display_name.clone(),
+            state: state.into(),
+            daily_limit: account.limit,
+            time_zone: account.zone.to_owned(),
+            reserved_today: account.reserved.get(&local_day(account.zone, now)).copied().unwrap_or(0),
+            campaigns,
+            lifetime: Some(performance(messages.iter())),
+            last_30_days: Some(performance(messages.iter().filter(|message| message.day >= month_ago))),
+            create_time: Some(stamp(account.created)),
+            update_time: Some(stamp(account.updated)),
+            etag: account.etag.current.clone().unwrap_or_default(),
+        }
+    }
+
+    fn account_or_none(&self, workspace: usize, account: Option<usize>) -> String {
+        account.map(|account| self.account_name(workspace, account)).unwrap_or_default()
+    }
+
+    /// A lead as it is to be shown; one that was forgotten is not.
+    pub fn lead_view(&self, workspace: usize, campaign: usize, lead: &Lead) -> Option<pb::Lead> {
+        let steps = self.world.workspaces[workspace].campaigns[campaign].steps;
+        let step_results = (1..=steps).filter_map(|step| {
+            let result = lead.result(step)?;
+            let reason = if result == OutcomeKind::Delivered { FailureReason::Unspecified } else { lead.reason(step) };
+            Some(pb::StepResult { step: i32::try_from(step).unwrap(), result: result.into(), reason: reason.into() })
+        });
+        Some(pb::Lead {
+            name: format!("{}/leads/{}", self.campaign_name(workspace, campaign), lead.id.as_ref()?),
+            account: self.account_or_none(workspace, lead.shown_account()),
+            status: lead.status(steps).into(),
+            step_results: step_results.collect(),
+            replied: lead.has(OutcomeKind::Replied, 0),
+            converted: lead.has(OutcomeKind::Converted, 0),
+            auto_replied: lead.has(OutcomeKind::AutoReplied, 0),
+            opted_out: lead.has(OutcomeKind::OptedOut, 0),
+            last_action_time: lead.last_action().map(stamp),
+        })
+    }
+
+    pub fn outcome_view(&self, workspace: usize, entry: &Entry) -> pb::LeadOutcome {
+        let (kind, step) = entry.fact;
+        pb::LeadOutcome {
+            kind: kind.into(),
+            step: i32::try_from(step).unwrap(),
+            reason: entry.reason.into(),
+            detail: entry.detail.clone(),
+            time: Some(stamp(entry.at)),
+            receive_time: Some(stamp(entry.received)),
+            account: self.account_or_none(workspace, entry.account),
+            value_micros: entry.value_micros,
+        }
+    }
+
+    pub fn claim_view(&self, workspace: usize, campaign: usize, lead: &Lead, claim: &Claim) -> pb::Claim {
+        let is_held = claim.expires > self.world.now;
+        let state = if is_held { pb::ClaimState::Held } else { pb::ClaimState::Uncertain };
+        pb::Claim {
+            claim_id: claim.id.clone(),
+            lead: format!(
+                "{}/leads/{}",
+                self.campaign_name(workspace, campaign),
+                lead.id.as_deref().unwrap_or_default()
+            ),
+            step: i32::try_from(claim.step).unwrap(),
+            send_key: lead.keys[&claim.step].clone(),
+            account: self.account_name(workspace, claim.account),
+            expire_time: Some(stamp(claim.expires)),
+            state: state.into(),
+        }
+    }
+
+    /// The claims of an account, by campaign and lead.
+    pub fn claims_view(&self, workspace: usize, account: usize) -> Vec<pb::Claim> {
+        let of: &Workspace = &self.world.workspaces[workspace];
+        let claims = of.campaigns.iter().enumerate().flat_map(|(campaign, of)| {
+            let claimed = of.leads.iter().filter_map(|lead| Some((lead, lead.claim.as_ref()?)));
+            let theirs = claimed.filter(|(_, claim)| claim.account == account);
+            theirs.map(move |(lead, claim)| self.claim_view(workspace, campaign, lead, claim)).collect::<Vec<_>>()
+        });
+        claims.collect()
+    }
+
+    pub fn opt_outs_view(&self, workspace: usize) -> Vec<pb::OptOut> {
+        let opt_out = |(id, at): (&String, &Timestamp)| pb::OptOut {
+            name: format!("{}/optOuts/{id}", self.parent(workspace)),
+            create_time: Some(stamp(*at)),
+        };
+        self.world.workspaces[workspace].opt_outs.iter().map(opt_out).collect()
+    }
+}
+
+/// Of what the gauges show beside the API: when the next step of a campaign is due.
+pub fn next_due(of: &Workspace, campaign: &Campaign, now: Timestamp) -> Option<Timestamp> {
+    let accounts: Vec<usize> = (0..ACCOUNTS.len()).filter(|account| campaign.serving.contains(account)).collect();
+    of.next_due(campaign, &accounts, now)
+}

@@ -1,0 +1,453 @@
+//! The rules of product.md in memory, as plainly as they can be said: several workspaces with accounts, campaigns and leads.
+//!
+//! Written from the rules, not from the service's code. Where the rules leave a choice (which due leads a claim gets, when
+//! upkeep comes by), the model is told what the service chose and checks that it may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use campaign_metrics::pb::{CampaignState, FailureReason, FinishReason, OutcomeKind, OutcomeVerdict};
+use jiff::{SignedDuration, Timestamp, civil::Date};
+
+use super::{
+    hours::{HOURS, Hours, local_day},
+    lead::{Claim, Entry, Fact, Lead, Message},
+};
+
+/// How far ahead of the service's clock an outcome may lie.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// A text that the service chooses and the model learns when it sees it: it must not change but when it may.
+#[derive(Debug, Clone, Default)]
+pub struct Learned {
+    pub current: Option<String>,
+    pub former: Vec<String>,
+}
+
+impl Learned {
+    /// What was known does not hold any more.
+    pub fn change(&mut self) {
+        self.former.extend(self.current.take());
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub id: &'static str,
+    pub display_name: String,
+    pub zone: &'static str,
+    pub limit: Option<i32>,
+    pub is_suspended: bool,
+    pub reserved: BTreeMap<Date, i64>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    pub uid: Learned,
+    pub etag: Learned,
+}
+
+#[derive(Debug, Clone)]
+pub struct Owner {
+    pub uid: String,
+    pub generation: i64,
+    pub fencing_token: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    pub id: &'static str,
+    pub display_name: String,
+    pub steps: usize,
+    pub delay: SignedDuration,
+    pub serving: BTreeSet<usize>,
+    /// Place in [`HOURS`].
+    pub hours: usize,
+    pub limit: Option<i32>,
+    pub retries: bool,
+    pub settle_seconds: i32,
+    pub attribution_days: i32,
+    pub is_complete: bool,
+    pub state: CampaignState,
+    pub finish_reason: FinishReason,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    pub finished: Option<Timestamp>,
+    pub finalized: Option<Timestamp>,
+    pub owner: Option<Owner>,
+    pub reserved: BTreeMap<Date, i64>,
+    pub leads: Vec<Lead>,
+    /// Whether something that waited to be claimed ended otherwise. The service may then still list it as due until somebody
+    /// claims: its reasons can lack those of a campaign in which nothing is due (docs/operating.md).
+    pub is_blurred: bool,
+    /// All times at which claims of it were to expire, those that ended before then included.
+    pub expiries: BTreeSet<Timestamp>,
+    pub uid: Learned,
+    pub etag: Learned,
+}
+
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    pub id: String,
+    pub accounts: Vec<Account>,
+    pub campaigns: Vec<Campaign>,
+    pub opt_outs: BTreeMap<String, Timestamp>,
+    /// Messages of campaigns that were deleted: account figures stay.
+    pub gone: Vec<Message>,
+}
+
+#[derive(Debug, Clone)]
+pub struct World {
+    pub now: Timestamp,
+    pub workspaces: Vec<Workspace>,
+}
+
+/// What is reported of a lead.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub campaign: usize,
+    pub lead: usize,
+    pub fact: Fact,
+    pub reason: FailureReason,
+    pub detail: String,
+    pub at: Option<Timestamp>,
+    pub value_micros: Option<i64>,
+}
+
+/// Whether claims that expired, and are handed out again, are meant, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    Included,
+    LeftOut,
+}
+
+/// What a daily limit leaves.
+pub fn room(limit: Option<i32>, reserved: &BTreeMap<Date, i64>, day: Date) -> i64 {
+    limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved.get(&day).copied().unwrap_or(0)).max(0))
+}
+
+impl Campaign {
+    pub fn hours(&self) -> &'static Hours {
+        &HOURS[self.hours]
+    }
+
+    pub fn room(&self, now: Timestamp) -> i64 {
+        room(self.limit, &self.reserved, local_day(self.hours().zone, now))
+    }
+
+    pub fn is_final(&self) -> bool {
+        self.finalized.is_some()
+    }
+
+    pub fn attribution_ended(&self, now: Timestamp) -> bool {
+        let days = SignedDuration::from_hours(24 * i64::from(self.attribution_days));
+        self.finished.is_some_and(|finished| finished + days < now)
+    }
+
+    /// Whether a claim that expired is handed out again.
+    pub fn hands_out_expired(&self) -> bool {
+        self.retries && self.state == CampaignState::Active
+    }
+
+    /// The step of a lead that waits to be claimed, by anybody whom it may go to; with since or until when.
+    pub fn waiting(&self, lead: &Lead) -> Option<(usize, Option<Timestamp>)> {
+        if lead.claim.is_some() { None } else { lead.next_step(self.steps).map(|step| (step, lead.due_at)) }
+    }
+
+    /// The step that an account may be granted now.
+    pub fn due(&self, lead: &Lead, account: usize, now: Timestamp) -> Option<usize> {
+        if let Some(claim) = &lead.claim {
+            let expired = self.hands_out_expired() && claim.expires <= now && claim.account == account;
+            return lead.next_step(self.steps).filter(|step| expired && *step == claim.step);
+        }
+        let (step, due_at) = self.waiting(lead)?;
+        let is_mine = lead.account.is_none_or(|mine| mine == account);
+        (is_mine && due_at.is_none_or(|due| due <= now)).then_some(step)
+    }
+
+    /// How many steps an account may be granted now; without those whose claim expired, or with them.
+    pub fn due_count(&self, account: usize, now: Timestamp, expired: Expired) -> i64 {
+        let is_asked = |lead: &&Lead| expired == Expired::Included || lead.claim.is_none();
+        let due = self.leads.iter().filter(is_asked).filter(|lead| self.due(lead, account, now).is_some());
+        i64::try_from(due.count()).expect("few leads")
+    }
+
+    /// Claims held and uncertain.
+    pub fn claims(&self, now: Timestamp) -> (i64, i64) {
+        let claims = self.leads.iter().filter_map(|lead| lead.claim.as_ref());
+        claims.fold((0, 0), |(held, uncertain), claim| match claim.expires > now {
+            true => (held + 1, uncertain),
+            false => (held, uncertain + 1),
+        })
+    }
+
+    /// Whether claims of an account, or of any, expired without an outcome.
+    pub fn has_uncertain(&self, account: Option<usize>, now: Timestamp) -> bool {
+        let claims = self.leads.iter().filter_map(|lead| lead.claim.as_ref());
+        claims.filter(|claim| account.is_none_or(|account| claim.account == account)).any(|claim| claim.expires <= now)
+    }
+
+    fn finish_if_complete(&mut self, now: Timestamp) {
+        let is_open = self.leads.iter().any(|lead| lead.is_open(self.steps));
+        if self.state != CampaignState::Finished && self.is_complete && !self.leads.is_empty() && !is_open {
+            self.finish(FinishReason::Completed, now);
+        }
+    }
+
+    fn finish(&mut self, reason: FinishReason, now: Timestamp) {
+        self.state = CampaignState::Finished;
+        self.finish_reason = reason;
+        self.finished = Some(now);
+        self.updated = now;
+        self.etag.change();
+    }
+
+    /// Settings or state changed.
+    fn touch(&mut self, now: Timestamp) {
+        self.updated = now;
+        self.etag.change();
+    }
+
+    pub fn set_state(&mut self, to: CampaignState, now: Timestamp) {
+        if self.state == to {
+            return;
+        }
+        if to == CampaignState::Finished {
+            return self.finish(FinishReason::Requested, now);
+        }
+        self.state = to;
+        self.touch(now);
+    }
+
+    /// Settings were written; where they declare the list complete, the campaign may finish.
+    pub fn settings_written(&mut self, now: Timestamp) {
+        self.touch(now);
+        self.finish_if_complete(now);
+    }
+
+    /// Declares the list complete, by the last message of AddLeads.
+    pub fn declare_complete(&mut self, now: Timestamp) {
+        if !self.is_complete {
+            self.is_complete = true;
+            self.touch(now);
+        }
+        self.finish_if_complete(now);
+    }
+
+    /// Other accounts serve. Of one that leaves, leads with nothing delivered and no claim go to any account.
+    pub fn serve_by(&mut self, accounts: BTreeSet<usize>) {
+        for left in &self.serving - &accounts {
+            for lead in &mut self.leads {
+                let has_delivery = lead.trail.iter().any(|entry| entry.fact.0 == OutcomeKind::Delivered);
+                if lead.account == Some(left) && !has_delivery && lead.claim.is_none() {
+                    lead.account = None;
+                }
+            }
+        }
+        self.serving = accounts;
+    }
+
+    /// Takes note of a change of a lead that the service may still list as due.
+    pub fn blur(&mut self, lead: usize) {
+        let lead = &self.leads[lead];
+        self.is_blurred |= lead.is_open(self.steps);
+    }
+
+    /// A claim ended without an outcome: its step is due again for its account.
+    fn end_claim(&mut self, lead: usize, due_at: Timestamp) -> Option<Claim> {
+        let claim = self.leads[lead].claim.take()?;
+        self.leads[lead].account = Some(claim.account);
+        self.leads[lead].due_at = Some(due_at);
+        Some(claim)
+    }
+
+    /// Expired claims become due again.
+    pub fn retry_expired(&mut self, now: Timestamp) {
+        for lead in 0..self.leads.len() {
+            if self.leads[lead].claim.as_ref().is_some_and(|claim| claim.expires <= now) {
+                self.end_claim(lead, now);
+            }
+        }
+    }
+
+    pub fn may_finalize(&self, now: Timestamp) -> bool {
+        let settle = SignedDuration::from_secs(self.settle_seconds.into());
+        let is_over = |since: Timestamp| since + settle <= now;
+        let mut claims = self.leads.iter().filter_map(|lead| lead.claim.as_ref());
+        !self.is_final() && self.finished.is_some_and(is_over) && claims.all(|claim| is_over(claim.expires))
+    }
+}
+
+impl Workspace {
+    pub fn account_room(&self, account: usize, now: Timestamp) -> i64 {
+        let account = &self.accounts[account];
+        room(account.limit, &account.reserved, local_day(account.zone, now))
+    }
+
+    /// Adds to what is used of the limits of two days; with a negative count gives it back.
+    fn reserve(&mut self, campaign: usize, account: Option<usize>, days: (Option<Date>, Date), count: i64) {
+        if let (Some(account), Some(day)) = (account, days.0) {
+            *self.accounts[account].reserved.entry(day).or_default() += count;
+        }
+        *self.campaigns[campaign].reserved.entry(days.1).or_default() += count;
+    }
+
+    pub fn claim(&mut self, campaign: usize, lead: usize, claim: Claim) {
+        self.reserve(campaign, Some(claim.account), (Some(claim.days.0), claim.days.1), 1);
+        let campaign = &mut self.campaigns[campaign];
+        campaign.expiries.insert(claim.expires);
+        campaign.leads[lead].due_at = None;
+        campaign.leads[lead].claim = Some(claim);
+    }
+
+    /// A claim goes back unsent: the limits of its days get their share back.
+    pub fn give_back(&mut self, campaign: usize, lead: usize, due_at: Timestamp) {
+        if let Some(claim) = self.campaigns[campaign].end_claim(lead, due_at) {
+            self.reserve(campaign, Some(claim.account), (Some(claim.days.0), claim.days.1), -1);
+        }
+    }
+
+    /// Takes in one batch of outcomes of leads that exist; one verdict with its reason for each.
+    pub fn report(&mut self, batch: &[Report], now: Timestamp) -> Vec<(OutcomeVerdict, &'static str)> {
+        let terms: Vec<_> =
+            self.campaigns.iter().map(|campaign| (campaign.is_final(), campaign.attribution_ended(now))).collect();
+        let mut verdicts = Vec::new();
+        let mut opted_out = Vec::new();
+        for report in batch {
+            let (kind, step) = report.fact;
+            let campaign = &self.campaigns[report.campaign];
+            let lead = &campaign.leads[report.lead];
+            let is_known = lead.has(kind, step);
+            let is_closed = if step > 0 { terms[report.campaign].0 } else { terms[report.campaign].1 };
+            verdicts.push(if step > campaign.steps {
+                (OutcomeVerdict::Rejected, "STEP_OUT_OF_RANGE")
+            } else if report.at.is_some_and(|at| at.duration_since(now) > SKEW) {
+                (OutcomeVerdict::Rejected, "TIME_IN_FUTURE")
+            } else if is_known {
+                (OutcomeVerdict::Duplicate, "")
+            } else if is_closed {
+                (OutcomeVerdict::Rejected, "CAMPAIGN_FINAL")
+            } else {
+                if kind == OutcomeKind::OptedOut {
+                    opted_out.extend(lead.id.clone());
+                }
+                self.apply(report, now);
+                (OutcomeVerdict::Applied, "")
+            });
+        }
+        for id in opted_out {
+            self.opt_out(&id, now);
+        }
+        self.finish_complete(now);
+        verdicts
+    }
+
+    fn apply(&mut self, report: &Report, now: Timestamp) {
+        let (kind, step) = report.fact;
+        let at = report.at.unwrap_or(now);
+        let campaign = &mut self.campaigns[report.campaign];
+        let (steps, delay, zone) = (campaign.steps, campaign.delay, campaign.hours().zone);
+        let lead = &mut campaign.leads[report.lead];
+        let first = lead.trail.iter().find(|entry| step > 0 && entry.fact.1 == step).map(|entry| entry.account);
+        let closed = lead.claim.take_if(|claim| claim.step == step && first.is_none());
+        if let Some(claim) = &closed {
+            lead.account.get_or_insert(claim.account);
+        }
+        // Of the first outcome of its step when there was one, else of its claim, else of its lead.
+        let account = first.unwrap_or(closed.as_ref().map(|claim| claim.account).or(lead.account));
+        let next_step = lead.next_step(steps);
+        lead.trail.push(Entry {
+            fact: report.fact,
+            reason: report.reason,
+            detail: if lead.id.is_some() { report.detail.clone() } else { String::new() },
+            at,
+            received: now,
+            account,
+            value_micros: report.value_micros,
+        });
+        let goes_on = lead.next_step(steps);
+        if kind == OutcomeKind::Delivered && goes_on != next_step {
+            lead.due_at = lead.last_delivery(steps).map(|delivered| delivered + delay);
+        }
+        campaign.is_blurred |= closed.is_none() && next_step.is_some() && goes_on != next_step;
+        if step > 0 && first.is_none() && closed.is_none() {
+            // Sent without a claim: it counts on its own day, and is never refused.
+            let day = account.map(|account| local_day(self.accounts[account].zone, at));
+            self.reserve(report.campaign, account, (day, local_day(zone, at)), 1);
+        }
+    }
+
+    /// Every lead of this id opts out in the campaigns that can still change; so does one that is added later.
+    pub fn opt_out(&mut self, id: &str, now: Timestamp) {
+        self.opt_outs.entry(id.to_owned()).or_insert(now);
+        for campaign in 0..self.campaigns.len() {
+            let found = self.campaigns[campaign].leads.iter().position(|lead| lead.id.as_deref() == Some(id));
+            if let Some(lead) = found {
+                self.opt_out_lead(campaign, lead, now);
+            }
+        }
+        self.finish_complete(now);
+    }
+
+    pub fn opt_out_lead(&mut self, campaign: usize, lead: usize, now: Timestamp) {
+        let of = &self.campaigns[campaign];
+        if !of.attribution_ended(now) && !of.leads[lead].has(OutcomeKind::OptedOut, 0) {
+            let fact = (OutcomeKind::OptedOut, 0);
+            let (detail, reason) = (String::new(), FailureReason::Unspecified);
+            self.apply(&Report { campaign, lead, fact, reason, detail, at: None, value_micros: None }, now);
+        }
+    }
+
+    /// Removes a lead without facts, or forgets one with facts.
+    pub fn delete_lead(&mut self, campaign: usize, lead: usize, now: Timestamp) {
+        if self.campaigns[campaign].leads[lead].claim.take().is_none() {
+            self.campaigns[campaign].blur(lead);
+        }
+        if self.campaigns[campaign].leads[lead].trail.is_empty() {
+            self.campaigns[campaign].leads.remove(lead);
+        } else {
+            self.opt_out_lead(campaign, lead, now);
+            let lead = &mut self.campaigns[campaign].leads[lead];
+            lead.id = None;
+            lead.trail.iter_mut().for_each(|entry| entry.detail.clear());
+        }
+        self.finish_complete(now);
+    }
+
+    /// Campaigns finish by themselves when they are complete.
+    pub fn finish_complete(&mut self, now: Timestamp) {
+        self.campaigns.iter_mut().for_each(|campaign| campaign.finish_if_complete(now));
+    }
+
+    pub fn delete_campaign(&mut self, campaign: usize) {
+        let campaign = self.campaigns.remove(campaign);
+        self.gone.extend(campaign.leads.iter().flat_map(|lead| lead.messages(campaign.steps)));
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = Message> {
+        let of_campaign = |campaign: &'_ Campaign| -> Vec<Message> {
+            campaign.leads.iter().flat_map(|lead| lead.messages(campaign.steps)).collect()
+        };
+        self.campaigns.iter().flat_map(of_campaign).chain(self.gone.iter().copied())
+    }
+}
+
+impl World {
+    /// What upkeep does, twice a minute: results become final, and what expired is due again where the policy says so.
+    pub fn keep_house(&mut self) {
+        for campaign in self.workspaces.iter_mut().flat_map(|workspace| &mut workspace.campaigns) {
+            if campaign.hands_out_expired() {
+                campaign.retry_expired(self.now);
+            }
+            if campaign.may_finalize(self.now) {
+                campaign.finalized = Some(self.now);
+                campaign.touch(self.now);
+            }
+        }
+    }
+
+    /// Whether upkeep would do anything now: it comes by itself, so both may be seen.
+    pub fn wants_upkeep(&self) -> bool {
+        let mut campaigns = self.workspaces.iter().flat_map(|workspace| &workspace.campaigns);
+        campaigns.any(|campaign| {
+            campaign.may_finalize(self.now) || campaign.hands_out_expired() && campaign.has_uncertain(None, self.now)
+        })
+    }
+}
