@@ -18,9 +18,9 @@ use campaign_metrics_service::{
     Clock,
     serve::{self, Listeners, Options},
     store::Store,
+    telemetry::Telemetry,
 };
 use jiff::Timestamp;
-use prometheus::IntCounter;
 use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -126,8 +126,8 @@ impl Service {
     /// The store beside the service, on its database and clock: for upkeep that otherwise runs twice a minute.
     pub fn store(&self) -> Store {
         let options = Options::new(&self.database.url).expect("the URL of a test is well-formed");
-        let retries = IntCounter::new("retries", "For this test.").expect("a counter");
-        Store::open(options.database, 2, self.clock.clone(), retries).expect("a store")
+        let counters = Telemetry::new().expect("counters").store_counters();
+        Store::open(options.database, 2, self.clock.clone(), counters).expect("a store")
     }
 
     /// Waits until /readyz says so.

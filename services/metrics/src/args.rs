@@ -15,6 +15,7 @@ use crate::{
     clock::Clock,
     serve::{Listeners, Options, run},
     store::{Differences, Store, migrate},
+    telemetry::Telemetry,
 };
 
 /// Serves campaigns, accounts, leads, claims and outcomes over gRPC, from Postgres.
@@ -135,8 +136,8 @@ impl Verify {
     async fn run(self) -> anyhow::Result<usize> {
         let options = Options::new(&self.database.database_url)?;
         migrate(&options.database).await?;
-        let retries = prometheus::IntCounter::new("retries", "Transactions that were run again.")?;
-        let store = Store::open(options.database, 2, Clock::system(), retries)?;
+        let counters = Telemetry::new()?.store_counters();
+        let store = Store::open(options.database, 2, Clock::system(), counters)?;
         let then = if self.repair { Differences::Repair } else { Differences::Report };
         let list = store.verify_list().await?;
         let bar = ProgressBar::new(list.len() as u64);

@@ -107,7 +107,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let telemetry = Telemetry::new()?;
-    let store = Store::open(options.database.clone(), options.pool_size, clock, telemetry.retries())?;
+    let store = Store::open(options.database.clone(), options.pool_size, clock, telemetry.store_counters())?;
     let ready = Arc::new(AtomicBool::new(false));
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, Health::NotServing).await;

@@ -40,13 +40,13 @@ use std::{
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Transaction};
 use futures::FutureExt as _;
-use prometheus::IntCounter;
 use rand::Rng as _;
 use tokio_postgres::{Config, IsolationLevel, NoTls};
 
 use crate::{
     clock::Clock,
     error::{Error, Result},
+    telemetry::StoreCounters,
 };
 
 pub use self::{
@@ -105,7 +105,7 @@ pub struct Store {
     turns: Arc<Turns>,
     known: Arc<AllKnown>,
     clock: Clock,
-    retries: IntCounter,
+    counters: StoreCounters,
 }
 
 /// Runs a block in a transaction and commits it, again after a deadlock or serialization failure.
@@ -193,8 +193,7 @@ struct RunAgain;
 
 impl Store {
     /// Opens pools of at most `pool_size` connections, half of them for claims and outcomes; connects when first used.
-    /// `retries` counts transactions that were run again.
-    pub fn open(config: Config, pool_size: usize, clock: Clock, retries: IntCounter) -> anyhow::Result<Self> {
+    pub fn open(config: Config, pool_size: usize, clock: Clock, counters: StoreCounters) -> anyhow::Result<Self> {
         let hot_size = pool_size / 2;
         let pool = |config: Config, size: usize| {
             let manager =
@@ -219,7 +218,7 @@ impl Store {
             turns: Arc::default(),
             known: Arc::default(),
             clock,
-            retries,
+            counters,
         })
     }
 
@@ -255,7 +254,7 @@ impl Store {
             }
             error => return Err(error),
         }
-        self.retries.inc();
+        self.counters.retries.inc();
         let most = 2_u64 << attempt;
         let pause = rand::rng().random_range(0..=most);
         tokio::time::sleep(Duration::from_millis(pause)).await;

@@ -22,9 +22,18 @@ pub struct Telemetry {
     outcomes: IntCounterVec,
     batch_size: HistogramVec,
     waiting: IntGauge,
-    retries: IntCounter,
+    store: StoreCounters,
     pool: IntGaugeVec,
     watchers: IntGauge,
+}
+
+/// What the store counts of its own work.
+#[derive(Clone)]
+pub struct StoreCounters {
+    /// Transactions that were run again.
+    pub retries: IntCounter,
+    /// Claims that were answered, by way.
+    pub claims: IntCounterVec,
 }
 
 /// Counts a call in flight until dropped.
@@ -73,13 +82,21 @@ impl Telemetry {
                 &registry,
                 IntGauge::new("campaign_metrics_outcomes_waiting", "Outcomes received that wait for their commit.")?,
             )?,
-            retries: register(
-                &registry,
-                IntCounter::new(
-                    "campaign_metrics_transaction_retries_total",
-                    "Transactions run again after a deadlock or serialization failure.",
+            store: StoreCounters {
+                retries: register(
+                    &registry,
+                    IntCounter::new(
+                        "campaign_metrics_transaction_retries_total",
+                        "Transactions run again after a deadlock or serialization failure.",
+                    )?,
                 )?,
-            )?,
+                claims: counter(
+                    "campaign_metrics_claim_calls_total",
+                    "Calls of ClaimSends that were answered, by way: guess, by what was so a moment ago; full, after a look; \
+                     undone, in full after a guess that was wrong.",
+                    &["way"],
+                )?,
+            },
             pool: gauge(
                 "campaign_metrics_pool_connections",
                 "Database connections, by state: idle, used.",
@@ -126,9 +143,9 @@ impl Telemetry {
         self.waiting.clone()
     }
 
-    /// The counter of repeated transactions.
-    pub fn retries(&self) -> IntCounter {
-        self.retries.clone()
+    /// The counters of the store.
+    pub fn store_counters(&self) -> StoreCounters {
+        self.store.clone()
     }
 
     /// Takes a snapshot; the pool's state as of now.

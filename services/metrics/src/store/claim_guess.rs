@@ -10,7 +10,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use campaign_metrics::{
@@ -24,12 +24,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use rand::seq::IndexedRandom as _;
 
 use super::{
-    Store,
+    Kind, Store,
     campaign_view::CampaignKey,
     claim_candidate::{Candidate, CandidateLocks},
     claim_cursor::Cursor,
     claim_grant::{ClaimRequest, Desk, Grant, Moved, SHARE_MIN},
     claim_take::Take,
+    in_txn,
     request::{Seen, request_note_in_txn},
 };
 use crate::error::{Error, Result};
@@ -48,7 +49,8 @@ pub(super) struct Known {
     pub(super) campaigns: Vec<CampaignKey>,
     /// Those that can grant it more; none where it was not granted all that it asked for.
     pub(super) open: Vec<KnownCampaign>,
-    pub(super) since: Instant,
+    /// By the clock that decides, so that what is believed for how long can be tested.
+    pub(super) since: Timestamp,
 }
 
 /// A campaign, and what decides how claims of it are recorded.
@@ -92,8 +94,9 @@ pub(super) struct Guess {
 
 impl Guess {
     /// Draws campaigns, as a claim in full does; `None` where a claim in full is due.
-    pub(super) fn draw(known: &Arc<Known>, max: i64) -> Option<Self> {
-        if known.open.is_empty() || known.since.elapsed() > AGE_MAX {
+    pub(super) fn draw(known: &Arc<Known>, max: i64, now: Timestamp) -> Option<Self> {
+        // A clock that was set back makes it too old as well, not young for ever.
+        if known.open.is_empty() || now.duration_since(known.since).unsigned_abs() > AGE_MAX {
             return None;
         }
         let asked = usize::try_from(max / SHARE_MIN).unwrap_or(usize::MAX).clamp(1, known.open.len());
@@ -109,21 +112,12 @@ impl Guess {
         Some(Self { known: Arc::clone(known), campaigns })
     }
 
-    pub(super) fn account_id(&self) -> i32 {
-        self.known.account_id
-    }
-
-    pub(super) fn keys(&self) -> impl Iterator<Item = CampaignKey> {
+    fn keys(&self) -> impl Iterator<Item = CampaignKey> {
         self.campaigns.iter().map(|(campaign, _)| campaign.key)
     }
 
     /// Grants what was guessed, or fails with an error that [`is_wrong_guess`].
-    pub(super) async fn serve(
-        &self,
-        store: &Store,
-        txn: &Transaction<'_>,
-        ask: &ClaimRequest<'_>,
-    ) -> Result<(Grant, Vec<Moved>)> {
+    async fn serve(&self, store: &Store, txn: &Transaction<'_>, ask: &ClaimRequest<'_>) -> Result<(Grant, Vec<Moved>)> {
         let now = store.clock.now();
         let grant_no = rand::random();
         let numbers: Vec<i32> = self.keys().map(|(_, number)| number).collect();
@@ -188,6 +182,27 @@ impl Guess {
             account_day: local_day(&self.known.time_zone, now),
             campaign_day: local_day(&campaign.hours.time_zone, now),
         }
+    }
+}
+
+impl Store {
+    /// Grants what was guessed, or fails with an error that [`is_wrong_guess`].
+    pub(super) async fn claim_guessed(&self, ask: &ClaimRequest<'_>, guess: &Guess) -> Result<Grant> {
+        let mut turn = Some(self.turns.wait(Some(guess.known.account_id), guess.keys()).await);
+        let (grant, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
+            let granted = guess.serve(self, &txn, ask).await;
+            if granted.is_ok() {
+                drop(turn.take());
+            }
+            granted
+        })?;
+        self.cursors.set(moved);
+        Ok(grant)
+    }
+
+    /// Counts a claim that was answered: by a `guess`, in `full`, or in full after a guess that was `undone`.
+    pub(super) fn claim_count(&self, way: &str) {
+        self.counters.claims.with_label_values(&[way]).inc();
     }
 }
 
