@@ -346,12 +346,12 @@ async fn a_claim_grants_only_from_campaigns_that_it_locked() {
         assert_eq!(claims.len(), 4, "both campaigns, each when it was free");
     };
     let meddling = async {
-        blocked(&observer, 1).await;
+        blocked(&observer, &first, 1).await;
         // Active by now, and locked by somebody else: the claim has to wait for it too.
         resume(&service, "second").await;
         hold(&mut second, "second").await;
         first.batch_execute("COMMIT").await.unwrap();
-        blocked(&observer, 1).await;
+        blocked(&observer, &second, 1).await;
         second.batch_execute("COMMIT").await.unwrap();
     };
     futures::join!(claiming, meddling);

@@ -36,7 +36,7 @@ async fn a_report_without_claim_closes_the_claim_that_was_granted_meanwhile() {
     let facts = [OutcomeKind::Delivered, OutcomeKind::Bounced].map(|kind| by_lead("spring", "l0", 1, kind));
     let reporting = report_new(&service, facts.to_vec());
     let claiming = async {
-        blocked(&watcher, 1).await;
+        blocked(&watcher, &other, 1).await;
         // The report is not committed: the claims can't know.
         assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
         assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
@@ -61,13 +61,13 @@ async fn a_claim_whose_outcome_is_being_written_is_no_longer_released() {
     let (other, watcher) = (hold_counters(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]);
     let releasing = async {
-        blocked(&watcher, 1).await;
+        blocked(&watcher, &other, 1).await;
         let claim_ids = claims.iter().map(|claim| claim.claim_id.clone()).collect();
         let request = pb::ReleaseClaimsRequest { account: account_name("ann"), claim_ids, not_before: None };
         let mut sending = service.sending.clone();
         let release = async { sending.release_claims(request).await.unwrap().into_inner() };
         let counting = async {
-            blocked(&watcher, 2).await;
+            blocked(&watcher, &other, 2).await;
             other.batch_execute("COMMIT").await.unwrap();
         };
         tokio::join!(release, counting).0

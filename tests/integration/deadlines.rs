@@ -1,37 +1,39 @@
-//! Deadlines: a call that takes too long ends with DEADLINE_EXCEEDED, and its statement ends with it.
+//! Deadlines: a call that takes too long ends with DEADLINE_EXCEEDED, and its statement ends with it. How long a statement may
+//! take in any case is in `wiring`.
+
+use std::time::Duration;
 
 use anyhow::ensure;
 use campaign_metrics::pb;
 use tonic::{Code, Request};
 
 use crate::{
-    harness::{
-        service::Service,
-        wait::{SOON, until},
-    },
-    world::{assert_refused, campaign_name, create_campaign, pause, settings},
+    harness::{service::Service, wait::until},
+    world::{assert_refused, blocked, campaign_name, create_campaign, pause, settings},
 };
+
+/// Half of what a statement may take without a deadline, so that its end is the deadline's doing.
+const BY_ITS_DEADLINE: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_deadline_reaches_down_to_the_statement_in_postgres() {
     let service = Service::start().await;
     create_campaign(&service, "spring", settings(1, &[])).await;
-    let mut blocker = service.sql().await;
-    let lock = blocker.transaction().await.unwrap();
-    lock.execute("SELECT FROM campaigns FOR UPDATE", &[]).await.unwrap();
+    let (holder, watcher) = (service.sql().await, service.sql().await);
+    holder.batch_execute("BEGIN; SELECT FROM campaigns FOR UPDATE").await.unwrap();
     let mut request = Request::new(pb::PauseCampaignRequest { name: campaign_name("spring"), ..Default::default() });
-    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    let refused = service.campaigns.clone().pause_campaign(request).await;
+    request.metadata_mut().insert("grpc-timeout", "3S".parse().unwrap());
+    let mut campaigns = service.campaigns.clone();
+    let (refused, ()) = tokio::join!(campaigns.pause_campaign(request), blocked(&watcher, &holder, 1));
     assert_refused(refused, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "nothing was committed");
-    let sql = service.sql().await;
     let waiting = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'campaign-metrics-service' AND wait_event_type = 'Lock'";
-    let gone = until("the statement to end", SOON, async || {
-        let waiting: i64 = sql.query_one(waiting, &[]).await?.get(0);
+    let gone = until("the statement to end", BY_ITS_DEADLINE, async || {
+        let waiting: i64 = watcher.query_one(waiting, &[]).await?.get(0);
         ensure!(waiting == 0, "{waiting} statements wait for the lock");
         Ok(())
     });
     gone.await.expect("it ends though the lock is still held");
-    lock.rollback().await.unwrap();
+    holder.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(pause(&service, "spring").await.state(), pb::CampaignState::Paused, "and the service goes on");
 }

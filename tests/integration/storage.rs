@@ -102,7 +102,7 @@ async fn what_two_repairs_find_is_put_right_once() {
     sql.batch_execute(&format!("SELECT pg_advisory_lock({lock})")).await.unwrap();
     let (one, two) = (service.store(), service.store());
     let release = async {
-        blocked(&sql, 2).await;
+        blocked(&sql, &sql, 2).await;
         sql.batch_execute(&format!("SELECT pg_advisory_unlock({lock})")).await.unwrap();
     };
     let (one, two, ()) = tokio::join!(verify(&one, Differences::Repair), verify(&two, Differences::Repair), release);

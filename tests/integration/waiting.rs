@@ -59,7 +59,7 @@ async fn a_claim_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
     // The delivery supersedes the failure: the fourth step is due as it was.
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let claiming = async {
-        blocked(&watcher, 1).await;
+        blocked(&watcher, &holder, 1).await;
         assert_eq!(claim(&service, "ann", 10).await.claims, [], "the lead is at its end");
         holder.batch_execute("COMMIT").await.unwrap();
     };
@@ -73,7 +73,7 @@ async fn a_claim_looks_again_when_all_that_it_looked_at_is_being_reported_on() {
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let claiming = async {
-        blocked(&watcher, 1).await;
+        blocked(&watcher, &holder, 1).await;
         // One looks at one row: what else is due may be behind it.
         let granted = until("an answer", SOON, async || Ok(try_claim(&service, "ann", 1).await?.claims));
         granted.await.unwrap()
@@ -97,7 +97,7 @@ async fn upkeep_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let settling = async {
-        blocked(&watcher, 1).await;
+        blocked(&watcher, &holder, 1).await;
         service.store().leads_settle().await.unwrap();
         holder.batch_execute("COMMIT").await.unwrap();
     };
@@ -113,7 +113,7 @@ async fn reassigning_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile()
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let reassigning = async {
-        blocked(&watcher, 1).await;
+        blocked(&watcher, &holder, 1).await;
         let request = pb::ReassignLeadsRequest {
             parent: campaign_name("spring"),
             from_account: account_name("ann"),

@@ -142,12 +142,22 @@ pub async fn retries(service: &Service) -> i64 {
     service.metric("campaign_metrics_transaction_retries_total").await
 }
 
-/// Until so many sessions of the database wait for a lock.
-pub async fn blocked(watcher: &Connection, count: i64) {
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let wait = until("sessions to wait for a lock", SOON, async || {
-        let waiting: i64 = watcher.query_one(sql, &[]).await?.get(0);
-        anyhow::ensure!(waiting == count, "{waiting} wait");
+/// Waits until at least so many sessions wait for what another one holds, or for each other behind it.
+///
+/// By the holder, so that whoever waits for somebody else is not taken for them.
+pub async fn blocked(watcher: &Connection, holder: &Connection, count: i64) {
+    let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.expect("the holder is there").get(0);
+    let sql = "WITH RECURSIVE waiting AS MATERIALIZED (
+            SELECT pid, pg_blocking_pids(pid) AS behind FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'
+        ), blocked AS (
+            SELECT pid FROM waiting WHERE $1 = ANY (behind)
+            UNION
+            SELECT w.pid FROM waiting w JOIN blocked b ON b.pid = ANY (w.behind)
+        ) SELECT count(*) FROM blocked";
+    let wait = until("sessions to wait for what another one holds", SOON, async || {
+        let waiting: i64 = watcher.query_one(sql, &[&pid]).await?.get(0);
+        anyhow::ensure!(waiting >= count, "{waiting} wait, not {count}");
         Ok(())
     });
     wait.await.expect("they wait");
