@@ -16,6 +16,8 @@ mod closing;
 mod controller;
 #[path = "integration/crash.rs"]
 mod crash;
+#[path = "integration/crowds.rs"]
+mod crowds;
 #[path = "integration/daemons.rs"]
 mod daemons;
 #[path = "integration/deadlines.rs"]
@@ -24,6 +26,8 @@ mod deadlines;
 mod docs;
 #[path = "integration/facts.rs"]
 mod facts;
+#[path = "integration/guesses.rs"]
+mod guesses;
 #[path = "integration/inputs.rs"]
 mod inputs;
 #[path = "integration/kubernetes.rs"]
@@ -58,5 +62,7 @@ mod storage;
 mod streams;
 #[path = "integration/waiting.rs"]
 mod waiting;
+#[path = "integration/ways.rs"]
+mod ways;
 #[path = "integration/world.rs"]
 mod world;

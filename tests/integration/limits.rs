@@ -8,6 +8,7 @@ use tonic::Code;
 
 use crate::{
     harness::service::{Service, monday},
+    ways::Way,
     world::{
         account_name, add_leads, assert_refused, assign, by_key, by_lead, claim, create_account, create_campaign,
         finish, get, pause, reasons, report_new, resume, settings, try_add, try_claim,
@@ -20,6 +21,12 @@ fn at(time: &prost_types::Timestamp) -> Timestamp {
 
 #[tokio::test]
 async fn outside_active_hours_nothing_is_granted_and_no_claim_outlives_its_window() {
+    for way in Way::BOTH {
+        within_a_window(way).await;
+    }
+}
+
+async fn within_a_window(way: Way) {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     // Monday 10:00 UTC is 11:00 in Berlin.
@@ -31,7 +38,9 @@ async fn outside_active_hours_nothing_is_granted_and_no_claim_outlives_its_windo
     assert_eq!((early.claims.len(), reasons(&early)), (0, vec![Why::OutsideActiveHours]));
     assert_eq!(early.next_change_time.as_ref().map(at), Some(monday().checked_add(30.minutes()).unwrap()));
     service.clock.advance(Duration::from_mins(58));
-    let claims = claim(&service, "ann", 1).await.claims;
+    way.warm(&service, "ann").await;
+    let claims = way.claim(&service, "ann", 1).await.claims;
+    way.assert_served(&service).await;
     let end = monday().checked_add(60.minutes()).unwrap();
     assert_eq!(claims[0].expire_time.as_ref().map(at), Some(end), "not five minutes");
     service.clock.advance(Duration::from_mins(2));
@@ -40,6 +49,12 @@ async fn outside_active_hours_nothing_is_granted_and_no_claim_outlives_its_windo
 
 #[tokio::test]
 async fn days_turn_by_the_zone_of_the_account_and_of_the_campaign_apart() {
+    for way in Way::BOTH {
+        days_of_two_zones(way).await;
+    }
+}
+
+async fn days_of_two_zones(way: Way) {
     let service = Service::start().await;
     let account = pb::Account { daily_limit: Some(1), time_zone: "Pacific/Kiritimati".into(), ..Default::default() };
     let request = pb::CreateAccountRequest {
@@ -53,33 +68,43 @@ async fn days_turn_by_the_zone_of_the_account_and_of_the_campaign_apart() {
     let limited = pb::Campaign { daily_limit: Some(2), active_hours: Some(hours), ..settings(1, &["ann"]) };
     create_campaign(&service, "spring", limited).await;
     add_leads(&service, "spring", 9, None, false).await;
+    way.warm(&service, "ann").await;
     // At 10:00 UTC it is midnight of Tuesday in Kiritimati (UTC+14), and 02:00 of Monday in Los Angeles (UTC-8).
-    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1);
-    let blocked = claim(&service, "ann", 5).await;
+    assert_eq!(way.claim(&service, "ann", 5).await.claims.len(), 1);
+    let blocked = way.claim(&service, "ann", 5).await;
     assert_eq!(reasons(&blocked), [Why::AccountDailyLimit]);
     assert_eq!(blocked.next_change_time.as_ref().map(at), Some(monday().checked_add(24.hours()).unwrap()));
     service.clock.advance(Duration::from_hours(24));
     // A new day of the account, and since 08:00 UTC one of the campaign too.
-    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1);
+    assert_eq!(way.claim(&service, "ann", 5).await.claims.len(), 1);
     let raise = pb::Account { name: account_name("ann"), daily_limit: Some(9), ..Default::default() };
     let update = pb::UpdateAccountRequest { account: Some(raise), update_mask: None };
     service.accounts.clone().update_account(update).await.unwrap();
-    assert_eq!(claim(&service, "ann", 5).await.claims.len(), 1, "the second of the campaign's day");
-    let blocked = claim(&service, "ann", 5).await;
+    assert_eq!(way.claim(&service, "ann", 5).await.claims.len(), 1, "the second of the campaign's day");
+    let blocked = way.claim(&service, "ann", 5).await;
     assert_eq!(reasons(&blocked), [Why::CampaignDailyLimit]);
     assert_eq!(blocked.next_change_time.as_ref().map(at), Some(monday().checked_add(46.hours()).unwrap()));
+    way.assert_served(&service).await;
 }
 
 #[tokio::test]
 async fn messages_without_a_claim_count_against_the_limits_and_are_never_refused() {
+    for way in Way::BOTH {
+        messages_without_a_claim(way).await;
+    }
+}
+
+async fn messages_without_a_claim(way: Way) {
     let service = Service::start().await;
     create_account(&service, "ann", Some(2)).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 5, Some("ann"), false).await;
+    way.warm(&service, "ann").await;
     for lead in ["l0", "l1", "l2"] {
         report_new(&service, vec![by_lead("spring", lead, 1, OutcomeKind::Delivered)]).await;
     }
-    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::AccountDailyLimit]);
+    assert_eq!(reasons(&way.claim(&service, "ann", 1).await), [Why::AccountDailyLimit], "{way:?}");
+    way.assert_served(&service).await;
     let request = pb::GetAccountRequest { name: account_name("ann") };
     let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
     assert_eq!((account.reserved_today, account.lifetime.unwrap().delivered), (3, 3));
@@ -113,13 +138,21 @@ async fn every_reason_for_not_sending_is_told() {
 
 #[tokio::test]
 async fn asking_again_helps_when_the_last_of_several_reasons_is_over() {
+    for way in Way::BOTH {
+        asking_again(way).await;
+    }
+}
+
+async fn asking_again(way: Way) {
     let service = Service::start().await;
     create_account(&service, "ann", Some(1)).await;
     let window = pb::ActiveWindow { days: vec![1, 3], start_time: "09:00".into(), end_time: "17:00".into() };
     let hours = pb::ActiveHours { windows: vec![window], ..Default::default() };
     create_campaign(&service, "spring", pb::Campaign { active_hours: Some(hours), ..settings(1, &["ann"]) }).await;
     add_leads(&service, "spring", 4, None, false).await;
-    let answer = claim(&service, "ann", 2).await;
+    way.warm(&service, "ann").await;
+    let answer = way.claim(&service, "ann", 2).await;
+    way.assert_served(&service).await;
     assert_eq!((answer.claims.len(), reasons(&answer)), (1, vec![Why::AccountDailyLimit]));
     // Not when the window closes, not when the day ends on a Tuesday without a window, but on Wednesday at nine.
     let wednesday = monday().checked_add(47.hours()).unwrap();
@@ -135,6 +168,12 @@ async fn asking_again_helps_when_the_last_of_several_reasons_is_over() {
 
 #[tokio::test]
 async fn a_limit_that_ends_a_claim_does_not_hide_that_nothing_is_left() {
+    for way in Way::BOTH {
+        a_limit_and_nothing_left(way).await;
+    }
+}
+
+async fn a_limit_and_nothing_left(way: Way) {
     let service = Service::start().await;
     create_account(&service, "ann", Some(3)).await;
     create_account(&service, "bob", None).await;
@@ -143,7 +182,9 @@ async fn a_limit_that_ends_a_claim_does_not_hide_that_nothing_is_left() {
     let lead = pb::NewLead { lead_id: "her-own".into(), account_id: "ann".into() };
     try_add(&service, "spring", vec![lead], false).await.unwrap();
     // Her own lead comes last, and is taken first: those before it are found by a second look.
-    let answer = claim(&service, "ann", 4).await;
+    way.warm(&service, "ann").await;
+    let answer = way.claim(&service, "ann", 4).await;
+    way.assert_served(&service).await;
     assert_eq!((answer.claims.len(), reasons(&answer)), (3, vec![Why::AccountDailyLimit, Why::NoLeadDue]));
     assert_eq!(answer.next_change_time, None, "a new day brings no lead");
 }

@@ -6,6 +6,7 @@ use campaign_metrics::pb::{Claim, OutcomeKind};
 
 use crate::{
     harness::{recount::assert_counts, service::Service},
+    ways::Way,
     world::{
         add_leads, by_key, campaign_name, claim, create_account, create_campaign, get, report_new, settings, try_add,
     },
@@ -26,6 +27,12 @@ fn campaign(claim: &Claim) -> String {
 
 #[tokio::test]
 async fn first_steps_and_follow_ups_each_get_half_and_what_the_other_leaves() {
+    for way in Way::BOTH {
+        halves(way).await;
+    }
+}
+
+async fn halves(way: Way) {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(2, &["ann"])).await;
@@ -35,12 +42,15 @@ async fn first_steps_and_follow_ups_each_get_half_and_what_the_other_leaves() {
     service.clock.advance(Duration::from_hours(1));
     // 60 follow-ups are due, and 140 first steps.
     let of_step = |claims: &[Claim]| count(claims, |claim| claim.step);
-    assert_eq!(of_step(&claim(&service, "ann", 40).await.claims), BTreeMap::from([(1, 20), (2, 20)]));
+    // What comes back from it is a first step.
+    way.warm(&service, "ann").await;
+    assert_eq!(of_step(&way.claim(&service, "ann", 40).await.claims), BTreeMap::from([(1, 20), (2, 20)]), "{way:?}");
     // One at a time, neither kind has to wait until the other one is through.
     let mut single = Vec::new();
     for _ in 0..40 {
-        single.extend(claim(&service, "ann", 1).await.claims);
+        single.extend(way.claim(&service, "ann", 1).await.claims);
     }
+    way.assert_served(&service).await;
     let single = of_step(&single);
     assert!(single[&1] >= 5 && single[&2] >= 5, "{single:?}");
     let rest = claim(&service, "ann", 1000).await.claims;
@@ -50,6 +60,12 @@ async fn first_steps_and_follow_ups_each_get_half_and_what_the_other_leaves() {
 
 #[tokio::test]
 async fn accounts_share_the_leads_of_a_campaign_and_each_keeps_its_own() {
+    for way in Way::BOTH {
+        accounts(way).await;
+    }
+}
+
+async fn accounts(way: Way) {
     let service = Service::start().await;
     for account in ["ann", "bob", "eve"] {
         create_account(&service, account, None).await;
@@ -62,9 +78,10 @@ async fn accounts_share_the_leads_of_a_campaign_and_each_keeps_its_own() {
     let mut claims = Vec::new();
     for _ in 0..10 {
         for account in ["ann", "bob", "eve"] {
-            claims.extend(claim(&service, account, 4).await.claims);
+            claims.extend(way.claim(&service, account, 4).await.claims);
         }
     }
+    way.assert_served(&service).await;
     let shares = count(&claims, |claim| claim.account.clone());
     assert_eq!(shares.values().sum::<usize>(), 100, "all of them: {shares:?}");
     assert!(shares.values().all(|share| *share >= 30), "{shares:?}");
@@ -74,6 +91,12 @@ async fn accounts_share_the_leads_of_a_campaign_and_each_keeps_its_own() {
 
 #[tokio::test]
 async fn an_account_shares_itself_among_its_campaigns_and_starves_none() {
+    for way in Way::BOTH {
+        campaigns(way).await;
+    }
+}
+
+async fn campaigns(way: Way) {
     const CAMPAIGNS: [&str; 5] = ["one", "two", "three", "four", "five"];
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
@@ -82,13 +105,15 @@ async fn an_account_shares_itself_among_its_campaigns_and_starves_none() {
         add_leads(&service, name, 300, None, false).await;
     }
     let even = CAMPAIGNS.map(|name| (campaign_name(name), 100));
-    assert_eq!(count(&claim(&service, "ann", 500).await.claims, campaign), BTreeMap::from(even));
+    way.warm(&service, "ann").await;
+    assert_eq!(count(&way.claim(&service, "ann", 500).await.claims, campaign), BTreeMap::from(even), "{way:?}");
     // Too few to divide: one campaign after the other gets them, drawn anew each time. That one of five is never drawn in
     // a hundred times happens once in a thousand million.
     let mut single = Vec::new();
     for _ in 0..100 {
-        single.extend(claim(&service, "ann", 1).await.claims);
+        single.extend(way.claim(&service, "ann", 1).await.claims);
     }
+    way.assert_served(&service).await;
     assert_eq!(count(&single, campaign).len(), CAMPAIGNS.len());
     // What a campaign has no leads for goes to the others.
     let rest = claim(&service, "ann", 1000).await.claims;

@@ -1,19 +1,20 @@
 //! What waits for its step stays on a list, also when an outcome makes it due at the very moment somebody tidies that list.
 
-use std::time::Duration;
-
 use campaign_metrics::pb::{self, OutcomeKind, OutcomeKind::Delivered};
+
+use jiff::ToSpan as _;
 
 use crate::{
     harness::{
         postgres::Connection,
         recount::assert_counts,
-        service::Service,
+        service::{Service, monday},
         wait::{SOON, until},
     },
+    ways::{Way, served},
     world::{
         account_name, add_leads, assign, blocked, by_lead, campaign_name, claim, create_account, create_campaign, get,
-        report_new, retries, settings, try_claim,
+        report_new, retries, settings, try_add, try_claim,
     },
 };
 
@@ -31,16 +32,24 @@ async fn hold_commits(service: &Service) -> Connection {
     holder
 }
 
-/// A lead of a campaign of five steps that is listed for its fourth, which a failure of the second has ended.
-async fn listed_but_ended() -> Service {
+/// A lead of a campaign of five steps that is listed for its fourth, which a failure of the second has ended. Where claims
+/// are to be guessed, another lead was claimed before, and is held.
+async fn listed_but_ended(way: Way) -> Service {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_account(&service, "ben", None).await;
     create_campaign(&service, "spring", settings(5, &["ann", "ben"])).await;
+    let held = pb::NewLead { lead_id: "held".into(), account_id: "ann".into() };
+    try_add(&service, "spring", vec![held], false).await.expect("a lead");
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
     add_leads(&service, "spring", 1, Some("ann"), false).await;
-    report_new(&service, vec![by_lead("spring", "l0", 3, Delivered)]).await;
-    report_new(&service, vec![by_lead("spring", "l0", 2, OutcomeKind::Failed)]).await;
-    service.clock.advance(Duration::from_hours(2));
+    // Long enough ago for the fourth step to be due, so that the clock can stand.
+    let earlier = monday().checked_sub(2.hours()).expect("a time");
+    let time = Some(prost_types::Timestamp { seconds: earlier.as_second(), nanos: 0 });
+    for (step, kind) in [(3, Delivered), (2, OutcomeKind::Failed)] {
+        report_new(&service, vec![pb::Outcome { time, ..by_lead("spring", "l0", step, kind) }]).await;
+    }
+    way.forget(&service);
     service
 }
 
@@ -54,7 +63,13 @@ async fn claim_steps(service: &Service, account: &str) -> Vec<i32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
-    let service = listed_but_ended().await;
+    for way in Way::BOTH {
+        row_is_left(way).await;
+    }
+}
+
+async fn row_is_left(way: Way) {
+    let service = listed_but_ended(way).await;
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     // The delivery supersedes the failure: the fourth step is due as it was.
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
@@ -64,12 +79,20 @@ async fn a_claim_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
         holder.batch_execute("COMMIT").await.unwrap();
     };
     tokio::join!(reporting, claiming);
-    assert_eq!(claim_steps(&service, "ann").await, [4]);
+    assert_eq!(claim_steps(&service, "ann").await, [4], "{way:?}");
+    let served = served(&service).await;
+    assert_eq!(served.undone > 0, way == Way::Guess, "{way:?}: {served:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_looks_again_when_all_that_it_looked_at_is_being_reported_on() {
-    let service = listed_but_ended().await;
+    for way in Way::BOTH {
+        looks_again(way).await;
+    }
+}
+
+async fn looks_again(way: Way) {
+    let service = listed_but_ended(way).await;
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let claiming = async {
@@ -87,12 +110,14 @@ async fn a_claim_looks_again_when_all_that_it_looked_at_is_being_reported_on() {
         holder.batch_execute("COMMIT").await.unwrap();
     };
     let ((), claims, ()) = tokio::join!(reporting, claiming, releasing);
-    assert_eq!(claims.iter().map(|claim| claim.step).collect::<Vec<_>>(), [4]);
+    assert_eq!(claims.iter().map(|claim| claim.step).collect::<Vec<_>>(), [4], "{way:?}");
+    let served = served(&service).await;
+    assert_eq!(served.guess + served.undone > 0, way == Way::Guess, "{way:?}: {served:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upkeep_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
-    let service = listed_but_ended().await;
+    let service = listed_but_ended(Way::Full).await;
     assign(&service, "spring", &["ben"]).await;
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
@@ -108,7 +133,7 @@ async fn upkeep_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reassigning_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
-    let service = listed_but_ended().await;
+    let service = listed_but_ended(Way::Full).await;
     assign(&service, "spring", &["ben"]).await;
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);

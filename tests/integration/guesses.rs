@@ -1,0 +1,268 @@
+//! What changes between a claim and the next one: a guess that no longer holds is undone, and the answer is that of a
+//! replica that knows nothing. What still holds is granted by the guess, to the same limits.
+
+use std::time::Duration;
+
+use campaign_metrics::pb::{self, NotSendingReason as Why};
+use jiff::Timestamp;
+
+use crate::{
+    harness::service::Service,
+    ways::{Served, Way, release, served},
+    world::{
+        WORKSPACE, account_name, add_leads, assign, campaign_name, claim, create_account, create_campaign, finish, get,
+        pause, reasons, settings, try_add,
+    },
+};
+
+/// Less than a claim in full is believed for.
+const MOMENT: Duration = Duration::from_millis(400);
+
+/// Two accounts of UTC-11 and UTC+14, a campaign that may send from ten to eleven in Berlin, limits for all of them.
+async fn world() -> Service {
+    let service = Service::start().await;
+    for (id, daily_limit, time_zone) in [("ann", 5, "Pacific/Pago_Pago"), ("bob", 11, "Pacific/Kiritimati")] {
+        let account = pb::Account { daily_limit: Some(daily_limit), time_zone: time_zone.into(), ..Default::default() };
+        let request = pb::CreateAccountRequest {
+            parent: WORKSPACE.into(),
+            account_id: id.into(),
+            account: Some(account),
+            ..Default::default()
+        };
+        service.accounts.clone().create_account(request).await.expect("an account");
+    }
+    let window = pb::ActiveWindow { days: vec![], start_time: "10:00".into(), end_time: "12:00".into() };
+    let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
+    let campaign = pb::Campaign { daily_limit: Some(7), active_hours: Some(hours), ..settings(1, &["ann", "bob"]) };
+    create_campaign(&service, "spring", campaign).await;
+    add_leads(&service, "spring", 9, None, false).await;
+    service
+}
+
+async fn update_account(service: &Service, account: pb::Account) {
+    let account = pb::Account { name: account_name("ann"), ..account };
+    let request = pb::UpdateAccountRequest { account: Some(account), update_mask: None };
+    service.accounts.clone().update_account(request).await.expect("it is changed");
+}
+
+async fn update_campaign(service: &Service, campaign: pb::Campaign) {
+    let campaign = pb::Campaign { name: campaign_name("spring"), ..campaign };
+    let request = pb::UpdateCampaignRequest { campaign: Some(campaign), update_mask: None };
+    service.campaigns.clone().update_campaign(request).await.expect("it is changed");
+}
+
+/// What can happen between two claims.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Paused,
+    Finished,
+    Suspended,
+    Unassigned,
+    WindowOver,
+    WindowMoved,
+    AccountLimitLowered,
+    CampaignLimitLowered,
+    CampaignLimitUsedByAnother,
+    LeadsTakenByAnother,
+}
+
+impl Change {
+    const ALL: [Self; 10] = [
+        Self::Paused,
+        Self::Finished,
+        Self::Suspended,
+        Self::Unassigned,
+        Self::WindowOver,
+        Self::WindowMoved,
+        Self::AccountLimitLowered,
+        Self::CampaignLimitLowered,
+        Self::CampaignLimitUsedByAnother,
+        Self::LeadsTakenByAnother,
+    ];
+
+    async fn happen(self, service: &Service, other: &Service) {
+        match self {
+            Self::Paused => drop(pause(service, "spring").await),
+            Self::Finished => drop(finish(service, "spring").await),
+            Self::Suspended => {
+                let request = pb::SuspendAccountRequest { name: account_name("ann"), ..Default::default() };
+                service.accounts.clone().suspend_account(request).await.expect("it is suspended");
+            }
+            Self::Unassigned => drop(assign(service, "spring", &["bob"]).await),
+            Self::WindowOver => service.clock.advance(MOMENT),
+            Self::WindowMoved => {
+                let window = pb::ActiveWindow { days: vec![], start_time: "15:00".into(), end_time: "15:30".into() };
+                let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
+                update_campaign(service, pb::Campaign { active_hours: Some(hours), ..Default::default() }).await;
+            }
+            Self::AccountLimitLowered => {
+                update_account(service, pb::Account { daily_limit: Some(0), ..Default::default() }).await;
+            }
+            Self::CampaignLimitLowered => {
+                update_campaign(service, pb::Campaign { daily_limit: Some(0), ..Default::default() }).await;
+            }
+            Self::CampaignLimitUsedByAnother => assert_eq!(claim(other, "bob", 8).await.claims.len(), 7),
+            Self::LeadsTakenByAnother => {
+                update_campaign(service, pb::Campaign { daily_limit: Some(50), ..Default::default() }).await;
+                // All but the lead that was given back, which is ann's.
+                assert_eq!(claim(other, "bob", 9).await.claims.len(), 8);
+            }
+        }
+    }
+
+    /// Why ann gets fewer than the two that she asks for.
+    fn why(self) -> Vec<Why> {
+        match self {
+            Self::Paused => vec![Why::Paused],
+            Self::Finished => vec![Why::Finished],
+            Self::Suspended => vec![Why::AccountSuspended],
+            Self::Unassigned => vec![Why::NoAccountAssigned],
+            Self::WindowOver | Self::WindowMoved => vec![Why::OutsideActiveHours],
+            Self::AccountLimitLowered => vec![Why::AccountDailyLimit],
+            Self::CampaignLimitLowered | Self::CampaignLimitUsedByAnother => vec![Why::CampaignDailyLimit],
+            Self::LeadsTakenByAnother => vec![Why::NoLeadDue],
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_guess_that_no_longer_holds_is_undone_and_answered_as_by_who_knows_nothing() {
+    for change in Change::ALL {
+        let service = world().await;
+        let other = Service::on(&service.database, service.clock.clone()).await;
+        // A moment before the window is over, in Berlin.
+        service.clock.advance(Duration::from_millis(3_599_600));
+        Way::Guess.warm(&service, "ann").await;
+        assert_eq!(served(&service).await, Served { full: 1, ..Served::default() });
+        change.happen(&service, &other).await;
+
+        let guessed = claim(&service, "ann", 2).await;
+        assert_eq!(served(&service).await, Served { full: 1, undone: 1, guess: 0 }, "{change:?}: the guess is undone");
+        release(&service, "ann", &guessed.claims).await;
+        let known_nothing = claim(&other, "ann", 2).await;
+        assert_eq!(reasons(&guessed), change.why(), "{change:?}");
+        assert_eq!(
+            (guessed.claims.len(), guessed.not_sending, guessed.next_change_time),
+            (known_nothing.claims.len(), known_nothing.not_sending, known_nothing.next_change_time),
+            "{change:?}: by a guess (left) and by who knows nothing (right)"
+        );
+    }
+}
+
+/// How many claims of the account and of the campaign are reserved of their present days.
+async fn reserved(service: &Service) -> (i64, i64) {
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    let account = service.accounts.clone().get_account(request).await.expect("it exists").into_inner();
+    let sql = "SELECT coalesce(sum(reserved), 0)::int8 FROM campaign_reservations WHERE day = $1";
+    let zone = jiff::tz::TimeZone::get("Europe/Berlin").expect("a zone");
+    let today = zone.to_datetime(service.clock.now()).date();
+    let campaign = service.sql().await.query_one(sql, &[&today]).await.expect("a sum").get(0);
+    (account.reserved_today, campaign)
+}
+
+#[tokio::test]
+async fn both_ways_grant_up_to_a_limit_and_not_one_more() {
+    for way in Way::BOTH {
+        // The account allows five, the campaign seven.
+        for asked in [4, 5, 6, 7] {
+            let service = world().await;
+            way.warm(&service, "ann").await;
+            let granted = way.claim(&service, "ann", asked).await;
+            let expected = asked.min(5);
+            assert_eq!(i32::try_from(granted.claims.len()), Ok(expected), "{way:?}, {asked} asked for");
+            assert_eq!(granted.not_sending.is_empty(), asked <= 5, "{way:?}, {asked} asked for");
+            way.assert_served(&service).await;
+            assert_eq!(served(&service).await.guess > 0, way == Way::Guess && asked <= 5, "{way:?}, {asked} asked for");
+            assert_eq!(reserved(&service).await, (expected.into(), expected.into()));
+            // Two are left of the campaign's day.
+            assert_eq!(i32::try_from(claim(&service, "bob", 9).await.claims.len()), Ok(7 - expected), "{way:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_ways_book_a_claim_on_the_days_of_its_own_moment() {
+    for way in Way::BOTH {
+        let service = world().await;
+        update_campaign(&service, always("Pacific/Kiritimati")).await;
+        // A moment before midnight in Pago Pago, which is 11:00 of the next day in UTC.
+        service.clock.advance(Duration::from_millis(3_599_800));
+        way.warm(&service, "ann").await;
+        assert_eq!(claim(&service, "ann", 3).await.claims.len(), 3, "of the old day");
+        service.clock.advance(MOMENT);
+        assert_eq!(way.claim(&service, "ann", 4).await.claims.len(), 4, "{way:?}: of the new day");
+        let days = service.sql().await;
+        let days = days.query(
+            "SELECT day::text, sum(reserved)::int8 FROM account_reservations GROUP BY day HAVING sum(reserved) > 0 ORDER BY 1",
+            &[],
+        );
+        let days: Vec<(String, i64)> = days.await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(days, [("2026-03-01".to_owned(), 3), ("2026-03-02".to_owned(), 4)], "{way:?}");
+        let of_campaign = "SELECT day::text, sum(reserved)::int8 FROM campaign_reservations GROUP BY day";
+        let row = service.sql().await.query_one(of_campaign, &[]).await.unwrap();
+        assert_eq!((row.get::<_, String>(0).as_str(), row.get::<_, i64>(1)), ("2026-03-03", 7), "{way:?}");
+        if way == Way::Guess {
+            assert_eq!(served(&service).await, Served { full: 1, guess: 2, undone: 0 });
+        }
+    }
+}
+
+fn always(time_zone: &str) -> pb::Campaign {
+    let hours = pb::ActiveHours { time_zone: time_zone.into(), windows: vec![] };
+    pb::Campaign { active_hours: Some(hours), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_guess_grants_again_what_its_request_was_granted() {
+    let service = world().await;
+    Way::Guess.warm(&service, "ann").await;
+    let request = pb::ClaimSendsRequest {
+        account: account_name("ann"),
+        max_claims: 3,
+        request_id: "0d5f6a0e-2a53-4a5e-8d2e-0c5b8c0f6f11".into(),
+        ..Default::default()
+    };
+    let ask = async || service.sending.clone().claim_sends(request.clone()).await.expect("an answer").into_inner();
+    let first = ask().await.claims;
+    assert_eq!((first.len(), served(&service).await.guess), (3, 1));
+    assert_eq!(ask().await.claims, first, "the same claims");
+    assert_eq!(served(&service).await.undone, 1, "what it took besides is given back");
+    assert_eq!(get(&service, "spring").await.in_flight_claims, 3);
+    assert_eq!(reserved(&service).await, (3, 3));
+}
+
+#[tokio::test]
+async fn what_is_known_is_believed_for_a_second_and_no_longer() {
+    let service = world().await;
+    let at = |service: &Service| -> Timestamp { service.clock.now() };
+    Way::Guess.warm(&service, "ann").await;
+    let since = at(&service);
+    // Another campaign has something to send from now on: it gets its share once that is known.
+    create_campaign(&service, "summer", settings(1, &["ann"])).await;
+    let lead = pb::NewLead { lead_id: "new".into(), account_id: "ann".into() };
+    try_add(&service, "summer", vec![lead], false).await.expect("a lead");
+    service.clock.advance(Duration::from_secs(1));
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    assert_eq!(served(&service).await, Served { full: 1, guess: 1, undone: 0 }, "a second after {since}");
+    service.clock.advance(Duration::from_micros(1));
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    assert_eq!(served(&service).await, Served { full: 2, guess: 1, undone: 0 }, "later than that");
+    let claims = claim(&service, "ann", 3).await.claims;
+    assert!(get(&service, "summer").await.in_flight_claims == 1, "both campaigns get their share: {claims:?}");
+}
+
+#[tokio::test]
+async fn an_account_of_the_same_name_is_another_one() {
+    let service = world().await;
+    create_account(&service, "eve", Some(3)).await;
+    assign(&service, "spring", &["ann", "bob", "eve"]).await;
+    Way::Guess.warm(&service, "eve").await;
+    // It leaves, and one with a smaller limit comes under its name.
+    assign(&service, "spring", &["ann", "bob"]).await;
+    let request = pb::DeleteAccountRequest { name: account_name("eve"), ..Default::default() };
+    service.accounts.clone().delete_account(request).await.expect("it is gone");
+    create_account(&service, "eve", Some(1)).await;
+    assign(&service, "spring", &["eve"]).await;
+    assert_eq!(claim(&service, "eve", 2).await.claims.len(), 1, "by its own limit");
+    assert_eq!(served(&service).await, Served { full: 1, guess: 0, undone: 1 });
+}
