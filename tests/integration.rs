@@ -24,6 +24,8 @@ mod daemons;
 mod deadlines;
 #[path = "integration/docs.rs"]
 mod docs;
+#[path = "integration/drains.rs"]
+mod drains;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/guesses.rs"]

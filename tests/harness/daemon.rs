@@ -8,6 +8,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, Result};
 
 use super::{
+    moved::MovedClock,
     parts::binary,
     process::{Directory, Process, Signal},
     wait::SOON,
@@ -24,6 +25,14 @@ pub struct Daemon {
     pub admin_url: String,
 }
 
+fn serve(listen: &str, database_url: &str) -> Result<Command> {
+    let mut command = Command::new(binary("campaign-metrics-service")?);
+    command
+        .args(["serve", "--insecure", "--listen", listen, "--admin-listen", "127.0.0.1:0"])
+        .env("DATABASE_URL", database_url);
+    Ok(command)
+}
+
 impl Daemon {
     /// Starts the service with its logs in `directory`; it need not be ready yet, as its database may be away.
     pub async fn service(database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
@@ -32,10 +41,21 @@ impl Daemon {
 
     /// The same at an address of the caller's choice: for one that takes the place of another.
     pub async fn service_at(listen: &str, database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
-        let mut command = Command::new(binary("campaign-metrics-service")?);
-        command
-            .args(["serve", "--insecure", "--listen", listen, "--admin-listen", "127.0.0.1:0"])
-            .env("DATABASE_URL", database_url);
+        let command = serve(listen, database_url)?;
+        Self::start("campaign-metrics-service", &command, directory, then).await
+    }
+
+    /// The same by a clock that the test moves, and with more arguments.
+    pub async fn service_by(
+        clock: &MovedClock,
+        database_url: &str,
+        arguments: &[&str],
+        directory: &Path,
+        then: Directory,
+    ) -> Result<Self> {
+        let mut command = serve("127.0.0.1:0", database_url)?;
+        command.args(arguments);
+        clock.wind(&mut command)?;
         Self::start("campaign-metrics-service", &command, directory, then).await
     }
 

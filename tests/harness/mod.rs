@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod golden;
 pub mod http;
 pub mod kube;
+pub mod moved;
 pub mod parts;
 pub mod postgres;
 pub mod process;

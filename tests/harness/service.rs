@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use campaign_metrics::pb::{
     account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
     lead_service_client::LeadServiceClient, opt_out_service_client::OptOutServiceClient,
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
+    daemon::Daemon,
     http,
     postgres::{Connection, TestDatabase, database},
     wait::{SOON, until},
@@ -121,6 +122,25 @@ impl Service {
             shutdown,
             thread: Some(thread),
         }
+    }
+
+    /// The clients of a service that runs as a process of its own, on a database; the process stays the caller's.
+    pub fn of(daemon: &Daemon, database: &TestDatabase) -> Result<Self> {
+        let url = daemon.url.clone().context("it serves gRPC")?;
+        let channel = Endpoint::from_shared(url.clone())?.connect_lazy();
+        Ok(Self {
+            campaigns: CampaignServiceClient::new(channel.clone()),
+            accounts: AccountServiceClient::new(channel.clone()),
+            leads: LeadServiceClient::new(channel.clone()),
+            sending: SendingServiceClient::new(channel.clone()),
+            opt_outs: OptOutServiceClient::new(channel),
+            url,
+            admin_url: daemon.admin_url.clone(),
+            clock: Clock::system(),
+            database: database.clone(),
+            shutdown: CancellationToken::new(),
+            thread: None,
+        })
     }
 
     /// The store beside the service, on its database and clock: for upkeep that otherwise runs twice a minute.

@@ -109,7 +109,7 @@ pub async fn run(
     let telemetry = Telemetry::new()?;
     let store = Store::open(options.database.clone(), options.pool_size, clock, telemetry.store_counters())?;
     let ready = Arc::new(AtomicBool::new(false));
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (mut health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, Health::NotServing).await;
     let stop = shutdown.child_token();
 
@@ -165,6 +165,10 @@ pub async fn run(
     };
     tracing::info!("draining");
     set_health(&health, Health::NotServing).await;
+    // Ends the streams of those who watch, once they were told: the drain would else wait for them.
+    for service in SERVICES {
+        health.clear_service_status(service).await;
+    }
     stop.cancel();
     let drained = timeout(DRAIN, async {
         while let Some(ended) = tasks.join_next().await {
@@ -195,6 +199,16 @@ fn broken(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> 
     }
 }
 
+/// What health can be asked for: the whole service, and each of its parts.
+const SERVICES: [&str; 6] = [
+    "",
+    "campaign_metrics.v1.CampaignService",
+    "campaign_metrics.v1.AccountService",
+    "campaign_metrics.v1.LeadService",
+    "campaign_metrics.v1.OptOutService",
+    "campaign_metrics.v1.SendingService",
+];
+
 /// What health checks are told.
 #[derive(Clone, Copy)]
 enum Health {
@@ -207,14 +221,7 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
         Health::NotServing => tonic_health::ServingStatus::NotServing,
         Health::Serving => tonic_health::ServingStatus::Serving,
     };
-    for service in [
-        "",
-        "campaign_metrics.v1.CampaignService",
-        "campaign_metrics.v1.AccountService",
-        "campaign_metrics.v1.LeadService",
-        "campaign_metrics.v1.OptOutService",
-        "campaign_metrics.v1.SendingService",
-    ] {
+    for service in SERVICES {
         reporter.set_service_status(service, status).await;
     }
 }
