@@ -66,5 +66,7 @@ mod streams;
 mod waiting;
 #[path = "integration/ways.rs"]
 mod ways;
+#[path = "integration/wiring.rs"]
+mod wiring;
 #[path = "integration/world.rs"]
 mod world;
