@@ -26,6 +26,8 @@ mod deadlines;
 mod docs;
 #[path = "integration/drains.rs"]
 mod drains;
+#[path = "integration/edges.rs"]
+mod edges;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/guesses.rs"]
@@ -38,12 +40,16 @@ mod kubernetes;
 mod layout;
 #[path = "integration/limits.rs"]
 mod limits;
+#[path = "integration/local_days.rs"]
+mod local_days;
 #[path = "integration/model.rs"]
 mod model;
 #[path = "integration/outcomes.rs"]
 mod outcomes;
 #[path = "integration/outside.rs"]
 mod outside;
+#[path = "integration/pages.rs"]
+mod pages;
 #[path = "integration/parts.rs"]
 mod parts;
 #[path = "integration/plans.rs"]
@@ -62,6 +68,8 @@ mod sharing;
 mod storage;
 #[path = "integration/streams.rs"]
 mod streams;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/waiting.rs"]
 mod waiting;
 #[path = "integration/ways.rs"]
