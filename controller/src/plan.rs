@@ -27,8 +27,8 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_mins(5);
 /// Share of a wait that is random, so that resources that failed together do not come back together.
 const JITTER: f64 = 0.2;
-/// Longest text of a condition or event taken from an error; events refuse notes over 1 kB.
-const MESSAGE_CHARS: usize = 900;
+/// Longest text of a condition or event taken from an error; the API server refuses events with a note over 1024 bytes.
+const MESSAGE_BYTES: usize = 900;
 
 /// What the service answered when a generation was applied: the settings that must still be there.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,7 +146,7 @@ impl Failure {
 
 impl From<&tonic::Status> for Failure {
     fn from(status: &tonic::Status) -> Self {
-        let text: String = status.message().chars().take(MESSAGE_CHARS).collect();
+        let text = excerpt(status.message());
         match (status.code(), error_reason(status).as_str()) {
             (Code::InvalidArgument, _) => Self::terminal("InvalidSpec", text),
             (Code::FailedPrecondition, "CAMPAIGN_OWNED") => Self::terminal("CampaignOwned", text),
@@ -168,6 +168,11 @@ impl From<&tonic::Status> for Failure {
             _ => Self::transient("ServiceError", "the campaign service failed; trying again, its log says more"),
         }
     }
+}
+
+/// The beginning of a text, as much as fits.
+fn excerpt(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MESSAGE_BYTES)]
 }
 
 /// The `google.rpc.ErrorInfo` reason of a status of our service; empty without.

@@ -1,6 +1,6 @@
 //! What happened to a campaign that its resource's readers should hear of, as Kubernetes events.
 
-use super::{Failure, MESSAGE_CHARS};
+use super::{Failure, excerpt};
 use crate::crd::{CampaignStatus, DesiredState, FinishReason};
 
 /// How an event is shown.
@@ -25,8 +25,8 @@ pub struct Notice {
 
 impl Notice {
     /// An event with a note of bounded length.
-    pub fn new(reason: &'static str, severity: Severity, note: impl Into<String>) -> Self {
-        Self { reason, severity, note: note.into().chars().take(MESSAGE_CHARS).collect() }
+    pub fn new(reason: &'static str, severity: Severity, note: impl AsRef<str>) -> Self {
+        Self { reason, severity, note: excerpt(note.as_ref()).to_owned() }
     }
 }
 
