@@ -139,6 +139,11 @@ impl Failure {
         Self { reason, message: message.into(), retry: Retry::WhenEdited }
     }
 
+    /// Whether the service looked at the spec and did not take it.
+    fn is_refusal(&self) -> bool {
+        self.retry == Retry::WhenEdited || matches!(self.reason, "AccountNotFound" | "Refused" | "StaleOwner")
+    }
+
     fn transient(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry: Retry::Backoff }
     }

@@ -140,8 +140,8 @@ pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Fail
         status.observed_generation == Some(generation)
             && (status.conditions.iter()).any(|condition| condition.type_ == "Synced" && condition.status == "True")
     });
-    // A service that is away has not lost the spec it confirmed.
-    if synced && failure.retry == Retry::Backoff {
+    // A service that is away has not lost the spec it confirmed; one that refuses the spec does not have it.
+    if synced && !failure.is_refusal() {
         conditions.keep("Synced");
     } else {
         conditions.set("Synced", "False", failure.reason, &failure.message);

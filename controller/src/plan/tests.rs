@@ -11,6 +11,7 @@ use super::*;
 use crate::crd::DesiredState;
 
 mod events;
+mod mirror;
 mod status;
 
 const UID: &str = "u-1";

@@ -132,6 +132,13 @@ fn a_condition_keeps_the_time_of_its_last_transition() {
     assert_eq!(condition(&later, "Ready").unwrap().observed_generation, Some(4));
     let away = failed(Some(&later), 4, &Failure::from(&tonic::Status::unavailable("")), at(950));
     assert_eq!(condition(&away, "Ready").unwrap().last_transition_time.0, at(950));
+    assert_eq!(condition(&away, "Sending").unwrap(), condition(&later, "Sending").unwrap(), "kept as it was");
+    // Another reason for the same answer is no transition.
+    let denied = failed(Some(&away), 4, &Failure::from(&refusal(Code::PermissionDenied, "")), at(990));
+    assert_eq!(said(&denied, "Ready"), is("False", "AccessDenied"));
+    assert_eq!(condition(&denied, "Ready").unwrap().last_transition_time.0, at(950));
+    let back = mirrored(Some(&denied), 4, &campaign(), at(999));
+    assert_eq!(condition(&back, "Ready").unwrap().last_transition_time.0, at(999));
 }
 
 #[test]
