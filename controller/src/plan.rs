@@ -45,7 +45,7 @@ impl Applied {
     }
 }
 
-/// The part of a campaign that its spec decides. `lead_list_complete` is left out: whoever adds the leads sets it too.
+/// The part of a campaign that its spec decides.
 fn settings(campaign: &pb::Campaign) -> pb::Campaign {
     pb::Campaign {
         state: campaign.state,
@@ -58,6 +58,7 @@ fn settings(campaign: &pb::Campaign) -> pb::Campaign {
         claim_expiry_policy: campaign.claim_expiry_policy,
         settle_seconds: campaign.settle_seconds,
         attribution_days: campaign.attribution_days,
+        lead_list_complete: campaign.lead_list_complete,
         ..pb::Campaign::default()
     }
 }
@@ -104,8 +105,11 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, seen: Seen) -
         Seen::Here(campaign) => campaign,
     };
     let owned = campaign.owner.as_ref().is_some_and(|owner| owner.uid == uid && owner.generation == generation);
+    let mut found = settings(&campaign);
+    // Whoever adds the leads may declare their list complete; open again is drift.
+    found.lead_list_complete &= applied.settings.lead_list_complete;
     // A campaign that finished satisfies every spec: there is nothing left to repair.
-    if owned && (campaign.state() == pb::CampaignState::Finished || settings(&campaign) == applied.settings) {
+    if owned && (campaign.state() == pb::CampaignState::Finished || found == applied.settings) {
         Step::Mirror(campaign)
     } else {
         Step::Apply(Cause::Drift)
