@@ -95,4 +95,12 @@ mod tests {
         assert_eq!(args.service, "http://localhost:1");
         assert_eq!((args.namespace, args.log_format), (None, LogFormat::Human));
     }
+
+    #[test]
+    fn what_is_said_on_the_command_line_is_what_the_controller_is_told() {
+        let run = ["campaign-controller", "run", "--service", "http://localhost:1", "--namespace", "team-a"];
+        let Command::Run(args) = Cli::parse_from(run).command else { panic!("parsed another command") };
+        let options = args.options();
+        assert_eq!((options.service.as_str(), options.namespace.as_deref()), ("http://localhost:1", Some("team-a")));
+    }
 }

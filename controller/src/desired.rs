@@ -119,40 +119,82 @@ mod tests {
     #[test]
     fn a_spec_becomes_a_call_in_the_words_of_the_service() {
         let resource = resource(&serde_json::json!({
-            "state": "Paused", "displayName": "Spring", "accounts": ["ann@example.org"], "steps": 3,
-            "followUpDelay": "90m", "dailyLimit": 0, "claimExpiryPolicy": "Retry", "adoptionPolicy": "Never",
-            "settleSeconds": 5, "attributionDays": 0, "leadListComplete": true,
+            "state": "Paused", "displayName": "Spring", "accounts": ["ann@example.org", "bob"], "steps": 3,
+            "followUpDelay": "90m", "dailyLimit": 40, "claimExpiryPolicy": "Retry", "adoptionPolicy": "Never",
+            "settleSeconds": 71, "attributionDays": 5, "leadListComplete": true,
             "activeHours": {"timeZone": "Europe/Berlin", "windows": [
-                {"days": ["Friday"], "startTime": "22:00", "endTime": "02:00"}]},
+                {"days": ["Friday", "Monday"], "startTime": "22:15", "endTime": "02:45"},
+                {"startTime": "09:00", "endTime": "17:30"}]},
         }));
-        let request = apply_request(&resource, 7).unwrap();
-        let campaign = request.campaign.clone().unwrap();
-        assert_eq!(campaign.name, "workspaces/team/campaigns/spring");
-        assert_eq!(campaign.accounts, ["workspaces/team/accounts/ann@example.org"]);
-        assert_eq!(campaign.follow_up_delay.unwrap().seconds, 90 * 60);
-        assert_eq!(campaign.daily_limit, Some(0));
-        assert_eq!((campaign.settle_seconds, campaign.attribution_days), (Some(5), Some(0)));
-        assert_eq!(campaign.claim_expiry_policy(), pb::ClaimExpiryPolicy::Retry);
-        assert!(campaign.lead_list_complete);
-        let hours = campaign.active_hours.unwrap();
-        assert_eq!(hours.time_zone, "Europe/Berlin");
-        assert_eq!(hours.windows[0].days, [i32::from(pb::DayOfWeek::Friday)]);
-        assert_eq!(request.state(), pb::CampaignState::Paused);
-        assert_eq!(request.adoption_policy(), pb::AdoptionPolicy::Never);
-        let owner = request.owner.unwrap();
-        assert_eq!((owner.resource.as_str(), owner.uid.as_str()), ("team/spring", "u-1"));
-        assert_eq!((owner.generation, owner.fencing_token), (3, 7));
+        let days = vec![pb::DayOfWeek::Friday.into(), pb::DayOfWeek::Monday.into()];
+        let window =
+            |days, start: &str, end: &str| pb::ActiveWindow { days, start_time: start.into(), end_time: end.into() };
+        let campaign = pb::Campaign {
+            name: "workspaces/team/campaigns/spring".into(),
+            display_name: "Spring".into(),
+            steps: 3,
+            follow_up_delay: Some(prost_types::Duration { seconds: 90 * 60, nanos: 0 }),
+            accounts: vec!["workspaces/team/accounts/ann@example.org".into(), "workspaces/team/accounts/bob".into()],
+            active_hours: Some(pb::ActiveHours {
+                time_zone: "Europe/Berlin".into(),
+                windows: vec![window(days, "22:15", "02:45"), window(vec![], "09:00", "17:30")],
+            }),
+            daily_limit: Some(40),
+            claim_expiry_policy: pb::ClaimExpiryPolicy::Retry.into(),
+            settle_seconds: Some(71),
+            attribution_days: Some(5),
+            lead_list_complete: true,
+            ..pb::Campaign::default()
+        };
+        let owner = pb::Owner { resource: "team/spring".into(), uid: "u-1".into(), generation: 3, fencing_token: 7 };
+        let expected = pb::ApplyCampaignRequest {
+            campaign: Some(campaign),
+            state: pb::CampaignState::Paused.into(),
+            owner: Some(owner),
+            adoption_policy: pb::AdoptionPolicy::Never.into(),
+        };
+        assert_eq!(apply_request(&resource, 7).unwrap(), expected);
     }
 
     #[test]
     fn an_empty_spec_asks_for_the_documented_defaults() {
         let request = apply_request(&resource(&serde_json::json!({})), 0).unwrap();
-        let campaign = request.campaign.clone().unwrap();
-        assert_eq!(campaign.steps, 1);
-        assert_eq!(campaign.follow_up_delay.unwrap().seconds, 24 * 3600);
-        assert_eq!((campaign.daily_limit, campaign.active_hours), (None, None));
+        let campaign = pb::Campaign {
+            name: "workspaces/team/campaigns/spring".into(),
+            steps: 1,
+            follow_up_delay: Some(prost_types::Duration { seconds: 24 * 3600, nanos: 0 }),
+            claim_expiry_policy: pb::ClaimExpiryPolicy::Hold.into(),
+            settle_seconds: Some(86_400),
+            attribution_days: Some(30),
+            ..pb::Campaign::default()
+        };
+        assert_eq!(request.campaign, Some(campaign));
         assert_eq!(request.state(), pb::CampaignState::Active);
         assert_eq!(request.adoption_policy(), pb::AdoptionPolicy::IfUnowned);
+    }
+
+    #[test]
+    fn every_state_and_every_day_has_the_services_word() {
+        for (state, expected) in [
+            ("Active", pb::CampaignState::Active),
+            ("Paused", pb::CampaignState::Paused),
+            ("Finished", pb::CampaignState::Finished),
+        ] {
+            let request = apply_request(&resource(&serde_json::json!({"state": state})), 0).unwrap();
+            assert_eq!(request.state(), expected);
+        }
+        let names = (1..8).map(|day| format!("{:?}", pb::DayOfWeek::try_from(day).expect("the week has seven days")));
+        let window = serde_json::json!({"days": names.collect::<Vec<_>>(), "startTime": "09:00", "endTime": "17:30"});
+        let request = apply_request(&resource(&serde_json::json!({"activeHours": {"windows": [window]}})), 0).unwrap();
+        let hours = request.campaign.unwrap().active_hours.unwrap();
+        assert_eq!((hours.time_zone.as_str(), &hours.windows[0].days[..]), ("UTC", &[1, 2, 3, 4, 5, 6, 7][..]));
+    }
+
+    #[test]
+    fn a_delay_that_is_none_is_refused_by_its_field() {
+        let failure = apply_request(&resource(&serde_json::json!({"followUpDelay": "soon"})), 0).unwrap_err();
+        assert_eq!((failure.reason, failure.retry), ("InvalidSpec", crate::plan::Retry::WhenEdited));
+        assert!(failure.message.contains("followUpDelay `soon`"), "{failure}");
     }
 
     #[test]

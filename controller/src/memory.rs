@@ -200,7 +200,59 @@ mod tests {
         memory.observe(campaign(10, Some(1_000_000)), Source::Stream, at(20));
         memory.observe(campaign(10, None), Source::Stream, at(20));
         let wait = memory.look_again_in("workspaces/team/campaigns/spring", at(20));
-        assert!(wait <= RESYNC && wait >= RESYNC.mul_f64(1.0 - RESYNC_JITTER), "{wait:?}");
+        assert!((2880..=3600).contains(&wait.as_secs()), "{wait:?}");
+        memory.observe(campaign(10, Some(1_000_000)), Source::Stream, at(20));
+        let wait = memory.look_again_in("workspaces/team/campaigns/spring", at(20));
+        assert!((2880..=3600).contains(&wait.as_secs()), "a change that is days away: {wait:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_looked_at_after_a_moment() {
+        let memory = Memory::default();
+        let name = "workspaces/team/campaigns/spring";
+        assert_eq!((memory.seen(name, at(10)), memory.look_again_in(name, at(10))), (Seen::Unknown, LOOK_AGAIN_MIN));
+        memory.observe(campaign(10, None), Source::Answer, at(10));
+        memory.vanished("workspaces/team/campaigns/autumn");
+        assert!(matches!(memory.seen(name, at(11)), Seen::Here(_)));
+        memory.vanished(name);
+        assert_eq!(memory.seen(name, at(11)), Seen::Unknown);
+    }
+
+    #[test]
+    fn a_message_is_older_only_of_the_same_campaign_by_its_time_or_generation() {
+        let seen = |held: &pb::Campaign, message: &pb::Campaign| {
+            let memory = Memory::default();
+            memory.observe(held.clone(), Source::Stream, at(100));
+            memory.observe(message.clone(), Source::Stream, at(101));
+            memory.seen(&held.name, at(101))
+        };
+        let owner = |uid: &str, generation| Some(pb::Owner { uid: uid.into(), generation, ..pb::Owner::default() });
+        let with = |change: &dyn Fn(&mut pb::Campaign)| {
+            let mut campaign = pb::Campaign { owner: owner("u-1", 5), ..campaign(30, None) };
+            change(&mut campaign);
+            campaign
+        };
+        let held = with(&|_| {});
+        let taken = |message: &pb::Campaign| assert_eq!(seen(&held, message), Seen::Here(Box::new(message.clone())));
+        let overtaken = |message: &pb::Campaign| assert_eq!(seen(&held, message), Seen::Unknown);
+        taken(&with(&|campaign| campaign.in_flight_claims = 7));
+        taken(&with(&|campaign| campaign.update_time.as_mut().unwrap().nanos = 1));
+        taken(&with(&|campaign| campaign.owner = owner("u-1", 6)));
+        taken(&with(&|campaign| campaign.owner = owner("u-2", 4)));
+        taken(&with(&|campaign| {
+            campaign.uid = "c-2".into();
+            campaign.update_time.as_mut().unwrap().seconds = 29;
+            campaign.owner = owner("u-1", 4);
+        }));
+        overtaken(&with(&|campaign| campaign.update_time.as_mut().unwrap().seconds = 29));
+        overtaken(&with(&|campaign| campaign.update_time = None));
+        overtaken(&with(&|campaign| campaign.owner = owner("u-1", 4)));
+        overtaken(&with(&|campaign| {
+            campaign.owner = owner("u-1", 4);
+            campaign.update_time.as_mut().unwrap().seconds = 31;
+        }));
+        let finer = with(&|campaign| campaign.update_time.as_mut().unwrap().nanos = 1);
+        assert_eq!(seen(&finer, &held), Seen::Unknown);
     }
 
     #[test]
@@ -236,6 +288,10 @@ mod tests {
         memory.edited("u", 2, later);
         memory.edited("u", 1, later);
         assert_eq!(memory.recall("u").edit, Some((2, first)));
+        memory.edited("u", 3, later);
+        assert_eq!(memory.recall("u").edit, Some((3, later)), "another generation is another edit");
+        memory.forget("other");
+        assert!(memory.recall("u").edit.is_some());
         memory.forget("u");
         assert_eq!(memory.recall("u").edit, None);
     }
