@@ -5,6 +5,12 @@
 
 #[path = "controller/deletion.rs"]
 mod deletion;
+#[path = "controller/drift.rs"]
+mod drift;
+#[path = "controller/expect.rs"]
+pub mod expect;
+#[path = "controller/fencing.rs"]
+mod fencing;
 #[path = "controller/life.rs"]
 mod life;
 #[path = "controller/outage.rs"]
@@ -17,5 +23,11 @@ mod quiet;
 mod refusals;
 #[path = "controller/rights.rs"]
 mod rights;
+#[path = "controller/rules.rs"]
+mod rules;
+#[path = "controller/schema.rs"]
+pub mod schema;
 #[path = "controller/stage.rs"]
 mod stage;
+#[path = "controller/status.rs"]
+mod status;

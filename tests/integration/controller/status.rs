@@ -1,0 +1,345 @@
+//! Every field of the status, every column and every condition, compared with what the service says of the campaign.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::ensure;
+use campaign_controller::plan::mirrored;
+use campaign_metrics::pb::{self, FailureReason, OutcomeKind};
+use campaign_metrics_service::Clock;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    expect::{at, compare, percent},
+    schema,
+    stage::Stage,
+};
+use crate::harness::{
+    postgres::database,
+    service::Service,
+    wait::{SOON, until},
+};
+
+/// A service whose clock begins now, where the controller's is, and is moved by the test.
+async fn service() -> Service {
+    Service::on(&database().await, Clock::manual(Timestamp::now())).await
+}
+
+impl Stage {
+    /// Waits until the status of a resource says what the service says, and returns the resource and the campaign.
+    async fn mirrored(&self, service: &Service, name: &str) -> (Value, pb::Campaign) {
+        let look = async || {
+            let resource = self.resource(name).await.expect("the resource exists");
+            let resource = serde_json::to_value(resource)?;
+            let campaign = self.campaign(service, name).await?;
+            let differences = compare(&campaign, &resource["status"]);
+            ensure!(differences.is_empty(), "the status of {name} differs:\n{}", differences.join("\n"));
+            Ok((resource, campaign))
+        };
+        until("the status to say what the service says", SOON, look).await.unwrap()
+    }
+
+    /// Reports outcomes of leads that nobody claimed.
+    async fn results(
+        &self,
+        service: &Service,
+        campaign: &str,
+        results: Vec<(String, i32, OutcomeKind, FailureReason)>,
+    ) {
+        let outcome = |(lead, step, kind, reason): (String, i32, OutcomeKind, FailureReason)| pb::Outcome {
+            lead: format!("{}/leads/{lead}", self.campaign_name(campaign)),
+            step,
+            kind: kind.into(),
+            reason: reason.into(),
+            ..Default::default()
+        };
+        self.report(service, results.into_iter().map(outcome).collect()).await;
+    }
+}
+
+/// Makes a campaign in the service all of whose numbers differ, with claims in flight and uncertain ones.
+async fn eventful(stage: &Stage, service: &Service, name: &str) {
+    use OutcomeKind::{AutoReplied, Bounced, Converted, Delivered, Failed, OptedOut, Replied};
+    stage.account(service, "ann").await;
+    let accounts = vec![format!("{}/accounts/ann", stage.workspace())];
+    stage.create_campaign(service, name, pb::Campaign { steps: 4, accounts, ..Default::default() }).await;
+    stage.leads(service, name, 74, false).await;
+    let mut claimed: BTreeSet<String> = BTreeSet::new();
+    for (claims, later) in [(16, Duration::from_mins(6)), (14, Duration::ZERO)] {
+        let claims = stage.claim(service, "ann", claims).await.claims;
+        claimed.extend(claims.iter().map(|claim| claim.lead.rsplit('/').next().unwrap_or_default().to_owned()));
+        service.clock.advance(later);
+    }
+    assert_eq!(claimed.len(), 30, "each claim is of another lead");
+    let mut free = (0..74).map(|number| format!("l{number}")).filter(|lead| !claimed.contains(lead));
+    let mut results = Vec::new();
+    let mut add = |leads: usize, kinds: &[(i32, OutcomeKind)]| {
+        let group: Vec<String> = free.by_ref().take(leads).collect();
+        assert_eq!(group.len(), leads, "there are leads enough");
+        for lead in &group {
+            results.extend(kinds.iter().map(|(step, kind)| (lead.clone(), *step, *kind, FailureReason::Unspecified)));
+        }
+        group
+    };
+    add(5, &[(1, Delivered), (0, Replied)]);
+    add(2, &[(0, Replied)]);
+    add(2, &[(1, Delivered), (2, Delivered), (0, Converted)]);
+    add(4, &[(0, Converted)]);
+    add(3, &[(1, Delivered), (2, Delivered), (3, Delivered), (4, Delivered)]);
+    add(3, &[(1, Delivered), (0, OptedOut)]);
+    add(11, &[(1, Delivered), (0, AutoReplied)]);
+    add(2, &[(1, Delivered)]);
+    let failed = add(9, &[]);
+    let reasons = [
+        (FailureReason::AccountIssue, 1),
+        (FailureReason::InvalidLead, 4),
+        (FailureReason::RateLimited, 8),
+        (FailureReason::ContentRejected, 10),
+        (FailureReason::Other, 12),
+    ];
+    let reasons = reasons.into_iter().flat_map(|(reason, count)| std::iter::repeat_n(reason, count));
+    for (number, reason) in reasons.enumerate() {
+        let kind = if number < 20 { Failed } else { Bounced };
+        let step = i32::try_from(number / 9).unwrap() + 1;
+        results.push((failed[number % 9].clone(), step, kind, reason));
+    }
+    stage.results(service, name, results).await;
+}
+
+/// Fields that are equal by what they mean; all other numbers of [`eventful`] differ.
+const SAME_BY_MEANING: [&str; 4] =
+    ["progress.denominator", "delivery.numerator", "conversion.denominator", "observedGeneration"];
+
+#[tokio::test]
+async fn every_field_of_the_status_and_every_column_says_what_the_service_says() {
+    let service = service().await;
+    let stage = Stage::start(&service.url).await;
+    eventful(&stage, &service, "busy").await;
+    let spec = json!({"accounts": ["ann"], "steps": 4, "dailyLimit": 1000});
+    stage.apply("busy", &spec).await;
+    stage.apply("paused", &json!({"state": "Paused", "accounts": ["ann"]})).await;
+    stage.apply("ended", &json!({"state": "Finished"})).await;
+    let (busy, campaign) = stage.mirrored(&service, "busy").await;
+    let mut numbers: Vec<(i64, String)> = schema::leaves("status")
+        .into_iter()
+        .filter(|path| !SAME_BY_MEANING.contains(&path.as_str()))
+        .filter_map(|path| Some((at(&busy["status"], &path)?.as_i64()?, path)))
+        .collect();
+    numbers.sort_unstable();
+    for pair in numbers.windows(2) {
+        assert_ne!(pair[0].0, pair[1].0, "the fixture would not notice a swap of {} and {}", pair[0].1, pair[1].1);
+    }
+    for path in schema::leaves("status").iter().filter(|path| !path.starts_with("conditions")) {
+        let never = path.starts_with("finish");
+        assert_eq!(at(&busy["status"], path).is_none(), never, "the fixture has no status.{path}");
+    }
+    let (ended, _) = stage.mirrored(&service, "ended").await;
+    for path in ["finishReason", "finishTime"] {
+        assert!(at(&ended["status"], path).is_some(), "the fixture has no status.{path}");
+    }
+    let (paused, _) = stage.mirrored(&service, "paused").await;
+    assert_eq!(paused["status"]["state"], "Paused");
+    columns(&stage, &service, &[busy, paused, ended]).await;
+
+    // And it follows: what happens now is there as well.
+    service.clock.advance(Duration::from_mins(7));
+    let (later, _) = stage.mirrored(&service, "busy").await;
+    assert_eq!(later["status"]["inFlight"]["claims"], 0, "all claims of {} have expired", campaign.name);
+    assert_eq!(later["status"]["uncertainClaims"], 30);
+}
+
+/// Compares each cell of `kubectl get -o wide` with the service, by the column's name, and with the definition's path.
+async fn columns(stage: &Stage, service: &Service, resources: &[Value]) {
+    let table = stage.kubectl(&["get", "campaigns", "-o", "wide"]).await.success().unwrap();
+    let mut lines = table.lines();
+    let head = lines.next().expect("a header");
+    let starts: Vec<usize> = (0..head.len())
+        .filter(|at| !head[*at..].starts_with(' ') && (*at == 0 || head[..*at].ends_with("  ")))
+        .collect();
+    let cells = |line: &str| -> Vec<String> {
+        let ends = starts.iter().skip(1).copied().chain([usize::MAX]);
+        let cell =
+            |(start, end): (&usize, usize)| line.get(*start..end.min(line.len())).unwrap_or_default().trim().to_owned();
+        starts.iter().zip(ends).map(cell).collect()
+    };
+    let heads = cells(head);
+    let defined = schema::version()["additionalPrinterColumns"].as_array().unwrap();
+    let names: Vec<String> = defined.iter().map(|column| column["name"].as_str().unwrap().to_uppercase()).collect();
+    assert_eq!(heads[0], "NAME");
+    assert_eq!(heads[1..], names, "kubectl shows the columns of the definition");
+    let rows: Vec<Vec<String>> = lines.map(cells).collect();
+    assert_eq!(rows.len(), resources.len(), "kubectl shows every campaign");
+    for resource in resources {
+        let name = resource["metadata"]["name"].as_str().unwrap();
+        let campaign = stage.campaign(service, name).await.unwrap();
+        let row = rows.iter().find(|row| row[0] == name).expect("its row");
+        for (column, cell) in defined.iter().zip(&row[1..]) {
+            let column = column["name"].as_str().unwrap();
+            match shown(column, &campaign) {
+                Some(expected) => assert_eq!(*cell, expected, "{column} of {name}"),
+                None => assert!(cell.ends_with(['s', 'm']), "{column} of {name} is {cell}"),
+            }
+        }
+    }
+}
+
+/// What a column must show of a campaign; `None` for the age, which nobody knows exactly.
+fn shown(column: &str, campaign: &pb::Campaign) -> Option<String> {
+    let leads = campaign.lead_counts.unwrap();
+    let share = |numerator, denominator| if denominator == 0 { String::new() } else { percent(numerator, denominator) };
+    let rate = |rate: Option<pb::Rate>| share(rate.unwrap().numerator, rate.unwrap().denominator);
+    let blocked: Vec<_> = campaign.not_sending_reasons().collect();
+    Some(match column {
+        "State" => format!("{:?}", campaign.state()),
+        "Progress" => share(leads.sent + leads.failed, leads.total),
+        "Sent" => leads.sent.to_string(),
+        "Failed" => leads.failed.to_string(),
+        "Pending" => leads.pending.to_string(),
+        "Partial" => leads.partial.to_string(),
+        "Total" => leads.total.to_string(),
+        "Delivery" => rate(campaign.delivery_rate),
+        "Health" if campaign.delivery_rate.unwrap().denominator == 0 => String::new(),
+        "Health" => format!("{:?}", campaign.delivery_health()),
+        "Age" => return None,
+        "Response" => rate(campaign.response_rate),
+        "Conversion" => rate(campaign.conversion_rate),
+        "Ready" => "True".into(),
+        "Sending" => blocked.first().map_or("Sending".into(), |reason| format!("{reason:?}")),
+        other => panic!("the column {other} is compared with nothing"),
+    })
+}
+
+#[tokio::test]
+async fn delivery_is_healthy_above_95_percent_and_moderate_down_to_80() {
+    let service = service().await;
+    let stage = Stage::start(&service.url).await;
+    let edges: [(&str, usize, usize, &str, &str); 5] = [
+        ("none", 0, 0, "Unknown", "NoMessages"),
+        ("over-95", 96, 101, "True", "High"),
+        ("just-95", 95, 100, "False", "Moderate"),
+        ("just-80", 80, 100, "False", "Moderate"),
+        ("under-80", 79, 99, "False", "Low"),
+    ];
+    for (name, delivered, of, ..) in edges {
+        stage.create_campaign(&service, name, pb::Campaign { steps: 1, ..Default::default() }).await;
+        stage.leads(&service, name, of, false).await;
+        let kind = |number| if number < delivered { OutcomeKind::Delivered } else { OutcomeKind::Failed };
+        let result = |number| (format!("l{number}"), 1, kind(number), FailureReason::Unspecified);
+        if of > 0 {
+            stage.results(&service, name, (0..of).map(result).collect()).await;
+        }
+        stage.apply(name, &json!({})).await;
+    }
+    for (name, delivered, of, status, reason) in edges {
+        let resource = stage.condition(name, "DeliveryHealthy", status, reason).await;
+        let health = resource.status.unwrap().delivery_health;
+        let health = health.map_or("NoMessages".to_owned(), |health| format!("{health:?}"));
+        assert_eq!(health, reason, "{delivered} of {of}");
+        stage.mirrored(&service, name).await;
+    }
+}
+
+#[tokio::test]
+async fn every_reason_for_not_sending_is_the_reason_of_the_condition_sending() {
+    let service = service().await;
+    let stage = Stage::start(&service.url).await;
+    for account in ["free", "suspended", "limited", "leaver"] {
+        stage.account(&service, account).await;
+    }
+    let account_name = |id: &str| format!("{}/accounts/{id}", stage.workspace());
+    let suspend = pb::SuspendAccountRequest { name: account_name("suspended"), ..Default::default() };
+    service.accounts.clone().suspend_account(suspend).await.unwrap();
+    let limited = pb::Account { name: account_name("limited"), daily_limit: Some(0), ..Default::default() };
+    let limit = pb::UpdateAccountRequest { account: Some(limited), ..Default::default() };
+    service.accounts.clone().update_account(limit).await.unwrap();
+
+    // A window of one minute, eleven hours from now, holds neither now nor soon.
+    let far = (Timestamp::now() + Duration::from_hours(11)).strftime("%H:%M").to_string();
+    let farther = (Timestamp::now() + Duration::from_mins(11 * 60 + 1)).strftime("%H:%M").to_string();
+    let cases = [
+        ("paused", json!({"state": "Paused", "accounts": ["free"]}), "Paused"),
+        ("finished", json!({"state": "Finished", "accounts": ["free"]}), "Finished"),
+        (
+            "closed",
+            json!({"accounts": ["free"], "activeHours": {"windows": [{"startTime": far, "endTime": farther}]}}),
+            "OutsideActiveHours",
+        ),
+        ("used-up", json!({"accounts": ["free"], "dailyLimit": 0}), "CampaignDailyLimit"),
+        ("account-used-up", json!({"accounts": ["limited"]}), "AccountDailyLimit"),
+        ("suspended", json!({"accounts": ["suspended"]}), "AccountSuspended"),
+        ("nobody", json!({}), "NoAccountAssigned"),
+        ("removed", json!({"accounts": ["free"], "steps": 2}), "AccountRemoved"),
+        ("empty", json!({"accounts": ["free"]}), "NoLeadDue"),
+        // Where claims are uncertain no lead is due, which comes first.
+        ("uncertain", json!({"accounts": ["free"]}), "NoLeadDue"),
+        ("sending", json!({"accounts": ["free"]}), "Sending"),
+    ];
+    // What a spec alone can't bring about is so before the resource comes.
+    let accounts = |id: &str| vec![account_name(id)];
+    let campaign = pb::Campaign { steps: 2, accounts: accounts("leaver"), ..Default::default() };
+    stage.create_campaign(&service, "removed", campaign).await;
+    stage.leads(&service, "removed", 1, false).await;
+    let claims = stage.claim(&service, "leaver", 1).await.claims;
+    stage.report(&service, vec![crate::world::by_key(&claims[0], OutcomeKind::Delivered)]).await;
+    service.clock.advance(Duration::from_hours(25));
+    stage
+        .create_campaign(&service, "uncertain", pb::Campaign { accounts: accounts("free"), ..Default::default() })
+        .await;
+    stage.leads(&service, "uncertain", 1, false).await;
+    assert_eq!(stage.claim(&service, "free", 1).await.claims.len(), 1);
+    service.clock.advance(Duration::from_mins(6));
+
+    let mut told = BTreeSet::new();
+    for (name, spec, reason) in &cases {
+        stage.apply(name, spec).await;
+        let status = if *reason == "Sending" { "True" } else { "False" };
+        if !["finished", "removed", "uncertain", "empty"].contains(name) {
+            // Adding leads needs the campaign, which the resource brings.
+            stage.condition(name, "Ready", "True", "Applied").await;
+            stage.leads(&service, name, 2, false).await;
+        }
+        stage.condition(name, "Sending", status, reason).await;
+        let (_, campaign) = stage.mirrored(&service, name).await;
+        told.extend(campaign.not_sending_reasons);
+    }
+    let reasons = (1..).take_while(|number| pb::NotSendingReason::try_from(*number).is_ok());
+    assert_eq!(told, reasons.collect(), "every reason has a case here");
+}
+
+#[test]
+fn the_comparison_notices_every_field_that_is_wrong_or_missing_or_new() {
+    let campaign = pb::Campaign {
+        uid: "c-1".into(),
+        state: pb::CampaignState::Finished.into(),
+        finish_reason: pb::FinishReason::Completed.into(),
+        lead_counts: Some(pb::LeadCounts { sent: 7, failed: 5, pending: 11, partial: 3, total: 26 }),
+        message_counts: Some(pb::MessageCounts { delivered: 20, failed: 4, bounced: 2, ..Default::default() }),
+        delivery_rate: Some(pb::Rate { numerator: 20, denominator: 26, ratio: None }),
+        delivery_health: pb::DeliveryHealth::Low.into(),
+        response_rate: Some(pb::Rate { numerator: 3, denominator: 9, ratio: None }),
+        conversion_rate: Some(pb::Rate { numerator: 1, denominator: 9, ratio: None }),
+        in_flight_until: Some(prost_types::Timestamp { seconds: 100, nanos: 5 }),
+        next_change_time: Some(prost_types::Timestamp { seconds: 200, nanos: 5 }),
+        finish_time: Some(prost_types::Timestamp { seconds: 50, nanos: 5 }),
+        not_sending_reasons: vec![pb::NotSendingReason::Finished.into()],
+        owner: Some(pb::Owner { generation: 3, ..Default::default() }),
+        ..Default::default()
+    };
+    let status = serde_json::to_value(mirrored(None, 3, &campaign, Timestamp::UNIX_EPOCH)).unwrap();
+    assert_eq!(compare(&campaign, &status), Vec::<String>::new());
+    for path in schema::leaves("status") {
+        let pointer = format!("/{}", path.replace("[]", ".2").replace('.', "/"));
+        let mut wrong = status.clone();
+        let field = wrong.pointer_mut(&pointer).unwrap_or_else(|| panic!("the status has {path}"));
+        *field = match field.take() {
+            Value::Number(number) => json!(number.as_i64().unwrap() + 1),
+            _ => json!(""),
+        };
+        assert_ne!(compare(&campaign, &wrong), Vec::<String>::new(), "another {path} goes unnoticed");
+        *wrong.pointer_mut(&pointer).unwrap() = Value::Null;
+        assert_ne!(compare(&campaign, &wrong), Vec::<String>::new(), "a missing {path} goes unnoticed");
+    }
+    let mut more = status.clone();
+    more["counts"]["bored"] = json!(1);
+    assert_eq!(compare(&campaign, &more), ["status.counts.bored is compared with nothing"]);
+}
