@@ -67,6 +67,17 @@ pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
     Some(wire::parse_timestamp("", *at?).ok()?.to_string())
 }
 
+/// A time span as protobuf's JSON has it: seconds, with a fraction of three, six or nine digits where there is one.
+fn duration(span: &prost_types::Duration) -> String {
+    let (seconds, nanos) = (span.seconds, span.nanos);
+    match nanos {
+        0 => format!("{seconds}s"),
+        _ if nanos % 1_000_000 == 0 => format!("{seconds}.{:03}s", nanos / 1_000_000),
+        _ if nanos % 1000 == 0 => format!("{seconds}.{:06}s", nanos / 1000),
+        _ => format!("{seconds}.{nanos:09}s"),
+    }
+}
+
 /// Reasons for not sending, without their prefix.
 pub fn reasons(reasons: &[i32]) -> Vec<&'static str> {
     let name = |reason: &i32| short(pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(), "NOT_SENDING_REASON_");

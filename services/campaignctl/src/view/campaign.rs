@@ -4,7 +4,8 @@ use campaign_metrics::pb;
 use serde::Serialize;
 
 use super::{
-    RateJson, View, failure_reason, id, or_dash, percent, rate_json, rate_text, reasons, short, some_text, time,
+    RateJson, View, duration, failure_reason, id, or_dash, percent, rate_json, rate_text, reasons, short, some_text,
+    time,
 };
 
 /// A campaign in JSON.
@@ -19,9 +20,18 @@ pub struct CampaignJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     finish_reason: Option<&'static str>,
     steps: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    follow_up_delay: Option<String>,
     accounts: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
+    active_hours: Option<ActiveHoursJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     daily_limit: Option<i32>,
+    claim_expiry_policy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settle_seconds: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attribution_days: Option<i32>,
     lead_list_complete: bool,
     lead_counts: LeadCountsJson,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +64,21 @@ pub struct CampaignJson<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActiveHoursJson<'a> {
+    time_zone: &'a str,
+    windows: Vec<ActiveWindowJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActiveWindowJson<'a> {
+    days: Vec<Option<&'static str>>,
+    start_time: &'a str,
+    end_time: &'a str,
+}
+
+#[derive(Debug, Serialize)]
 struct LeadCountsJson {
     sent: i64,
     failed: i64,
@@ -74,6 +99,7 @@ struct MessageCountsJson {
     converted_leads: i64,
     auto_replied_leads: i64,
     opted_out_leads: i64,
+    conversion_value_micros: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,10 +109,12 @@ struct ReasonCountJson {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct OwnerJson<'a> {
     resource: &'a str,
     uid: &'a str,
     generation: i64,
+    fencing_token: i64,
 }
 
 fn state(campaign: &pb::Campaign) -> Option<&'static str> {
@@ -99,6 +127,15 @@ fn health(campaign: &pb::Campaign) -> Option<&'static str> {
 
 fn finish_reason(campaign: &pb::Campaign) -> Option<&'static str> {
     short(campaign.finish_reason().as_str_name(), "FINISH_REASON_")
+}
+
+fn active_hours(hours: &pb::ActiveHours) -> ActiveHoursJson<'_> {
+    let windows = hours.windows.iter().map(|window| ActiveWindowJson {
+        days: window.days().map(|day| short(day.as_str_name(), "DAY_OF_WEEK_")).collect(),
+        start_time: &window.start_time,
+        end_time: &window.end_time,
+    });
+    ActiveHoursJson { time_zone: &hours.time_zone, windows: windows.collect() }
 }
 
 impl View for pb::Campaign {
@@ -191,8 +228,13 @@ impl View for pb::Campaign {
             state: state(self),
             finish_reason: finish_reason(self),
             steps: self.steps,
+            follow_up_delay: self.follow_up_delay.as_ref().map(duration),
             accounts: &self.accounts,
+            active_hours: self.active_hours.as_ref().map(active_hours),
             daily_limit: self.daily_limit,
+            claim_expiry_policy: short(self.claim_expiry_policy().as_str_name(), "CLAIM_EXPIRY_POLICY_"),
+            settle_seconds: self.settle_seconds,
+            attribution_days: self.attribution_days,
             lead_list_complete: self.lead_list_complete,
             lead_counts: LeadCountsJson {
                 sent: leads.sent,
@@ -216,6 +258,7 @@ impl View for pb::Campaign {
                 converted_leads: messages.converted_leads,
                 auto_replied_leads: messages.auto_replied_leads,
                 opted_out_leads: messages.opted_out_leads,
+                conversion_value_micros: messages.conversion_value_micros,
             },
             delivery_rate: rate_json(self.delivery_rate.as_ref()),
             delivery_health: health(self),
@@ -235,6 +278,7 @@ impl View for pb::Campaign {
                 resource: &owner.resource,
                 uid: &owner.uid,
                 generation: owner.generation,
+                fencing_token: owner.fencing_token,
             }),
         }
     }
