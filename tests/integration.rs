@@ -32,6 +32,10 @@ mod edges;
 mod facts;
 #[path = "integration/guesses.rs"]
 mod guesses;
+#[path = "integration/fleet.rs"]
+mod fleet;
+#[path = "integration/gauges.rs"]
+mod gauges;
 #[path = "integration/inputs.rs"]
 mod inputs;
 #[path = "integration/kubernetes.rs"]
@@ -64,12 +68,16 @@ mod removal;
 mod retries;
 #[path = "integration/sharing.rs"]
 mod sharing;
+#[path = "integration/shown.rs"]
+mod shown;
 #[path = "integration/storage.rs"]
 mod storage;
 #[path = "integration/streams.rs"]
 mod streams;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/telemetry.rs"]
+mod telemetry;
 #[path = "integration/waiting.rs"]
 mod waiting;
 #[path = "integration/ways.rs"]

@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "private to the tests and the demo")]
 
 pub mod daemon;
+pub mod gauges;
 pub mod golden;
 pub mod http;
 pub mod kube;
@@ -20,5 +21,6 @@ pub mod process;
 pub mod recount;
 pub mod run;
 pub mod service;
+pub mod shown;
 pub mod tools;
 pub mod wait;

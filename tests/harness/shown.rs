@@ -1,0 +1,297 @@
+//! What campaignctl shows, compared with what the API says: JSON field by field from the descriptors, tables and details by
+//! the lists of columns and labels below.
+//!
+//! Every comparison returns what differs, in words, and nothing where all agrees; what is shown and not listed differs too.
+
+pub mod reflect;
+mod template;
+
+use campaign_metrics::pb;
+use campaignctl::view::{self, View};
+use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
+use serde_json::{Map, Value as Json, json};
+
+pub use self::reflect::Described;
+use self::reflect::{reflect, short, well_known};
+
+/// What a table and the details of a resource show: each column or label with its [`template`].
+pub trait Shown: Described + View {
+    /// The columns of a table; a cell of what is absent is a dash.
+    const CELLS: &'static [(&'static str, &'static str)];
+    /// The labels of the details.
+    const LINES: &'static [(&'static str, &'static str)];
+}
+
+impl Shown for pb::Campaign {
+    const CELLS: &'static [(&'static str, &'static str)] = &[
+        ("CAMPAIGN", "{name|id}"),
+        ("STATE", "{state}"),
+        ("PROGRESS", "{progress_ratio|%}"),
+        ("SENT", "{lead_counts.sent}"),
+        ("FAILED", "{lead_counts.failed}"),
+        ("PENDING", "{lead_counts.pending}"),
+        ("PARTIAL", "{lead_counts.partial}"),
+        ("TOTAL", "{lead_counts.total}"),
+        ("DELIVERY", "{delivery_rate.ratio|%}"),
+        ("HEALTH", "{delivery_health}"),
+    ];
+    const LINES: &'static [(&'static str, &'static str)] = &[
+        ("Campaign", "{name}"),
+        ("Display name", "{display_name}"),
+        ("State", "{state}[ ({finish_reason})]"),
+        ("Managed by", "Kubernetes resource {owner.resource}"),
+        ("Not sending", "{not_sending_reasons}"),
+        ("Next change", "{next_change_time}"),
+        ("Progress", "{progress_ratio|%}"),
+        (
+            "Leads",
+            "{lead_counts.sent} sent + {lead_counts.failed} failed + {lead_counts.pending} pending + \
+             {lead_counts.partial} partial = {lead_counts.total}, [{lead_list_complete|=list complete}||more may come]",
+        ),
+        (
+            "Messages",
+            "{message_counts.delivered} delivered, {message_counts.failed} failed, {message_counts.bounced} bounced\
+             [ ({message_counts.failures})]",
+        ),
+        (
+            "Delivery",
+            "{delivery_rate.ratio|%} ({delivery_rate.numerator} of {delivery_rate.denominator})[ ({delivery_health})]",
+        ),
+        ("Response", "{response_rate.ratio|%} ({response_rate.numerator} of {response_rate.denominator})"),
+        ("Conversion", "{conversion_rate.ratio|%} ({conversion_rate.numerator} of {conversion_rate.denominator})"),
+        ("In flight", "{in_flight_claims}[ until {in_flight_until}]"),
+        ("Uncertain", "{uncertain_claims}"),
+        ("Steps", "{steps}"),
+        ("Accounts", "{accounts|id}"),
+        ("Daily limit", "{daily_limit}"),
+        ("Created", "{create_time}"),
+        ("Finished", "{finish_time}"),
+        ("Final since", "{finalized_time}"),
+    ];
+}
+
+/// An account's messages and success, of its lifetime or of its last 30 days.
+macro_rules! performance {
+    ($of:literal) => {
+        concat!(
+            "{",
+            $of,
+            ".delivered} delivered, {",
+            $of,
+            ".failed} failed, {",
+            $of,
+            ".bounced} bounced; success [{",
+            $of,
+            ".success_rate.ratio|%}||-]"
+        )
+    };
+}
+
+impl Shown for pb::Account {
+    const CELLS: &'static [(&'static str, &'static str)] = &[
+        ("ACCOUNT", "{name|id}"),
+        ("STATE", "{state}"),
+        ("TODAY", "{reserved_today}"),
+        ("DAILY LIMIT", "{daily_limit}"),
+        ("ZONE", "{time_zone}"),
+        ("SENT", "{lifetime.delivered}"),
+        ("SENT 30 DAYS", "{last_30_days.delivered}"),
+        ("SUCCESS", "{lifetime.success_rate.ratio|%}"),
+        ("CAMPAIGNS", "{campaigns|count}"),
+    ];
+    const LINES: &'static [(&'static str, &'static str)] = &[
+        ("Account", "{name}"),
+        ("Display name", "{display_name}"),
+        ("State", "{state}"),
+        ("Used today", "{reserved_today}[ of {daily_limit}||, no limit]"),
+        ("Time zone", "{time_zone}"),
+        ("Campaigns", "{campaigns|id}"),
+        ("Lifetime", performance!("lifetime")),
+        ("Last 30 days", performance!("last_30_days")),
+        ("Created", "{create_time}"),
+    ];
+}
+
+/// What happened to a lead, each with a comma behind it; the last is taken off.
+const STORY: &str = "[{step_results}, ][{replied|=replied, }][{converted|=converted, }][{auto_replied|=auto-replied, }]\
+                     [{opted_out|=opted out, }]";
+
+impl Shown for pb::Lead {
+    const CELLS: &'static [(&'static str, &'static str)] = &[
+        ("LEAD", "{name|id}"),
+        ("STATUS", "{status}"),
+        ("ACCOUNT", "{account|id}"),
+        ("LAST ACTION", "{last_action_time}"),
+        ("FACTS", STORY),
+    ];
+    const LINES: &'static [(&'static str, &'static str)] = &[
+        ("Lead", "{name}"),
+        ("Status", "{status}"),
+        ("Account", "{account|id}"),
+        ("Last action", "{last_action_time}"),
+        ("Facts", STORY),
+    ];
+}
+
+impl Shown for pb::Claim {
+    const CELLS: &'static [(&'static str, &'static str)] = &[
+        ("CLAIM", "{claim_id}"),
+        ("STATE", "{state}"),
+        ("CAMPAIGN", "{lead|campaign}"),
+        ("LEAD", "{lead|id}"),
+        ("STEP", "{step}"),
+        ("UNTIL", "{expire_time}"),
+        ("SEND KEY", "{send_key}"),
+    ];
+    const LINES: &'static [(&'static str, &'static str)] = &[
+        ("Claim", "{claim_id}"),
+        ("State", "{state}"),
+        ("Lead", "{lead}"),
+        ("Step", "{step}"),
+        ("Until", "{expire_time}"),
+        ("Send key", "{send_key}"),
+    ];
+}
+
+/// Compares JSON with the message that it is to show.
+pub fn compare_json<M: Described>(json: &Json, message: &M) -> Vec<String> {
+    let mut differences = Vec::new();
+    differ(M::NAME, &object(&reflect(message)), json, &mut differences);
+    differences
+}
+
+/// Compares a table with the messages that it is to show.
+pub fn compare_table<M: Shown>(text: &str, messages: &[M]) -> Vec<String> {
+    let mut lines = text.lines().map(cells);
+    let heads: Vec<&str> = M::CELLS.iter().map(|(head, _)| *head).collect();
+    let shown_heads = lines.next().unwrap_or_default();
+    if shown_heads != heads {
+        return vec![format!("{}: the columns are {shown_heads:?}, those listed are {heads:?}", M::NAME)];
+    }
+    let shown: Vec<Vec<&str>> = lines.collect();
+    if shown.len() != messages.len() {
+        return vec![format!("{}: the table has {} lines for {} messages", M::NAME, shown.len(), messages.len())];
+    }
+    let mut differences = Vec::new();
+    for (shown, message) in shown.iter().zip(messages) {
+        let message = reflect(message);
+        for (place, (head, template)) in M::CELLS.iter().enumerate() {
+            let (expected, shown) = (render(&message, template), shown.get(place).copied().unwrap_or_default());
+            let expected = expected.unwrap_or_else(|| "-".to_owned());
+            if shown != expected {
+                differences.push(format!("{}: {head} of {} is {shown}, not {expected}", M::NAME, name(&message)));
+            }
+        }
+    }
+    differences
+}
+
+/// Compares details with the message that they are to show.
+pub fn compare_details<M: Shown>(text: &str, message: &M) -> Vec<String> {
+    let message = reflect(message);
+    let lines = M::LINES.iter().filter_map(|(label, template)| Some((*label, render(&message, template)?)));
+    let expected: Vec<(&str, String)> = lines.collect();
+    let shown: Vec<(&str, String)> = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(label, value)| (label, value.trim().to_owned()))
+        .collect();
+    let mut differences = Vec::new();
+    for missing in expected.iter().filter(|line| !shown.contains(line)) {
+        differences.push(format!("{}: no line says {missing:?} of {}", M::NAME, name(&message)));
+    }
+    for other in shown.iter().filter(|line| !expected.contains(line)) {
+        differences.push(format!("{}: {other:?} is shown of {}", M::NAME, name(&message)));
+    }
+    if differences.is_empty() && shown != expected {
+        differences.push(format!("{}: the lines of {} have another order", M::NAME, name(&message)));
+    }
+    differences
+}
+
+/// Compares all that campaignctl would print of messages with the messages themselves, without a process of it.
+pub fn compare_views<M: Shown>(messages: &[M]) -> Vec<String> {
+    let mut differences = compare_table(&view::table(messages).expect("a table"), messages);
+    for message in messages {
+        let json = serde_json::to_value(message.json()).expect("JSON");
+        differences.extend(compare_json(&json, message));
+        differences.extend(compare_details(&view::details(message).expect("details"), message));
+    }
+    differences
+}
+
+/// The cells of a line: they lie two blanks apart or more.
+fn cells(line: &str) -> Vec<&str> {
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+fn render(message: &DynamicMessage, template: &str) -> Option<String> {
+    let text = template::render(message, template)?;
+    Some(text.trim_end_matches(", ").to_owned()).filter(|text| !text.is_empty())
+}
+
+fn name(message: &DynamicMessage) -> String {
+    let template = if message.descriptor().get_field_by_name("name").is_some() { "{name}" } else { "{claim_id}" };
+    render(message, template).unwrap_or_default()
+}
+
+/// The JSON of a message, by the rules that `campaignctl --help` gives: the fields of the API in lowerCamelCase, numbers as
+/// numbers, enum values without prefix, times in RFC 3339, and nothing where the API says nothing.
+fn object(message: &DynamicMessage) -> Json {
+    let mut fields = Map::new();
+    for field in message.descriptor().fields() {
+        let is_said = match field.kind() {
+            _ if field.is_list() => true,
+            _ if field.supports_presence() => message.has_field(&field),
+            Kind::String | Kind::Enum(_) => message.has_field(&field),
+            _ => true,
+        };
+        if is_said {
+            fields.insert(field.json_name().to_owned(), value(&message.get_field(&field), &field.kind()));
+        }
+    }
+    Json::Object(fields)
+}
+
+fn value(value: &Value, kind: &Kind) -> Json {
+    match (value, kind) {
+        (Value::List(values), _) => values.iter().map(|value| self::value(value, kind)).collect(),
+        (Value::Message(message), _) => well_known(message).map_or_else(|| object(message), Json::String),
+        (Value::EnumNumber(number), Kind::Enum(values)) => json!(short(values, *number)),
+        (Value::String(text), _) => json!(text),
+        (Value::Bool(holds), _) => json!(holds),
+        (Value::I32(number), _) => json!(number),
+        (Value::I64(number), _) => json!(number),
+        (Value::F64(number), _) => json!(number),
+        (other, _) => panic!("no JSON of {other:?} is known"),
+    }
+}
+
+fn differ(path: &str, expected: &Json, shown: &Json, differences: &mut Vec<String>) {
+    match (expected, shown) {
+        (Json::Object(expected), Json::Object(shown)) => {
+            for (name, expected) in expected {
+                let path = format!("{path}.{name}");
+                match shown.get(name) {
+                    Some(shown) => differ(&path, expected, shown, differences),
+                    None => differences.push(format!("{path} is missing, not {expected}")),
+                }
+            }
+            let unknown = shown.iter().filter(|(name, _)| !expected.contains_key(*name));
+            differences.extend(unknown.map(|(name, shown)| format!("{path}.{name} is {shown}, the API says nothing")));
+        }
+        (Json::Array(expected), Json::Array(shown)) if expected.len() == shown.len() => {
+            for (place, (expected, shown)) in expected.iter().zip(shown).enumerate() {
+                differ(&format!("{path}[{place}]"), expected, shown, differences);
+            }
+        }
+        (Json::Number(expected), Json::Number(shown)) if close(expected.as_f64(), shown.as_f64()) => {}
+        _ if expected == shown => {}
+        _ => differences.push(format!("{path} is {shown}, not {expected}")),
+    }
+}
+
+/// Whether two numbers are the same but for the last digit, which a way through text may change.
+fn close(one: Option<f64>, other: Option<f64>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| (one - other).abs() <= 1e-12 * one.abs())
+}

@@ -1,0 +1,83 @@
+//! The small language in which the lists of columns and labels say what a cell or line shows.
+//!
+//! `{a.b}` is the field of that path, and what is absent makes the whole cell absent. `{a|id}` is the last part of a name,
+//! `{a|campaign}` its campaign, `{a|%}` a share in percent, `{a|count}` the length of a list, `{a|=text}` the text where the
+//! field is true. `[..]` vanishes where something in it is absent, `[..||..]` says what then stands in its place.
+
+use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
+
+use super::reflect::{short, well_known};
+
+/// Renders a template; `None` where something that it needs is absent.
+pub fn render(message: &DynamicMessage, template: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('[') {
+        let (optional, after) = after.split_once(']').expect("a bracket is closed");
+        text += &plain(message, before)?;
+        let (first, other) = optional.split_once("||").unwrap_or((optional, ""));
+        text += &plain(message, first).or_else(|| plain(message, other)).unwrap_or_default();
+        rest = after;
+    }
+    Some(text + &plain(message, rest)?)
+}
+
+fn plain(message: &DynamicMessage, template: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').expect("a brace is closed");
+        let (path, form) = name.split_once('|').unwrap_or((name, ""));
+        text += before;
+        text += &field(message, path, form)?;
+        rest = after;
+    }
+    Some(text + rest)
+}
+
+fn field(message: &DynamicMessage, path: &str, form: &str) -> Option<String> {
+    let (name, inner) = path.split_once('.').map_or((path, None), |(name, inner)| (name, Some(inner)));
+    let field = message.descriptor().get_field_by_name(name);
+    let field = field.unwrap_or_else(|| panic!("{} has no field `{name}`", message.descriptor().full_name()));
+    if field.supports_presence() && !message.has_field(&field) {
+        return None;
+    }
+    let value = message.get_field(&field);
+    match (&*value, inner) {
+        (Value::Message(message), Some(inner)) => self::field(message, inner, form),
+        (_, Some(inner)) => panic!("`{name}` is no message with a field `{inner}`"),
+        (Value::List(values), None) if form == "count" => Some(values.len().to_string()),
+        (Value::List(values), None) => {
+            let all: Vec<String> = values.iter().filter_map(|value| one(value, &field.kind(), form)).collect();
+            Some(all.join(", ")).filter(|text| !text.is_empty())
+        }
+        (value, None) => one(value, &field.kind(), form),
+    }
+}
+
+fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
+    match (value, kind) {
+        (Value::Bool(holds), _) => holds.then(|| form.trim_start_matches('=').to_owned()),
+        (Value::F64(share), _) if form == "%" => Some(format!("{:.1} %", share * 100.0)),
+        (Value::I32(number), _) => Some(number.to_string()),
+        (Value::I64(number), _) => Some(number.to_string()),
+        (Value::EnumNumber(number), Kind::Enum(values)) => (*number != 0).then(|| short(values, *number)),
+        (Value::String(text), _) => {
+            let text = match form {
+                "id" => text.split('/').next_back().unwrap_or_default(),
+                "campaign" => text.split('/').nth(3).unwrap_or_default(),
+                _ => text,
+            };
+            Some(text.to_owned()).filter(|text| !text.is_empty())
+        }
+        (Value::Message(message), _) => Some(match message.descriptor().name() {
+            "ReasonCount" => format!("{} {}", field(message, "count", "")?, field(message, "reason", "")?),
+            "StepResult" => {
+                let reason = field(message, "reason", "").map_or(String::new(), |reason| format!(" ({reason})"));
+                format!("{} {}{reason}", field(message, "step", "")?, field(message, "result", "")?.to_lowercase())
+            }
+            name => well_known(message).unwrap_or_else(|| panic!("no form of {name} is known")),
+        }),
+        (other, _) => panic!("no form of {other:?} is known"),
+    }
+}
