@@ -12,6 +12,8 @@ mod chart;
 mod claims;
 #[path = "integration/closing.rs"]
 mod closing;
+#[path = "integration/commands.rs"]
+mod commands;
 #[path = "integration/controller.rs"]
 mod controller;
 #[path = "integration/crash.rs"]
@@ -36,6 +38,8 @@ mod guesses;
 mod fleet;
 #[path = "integration/gauges.rs"]
 mod gauges;
+#[path = "integration/imports.rs"]
+mod imports;
 #[path = "integration/inputs.rs"]
 mod inputs;
 #[path = "integration/kubernetes.rs"]
