@@ -42,8 +42,9 @@ pub const GAUGES: [&str; 22] = [
 ];
 
 /// Metrics of the process, without prefix, with their types: `tests/integration/telemetry.rs` reads each after real calls.
-pub const PROCESS: [(&str, &str); 10] = [
+pub const PROCESS: [(&str, &str); 11] = [
     ("build_info", "gauge"),
+    ("claim_calls_total", "counter"),
     ("outcome_batch_size", "histogram"),
     ("outcomes_total", "counter"),
     ("outcomes_waiting", "gauge"),

@@ -22,7 +22,7 @@ macro_rules! described {
         })*
     };
 }
-described!(Campaign, Account, Lead, Claim);
+described!(Campaign, Account, Lead, LeadOutcome, Claim, CampaignNotSending, OptOut);
 
 /// The descriptor of a message.
 pub fn descriptor<M: Described>() -> MessageDescriptor {

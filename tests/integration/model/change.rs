@@ -1,26 +1,24 @@
-//! What people and controllers change, on the service and on the model: settings, states, leads, opt-outs.
+//! What people and controllers change, on the service and on the model: settings, states, owners.
 
 use std::collections::BTreeSet;
 
 use campaign_metrics::pb::{self, CampaignState};
-use futures::stream;
 use jiff::SignedDuration;
 use prost_types::FieldMask;
 
 use super::{
+    campaign::{Campaign, Owner},
     hours::ZONES,
-    lead::Lead,
     ops::{AccountChange, Change, Op},
-    play::{ACCOUNTS, CAMPAIGNS, Checked, Play, check_refusal, check_same},
-    world::{Campaign, Owner},
+    play::{ACCOUNTS, CAMPAIGNS, Checked, Play, check_refusal},
 };
 
 fn accounts(of: u8) -> BTreeSet<usize> {
     (0..ACCOUNTS.len()).filter(|account| of >> account & 1 == 1).collect()
 }
 
-fn path(path: &str) -> Option<FieldMask> {
-    Some(FieldMask { paths: vec![path.to_owned()] })
+fn mask(path: &str) -> FieldMask {
+    FieldMask { paths: vec![path.to_owned()] }
 }
 
 /// Settings of which only one is named by the mask: the others would show if they were taken.
@@ -94,7 +92,7 @@ impl Play<'_> {
         }
     }
 
-    fn of(&mut self, workspace: usize, campaign: usize) -> &mut Campaign {
+    pub fn campaign(&mut self, workspace: usize, campaign: usize) -> &mut Campaign {
         &mut self.world.workspaces[workspace].campaigns[campaign]
     }
 
@@ -125,7 +123,7 @@ impl Play<'_> {
             _ => campaigns.resume_campaign(pb::ResumeCampaignRequest { name, etag }).await,
         };
         let now = self.world.now;
-        let of = self.of(workspace, campaign);
+        let of = self.campaign(workspace, campaign);
         let is_back = of.state == CampaignState::Finished && to != CampaignState::Finished;
         let expected = if of.owner.is_some() { MANAGED } else { is_back.then_some("ILLEGAL_TRANSITION") };
         check_refusal(result, expected, &format!("{:?} to {:?}", of.state, to))?;
@@ -176,14 +174,14 @@ impl Play<'_> {
             }
         };
         let sent = named_alone(field, self.campaign_name(workspace, campaign), self.settings(workspace, &changed));
-        let request = pb::UpdateCampaignRequest { campaign: Some(sent), update_mask: path(field) };
+        let request = pb::UpdateCampaignRequest { campaign: Some(sent), update_mask: Some(mask(field)) };
         let result = self.service.campaigns.clone().update_campaign(request).await;
         let now = self.world.now;
         let expected = if changed.owner.is_some() { MANAGED } else { None };
-        check_refusal(result, expected, &format!("an update of {}", field))?;
+        check_refusal(result, expected, &format!("an update of {field}"))?;
         if expected.is_none() {
             changed.settings_written(now);
-            *self.of(workspace, campaign) = changed;
+            *self.campaign(workspace, campaign) = changed;
         }
         Ok(())
     }
@@ -214,9 +212,9 @@ impl Play<'_> {
             time_zone: of.zone.to_owned(),
             ..Default::default()
         };
-        let request = pb::UpdateAccountRequest { account: Some(changed), update_mask: path(field) };
+        let request = pb::UpdateAccountRequest { account: Some(changed), update_mask: Some(mask(field)) };
         let result = self.service.accounts.clone().update_account(request).await;
-        check_refusal(result, None, &format!("an update of {}", field))?;
+        check_refusal(result, None, &format!("an update of {field}"))?;
         Ok(())
     }
 
@@ -239,164 +237,11 @@ impl Play<'_> {
         Ok(())
     }
 
-    pub async fn add_leads(
-        &mut self,
-        workspace: usize,
-        campaign: usize,
-        accounts: &[Option<usize>],
-        reuse: bool,
-        complete: bool,
-    ) -> Checked {
-        self.tick();
-        let now = self.world.now;
-        let of = &self.world.workspaces[workspace];
-        let mut ids: Vec<String> = (0..accounts.len()).map(|place| format!("l{}", self.leads_added + place)).collect();
-        if reuse {
-            // An id that is known: of this campaign, of another one, or of somebody who opted out.
-            let known = of.campaigns.iter().flat_map(|campaign| &campaign.leads).filter_map(|lead| lead.id.clone());
-            let known: Vec<String> = known.chain(of.opt_outs.keys().cloned()).collect();
-            if let Some(place) = self.leads_added.checked_rem(known.len()) {
-                ids[0].clone_from(&known[place]);
-            }
-        }
-        self.leads_added += ids.len();
-        let id_of = |account: &Option<usize>| account.map(|account| ACCOUNTS[account].to_owned()).unwrap_or_default();
-        let leads = ids
-            .iter()
-            .zip(accounts)
-            .map(|(id, account)| pb::NewLead { lead_id: id.clone(), account_id: id_of(account) });
-        let request = pb::AddLeadsRequest {
-            parent: self.campaign_name(workspace, campaign),
-            leads: leads.collect(),
-            lead_list_complete: complete,
-        };
-        let result = self.service.leads.clone().add_leads(stream::iter([request])).await;
-        if self.of(workspace, campaign).state == CampaignState::Finished {
-            check_refusal(result, Some("CAMPAIGN_FINISHED"), "leads for a finished campaign")?;
-            return Ok(());
-        }
-        let answer = result.expect("they are added").into_inner();
-        let seen = (
-            (answer.added_count, answer.existing_count, answer.refused_count),
-            answer.refused.iter().map(|refused| (refused.index, refused.reason.as_str())).collect::<Vec<_>>(),
-        );
-        let of = self.of(workspace, campaign);
-        let (mut new, mut existing, mut refused) = (Vec::new(), 0, Vec::new());
-        for (place, (id, account)) in ids.iter().zip(accounts).enumerate() {
-            let known = of.leads.iter().find(|lead| lead.id.as_ref() == Some(id));
-            let index = i64::try_from(place).unwrap();
-            if account.is_some_and(|account| !of.serving.contains(&account)) {
-                refused.push((index, "ACCOUNT_NOT_SERVING"));
-            } else if known.is_some_and(|lead| account.is_some() && lead.account.is_some() && lead.account != *account)
-            {
-                refused.push((index, "ACCOUNT_DIFFERS"));
-            } else if known.is_some() {
-                existing += 1;
-            } else {
-                new.push(Lead { id: Some(id.clone()), account: *account, ..Default::default() });
-            }
-        }
-        let counts = (i64::try_from(new.len()).unwrap(), existing, i64::try_from(refused.len()).unwrap());
-        check_same(&seen, &(counts, refused), "what AddLeads says")?;
-        // Within a message they are numbered by account.
-        new.sort_by_key(|lead| lead.account);
-        of.leads.extend(new);
-        let of = self.workspace(workspace);
-        for id in ids {
-            let lead = of.campaigns[campaign].leads.iter().position(|lead| lead.id.as_ref() == Some(&id));
-            if let (Some(lead), true) = (lead, of.opt_outs.contains_key(&id)) {
-                of.opt_out_lead(campaign, lead, now);
-            }
-        }
-        of.finish_complete(now);
-        if complete {
-            of.campaigns[campaign].declare_complete(now);
-        }
-        Ok(())
-    }
-
-    async fn delete_lead(&mut self, workspace: usize, campaign: usize, choice: usize, force: bool) -> Checked {
-        self.tick();
-        let now = self.world.now;
-        let of = self.of(workspace, campaign);
-        let named: Vec<usize> = (0..of.leads.len()).filter(|lead| of.leads[*lead].id.is_some()).collect();
-        let Some(place) = choice.checked_rem(named.len()).map(|place| named[place]) else { return Ok(()) };
-        let lead = &of.leads[place];
-        let (id, is_claimed) = (lead.id.clone().expect("one that is named"), lead.claim.is_some());
-        // Which account its messages count for is not settled yet where only the claim knew it.
-        if is_claimed && force && lead.account.is_none() && !lead.trail.is_empty() {
-            return Ok(());
-        }
-        let name = format!("{}/leads/{id}", self.campaign_name(workspace, campaign));
-        let result = self.service.leads.clone().delete_lead(pb::DeleteLeadRequest { name, force }).await;
-        let expected = (is_claimed && !force).then_some("CLAIMS_OPEN");
-        check_refusal(result, expected, &format!("the deletion of lead {}", id))?;
-        if expected.is_none() {
-            self.workspace(workspace).delete_lead(campaign, place, now);
-        }
-        Ok(())
-    }
-
-    async fn reassign(&mut self, workspace: usize, campaign: usize, from: usize, to: usize) -> Checked {
-        let request = pb::ReassignLeadsRequest {
-            parent: self.campaign_name(workspace, campaign),
-            from_account: self.account_name(workspace, from),
-            to_accounts: vec![self.account_name(workspace, to)],
-        };
-        let result = self.service.leads.clone().reassign_leads(request).await;
-        let of = self.of(workspace, campaign);
-        let serves = |account| of.serving.contains(&account);
-        let expected = [
-            ("CAMPAIGN_FINISHED", of.state == CampaignState::Finished),
-            ("ACCOUNT_SERVING", serves(from)),
-            ("ACCOUNT_NOT_SERVING", !serves(to)),
-        ];
-        if let Some((reason, _)) = expected.into_iter().find(|(_, holds)| *holds) {
-            check_refusal(result, Some(reason), "a reassignment")?;
-            return Ok(());
-        }
-        let (steps, mut reassigned_count) = (of.steps, 0);
-        for lead in &mut of.leads {
-            if lead.account == Some(from) && lead.claim.is_none() && lead.next_step(steps).is_some() {
-                lead.account = Some(to);
-                reassigned_count += 1;
-            }
-        }
-        let answer = result.expect("they are reassigned").into_inner();
-        check_same(&answer, &pb::ReassignLeadsResponse { reassigned_count, more: false }, "a reassignment")?;
-        Ok(())
-    }
-
-    async fn opt_out(&mut self, workspace: usize, choice: usize) -> Checked {
-        self.tick();
-        let now = self.world.now;
-        let of = &self.world.workspaces[workspace];
-        let known = of.campaigns.iter().flat_map(|campaign| &campaign.leads).filter_map(|lead| lead.id.clone());
-        let ids: Vec<String> = known.chain([format!("nobody{choice}")]).collect();
-        let id = ids[choice % ids.len()].clone();
-        let request = pb::AddOptOutsRequest { parent: self.parent(workspace), lead_ids: vec![id.clone()] };
-        let answer = self.service.opt_outs.clone().add_opt_outs(request).await.expect("it is listed").into_inner();
-        let is_new = !self.workspace(workspace).opt_outs.contains_key(&id);
-        check_same(&answer, &pb::AddOptOutsResponse { added_count: is_new.into() }, &format!("the opt-out of {}", id))?;
-        self.workspace(workspace).opt_out(&id, now);
-        Ok(())
-    }
-
-    async fn opt_in(&mut self, workspace: usize, choice: usize) -> Checked {
-        let listed: Vec<String> = self.workspace(workspace).opt_outs.keys().cloned().collect();
-        let id = choice.checked_rem(listed.len()).map_or_else(|| "nobody".to_owned(), |place| listed[place].clone());
-        let name = format!("{}/optOuts/{id}", self.parent(workspace));
-        let result = self.service.opt_outs.clone().delete_opt_out(pb::DeleteOptOutRequest { name }).await;
-        let was_listed = self.workspace(workspace).opt_outs.remove(&id).is_some();
-        check_refusal(result, (!was_listed).then_some("NOT_FOUND"), &format!("{} off the list", id))?;
-        Ok(())
-    }
-
     pub async fn delete_campaign(&mut self, workspace: usize, campaign: usize, force: bool) -> Checked {
         let name = self.campaign_name(workspace, campaign);
         let request = pb::DeleteCampaignRequest { name, force, ..Default::default() };
         let result = self.service.campaigns.clone().delete_campaign(request).await;
-        let of = self.of(workspace, campaign);
+        let of = self.campaign(workspace, campaign);
         let has_claims = of.leads.iter().any(|lead| lead.claim.is_some());
         let expected = if of.owner.is_some() { MANAGED } else { (has_claims && !force).then_some("CLAIMS_OPEN") };
         check_refusal(result, expected, "the deletion of a campaign")?;
@@ -423,7 +268,7 @@ impl Play<'_> {
             adoption_policy: pb::AdoptionPolicy::IfUnowned.into(),
         };
         let result = self.service.campaigns.clone().apply_campaign(request).await;
-        let of = self.of(workspace, campaign);
+        let of = self.campaign(workspace, campaign);
         let expected = (older && of.owner.is_some()).then_some("STALE_OWNER");
         check_refusal(result, expected, "what a controller applies")?;
         if expected.is_none() {
@@ -439,7 +284,7 @@ impl Play<'_> {
         let request = pb::OrphanCampaignRequest { name: self.campaign_name(workspace, campaign), owner_uid };
         let result = self.service.campaigns.clone().orphan_campaign(request).await;
         check_refusal(result, None, "the end of management")?;
-        let of = self.of(workspace, campaign);
+        let of = self.campaign(workspace, campaign);
         if of.owner.take().is_some() {
             of.etag.change();
         }

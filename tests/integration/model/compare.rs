@@ -8,8 +8,8 @@ use campaign_metrics::pb::{self, CampaignState, ClaimState, LeadStatus};
 use proptest::prelude::*;
 
 use super::{
+    claiming::OF_NOTHING_DUE,
     play::{ACCOUNTS, Checked, Play, WORKSPACES, check_refusal, check_same, stamp},
-    sending::OF_NOTHING_DUE,
     world::Learned,
 };
 
@@ -18,16 +18,11 @@ const PAGES_MAX: usize = 200;
 
 /// Learns a text that the service chose, and holds it to it.
 fn learn(known: &mut Learned, seen: &str, what: &str) -> Checked {
-    match &known.current {
-        Some(current) => check_same(&seen, &current.as_str(), &format!("{} does not change by itself", what))?,
-        None => {
-            prop_assert!(
-                !seen.is_empty() && !known.former.iter().any(|former| former == seen),
-                "{} is a new one",
-                what
-            );
-            known.current = Some(seen.to_owned());
-        }
+    if let Some(current) = &known.current {
+        check_same(&seen, &current.as_str(), &format!("{what} does not change by itself"))?;
+    } else {
+        prop_assert!(!seen.is_empty() && !known.former.iter().any(|former| former == seen), "{} is a new one", what);
+        known.current = Some(seen.to_owned());
     }
     Ok(())
 }
@@ -173,7 +168,20 @@ impl Play<'_> {
             }
             self.audit_accounts(workspace).await?;
         }
-        Ok(())
+        self.audit_gauges().await
+    }
+
+    /// The gauges, beside what the lists show.
+    async fn audit_gauges(&self) -> Checked {
+        let (mut campaigns, mut accounts) = (Vec::new(), Vec::new());
+        for workspace in 0..WORKSPACES {
+            let parent = self.parent(workspace);
+            let request = pb::ListCampaignsRequest { parent: parent.clone(), ..Default::default() };
+            campaigns.extend(pages!(self.service.campaigns, list_campaigns, request.clone(), campaigns, 0));
+            let request = pb::ListAccountsRequest { parent, ..Default::default() };
+            accounts.extend(pages!(self.service.accounts, list_accounts, request.clone(), accounts, 0));
+        }
+        self.check_gauges(&campaigns, &accounts).await
     }
 
     /// Lists by state, small pages, single campaigns, and the beginning of a watch: each as the list shows it.
@@ -190,12 +198,14 @@ impl Play<'_> {
             let request = pb::ListCampaignsRequest { state: state.into(), ..request.clone() };
             let seen = pages!(self.service.campaigns, list_campaigns, request.clone(), campaigns, 2);
             let expected: Vec<_> = all.iter().filter(|campaign| campaign.state() == state).cloned().collect();
-            check_same(&seen, &expected, &format!("campaigns that are {:?}", state))?;
+            check_same(&seen, &expected, &format!("campaigns that are {state:?}"))?;
         }
+        self.check_printed(&all, "campaigns")?;
         for campaign in &all {
+            self.check_status(campaign)?;
             let request = pb::GetCampaignRequest { name: campaign.name.clone() };
             let seen = self.service.campaigns.clone().get_campaign(request).await.expect("it exists").into_inner();
-            check_same(&seen, &campaign, "GetCampaign and ListCampaigns")?;
+            check_same(&seen, campaign, "GetCampaign and ListCampaigns")?;
         }
         let request = pb::WatchCampaignsRequest { parent: parent.clone(), min_interval: None };
         let mut watch = self.service.campaigns.clone().watch_campaigns(request).await.expect("a watch").into_inner();
@@ -223,6 +233,7 @@ impl Play<'_> {
         let parent = self.campaign_name(workspace, place);
         let leads = self.world.workspaces[workspace].campaigns[place].leads.clone();
         let views: Vec<pb::Lead> = leads.iter().filter_map(|lead| self.lead_view(workspace, place, lead)).collect();
+        self.check_printed(&views, "leads")?;
         let accounts: Vec<String> = (0..ACCOUNTS.len()).map(|account| self.account_name(workspace, account)).collect();
         let statuses =
             [LeadStatus::Unspecified, LeadStatus::Pending, LeadStatus::Partial, LeadStatus::Sent, LeadStatus::Failed];
@@ -241,7 +252,7 @@ impl Play<'_> {
                         && (account.is_empty() || lead.account == account)
                 };
                 let expected: Vec<pb::Lead> = views.iter().filter(is_meant).cloned().collect();
-                check_same(&seen, &expected, &format!("leads of {} that are {:?}, of `{}`", parent, status, account))?;
+                check_same(&seen, &expected, &format!("leads of {parent} that are {status:?}, of `{account}`"))?;
             }
         }
         for lead in leads {
@@ -251,6 +262,9 @@ impl Play<'_> {
             check_same(&seen, &view, "GetLead")?;
             let request = pb::ListLeadOutcomesRequest { parent: view.name.clone(), ..Default::default() };
             let trail: Vec<_> = lead.trail.iter().map(|entry| self.outcome_view(workspace, entry)).collect();
+            for outcome in &trail {
+                self.told.note(outcome);
+            }
             for size in [0, 1] {
                 let seen = pages!(self.service.leads, list_lead_outcomes, request.clone(), outcomes, size);
                 check_same(&seen, &trail, &format!("the trail of {}", view.name))?;
@@ -268,13 +282,15 @@ impl Play<'_> {
         let all = pages!(self.service.accounts, list_accounts, request.clone(), accounts, 0);
         check_same(&pages!(self.service.accounts, list_accounts, request.clone(), accounts, 2), &all, "small pages")?;
         prop_assert!(all.is_sorted_by_key(|account| account.name.clone()), "accounts, by id");
+        self.check_printed(&all, "accounts")?;
         for account in &all {
             let request = pb::GetAccountRequest { name: account.name.clone() };
             let seen = self.service.accounts.clone().get_account(request).await.expect("it exists").into_inner();
-            check_same(&seen, &account, "GetAccount and ListAccounts")?;
+            check_same(&seen, account, "GetAccount and ListAccounts")?;
         }
         for account in 0..ACCOUNTS.len() {
             let views = self.claims_view(workspace, account);
+            self.check_printed(&views, "claims")?;
             for (state, size) in [(ClaimState::Unspecified, 0), (ClaimState::Held, 1), (ClaimState::Uncertain, 2)] {
                 let request = pb::ListClaimsRequest {
                     account: self.account_name(workspace, account),
@@ -288,6 +304,9 @@ impl Play<'_> {
             }
         }
         let request = pb::ListOptOutsRequest { parent, ..Default::default() };
+        for opt_out in &self.opt_outs_view(workspace) {
+            self.told.note(opt_out);
+        }
         for size in [0, 1] {
             let seen = pages!(self.service.opt_outs, list_opt_outs, request.clone(), opt_outs, size);
             check_same(&seen, &self.opt_outs_view(workspace), "the opt-out list")?;

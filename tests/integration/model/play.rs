@@ -10,10 +10,12 @@ use tonic::Status as GrpcStatus;
 use tonic_types::StatusExt as _;
 
 use super::{
+    campaign::Campaign,
     hours::{ZONES, next_day},
     lead::{Claim, Lead},
     ops::{Edge, Op},
-    world::{Account, Campaign, Learned, Workspace, World},
+    shown::Told,
+    world::{Account, Learned, Workspace, World},
 };
 use crate::harness::service::Service;
 
@@ -37,6 +39,7 @@ pub struct Play<'a> {
     pub service: &'a Service,
     /// Does the service's upkeep when it is asked to.
     pub store: &'a Store,
+    pub told: &'a Told,
     pub world: World,
     /// By workspace and number of the request.
     pub asked: BTreeMap<(usize, u8), Asked>,
@@ -71,15 +74,21 @@ pub fn check_same<T: std::fmt::Debug + PartialEq>(shown: &T, expected: &T, what:
     let (shown, expected): (Vec<&str>, Vec<&str>) = (shown.lines().collect(), expected.lines().collect());
     let of = |lines: &[&str], others: &[&str]| -> String {
         let differ = lines.iter().filter(|line| !others.contains(line));
-        differ.map(|line| format!("\n  {}", line.trim())).collect()
+        differ.map(|line| line.trim()).collect::<Vec<_>>().join("\n  ")
     };
     let (only_shown, only_expected) = (of(&shown, &expected), of(&expected, &shown));
-    Err(TestCaseError::fail(format!("{what}\nshown:{only_shown}\nby the rules:{only_expected}")))
+    Err(TestCaseError::fail(format!("{what}\nshown:\n  {only_shown}\nby the rules:\n  {only_expected}")))
+}
+
+/// Fails with what differs, line by line.
+pub fn check_none(differences: &[String], what: &str) -> Checked {
+    prop_assert!(differences.is_empty(), "{} differ\n  {}", what, differences.join("\n  "));
+    Ok(())
 }
 
 impl<'a> Play<'a> {
     /// Begins with accounts in different zones and nothing else.
-    pub async fn new(service: &'a Service, store: &'a Store, number: u32, zones: usize) -> Self {
+    pub async fn new(service: &'a Service, store: &'a Store, told: &'a Told, number: u32, zones: usize) -> Self {
         let now = service.clock.now();
         let workspace = |place: usize| Workspace {
             id: format!("m{number}-{place}"),
@@ -90,7 +99,7 @@ impl<'a> Play<'a> {
         };
         let world = World { now, workspaces: (0..WORKSPACES).map(workspace).collect() };
         let (asked, claim_ids) = (BTreeMap::new(), Vec::new());
-        let mut play = Self { service, store, world, asked, grants: 0, claim_ids, leads_added: 0 };
+        let mut play = Self { service, store, told, world, asked, grants: 0, claim_ids, leads_added: 0 };
         for place in 0..WORKSPACES {
             for (account, id) in ACCOUNTS.into_iter().enumerate() {
                 let zone = ZONES[(zones + place * 3 + account * 5) % ZONES.len()];

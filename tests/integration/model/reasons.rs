@@ -4,9 +4,10 @@ use campaign_metrics::pb::{CampaignState, NotSendingReason as Reason};
 use jiff::Timestamp;
 
 use super::{
+    campaign::{Campaign, Expired},
     hours::next_day,
     lead::Lead,
-    world::{Campaign, Expired, Workspace},
+    world::Workspace,
 };
 
 /// What a change of state by time alone is told by.
@@ -47,7 +48,7 @@ impl Workspace {
         let suspended = |account: &&usize| self.accounts[**account].is_suspended;
         let all_suspended = !accounts.is_empty() && accounts.iter().all(|account| suspended(&account));
         let mut in_question = accounts.iter().filter(|account| all_suspended || !suspended(account));
-        let nothing_due = self.next_due(campaign, &accounts, now).is_none_or(|due| due > now);
+        let nothing_due = campaign.next_due(&accounts, now).is_none_or(|due| due > now);
         let removed = |lead: &Lead| {
             campaign.waiting(lead).is_some() && lead.account.is_some_and(|account| !campaign.serving.contains(&account))
         };
@@ -65,23 +66,6 @@ impl Workspace {
             (Reason::UncertainClaims, nothing_due && uncertain),
         ];
         holds.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect()
-    }
-
-    /// When the next step is due to one of the accounts; one that was never claimed is due now.
-    pub fn next_due(&self, campaign: &Campaign, accounts: &[usize], now: Timestamp) -> Option<Timestamp> {
-        if !campaign.leads.iter().any(|lead| lead.is_open(campaign.steps)) {
-            return None;
-        }
-        let expired = |account: &usize| campaign.has_uncertain(Some(*account), now);
-        if campaign.hands_out_expired() && accounts.iter().any(expired) {
-            return Some(now);
-        }
-        let waits = campaign.leads.iter().filter_map(|lead| {
-            let (_, due_at) = campaign.waiting(lead)?;
-            let is_theirs = lead.account.is_none_or(|account| accounts.contains(&account));
-            is_theirs.then_some(due_at.unwrap_or(now))
-        });
-        waits.min()
     }
 
     /// The moments at which time alone can change something of a campaign for these accounts.

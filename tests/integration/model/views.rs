@@ -5,10 +5,11 @@ use campaign_metrics::pb::{self, DeliveryHealth, FailureReason, LeadStatus, Outc
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    campaign::{Campaign, Owner},
     hours::local_day,
     lead::{Claim, Entry, Lead, Message},
-    play::{ACCOUNTS, Play, stamp},
-    world::{Campaign, Owner, Workspace},
+    play::{Play, stamp},
+    world::Workspace,
 };
 
 #[expect(clippy::cast_precision_loss, reason = "a handful of leads")]
@@ -22,12 +23,12 @@ fn count<T>(items: impl Iterator<Item = T>) -> i64 {
 }
 
 /// Delivered, failed, bounced.
-fn results<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> [i64; 3] {
+fn results(messages: &[Message]) -> [i64; 3] {
     [OutcomeKind::Delivered, OutcomeKind::Failed, OutcomeKind::Bounced]
-        .map(|result| count(messages.clone().filter(|message| message.result == result)))
+        .map(|result| count(messages.iter().filter(|message| message.result == result)))
 }
 
-fn performance<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> pb::AccountPerformance {
+fn performance(messages: &[Message]) -> pb::AccountPerformance {
     let [delivered, failed, bounced] = results(messages);
     let success_rate = Some(rate(delivered, delivered + failed + bounced));
     pb::AccountPerformance { delivered, failed, bounced, success_rate }
@@ -88,7 +89,7 @@ impl Play<'_> {
         let did = |kind| count(campaign.leads.iter().filter(|lead| lead.has(kind, 0)));
         let contacted_did = |kind| count(contacted.iter().filter(|lead| lead.has(kind, 0)));
         let messages: Vec<Message> = campaign.leads.iter().flat_map(|lead| lead.messages(steps)).collect();
-        let [delivered, failed, bounced] = results(messages.iter());
+        let [delivered, failed, bounced] = results(&messages);
         let reasons = [
             FailureReason::AccountIssue,
             FailureReason::InvalidLead,
@@ -167,6 +168,7 @@ impl Play<'_> {
         let messages: Vec<Message> = of.messages().filter(|message| message.account == Some(place)).collect();
         // 30 UTC days, today included.
         let month_ago = local_day("UTC", now) - SignedDuration::from_hours(24 * 29);
+        let recent: Vec<Message> = messages.iter().filter(|message| message.day >= month_ago).copied().collect();
         let serves = of.campaigns.iter().enumerate().filter(|(_, campaign)| campaign.serving.contains(&place));
         let mut campaigns: Vec<String> = serves.map(|(campaign, _)| self.campaign_name(workspace, campaign)).collect();
         campaigns.sort_unstable();
@@ -180,8 +182,8 @@ impl Play<'_> {
             time_zone: account.zone.to_owned(),
             reserved_today: account.reserved.get(&local_day(account.zone, now)).copied().unwrap_or(0),
             campaigns,
-            lifetime: Some(performance(messages.iter())),
-            last_30_days: Some(performance(messages.iter().filter(|message| message.day >= month_ago))),
+            lifetime: Some(performance(&messages)),
+            last_30_days: Some(performance(&recent)),
             create_time: Some(stamp(account.created)),
             update_time: Some(stamp(account.updated)),
             etag: account.etag.current.clone().unwrap_or_default(),
@@ -263,10 +265,4 @@ impl Play<'_> {
         };
         self.world.workspaces[workspace].opt_outs.iter().map(opt_out).collect()
     }
-}
-
-/// Of what the gauges show beside the API: when the next step of a campaign is due.
-pub fn next_due(of: &Workspace, campaign: &Campaign, now: Timestamp) -> Option<Timestamp> {
-    let accounts: Vec<usize> = (0..ACCOUNTS.len()).filter(|account| campaign.serving.contains(account)).collect();
-    of.next_due(campaign, &accounts, now)
 }

@@ -1,0 +1,101 @@
+//! What people read of a world beside the API: the gauges, the status that the controller would write, and what campaignctl
+//! prints. And which fields of the API held anything in a run: one that never did was compared with nothing.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use campaign_controller::plan::mirrored;
+use campaign_metrics::pb;
+use jiff::Timestamp;
+
+use super::play::{Checked, Play, WORKSPACES, check_none};
+use crate::{
+    controller::expect,
+    harness::{
+        gauges::{Page, Unseen, compare, expected, series},
+        shown::{Described, Shown, compare_views, reflect},
+    },
+};
+
+/// Fields that held a value when they were compared, by message and path.
+#[derive(Debug, Default)]
+pub struct Told(RefCell<BTreeSet<String>>);
+
+/// Fields that nothing is ever compared for, each with its reason.
+const UNTOLD: [&str; 0] = [];
+
+impl Told {
+    pub fn note<M: Described>(&self, message: &M) {
+        let paths = reflect::told(message).into_iter().map(|path| format!("{}.{path}", M::NAME));
+        self.0.borrow_mut().extend(paths);
+    }
+
+    pub fn into_paths(self) -> BTreeSet<String> {
+        self.0.into_inner()
+    }
+}
+
+/// Fields of the messages that the oracle compares of which a run told nothing.
+pub fn untold(told: &BTreeSet<String>) -> Vec<String> {
+    fn of<M: Described>() -> impl Iterator<Item = String> {
+        reflect::leaves::<M>().into_iter().map(|path| format!("{}.{path}", M::NAME))
+    }
+    let all = of::<pb::Campaign>()
+        .chain(of::<pb::Account>())
+        .chain(of::<pb::Lead>())
+        .chain(of::<pb::LeadOutcome>())
+        .chain(of::<pb::Claim>())
+        .chain(of::<pb::CampaignNotSending>())
+        .chain(of::<pb::OptOut>());
+    all.filter(|path| !told.contains(path) && !UNTOLD.contains(&path.as_str())).collect()
+}
+
+/// A moment that is shown in seconds since 1970.
+#[expect(clippy::cast_possible_truncation, reason = "whole milliseconds of this century")]
+fn moment(seconds: f64) -> Timestamp {
+    Timestamp::from_millisecond((seconds * 1000.0).round() as i64).expect("a time")
+}
+
+impl Play<'_> {
+    /// Messages of the API, as campaignctl would print them.
+    pub fn check_printed<M: Shown>(&self, messages: &[M], what: &str) -> Checked {
+        for message in messages {
+            self.told.note(message);
+        }
+        check_none(&compare_views(messages), &format!("what campaignctl prints of {what}"))
+    }
+
+    /// A campaign as the status of its resource.
+    pub fn check_status(&self, campaign: &pb::Campaign) -> Checked {
+        let generation = campaign.owner.as_ref().map_or(1, |owner| owner.generation);
+        let status = mirrored(None, generation, campaign, self.world.now);
+        let status = serde_json::to_value(status).expect("a status is JSON");
+        check_none(&expect::compare(campaign, &status), &format!("the status of {}", campaign.name))
+    }
+
+    /// All gauges of the workspaces, by name and label.
+    pub async fn check_gauges(&self, campaigns: &[pb::Campaign], accounts: &[pb::Account]) -> Checked {
+        let mut page = Page::parse(&self.service.admin("/metrics").await).expect("a page of metrics");
+        // A sequence that failed left its workspaces behind.
+        let ours: Vec<&String> = self.world.workspaces.iter().map(|workspace| &workspace.id).collect();
+        page.values
+            .retain(|series, _| series.labels.get("workspace").is_none_or(|workspace| ours.contains(&workspace)));
+        let mut unseen = Unseen::default();
+        for workspace in 0..WORKSPACES {
+            let of = &self.world.workspaces[workspace];
+            for (place, campaign) in of.campaigns.iter().enumerate() {
+                let name = self.campaign_name(workspace, place);
+                let accounts: Vec<usize> = campaign.serving.iter().copied().collect();
+                let mut due = campaign.next_due(&accounts, self.world.now);
+                let labels = [("workspace", of.id.as_str()), ("campaign", campaign.id)];
+                let shown = page.values.get(&series("campaign_next_due_timestamp_seconds", &labels));
+                if let (true, Some(shown)) = (campaign.is_blurred, shown) {
+                    // Never too late; what ended otherwise is still listed.
+                    let at = moment(*shown);
+                    due = due.is_none_or(|due| at <= due).then_some(at).or(due);
+                }
+                unseen.next_due.extend(due.map(|due| (name, due)));
+            }
+        }
+        check_none(&compare(&page, &expected(campaigns, accounts, &unseen)), "the gauges")
+    }
+}
