@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use campaign_metrics::pb::{self, NotSendingReason as Why};
-use jiff::Timestamp;
 
 use crate::{
     harness::service::Service,
     ways::{Served, Way, release, served},
     world::{
-        WORKSPACE, account_name, add_leads, assign, campaign_name, claim, create_account, create_campaign, finish, get,
-        pause, reasons, settings, try_add,
+        WORKSPACE, account_name, add_leads, assign, blocked, campaign_name, claim, create_account, create_campaign,
+        finish, get, pause, reasons, settings,
     },
 };
 
@@ -31,12 +30,17 @@ async fn world() -> Service {
         };
         service.accounts.clone().create_account(request).await.expect("an account");
     }
-    let window = pb::ActiveWindow { days: vec![], start_time: "10:00".into(), end_time: "12:00".into() };
-    let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
-    let campaign = pb::Campaign { daily_limit: Some(7), active_hours: Some(hours), ..settings(1, &["ann", "bob"]) };
+    let active_hours = in_berlin("10:00", "12:00").active_hours;
+    let campaign = pb::Campaign { daily_limit: Some(7), active_hours, ..settings(1, &["ann", "bob"]) };
     create_campaign(&service, "spring", campaign).await;
     add_leads(&service, "spring", 9, None, false).await;
     service
+}
+
+fn in_berlin(start_time: &str, end_time: &str) -> pb::Campaign {
+    let window = pb::ActiveWindow { days: vec![], start_time: start_time.into(), end_time: end_time.into() };
+    let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
+    pb::Campaign { active_hours: Some(hours), ..Default::default() }
 }
 
 async fn update_account(service: &Service, account: pb::Account) {
@@ -60,6 +64,8 @@ enum Change {
     Unassigned,
     WindowOver,
     WindowMoved,
+    WindowLengthened,
+    AccountZoneMoved,
     AccountLimitLowered,
     CampaignLimitLowered,
     CampaignLimitUsedByAnother,
@@ -67,13 +73,15 @@ enum Change {
 }
 
 impl Change {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Paused,
         Self::Finished,
         Self::Suspended,
         Self::Unassigned,
         Self::WindowOver,
         Self::WindowMoved,
+        Self::WindowLengthened,
+        Self::AccountZoneMoved,
         Self::AccountLimitLowered,
         Self::CampaignLimitLowered,
         Self::CampaignLimitUsedByAnother,
@@ -90,10 +98,11 @@ impl Change {
             }
             Self::Unassigned => drop(assign(service, "spring", &["bob"]).await),
             Self::WindowOver => service.clock.advance(MOMENT),
-            Self::WindowMoved => {
-                let window = pb::ActiveWindow { days: vec![], start_time: "15:00".into(), end_time: "15:30".into() };
-                let hours = pb::ActiveHours { time_zone: "Europe/Berlin".into(), windows: vec![window] };
-                update_campaign(service, pb::Campaign { active_hours: Some(hours), ..Default::default() }).await;
+            Self::WindowMoved => update_campaign(service, in_berlin("15:00", "15:30")).await,
+            Self::WindowLengthened => update_campaign(service, in_berlin("10:00", "12:30")).await,
+            Self::AccountZoneMoved => {
+                update_account(service, pb::Account { time_zone: "Pacific/Kiritimati".into(), ..Default::default() })
+                    .await;
             }
             Self::AccountLimitLowered => {
                 update_account(service, pb::Account { daily_limit: Some(0), ..Default::default() }).await;
@@ -110,7 +119,7 @@ impl Change {
         }
     }
 
-    /// Why ann gets fewer than the two that she asks for.
+    /// Why ann gets fewer than the two that she asks for; nothing where she gets them, by what is so now.
     fn why(self) -> Vec<Why> {
         match self {
             Self::Paused => vec![Why::Paused],
@@ -118,6 +127,7 @@ impl Change {
             Self::Suspended => vec![Why::AccountSuspended],
             Self::Unassigned => vec![Why::NoAccountAssigned],
             Self::WindowOver | Self::WindowMoved => vec![Why::OutsideActiveHours],
+            Self::WindowLengthened | Self::AccountZoneMoved => vec![],
             Self::AccountLimitLowered => vec![Why::AccountDailyLimit],
             Self::CampaignLimitLowered | Self::CampaignLimitUsedByAnother => vec![Why::CampaignDailyLimit],
             Self::LeadsTakenByAnother => vec![Why::NoLeadDue],
@@ -138,20 +148,73 @@ async fn a_guess_that_no_longer_holds_is_undone_and_answered_as_by_who_knows_not
 
         let guessed = claim(&service, "ann", 2).await;
         assert_eq!(served(&service).await, Served { full: 1, undone: 1, guess: 0 }, "{change:?}: the guess is undone");
-        release(&service, "ann", &guessed.claims).await;
-        let known_nothing = claim(&other, "ann", 2).await;
         assert_eq!(reasons(&guessed), change.why(), "{change:?}");
+        release(&service, "ann", &guessed.claims).await;
+        let expiries =
+            |answer: &pb::ClaimSendsResponse| answer.claims.iter().map(|claim| claim.expire_time).collect::<Vec<_>>();
+        let known_nothing = claim(&other, "ann", 2).await;
         assert_eq!(
-            (guessed.claims.len(), guessed.not_sending, guessed.next_change_time),
-            (known_nothing.claims.len(), known_nothing.not_sending, known_nothing.next_change_time),
+            (expiries(&guessed), guessed.not_sending, guessed.next_change_time),
+            (expiries(&known_nothing), known_nothing.not_sending, known_nothing.next_change_time),
             "{change:?}: by a guess (left) and by who knows nothing (right)"
         );
     }
 }
 
+/// What goes by while a guess waits for the locks, on a clock that stands a moment before eleven.
+#[derive(Debug, Clone, Copy)]
+enum Passes {
+    Window,
+    DayOfAccount,
+    DayOfCampaign,
+    Time,
+    /// Somebody takes the account off the campaign, under the lock that the guess waits for.
+    Assignment,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guess_that_waited_past_what_it_went_by_is_undone() {
+    use Passes::{Assignment, DayOfAccount, DayOfCampaign, Time, Window};
+    for passes in [Window, DayOfAccount, DayOfCampaign, Time, Assignment] {
+        let service = world().await;
+        // The day of ann ends at eleven as well, as the window does.
+        if matches!(passes, DayOfCampaign | Time | Assignment) {
+            update_account(&service, pb::Account { time_zone: "UTC".into(), ..Default::default() }).await;
+        }
+        if !matches!(passes, Window) {
+            let zone = if matches!(passes, DayOfCampaign) { "Pacific/Pago_Pago" } else { "UTC" };
+            update_campaign(&service, always(zone)).await;
+        }
+        service.clock.advance(Duration::from_millis(3_599_800));
+        Way::Guess.warm(&service, "ann").await;
+        let (holder, watcher) = (service.sql().await, service.sql().await);
+        let held = match passes {
+            Assignment => "UPDATE campaign_accounts SET removed = true",
+            _ => "SELECT FROM accounts WHERE name = 'ann' FOR UPDATE",
+        };
+        holder.batch_execute(&format!("BEGIN; SELECT FROM campaigns FOR UPDATE; {held}")).await.unwrap();
+        let meddling = async {
+            blocked(&watcher, &holder, 1).await;
+            match passes {
+                Window | DayOfAccount | DayOfCampaign => service.clock.advance(MOMENT),
+                Time => service.clock.advance(MOMENT * 3),
+                Assignment => {}
+            }
+            holder.batch_execute("COMMIT").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(claim(&service, "ann", 2), meddling);
+        assert_eq!(served(&service).await, Served { full: 1, undone: 1, guess: 0 }, "{passes:?} passes while it waits");
+        let expected = if matches!(passes, Window | Assignment) { 0 } else { 2 };
+        assert_eq!(answer.claims.len(), expected, "{passes:?} passes while it waits");
+        let request = pb::GetAccountRequest { name: account_name("ann") };
+        let account = service.accounts.clone().get_account(request).await.unwrap().into_inner();
+        assert_eq!(usize::try_from(account.reserved_today), Ok(expected), "{passes:?}: booked on the day of the grant");
+    }
+}
+
 /// How many claims of the account and of the campaign are reserved of their present days.
-async fn reserved(service: &Service) -> (i64, i64) {
-    let request = pb::GetAccountRequest { name: account_name("ann") };
+async fn reserved(service: &Service, account: &str) -> (i64, i64) {
+    let request = pb::GetAccountRequest { name: account_name(account) };
     let account = service.accounts.clone().get_account(request).await.expect("it exists").into_inner();
     let sql = "SELECT coalesce(sum(reserved), 0)::int8 FROM campaign_reservations WHERE day = $1";
     let zone = jiff::tz::TimeZone::get("Europe/Berlin").expect("a zone");
@@ -162,20 +225,19 @@ async fn reserved(service: &Service) -> (i64, i64) {
 
 #[tokio::test]
 async fn both_ways_grant_up_to_a_limit_and_not_one_more() {
-    for way in Way::BOTH {
-        // The account allows five, the campaign seven.
-        for asked in [4, 5, 6, 7] {
+    // Ann's own limit is five; bob's is higher than that of the campaign, which is seven.
+    for (account, limit) in [("ann", 5), ("bob", 7)] {
+        for (way, asked) in Way::BOTH.into_iter().flat_map(|way| (limit - 1..limit + 3).map(move |asked| (way, asked)))
+        {
             let service = world().await;
-            way.warm(&service, "ann").await;
-            let granted = way.claim(&service, "ann", asked).await;
-            let expected = asked.min(5);
-            assert_eq!(i32::try_from(granted.claims.len()), Ok(expected), "{way:?}, {asked} asked for");
-            assert_eq!(granted.not_sending.is_empty(), asked <= 5, "{way:?}, {asked} asked for");
+            way.warm(&service, account).await;
+            let granted = way.claim(&service, account, asked).await;
+            let (expected, what) = (asked.min(limit), format!("{way:?}, {account} asks for {asked}"));
+            assert_eq!(i32::try_from(granted.claims.len()), Ok(expected), "{what}");
+            assert_eq!(granted.not_sending.is_empty(), asked <= limit, "{what}");
             way.assert_served(&service).await;
-            assert_eq!(served(&service).await.guess > 0, way == Way::Guess && asked <= 5, "{way:?}, {asked} asked for");
-            assert_eq!(reserved(&service).await, (expected.into(), expected.into()));
-            // Two are left of the campaign's day.
-            assert_eq!(i32::try_from(claim(&service, "bob", 9).await.claims.len()), Ok(7 - expected), "{way:?}");
+            assert_eq!(served(&service).await.guess > 0, way == Way::Guess && asked <= limit, "{what}");
+            assert_eq!(reserved(&service, account).await, (expected.into(), expected.into()), "{what}");
         }
     }
 }
@@ -218,37 +280,29 @@ async fn a_guess_grants_again_what_its_request_was_granted() {
     Way::Guess.warm(&service, "ann").await;
     let request = pb::ClaimSendsRequest {
         account: account_name("ann"),
-        max_claims: 3,
+        max_claims: 2,
         request_id: "0d5f6a0e-2a53-4a5e-8d2e-0c5b8c0f6f11".into(),
         ..Default::default()
     };
     let ask = async || service.sending.clone().claim_sends(request.clone()).await.expect("an answer").into_inner();
     let first = ask().await.claims;
-    assert_eq!((first.len(), served(&service).await.guess), (3, 1));
+    assert_eq!((first.len(), served(&service).await.guess), (2, 1));
     assert_eq!(ask().await.claims, first, "the same claims");
     assert_eq!(served(&service).await.undone, 1, "what it took besides is given back");
-    assert_eq!(get(&service, "spring").await.in_flight_claims, 3);
-    assert_eq!(reserved(&service).await, (3, 3));
+    assert_eq!(get(&service, "spring").await.in_flight_claims, 2);
+    assert_eq!(reserved(&service, "ann").await, (2, 2));
 }
 
 #[tokio::test]
 async fn what_is_known_is_believed_for_a_second_and_no_longer() {
     let service = world().await;
-    let at = |service: &Service| -> Timestamp { service.clock.now() };
     Way::Guess.warm(&service, "ann").await;
-    let since = at(&service);
-    // Another campaign has something to send from now on: it gets its share once that is known.
-    create_campaign(&service, "summer", settings(1, &["ann"])).await;
-    let lead = pb::NewLead { lead_id: "new".into(), account_id: "ann".into() };
-    try_add(&service, "summer", vec![lead], false).await.expect("a lead");
     service.clock.advance(Duration::from_secs(1));
     assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
-    assert_eq!(served(&service).await, Served { full: 1, guess: 1, undone: 0 }, "a second after {since}");
+    assert_eq!(served(&service).await, Served { full: 1, guess: 1, undone: 0 }, "after a second");
     service.clock.advance(Duration::from_micros(1));
     assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
-    assert_eq!(served(&service).await, Served { full: 2, guess: 1, undone: 0 }, "later than that");
-    let claims = claim(&service, "ann", 3).await.claims;
-    assert!(get(&service, "summer").await.in_flight_claims == 1, "both campaigns get their share: {claims:?}");
+    assert_eq!(served(&service).await, Served { full: 2, guess: 1, undone: 0 }, "a microsecond later");
 }
 
 #[tokio::test]
