@@ -198,7 +198,10 @@ async fn wait_in_vain(service: &Service, deadline: Option<&str>) -> Duration {
         request.metadata_mut().insert("grpc-timeout", deadline.parse().unwrap());
     }
     let asked = Instant::now();
-    let refused = service.campaigns.clone().pause_campaign(request).await;
+    let mut campaigns = service.campaigns.clone();
+    let refused = tokio::time::timeout(2 * SOON, campaigns.pause_campaign(request)).await;
+    let refused =
+        refused.unwrap_or_else(|_| panic!("with deadline {deadline:?} a statement runs for more than a minute"));
     assert_refused(refused, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "nothing was committed");
     asked.elapsed()
 }
