@@ -32,12 +32,12 @@ mod drains;
 mod edges;
 #[path = "integration/facts.rs"]
 mod facts;
-#[path = "integration/guesses.rs"]
-mod guesses;
 #[path = "integration/fleet.rs"]
 mod fleet;
 #[path = "integration/gauges.rs"]
 mod gauges;
+#[path = "integration/guesses.rs"]
+mod guesses;
 #[path = "integration/imports.rs"]
 mod imports;
 #[path = "integration/inputs.rs"]
@@ -78,10 +78,10 @@ mod shown;
 mod storage;
 #[path = "integration/streams.rs"]
 mod streams;
-#[path = "integration/tenants.rs"]
-mod tenants;
 #[path = "integration/telemetry.rs"]
 mod telemetry;
+#[path = "integration/tenants.rs"]
+mod tenants;
 #[path = "integration/waiting.rs"]
 mod waiting;
 #[path = "integration/ways.rs"]
