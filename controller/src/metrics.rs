@@ -209,4 +209,30 @@ mod tests {
         assert!(text.contains("controller_runtime_reconcile_errors_total{controller=\"campaign\"} 1"));
         assert!(text.contains("controller_runtime_max_concurrent_reconciles{controller=\"campaign\"} 32"));
     }
+
+    #[test]
+    fn each_end_of_a_reconcile_is_counted_under_its_own_name() {
+        let metrics = Metrics::new().unwrap();
+        for (outcome, times) in [(Outcome::Success, 1), (Outcome::RequeueAfter, 2), (Outcome::Error, 3)] {
+            for _ in 0..times {
+                metrics.reconcile_started().finish(outcome);
+            }
+        }
+        for _ in 0..4 {
+            metrics.refused();
+        }
+        let text = metrics.render().unwrap();
+        for (series, count) in [
+            ("controller_runtime_reconcile_total{controller=\"campaign\",result=\"success\"}", 1),
+            ("controller_runtime_reconcile_total{controller=\"campaign\",result=\"requeue_after\"}", 2),
+            ("controller_runtime_reconcile_total{controller=\"campaign\",result=\"error\"}", 3),
+            ("controller_runtime_reconcile_errors_total{controller=\"campaign\"}", 3),
+            ("controller_runtime_terminal_reconcile_errors_total{controller=\"campaign\"}", 4),
+            ("controller_runtime_reconcile_time_seconds_count{controller=\"campaign\"}", 6),
+            ("controller_runtime_active_workers{controller=\"campaign\"}", 0),
+            ("campaign_controller_drift_repairs_total", 0),
+        ] {
+            assert!(text.lines().any(|line| line == format!("{series} {count}")), "{series} must be {count}:\n{text}");
+        }
+    }
 }

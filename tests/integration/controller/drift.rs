@@ -160,6 +160,7 @@ async fn every_setting_that_drifts_is_brought_back_and_told() {
         until(&format!("the drift of {} to be repaired", drift.field), SOON, look).await.unwrap();
         let said = stage.event(name, "DriftRepaired").await;
         assert!(said.contains("changed past this resource"), "{}: {said}", drift.field);
+        assert_eq!(stage.types(name, "DriftRepaired").await, ["Warning"], "{}", drift.field);
         stage.synced(name).await;
     }
     assert_eq!(repairs().await, u64::try_from(cases.len()).unwrap(), "each drift counts once");

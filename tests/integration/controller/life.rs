@@ -6,7 +6,10 @@ use serde_json::json;
 use tonic::Code;
 
 use super::stage::{Stage, service};
-use crate::world::{assert_refused, by_key, reasons};
+use crate::{
+    harness::wait::{SOON, until},
+    world::{assert_refused, by_key, reasons},
+};
 
 fn is(state: DesiredState) -> impl Fn(&Campaign) -> bool {
     move |resource| {
@@ -91,7 +94,11 @@ async fn kubectl_edit_pauses_resumes_and_finishes_and_only_the_resource_may() {
     managed(stage.resume(&service, "spring").await);
     stage.condition("spring", "Sending", "False", "Paused").await;
     assert_eq!(stage.event("spring", "Paused").await, "no claim is granted any more; in flight: 1");
-    assert!(stage.controller.metric("campaign_controller_time_to_pause_seconds_count").await.unwrap() >= 1);
+    assert_eq!(stage.types("spring", "Paused").await, ["Normal"]);
+    stage.apply("born-paused", &json!({"state": "Paused"})).await;
+    stage.synced("born-paused").await;
+    let pauses = stage.controller.metric("campaign_controller_time_to_pause_seconds_count").await.unwrap();
+    assert_eq!(pauses, 1, "who was never active was not paused");
 
     stage.edited("spring", "state: Paused", "state: Active").await;
     stage.see("spring", "the resume", is(DesiredState::Active)).await;
@@ -129,6 +136,11 @@ async fn a_campaign_that_finished_by_itself_is_no_drift_whatever_its_spec_says()
     assert!(stage.event("spring", "Finished").await.contains("by itself"));
 
     let etag = stage.campaign(&service, "spring").await.unwrap().etag;
+    // A look at it that no edit of the state brought about tells nobody anything.
+    let reconciles = stage.controller.metric("controller_runtime_reconcile_total").await.unwrap();
+    stage.kubectl(&["annotate", "campaign", "spring", "example.org/note=x"]).await.success().unwrap();
+    stage.controller.idle_after(reconciles + 1).await;
+    assert_eq!(stage.types("spring", "Finished").await, ["Normal"]);
     // An edit of the state changes nothing, and its author hears of it.
     stage.edited("spring", "state: Active", "state: Paused").await;
     let after = stage.condition("spring", "Synced", "True", "Finished").await;
@@ -137,6 +149,14 @@ async fn a_campaign_that_finished_by_itself_is_no_drift_whatever_its_spec_says()
     let campaign = stage.campaign(&service, "spring").await.unwrap();
     assert_eq!(campaign.state(), pb::CampaignState::Finished);
     assert_ne!(campaign.etag, etag, "its owner's generation is kept up");
+    let told = async || {
+        let events = stage.events("spring").await;
+        let note = events.iter().filter_map(|event| event["note"].as_str());
+        let told = note.filter(|note| note.contains("`state: Paused` changes nothing")).count();
+        anyhow::ensure!(told == 1, "the events are {events:?}");
+        Ok(())
+    };
+    until("the event for its author", SOON, told).await.unwrap();
     assert_eq!(stage.controller.metric("campaign_controller_drift_repairs_total").await.unwrap(), 0);
     assert_eq!(stage.controller.metric("controller_runtime_reconcile_errors_total").await.unwrap(), 0);
 }

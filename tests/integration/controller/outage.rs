@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::ensure;
 use campaign_controller::crd::DesiredState;
 use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient};
+use campaign_metrics_service::Clock;
 use serde_json::json;
 use tempfile::TempDir;
 use tonic::{
@@ -18,6 +19,7 @@ use crate::harness::{
     parts::binary,
     postgres::{TestDatabase, database},
     process::{Directory, GRACE, Process, Signal},
+    service::Service,
     wait::{SOON, until},
 };
 
@@ -126,4 +128,26 @@ async fn changes_in_the_service_are_mirrored_again_after_it_was_away() {
         Ok(())
     };
     until("the campaign to be owned again", SOON, look).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_campaign_that_was_deleted_while_nobody_watched_is_created_anew() {
+    let mut service = Restartable::start().await;
+    let stage = Stage::start(&service.url).await;
+    stage.apply("spring", &json!({})).await;
+    let before = stage.synced("spring").await;
+    service.stop().await;
+    // Through another replica, which the controller does not know.
+    let replica = Service::on(&service.database, Clock::system()).await;
+    let owner_uid = before.metadata.uid.unwrap();
+    let delete = pb::DeleteCampaignRequest { name: stage.campaign_name("spring"), owner_uid, ..Default::default() };
+    replica.campaigns.clone().delete_campaign(delete).await.unwrap();
+    service.start_again().await;
+
+    let first = before.status.unwrap().campaign_uid;
+    let another = |resource: &campaign_controller::crd::Campaign| {
+        resource.status.as_ref().is_some_and(|status| status.campaign_uid != first)
+    };
+    stage.see("spring", "another campaign", another).await;
+    assert!(stage.event("spring", "DriftRepaired").await.contains("created anew"));
 }

@@ -57,14 +57,16 @@ async fn a_campaign_of_another_resource_is_refused_and_survives_the_deletion_of_
         ..Default::default()
     };
     service.campaigns.clone().apply_campaign(request).await.unwrap();
-    stage.apply("spring", &json!({"state": "Paused", "deletionPolicy": "Delete"})).await;
-    let refused = stage.condition("spring", "Synced", "False", "CampaignOwned").await;
-    assert!(condition(&refused, "Synced").unwrap().message.contains("elsewhere/spring"));
-    assert_eq!(refused.status.unwrap().state, None, "it is not ours to mirror");
-    stage.event("spring", "Rejected").await;
-    stage.delete("spring").await;
-    let campaign = stage.campaign(&service, "spring").await.unwrap();
-    assert_eq!((campaign.state(), campaign.owner), (pb::CampaignState::Active, Some(other)));
+    for policy in ["Delete", "Orphan"] {
+        stage.apply("spring", &json!({"state": "Paused", "deletionPolicy": policy})).await;
+        let refused = stage.condition("spring", "Synced", "False", "CampaignOwned").await;
+        assert!(condition(&refused, "Synced").unwrap().message.contains("elsewhere/spring"));
+        assert_eq!(refused.status.unwrap().state, None, "it is not ours to mirror");
+        stage.event("spring", "Rejected").await;
+        stage.delete("spring").await;
+        let campaign = stage.campaign(&service, "spring").await.unwrap();
+        assert_eq!((campaign.state(), campaign.owner.as_ref()), (pb::CampaignState::Active, Some(&other)), "{policy}");
+    }
 }
 
 #[tokio::test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use campaign_controller::{
     crd::{Campaign, CampaignSpec},
+    memory::Source,
     metrics::Metrics,
-    reconcile::{Context, reconcile},
+    reconcile::{Context, Error, reconcile, retry},
 };
 use campaign_metrics::pb;
+use jiff::Timestamp;
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -16,7 +18,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::stage::{Controller, Stage, service};
-use crate::harness::kube::cluster;
+use crate::harness::{kube::cluster, service::Service};
 
 #[tokio::test]
 async fn reconciles_that_find_nothing_new_write_nothing() {
@@ -61,34 +63,106 @@ async fn reconciles_that_find_nothing_new_write_nothing() {
     assert_eq!(stage.events("still").await, Vec::<Value>::new());
 }
 
+/// The inside of a controller, without its watches: a resource is reconciled when a test says so.
+struct Alone {
+    service: Service,
+    resources: Api<Campaign>,
+    context: Arc<Context>,
+    namespace: String,
+}
+
+impl Alone {
+    async fn start() -> Self {
+        let (service, cluster) = (service().await, cluster().await);
+        let namespace = cluster.namespace("alone").await.unwrap();
+        let kubernetes = cluster.client().await.unwrap();
+        let context = Context {
+            recorder: Recorder::new(kubernetes.clone(), "tests".into()),
+            kubernetes: kubernetes.clone(),
+            service: service.campaigns.clone(),
+            memory: Arc::default(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+        };
+        let resources = Api::namespaced(kubernetes, &namespace);
+        Self { service, resources, context: Arc::new(context), namespace }
+    }
+
+    /// Creates a resource, as the cache has it before anybody looked at it.
+    async fn create(&self) -> Arc<Campaign> {
+        let mut resource = Campaign::new("spring", CampaignSpec::default());
+        resource.spec.steps = 1;
+        resource.spec.follow_up_delay = "1h".into();
+        Arc::new(self.resources.create(&PostParams::default(), &resource).await.unwrap())
+    }
+
+    async fn get(&self) -> Arc<Campaign> {
+        Arc::new(self.resources.get("spring").await.unwrap())
+    }
+
+    async fn reconcile(&self, resource: &Arc<Campaign>) {
+        reconcile(Arc::clone(resource), Arc::clone(&self.context)).await.unwrap();
+    }
+
+    /// How the service has the campaign.
+    async fn campaign(&self) -> pb::Campaign {
+        let name = format!("workspaces/{}/campaigns/spring", self.namespace);
+        self.service.campaigns.clone().get_campaign(pb::GetCampaignRequest { name }).await.unwrap().into_inner()
+    }
+}
+
 #[tokio::test]
 async fn a_cache_that_is_behind_fails_no_reconcile() {
-    let (service, cluster) = (service().await, cluster().await);
-    let namespace = cluster.namespace("behind").await.unwrap();
-    let kubernetes = cluster.client().await.unwrap();
-    let resources: Api<Campaign> = Api::namespaced(kubernetes.clone(), &namespace);
-    let context = Arc::new(Context {
-        recorder: Recorder::new(kubernetes.clone(), "tests".into()),
-        kubernetes,
-        service: service.campaigns.clone(),
-        memory: Arc::default(),
-        metrics: Arc::new(Metrics::new().unwrap()),
-    });
-    let mut resource = Campaign::new("spring", CampaignSpec::default());
-    resource.spec.steps = 1;
-    resource.spec.follow_up_delay = "1h".into();
-    let created = Arc::new(resources.create(&PostParams::default(), &resource).await.unwrap());
+    let alone = Alone::start().await;
+    let created = alone.create().await;
     // The second finds the finalizer there, which its copy of the resource lacks.
     for _ in 0..2 {
-        reconcile(created.clone(), context.clone()).await.unwrap();
+        alone.reconcile(&created).await;
     }
-    let applied = Arc::new(resources.get("spring").await.unwrap());
-    reconcile(applied, context.clone()).await.unwrap();
-    resources.delete("spring", &DeleteParams::default()).await.unwrap();
-    let deleted = Arc::new(resources.get("spring").await.unwrap());
+    alone.reconcile(&alone.get().await).await;
+    alone.resources.delete("spring", &DeleteParams::default()).await.unwrap();
+    let deleted = alone.get().await;
     // The second finds no resource, though its copy still has the finalizer.
     for _ in 0..2 {
-        reconcile(deleted.clone(), context.clone()).await.unwrap();
+        alone.reconcile(&deleted).await;
     }
-    assert!(resources.get_opt("spring").await.unwrap().is_none());
+    assert!(alone.resources.get_opt("spring").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn counts_that_change_again_at_once_wait_and_a_condition_takes_them_along() {
+    let alone = Alone::start().await;
+    alone.reconcile(&alone.create().await).await;
+    let behind = alone.get().await;
+    alone.reconcile(&behind).await;
+    let written = alone.get().await;
+    assert!(behind.status.is_none() && written.status.is_some(), "one is written, which the copy lacks");
+    let version = || async { alone.get().await.metadata.resource_version.clone() };
+    // What was written is remembered, also while the cache does not have it.
+    for _ in 0..2 {
+        alone.reconcile(&behind).await;
+        assert_eq!(version().await, written.metadata.resource_version, "nothing changed");
+    }
+    let mut campaign = alone.campaign().await;
+    campaign.lead_counts = Some(pb::LeadCounts { pending: 7, total: 7, ..Default::default() });
+    alone.context.memory.observe(campaign.clone(), Source::Answer, Timestamp::now());
+    alone.reconcile(&behind).await;
+    assert_eq!(version().await, written.metadata.resource_version, "counts were written a moment ago");
+    campaign.not_sending_reasons = vec![pb::NotSendingReason::OutsideActiveHours.into()];
+    alone.context.memory.observe(campaign, Source::Answer, Timestamp::now());
+    alone.reconcile(&behind).await;
+    let status = alone.get().await.status.clone().unwrap();
+    assert_eq!(status.counts.unwrap().total, 7, "the change of a condition is written at once");
+}
+
+#[tokio::test]
+async fn failures_in_a_row_are_counted_until_a_success() {
+    let alone = Alone::start().await;
+    let created = alone.create().await;
+    let uid = created.metadata.uid.clone().unwrap();
+    for failures in 1..4 {
+        retry(Arc::clone(&created), &Error::Deadline, Arc::clone(&alone.context));
+        assert_eq!(alone.context.memory.recall(&uid).attempts, failures);
+    }
+    alone.reconcile(&created).await;
+    assert_eq!(alone.context.memory.recall(&uid).attempts, 0);
 }

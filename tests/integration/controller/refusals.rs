@@ -90,3 +90,27 @@ async fn an_annotation_pauses_the_reconciliation_and_lets_the_campaign_be() {
     stage.synced("spring").await;
     assert_eq!(stage.campaign(&service, "spring").await.unwrap().state(), pb::CampaignState::Paused);
 }
+
+#[tokio::test]
+async fn taking_the_annotation_off_tries_again_what_was_refused() {
+    let service = service().await;
+    let stage = Stage::start(&service.url).await;
+    stage.create_campaign(&service, "spring", pb::Campaign { steps: 1, ..Default::default() }).await;
+    stage.apply("spring", &json!({"adoptionPolicy": "Never"})).await;
+    stage.condition("spring", "Stalled", "True", "CampaignNotAdoptable").await;
+    let delete = pb::DeleteCampaignRequest { name: stage.campaign_name("spring"), ..Default::default() };
+    service.campaigns.clone().delete_campaign(delete).await.unwrap();
+    let annotate = async |value: &str| {
+        let annotation = format!("campaign-metrics.io/reconcile{value}");
+        stage.kubectl(&["annotate", "campaign", "spring", &annotation]).await.success().unwrap();
+    };
+    annotate("=paused").await;
+    stage.condition("spring", "Ready", "False", "ReconciliationPaused").await;
+    annotate("-").await;
+    stage.synced("spring").await;
+    // Any other value pauses nothing.
+    annotate("=running").await;
+    stage.edited("spring", "state: Active", "state: Paused").await;
+    stage.synced("spring").await;
+    assert_eq!(stage.campaign(&service, "spring").await.unwrap().state(), pb::CampaignState::Paused);
+}

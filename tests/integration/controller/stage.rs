@@ -220,6 +220,13 @@ impl Stage {
         until(&format!("the event {reason}"), SOON, look).await.unwrap()
     }
 
+    /// The types of the events about a resource that have this reason.
+    pub async fn types(&self, name: &str, reason: &str) -> Vec<String> {
+        let events = self.events(name).await;
+        let types = events.iter().filter(|event| event["reason"] == reason).filter_map(|event| event["type"].as_str());
+        types.map(str::to_owned).collect()
+    }
+
     /// All events about a resource.
     pub async fn events(&self, name: &str) -> Vec<Value> {
         let text = self.kubectl(&["get", "events.events.k8s.io", "-o", "json"]).await.success().unwrap();
