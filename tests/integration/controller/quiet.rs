@@ -12,10 +12,11 @@ use campaign_metrics::pb;
 use jiff::Timestamp;
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::events::Recorder,
 };
 use serde_json::{Value, json};
+use tonic::Code;
 
 use super::stage::{Controller, Stage, service};
 use crate::harness::{kube::cluster, service::Service};
@@ -165,4 +166,53 @@ async fn failures_in_a_row_are_counted_until_a_success() {
     }
     alone.reconcile(&created).await;
     assert_eq!(alone.context.memory.recall(&uid).attempts, 0);
+}
+
+#[tokio::test]
+async fn what_was_refused_for_good_is_not_tried_again_before_an_edit() {
+    let alone = Alone::start().await;
+    let name = format!("workspaces/{}/campaigns/spring", alone.namespace);
+    let mut campaigns = alone.service.campaigns.clone();
+    let request = pb::CreateCampaignRequest {
+        parent: format!("workspaces/{}", alone.namespace),
+        campaign_id: "spring".into(),
+        campaign: Some(pb::Campaign::default()),
+        ..Default::default()
+    };
+    campaigns.create_campaign(request).await.unwrap();
+    alone.create().await;
+    let edit = async |spec: Value| {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        alone.resources.patch("spring", &PatchParams::default(), &patch).await.unwrap();
+        // The first adds the finalizer.
+        for _ in 0..2 {
+            alone.reconcile(&alone.get().await).await;
+        }
+    };
+    edit(json!({"adoptionPolicy": "Never"})).await;
+    let delete = pb::DeleteCampaignRequest { name: name.clone(), ..Default::default() };
+    campaigns.delete_campaign(delete).await.unwrap();
+    // Nothing is in its way any more, but nobody edited it.
+    alone.reconcile(&alone.get().await).await;
+    let tried = campaigns.get_campaign(pb::GetCampaignRequest { name }).await;
+    assert_eq!(tried.unwrap_err().code(), Code::NotFound);
+    edit(json!({"displayName": "Spring"})).await;
+    assert_eq!(alone.campaign().await.display_name, "Spring");
+}
+
+#[tokio::test]
+async fn counts_that_had_to_wait_are_written_without_another_change() {
+    let service = service().await;
+    let stage = Stage::start(&service.url).await;
+    stage.apply("spring", &json!({})).await;
+    stage.synced("spring").await;
+    // The first leads change a condition as well, which takes the counts along; the others change counts alone.
+    for leads in [1, 3] {
+        stage.leads(&service, "spring", leads, false).await;
+        let counted = |resource: &Campaign| {
+            let counts = resource.status.as_ref().and_then(|status| status.counts);
+            counts.is_some_and(|counts| counts.total == i64::try_from(leads).expect("few leads"))
+        };
+        stage.see("spring", &format!("the count of {leads}"), counted).await;
+    }
 }
