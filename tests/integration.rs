@@ -82,6 +82,8 @@ mod streams;
 mod telemetry;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/views.rs"]
+mod views;
 #[path = "integration/waiting.rs"]
 mod waiting;
 #[path = "integration/ways.rs"]

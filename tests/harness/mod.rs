@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "the tests and the demo each use their own part of it")]
 #![allow(missing_docs, reason = "private to the tests and the demo")]
 
+pub mod compare;
 pub mod daemon;
 pub mod gauges;
 pub mod golden;

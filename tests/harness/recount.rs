@@ -17,8 +17,9 @@ pub type Counts = BTreeMap<&'static str, i64>;
 /// Leads by status.
 pub const LEADS: [&str; 5] = ["total", "sent", "failed", "pending", "partial"];
 
-/// Messages by result, failed and bounced ones by reason (in the order of `FailureReason::ALL`), leads by what they did.
-pub const MESSAGES: [&str; 13] = [
+/// Messages by result, failed and bounced ones by reason (in the order of `FailureReason::ALL`), leads by what they did, and
+/// of those with a delivered message, which the rates are made of.
+pub const MESSAGES: [&str; 15] = [
     "delivered_messages",
     "failed_messages",
     "bounced_messages",
@@ -32,6 +33,8 @@ pub const MESSAGES: [&str; 13] = [
     "converted",
     "auto_replied",
     "opted_out",
+    "contacted_replied",
+    "contacted_converted",
 ];
 
 fn zero() -> Counts {
@@ -99,6 +102,11 @@ fn count(counts: &mut Counts, facts: Facts, reasons: Reasons, steps: Step) -> Re
     }
     if facts.is_contacted() {
         add("contacted");
+        for (fact, name) in [(Fact::Replied, "contacted_replied"), (Fact::Converted, "contacted_converted")] {
+            if facts.has(fact) {
+                add(name);
+            }
+        }
     }
     Ok(())
 }
@@ -122,6 +130,8 @@ pub fn of_api(campaign: &pb::Campaign) -> Counts {
         ("converted", messages.converted_leads),
         ("auto_replied", messages.auto_replied_leads),
         ("opted_out", messages.opted_out_leads),
+        ("contacted_replied", campaign.response_rate.unwrap_or_default().numerator),
+        ("contacted_converted", campaign.conversion_rate.unwrap_or_default().numerator),
     ]);
     for by_reason in messages.failures {
         let name = match by_reason.reason() {

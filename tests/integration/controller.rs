@@ -28,6 +28,6 @@ mod rules;
 #[path = "controller/schema.rs"]
 pub mod schema;
 #[path = "controller/stage.rs"]
-mod stage;
+pub mod stage;
 #[path = "controller/status.rs"]
 mod status;
