@@ -74,6 +74,8 @@ mod retries;
 mod sharing;
 #[path = "integration/shown.rs"]
 mod shown;
+#[path = "integration/simulator.rs"]
+mod simulator;
 #[path = "integration/storage.rs"]
 mod storage;
 #[path = "integration/streams.rs"]
