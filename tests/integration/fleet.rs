@@ -283,8 +283,10 @@ async fn begin(workspace: &Workspace<'_>, number: usize) {
 
     let leads = 3 + 4 * number;
     let mut done: Vec<_> = (0..leads).map(|lead| workspace.outcome("done", lead, Kind::Delivered, 1)).collect();
-    // One of them beyond the last 30 days.
-    done[0].time = Some(time(monday().checked_sub(960.hours()).expect("a time")));
+    // The last 30 days are today and 29 before it: one message is of the first of them, one of the day before, one far off.
+    for (outcome, days) in done.iter_mut().zip([40, 29, 30]) {
+        outcome.time = Some(time(monday().checked_sub((24 * days).hours()).expect("a time")));
+    }
     workspace.report(done).await;
     workspace.claim("ann", UNCERTAIN[number], 60).await;
 }

@@ -1,6 +1,9 @@
 //! Metrics of the process: each counts what was really done, by calls over the wire, and nothing else.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use campaign_metrics::pb::{self, OutcomeKind, campaign_service_client::CampaignServiceClient};
@@ -49,6 +52,7 @@ async fn try_get(service: &Service, name: &str) -> Code {
 #[tokio::test]
 async fn calls_are_counted_by_method_and_code_and_timed() {
     let service = Service::start().await;
+    let begun = Instant::now();
     assert!(page(&service).await.of("rpc_handled_total").is_empty(), "nothing was called yet");
     create_campaign(&service, "spring", settings(1, &[])).await;
     for _ in 0..3 {
@@ -91,7 +95,7 @@ async fn calls_are_counted_by_method_and_code_and_timed() {
         let labels = [("method", method)];
         assert_eq!(page.count("rpc_duration_seconds_count", &labels), calls, "calls of {method} that were timed");
         let sum = page.value("rpc_duration_seconds_sum", &labels);
-        assert!(sum > 0.0 && sum < 30.0, "{method} took {sum} s together");
+        assert!(sum > 0.0 && sum < begun.elapsed().as_secs_f64(), "{method} took {sum} s, one call after the other");
         assert_eq!(page.count("rpc_in_flight", &labels), 0, "{method} has ended");
         let bounds: Vec<i64> = ["0.001", "0.1", "30", "+Inf"]
             .map(|bound| page.count("rpc_duration_seconds_bucket", &[("method", method), ("le", bound)]))
