@@ -332,7 +332,11 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
     let fleet = Fleet::start().await;
     let url = fleet.service.url.as_str();
     for (workspace, arguments, says) in [
-        ("acme", "campaigns get ghost", &["error: ", "reason: NOT_FOUND", "workspaces/acme/campaigns/ghost"][..]),
+        (
+            "acme",
+            "campaigns get ghost",
+            &["error: ", "\n  reason: NOT_FOUND\n  resource: workspaces/acme/campaigns/ghost\n"][..],
+        ),
         ("nobody", "accounts get ann", &["reason: NOT_FOUND", "workspaces/nobody/accounts/ann"]),
         ("acme", "leads list -c ghost", &["reason: NOT_FOUND", "workspaces/acme/campaigns/ghost"]),
         ("acme", "claims list -a ghost", &["reason: NOT_FOUND", "workspaces/acme/accounts/ghost"]),

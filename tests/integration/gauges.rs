@@ -15,7 +15,8 @@ use crate::{
         wait::{SOON, until},
     },
     world::{
-        WORKSPACE, add_leads, by_lead, campaign_name, create_account, create_campaign, pause, report_new, settings,
+        WORKSPACE, add_leads, by_lead, campaign_name, claim, create_account, create_campaign, pause, report_new,
+        settings,
     },
 };
 
@@ -161,6 +162,7 @@ async fn without_its_database_a_service_shows_its_process_and_says_that_it_reads
     add_leads(&service, "spring", 2, Some("ann"), false).await;
     let outcome = |lead, kind| by_lead("spring", lead, 1, kind);
     report_new(&service, vec![outcome("l0", OutcomeKind::Delivered), outcome("l1", OutcomeKind::Bounced)]).await;
+    assert_eq!(claim(&service, "ann", 1).await.claims, []);
     service.store().verification_note(0, Differences::Report).await.unwrap();
     assert!(page(&service).await.types.contains_key("verify_differences"));
 

@@ -106,7 +106,8 @@ const CSV: &[u8] = b"name,id,account\n\
     L,kept,ann\n\
     \"M\nm\",multi,bob\n\
     \n\
-    N,last,";
+    N,b ad,\n\
+    O,last,";
 
 #[tokio::test]
 async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_the_list_open() {
@@ -117,7 +118,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     let refused = format!("{file}.refused.csv");
     let report = desk.report(&format!("{file} --campaign spring --complete"), 2).await;
     let expected = json!({
-        "file": file, "campaign": "spring", "added": 4, "existing": 2, "refused": 9, "refusedFile": refused,
+        "file": file, "campaign": "spring", "added": 4, "existing": 2, "refused": 10, "refusedFile": refused,
         "ignoredColumns": ["name"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
@@ -141,6 +142,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
             (10, "account `/` must be"),
             (11, "ACCOUNT_NOT_SERVING: "),
             (12, "ACCOUNT_DIFFERS: "),
+            (18, "id `b ad` must be"),
         ],
     );
     assert_eq!(&records[2][3], b"b\xff", "bytes are kept as they were");
@@ -148,7 +150,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
 
     // Again: nothing changes, and people are told the same.
     let said = desk.import(&format!("{file} --campaign spring --complete"), 2).await.stdout;
-    let numbers = "\n  added     0\n  existing  6\n  refused   9\n  ignored columns: name\n";
+    let numbers = "\n  added     0\n  existing  6\n  refused   10\n  ignored columns: name\n";
     let next = format!(
         "  the lead list was not declared complete, as lines were refused\n  mend the refused lines in {refused}, then\n  \
          campaignctl leads import {refused} --campaign spring --complete\n"
@@ -159,16 +161,16 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     assert!(said.ends_with(&format!("import {refused} --campaign spring\n")) && !said.contains("complete"), "{said}");
 
     // Mended there and imported, as was said: then the list is complete.
-    let mended: String = (1..=9).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
+    let mended: String = (1..=10).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
         writeln!(text, "{number},mended,x,m{number},").unwrap();
         text
     });
     fs::write(&refused, mended).unwrap();
     let said = desk.import(&format!("{refused} --campaign spring --complete"), 0).await.stdout;
-    assert!(said.contains("  added     9\n  existing  0\n  refused   0\n"), "{said}");
+    assert!(said.contains("  added     10\n  existing  0\n  refused   0\n"), "{said}");
     assert!(said.ends_with("the lead list is complete\n") && !said.contains("mend"), "{said}");
     assert!(desk.is_complete("spring").await);
-    assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 14);
+    assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 15);
 }
 
 #[tokio::test]

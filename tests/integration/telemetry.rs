@@ -11,14 +11,14 @@ use tonic::{Code, Request};
 
 use crate::{
     harness::{
-        gauges::{PROCESS, Page},
+        gauges::{PROCESS, Page, series},
         postgres::Connection,
         service::Service,
         wait::{SOON, until},
     },
     world::{
         WORKSPACE, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get, report,
-        report_new, settings,
+        report_new, settings, try_claim,
     },
 };
 
@@ -145,7 +145,9 @@ async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 9, Some("ann"), false).await;
     let claims = claim(&service, "ann", 8).await.claims;
+    try_claim(&service, "nobody", 1).await.expect_err("who does not exist claims nothing");
     report_new(&service, claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()).await;
+    claim(&service, "ann", 1).await;
     let again = claims[..3].iter().map(|claim| by_key(claim, OutcomeKind::Delivered));
     let unknown = ["x", "y"].map(|lead| by_lead("spring", lead, 1, OutcomeKind::Delivered));
     let verdicts = report(&service, again.chain(unknown).collect()).await;
@@ -163,6 +165,10 @@ async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
         assert_eq!(page.count("outcome_batch_size_bucket", &[("le", bound)]), reports, "reports of up to {bound}");
     }
     assert_eq!(page.count("transaction_retries_total", &[]), 0, "nobody was in the way");
+    let ways = page.of("claim_calls_total");
+    assert!(ways.contains(&&series("claim_calls_total", &[("way", "full")])), "the first call looks: {ways:?}");
+    let ways = ways.iter().map(|series| page.values[*series].to_string().parse::<i64>().expect("a count"));
+    assert_eq!(ways.sum::<i64>(), 2, "calls of ClaimSends that were answered");
     assert_eq!(page.count("build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1);
 }
 
@@ -195,7 +201,7 @@ async fn every_metric_of_a_process_is_one_that_these_tests_read() {
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 1, Some("ann"), false).await;
-    report_new(&service, vec![by_lead("spring", "l0", 1, OutcomeKind::Delivered)]).await;
+    report_new(&service, vec![by_key(&claim(&service, "ann", 1).await.claims[0], OutcomeKind::Delivered)]).await;
     get(&service, "spring").await;
     let page = page(&service).await;
     let this_file = include_str!("telemetry.rs");
