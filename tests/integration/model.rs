@@ -48,7 +48,10 @@ use self::{
     play::{CAMPAIGNS, Checked, Play, WORKSPACES},
     shown::{Told, untold},
 };
-use crate::harness::{postgres::database, service::Service};
+use crate::{
+    harness::{postgres::database, service::Service},
+    ways::served,
+};
 
 /// Sequences of all workers.
 const CASES: u32 = 200;
@@ -162,4 +165,6 @@ async fn many_clients_on_two_replicas_leave_what_they_were_told() {
         };
         outcome.await.unwrap_or_else(|failure: TestCaseError| panic!("{failure}\nMODEL_SEED={seed} repeats the deeds"));
     }
+    let (first, second) = (served(&service).await, served(&other).await);
+    assert!(first.guess + second.guess > 0 && first.full + second.full > 0, "both ways served: {first:?} {second:?}");
 }
