@@ -60,6 +60,12 @@ crash: ## Kill processes under load for ROUNDS rounds (500), with a new seed or 
 	@cargo build --workspace --locked
 	@CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test integration -- crash:: --nocapture
 
+.PHONY: mutants
+mutants: ## Put mistakes into the code and list those that no test notices; see docs/testing.md
+	@tests/real-parts >/dev/null
+	@cargo build --quiet --locked --example mutants
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/mutants"
+
 CASE ?=
 .PHONY: bench
 bench: ## Measure against the baselines, all or CASE=..., into target/bench.json; forty minutes

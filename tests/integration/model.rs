@@ -102,7 +102,9 @@ fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
         cases,
         failure_persistence: None,
         max_shrink_time: SHRINK_MILLIS,
-        max_shrink_iters: u32::MAX,
+        // `make mutants` asks only whether it fails.
+        max_shrink_iters: std::env::var("MODEL_SHRINK_STEPS")
+            .map_or(u32::MAX, |steps| steps.parse().expect("a number")),
         ..Config::default()
     };
     let mut bytes = [0; 32];

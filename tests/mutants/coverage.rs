@@ -1,0 +1,153 @@
+//! Which tests cover which file: the table to edit when a test module is added.
+//!
+//! Of the rows that a file begins with, the longest counts. What finds most in the least time comes first; `far` is what
+//! else may notice, and runs only for mutants that nothing else caught.
+
+/// The tests of some files.
+#[derive(Debug)]
+pub struct Row {
+    /// What their paths begin with.
+    pub files: &'static str,
+    /// Test binaries that run as a whole: `PACKAGE`, or `PACKAGE/TEST`.
+    pub binaries: &'static [&'static str],
+    /// Modules of the integration binary, one after the other.
+    pub near: &'static [&'static str],
+    /// Modules of the integration binary, all at once.
+    pub far: &'static [&'static str],
+}
+
+/// The integration binary.
+pub const INTEGRATION: &str = "campaign-metrics/integration";
+
+/// How the model runs: the same sequences for every mutant, so that what passes without one differs by the mutant alone; and
+/// no time for a smaller sequence that fails too.
+pub const MODEL: [(&str, &str); 3] = [("MODEL_CASES", "32"), ("MODEL_SEED", "16"), ("MODEL_SHRINK_STEPS", "0")];
+
+/// Everything that a running service does.
+#[rustfmt::skip]
+const SERVICE: &[&str] = &[
+    "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "facts",
+    "gauges", "guesses", "inputs", "limits", "local_days", "model", "outcomes", "outside", "pages", "plans", "reading",
+    "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring",
+];
+
+const CONTRACT: &[&str] = &["campaign-metrics"];
+const METRICS: &[&str] = &["campaign-metrics-service"];
+const CONTROLLER: &[&str] = &["campaign-controller", "campaign-controller/crd"];
+const CAMPAIGNCTL: &[&str] = &["campaignctl", "campaignctl/help"];
+
+const fn row(
+    files: &'static str,
+    binaries: &'static [&'static str],
+    near: &'static [&'static str],
+    far: &'static [&'static str],
+) -> Row {
+    Row { files, binaries, near, far }
+}
+
+/// The table.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row("proto/", CONTRACT, &["facts", "limits", "model"], SERVICE),
+    row("proto/lead.rs", CONTRACT, &["facts", "outcomes", "model"], SERVICE),
+    row("proto/name.rs", CONTRACT, &["inputs"], SERVICE),
+    row("proto/schedule.rs", CONTRACT, &["local_days", "model"], SERVICE),
+    row("proto/wire", CONTRACT, &["inputs", "gauges", "pages", "model"], SERVICE),
+    row("services/metrics/migrations/", &[], &["facts", "edges", "model"], SERVICE),
+    row("services/metrics/src/", METRICS, &["drains", "wiring", "streams"], SERVICE),
+    row("services/metrics/src/rpc", METRICS, &["inputs", "pages", "gauges", "model"], SERVICE),
+    row("services/metrics/src/exporter.rs", METRICS, &["gauges"], SERVICE),
+    row("services/metrics/src/telemetry.rs", METRICS, &["telemetry"], SERVICE),
+    row("services/metrics/src/layer.rs", METRICS, &["telemetry", "deadlines"], SERVICE),
+    row("services/metrics/src/store/", METRICS, &["edges", "tenants", "model"], SERVICE),
+    row("services/metrics/src/store/claim", METRICS, &["edges", "guesses", "local_days", "limits", "claims", "model"], SERVICE),
+    row("services/metrics/src/store/campaign", METRICS, &["campaigns", "tenants", "gauges", "model"], SERVICE),
+    row("services/metrics/src/store/lead", METRICS, &["removal", "pages", "model"], SERVICE),
+    row("services/metrics/src/store/opt_out", METRICS, &["removal", "pages"], SERVICE),
+    row("services/metrics/src/store/outcome", METRICS, &["edges", "outcomes", "model"], SERVICE),
+    row("services/metrics/src/store/partition", METRICS, &["storage"], SERVICE),
+    row("services/metrics/src/store/verify", METRICS, &["storage"], SERVICE),
+    row("services/metrics/src/store/fleet", METRICS, &["gauges"], SERVICE),
+    row("controller/", CONTROLLER, &["kubernetes", "controller"], &["daemons"]),
+    row("services/campaignctl/", CAMPAIGNCTL, &["shown", "commands", "imports"], &["removal"]),
+];
+
+/// What to run, in one go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Step {
+    pub binary: &'static str,
+    pub modules: Vec<&'static str>,
+}
+
+impl Step {
+    /// Its name in lists.
+    pub fn name(&self) -> String {
+        if self.modules.is_empty() { format!("{} (all)", self.binary) } else { self.modules.join(" ") }
+    }
+
+    /// Its modules one by one: what is measured without a mutant, so that no module is measured twice.
+    pub fn parts(&self) -> Vec<Self> {
+        if self.modules.is_empty() {
+            return vec![self.clone()];
+        }
+        self.modules.iter().map(|module| Self { binary: self.binary, modules: vec![module] }).collect()
+    }
+
+    /// The arguments of the test binary.
+    pub fn filters(&self) -> Vec<String> {
+        self.modules.iter().map(|module| format!("{module}::")).collect()
+    }
+}
+
+/// The steps for a file, in their order; none where no row covers it.
+pub fn steps(file: &str, is_sql: bool) -> Option<Vec<Step>> {
+    let row = ROWS.iter().filter(|row| file.starts_with(row.files)).max_by_key(|row| row.files.len())?;
+    // No unit test asks Postgres.
+    let binaries = if is_sql { &[] } else { row.binaries };
+    let mut steps: Vec<_> = binaries.iter().map(|binary| Step { binary, modules: Vec::new() }).collect();
+    steps.extend(row.near.iter().map(|module| Step { binary: INTEGRATION, modules: vec![module] }));
+    let far: Vec<_> = row.far.iter().copied().filter(|module| !row.near.contains(module)).collect();
+    if !far.is_empty() {
+        steps.push(Step { binary: INTEGRATION, modules: far });
+    }
+    Some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{harness::parts::repository, mutant::Part, select::tracked};
+
+    #[test]
+    fn every_file_that_is_mutated_has_a_row() {
+        for file in tracked(repository()).unwrap() {
+            let extension = std::path::Path::new(&file).extension().unwrap_or_default();
+            let is_code =
+                extension == "sql" || extension == "rs" && (file.contains("/src/") || file.starts_with("proto/"));
+            if is_code && Part::of(&file, false).is_some() {
+                assert!(steps(&file, false).is_some(), "tests/mutants/coverage.rs has no row for {file}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_names_files_and_test_modules_that_exist() {
+        let files = tracked(repository()).unwrap();
+        let declared = fs::read_to_string(repository().join("tests/integration.rs")).unwrap();
+        for row in ROWS {
+            assert!(files.iter().any(|file| file.starts_with(row.files)), "no file begins with {}", row.files);
+            for module in row.near.iter().chain(row.far) {
+                assert!(declared.contains(&format!("mod {module};")), "the row {} names {module}", row.files);
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_row_counts() {
+        let modules = |file| steps(file, false).unwrap()[1].modules.clone();
+        assert_eq!(modules("services/metrics/src/store/partition.rs"), ["storage"]);
+        assert_eq!(modules("services/metrics/src/rpc/page.rs"), ["inputs"]);
+    }
+}

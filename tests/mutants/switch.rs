@@ -1,0 +1,418 @@
+//! Compiles all Rust mutants of a file in at once, each behind a switch that the environment turns on.
+//!
+//! `a < b` becomes `(if mutant(7) { a <= b } else { a < b })`, a function body begins with
+//! `if mutant(8) { return Default::default(); }`, an arm gets a guard. Text is only put in, on the same line, so that
+//! every line keeps its number. What runs at compile time (`const`) can't be switched.
+
+use std::{collections::HashMap, ops::Range};
+
+use anyhow::{Context as _, Result};
+use syn::{spanned::Spanned, visit::Visit};
+
+use crate::mutant::{Change, Genre, Mutant};
+
+/// A file with switches.
+#[derive(Debug, Default)]
+pub struct Switched {
+    pub text: String,
+    /// Where the edit of a mutant stands in the text: what the compiler says about it is about this mutant.
+    pub edits: Vec<(Range<usize>, u32)>,
+    /// Where a switch stands as a whole.
+    pub wholes: Vec<(Range<usize>, u32)>,
+    /// Mutants that have no switch, since they run at compile time or the syntax has no place for one.
+    pub without: Vec<u32>,
+    /// Mutants that no compiler would take.
+    pub unviable: Vec<u32>,
+}
+
+/// The function that asks for the switch, put into the contract's crate, which all others use.
+pub const SWITCH: &str = r#"
+/// Whether this mutant is the one that is being tested.
+#[doc(hidden)]
+pub fn mutant(number: u32) -> bool {
+    static ACTIVE: std::sync::LazyLock<u32> =
+        std::sync::LazyLock::new(|| std::env::var("MUTANT").ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+    *ACTIVE == number
+}
+"#;
+
+/// A place of the syntax where a mutant can be.
+#[derive(Debug, Clone)]
+enum Site {
+    Body,
+    /// Left and right operand.
+    Binary(Range<usize>, Range<usize>),
+    /// The operand.
+    Unary(Range<usize>),
+    /// Where a guard can be put.
+    Arm(usize),
+    Guard,
+    /// How to write the value that the base has, and whether the field is written as its name alone.
+    Field(String, bool),
+    /// `&&` beside a `let`: no other operator may stand there.
+    LetChain,
+}
+
+#[derive(Debug, Default)]
+struct Sites<'a> {
+    text: &'a str,
+    /// By the range that cargo-mutants names; with the range of the whole expression.
+    found: HashMap<(Genre, usize), (Range<usize>, Site)>,
+    at_compile_time: usize,
+}
+
+impl std::hash::Hash for Genre {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+    }
+}
+
+fn bytes(spanned: &impl Spanned) -> Range<usize> {
+    spanned.span().byte_range()
+}
+
+fn has_let(expression: &syn::Expr) -> bool {
+    match expression {
+        syn::Expr::Let(_) => true,
+        syn::Expr::Binary(binary) => has_let(&binary.left) || has_let(&binary.right),
+        _ => false,
+    }
+}
+
+impl Sites<'_> {
+    fn add(&mut self, genre: Genre, at: usize, whole: Range<usize>, site: Site) {
+        if self.at_compile_time == 0 {
+            self.found.insert((genre, at), (whole, site));
+        }
+    }
+
+    fn body(&mut self, block: &syn::Block) {
+        if let (Some(first), Some(last)) = (block.stmts.first(), block.stmts.last()) {
+            let whole = bytes(first).start..bytes(last).end;
+            self.add(Genre::FnValue, whole.start, whole, Site::Body);
+        }
+    }
+
+    fn at_compile_time(&mut self, is_const: bool, visit: impl FnOnce(&mut Self)) {
+        let before = self.at_compile_time;
+        self.at_compile_time += usize::from(is_const);
+        visit(self);
+        self.at_compile_time = before;
+    }
+}
+
+impl<'ast> Visit<'ast> for Sites<'_> {
+    fn visit_item_const(&mut self, item: &'ast syn::ItemConst) {
+        self.at_compile_time(true, |this| syn::visit::visit_item_const(this, item));
+    }
+
+    fn visit_impl_item_const(&mut self, item: &'ast syn::ImplItemConst) {
+        self.at_compile_time(true, |this| syn::visit::visit_impl_item_const(this, item));
+    }
+
+    fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
+        self.at_compile_time(true, |this| syn::visit::visit_item_static(this, item));
+    }
+
+    fn visit_type_array(&mut self, item: &'ast syn::TypeArray) {
+        self.at_compile_time(true, |this| syn::visit::visit_type_array(this, item));
+    }
+
+    fn visit_expr_const(&mut self, item: &'ast syn::ExprConst) {
+        self.at_compile_time(true, |this| syn::visit::visit_expr_const(this, item));
+    }
+
+    fn visit_expr_closure(&mut self, item: &'ast syn::ExprClosure) {
+        // It runs later.
+        let before = std::mem::take(&mut self.at_compile_time);
+        syn::visit::visit_expr_closure(self, item);
+        self.at_compile_time = before;
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.at_compile_time(item.sig.constness.is_some(), |this| {
+            this.body(&item.block);
+            syn::visit::visit_item_fn(this, item);
+        });
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.at_compile_time(item.sig.constness.is_some(), |this| {
+            this.body(&item.block);
+            syn::visit::visit_impl_item_fn(this, item);
+        });
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        item.default.iter().for_each(|block| self.body(block));
+        syn::visit::visit_trait_item_fn(self, item);
+    }
+
+    fn visit_expr_binary(&mut self, binary: &'ast syn::ExprBinary) {
+        let (left, right) = (bytes(&binary.left), bytes(&binary.right));
+        let whole = left.start..right.end;
+        let is_chain = has_let(&binary.left) || has_let(&binary.right);
+        let site = if is_chain { Site::LetChain } else { Site::Binary(left, right) };
+        self.add(Genre::BinaryOperator, bytes(&binary.op).start, whole, site);
+        syn::visit::visit_expr_binary(self, binary);
+    }
+
+    fn visit_expr_unary(&mut self, unary: &'ast syn::ExprUnary) {
+        let whole = bytes(unary);
+        self.add(Genre::UnaryOperator, whole.start, whole, Site::Unary(bytes(&unary.expr)));
+        syn::visit::visit_expr_unary(self, unary);
+    }
+
+    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
+        let end = bytes(&arm.pat).end;
+        self.add(Genre::MatchArm, bytes(arm).start, end..end, Site::Arm(end));
+        if let Some((_, guard)) = &arm.guard
+            && !has_let(guard)
+        {
+            let whole = bytes(guard);
+            self.add(Genre::MatchArmGuard, whole.start, whole, Site::Guard);
+        }
+        syn::visit::visit_arm(self, arm);
+    }
+
+    fn visit_expr_struct(&mut self, literal: &'ast syn::ExprStruct) {
+        if let Some(rest) = &literal.rest {
+            for field in &literal.fields {
+                let name = &self.text[bytes(&field.member)];
+                let (path, rest) = (&self.text[bytes(&literal.path)], &self.text[bytes(rest)]);
+                let base = format!("{{ let whole: {path} = {rest}; whole.{name} }}");
+                let value = bytes(&field.expr);
+                let site = Site::Field(base, field.colon_token.is_none());
+                self.add(Genre::StructField, bytes(field).start, value, site);
+            }
+        }
+        syn::visit::visit_expr_struct(self, literal);
+    }
+}
+
+/// What is put in at one place; of several at one place the outermost opens first and closes last.
+struct Insertion {
+    at: usize,
+    order: (u8, isize, u8),
+    text: String,
+    /// Edits within the text.
+    edits: Vec<(Range<usize>, u32)>,
+}
+
+/// Puts switches for `mutants` into the text of their file.
+pub fn switch(text: &str, mutants: &[&Mutant], path_of_switch: &str) -> Result<Switched> {
+    let file = syn::parse_file(text).context("not Rust")?;
+    let mut sites = Sites { text, ..Sites::default() };
+    sites.visit_file(&file);
+    let mut by_site = HashMap::<(Genre, usize), Vec<(u32, &str)>>::new();
+    let mut switched = Switched::default();
+    for mutant in mutants {
+        let Change::Rust { genre, range, replacement, .. } = &mutant.change else {
+            continue;
+        };
+        let at = (*genre, range.start);
+        if let Some((_, Site::LetChain)) = sites.found.get(&at) {
+            switched.unviable.push(mutant.id);
+        } else if sites.found.contains_key(&at) {
+            by_site.entry(at).or_default().push((mutant.id, replacement));
+        } else {
+            switched.without.push(mutant.id);
+        }
+    }
+    let mut insertions = Vec::new();
+    let mut wholes = Vec::new();
+    for (at, edits) in by_site {
+        let (whole, site) = &sites.found[&at];
+        wholes.extend(edits.iter().map(|(id, _)| (whole.clone(), *id)));
+        insertions.extend(insertions_of(text, whole, site, &edits, path_of_switch));
+    }
+    insertions.sort_by_key(|insertion| (insertion.at, insertion.order));
+    let mut from = 0;
+    // Where the original's bytes went, for the places of wholes.
+    let mut moved = Vec::new();
+    for insertion in insertions {
+        switched.text.push_str(&text[from..insertion.at]);
+        from = insertion.at;
+        let start = switched.text.len();
+        moved.push((insertion.at, insertion.text.len()));
+        switched.edits.extend(insertion.edits.into_iter().map(|(edit, id)| (start + edit.start..start + edit.end, id)));
+        switched.text.push_str(&insertion.text);
+    }
+    switched.text.push_str(&text[from..]);
+    let shift = |at: usize, until_inclusive: bool| -> usize {
+        let before = moved.iter().filter(|(place, _)| *place < at || until_inclusive && *place == at);
+        at + before.map(|(_, length)| length).sum::<usize>()
+    };
+    switched.wholes =
+        wholes.into_iter().map(|(range, id)| (shift(range.start, false)..shift(range.end, true), id)).collect();
+    Ok(switched)
+}
+
+fn insertions_of(text: &str, whole: &Range<usize>, site: &Site, edits: &[(u32, &str)], path: &str) -> Vec<Insertion> {
+    let length = whole.len().cast_signed();
+    // Closings of the inner before those of the outer, then openings of the outer before those of the inner; a body's
+    // statements before the expressions that begin with it.
+    // An expression can be all of a guard, or of a field: then it is the inner one.
+    let inner = u8::from(matches!(site, Site::Binary(..) | Site::Unary(..)));
+    let close = |text: &str| Insertion {
+        at: whole.end,
+        order: (0, length, 1 - inner),
+        text: text.to_owned(),
+        edits: Vec::new(),
+    };
+    let open = |text: String, edits| Insertion { at: whole.start, order: (2, -length, inner), text, edits };
+    let mut opening = String::new();
+    let mut places = Vec::new();
+    let mut edit = |opening: &mut String, id: u32, parts: [&str; 3]| {
+        opening.push_str(parts[0]);
+        let start = opening.len();
+        opening.push_str(parts[1]);
+        places.push((start..opening.len(), id));
+        opening.push_str(parts[2]);
+    };
+    match site {
+        Site::Body => {
+            for (id, replacement) in edits {
+                let before = format!("if {path}({id}) {{ return ");
+                edit(&mut opening, *id, [&before, replacement, "; } "]);
+            }
+            vec![Insertion { at: whole.start, order: (1, 0, 0), text: opening, edits: places }]
+        }
+        Site::Binary(left, right) => {
+            opening.push('(');
+            for (id, replacement) in edits {
+                let mutated = format!("({}) {replacement} ({})", &text[left.clone()], &text[right.clone()]);
+                // An assignment has no parentheses around the place it writes to.
+                let mutated = if replacement.ends_with('=') && !matches!(*replacement, "==" | "!=" | "<=" | ">=") {
+                    format!("{} {replacement} {}", &text[left.clone()], &text[right.clone()])
+                } else {
+                    mutated
+                };
+                edit(&mut opening, *id, [&format!("if {path}({id}) {{ "), &mutated, " } else "]);
+            }
+            opening.push_str("{ ");
+            vec![open(opening, places), close(" })")]
+        }
+        Site::Unary(operand) => {
+            opening.push('(');
+            for (id, _) in edits {
+                edit(&mut opening, *id, [&format!("if {path}({id}) {{ "), &text[operand.clone()], " } else "]);
+            }
+            opening.push_str("{ ");
+            vec![open(opening, places), close(" })")]
+        }
+        Site::Arm(at) => {
+            let off: Vec<_> = edits.iter().map(|(id, _)| format!("!{path}({id})")).collect();
+            let text = format!(" if {}", off.join(" && "));
+            let places = edits.iter().map(|(id, _)| (0..text.len(), *id)).collect();
+            vec![Insertion { at: *at, order: (0, -1, 0), text, edits: places }]
+        }
+        Site::Guard => {
+            opening.push('(');
+            // `a || !b && (guard)`: the one that always holds comes first.
+            let (holds, never): (Vec<_>, Vec<_>) = edits.iter().partition(|(_, replacement)| *replacement == "true");
+            for (id, replacement) in holds.into_iter().chain(never) {
+                if replacement == "true" {
+                    edit(&mut opening, id, ["", &format!("{path}({id})"), " || "]);
+                } else {
+                    edit(&mut opening, id, ["", &format!("!{path}({id})"), " && "]);
+                }
+            }
+            opening.push('(');
+            vec![open(opening, places), close("))")]
+        }
+        Site::LetChain => Vec::new(),
+        Site::Field(base, is_short) => {
+            if *is_short {
+                opening.push_str(&text[whole.clone()]);
+                opening.push_str(": ");
+            }
+            for (id, _) in edits {
+                edit(&mut opening, *id, [&format!("if {path}({id}) "), base, " else "]);
+            }
+            opening.push_str("{ ");
+            vec![open(opening, places), close(" }")]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutant::{Draft, Part, number};
+
+    fn switched(text: &str, edits: &[(Genre, &str, &str)]) -> Switched {
+        let drafts = edits.iter().map(|(genre, at, replacement)| Draft {
+            part: Part::Proto,
+            file: String::new(),
+            function: String::new(),
+            lines: 1..=1,
+            line_text: String::new(),
+            description: format!("{at} {replacement}"),
+            change: Change::Rust {
+                genre: *genre,
+                range: text.find(at).unwrap()..text.len(),
+                replacement: (*replacement).to_owned(),
+                return_type: String::new(),
+            },
+        });
+        let mutants = number(drafts.collect());
+        let mut switched = switch(text, &mutants.iter().collect::<Vec<_>>(), "m").unwrap();
+        for (name, mutant) in ["A", "B", "C"].iter().zip(&mutants) {
+            switched.text = switched.text.replace(&format!("({})", mutant.id), &format!("({name})"));
+        }
+        switched
+    }
+
+    #[test]
+    fn each_kind_of_edit_stands_behind_its_switch() {
+        for (text, edits, expected) in [
+            (
+                "fn f() { a < b }",
+                &[(Genre::BinaryOperator, "<", "<=")][..],
+                "fn f() { (if m(A) { (a) <= (b) } else { a < b }) }",
+            ),
+            (
+                "fn f() { a == b }",
+                &[(Genre::FnValue, "a", "true"), (Genre::BinaryOperator, "==", "!=")],
+                "fn f() { if m(A) { return true; } (if m(B) { (a) != (b) } else { a == b }) }",
+            ),
+            (
+                "fn f() { x += 1; }",
+                &[(Genre::BinaryOperator, "+=", "-=")],
+                "fn f() { (if m(A) { x -= 1 } else { x += 1 }); }",
+            ),
+            ("fn f() { !a }", &[(Genre::UnaryOperator, "!", "")], "fn f() { (if m(A) { a } else { !a }) }"),
+            (
+                "fn f() { match a { 1 => b, _ => c } }",
+                &[(Genre::MatchArm, "1", "")],
+                "fn f() { match a { 1 if !m(A) => b, _ => c } }",
+            ),
+            (
+                "fn f() { match a { x if x > 1 => b, _ => c } }",
+                &[
+                    (Genre::MatchArmGuard, "x > 1", "false"),
+                    (Genre::MatchArmGuard, "x > 1", "true"),
+                    (Genre::BinaryOperator, ">", "<"),
+                ],
+                "fn f() { match a { x if (m(B) || !m(A) && ((if m(C) { (x) < (1) } else { x > 1 }))) => b, _ => c } }",
+            ),
+            (
+                "fn f() { S { a: b, ..d() } }",
+                &[(Genre::StructField, "a:", "")],
+                "fn f() { S { a: if m(A) { let whole: S = d(); whole.a } else { b }, ..d() } }",
+            ),
+        ] {
+            assert_eq!(switched(text, edits).text, expected);
+        }
+    }
+
+    #[test]
+    fn what_runs_at_compile_time_has_no_switch() {
+        assert_eq!(switched("const A: u8 = 1 + 2;", &[(Genre::BinaryOperator, "+", "-")]).without.len(), 1);
+        assert_eq!(
+            switched("fn f() { if a && let Some(b) = c {} }", &[(Genre::BinaryOperator, "&&", "||")]).unviable.len(),
+            1
+        );
+    }
+}
