@@ -5,9 +5,10 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    http,
     moved::MovedClock,
     parts::binary,
     process::{Directory, Process, Signal},
@@ -57,6 +58,17 @@ impl Daemon {
         command.args(arguments);
         clock.wind(&mut command)?;
         Self::start("campaign-metrics-service", &command, directory, then).await
+    }
+
+    /// Waits until /readyz says so.
+    pub async fn ready(&mut self) -> Result<()> {
+        let url = format!("{}/readyz", self.admin_url);
+        let look = async || {
+            let (status, body) = http::get(&url).await?;
+            ensure!(status == 200, "/readyz answers {status}: {body}");
+            Ok(())
+        };
+        self.process.ready(SOON, look).await
     }
 
     /// Starts the controller, for one namespace or for all, with the rights of a kubeconfig.

@@ -8,7 +8,6 @@ use tempfile::TempDir;
 
 use crate::harness::{
     daemon::Daemon,
-    http,
     kube::{Cluster, cluster},
     parts::binary,
     postgres::{database, empty_database},
@@ -22,23 +21,13 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
-async fn ready(daemon: &mut Daemon) {
-    let url = format!("{}/readyz", daemon.admin_url);
-    let look = async || {
-        let (status, body) = http::get(&url).await?;
-        ensure!(status == 200, "/readyz answers {status}: {body}");
-        Ok(())
-    };
-    daemon.process.ready(SOON, look).await.unwrap();
-}
-
 #[tokio::test]
 async fn the_service_drains_on_a_signal_and_ends_well() {
     for signal in [Signal::TERM, Signal::INT] {
         let directory = directory();
         let database = database().await;
         let mut service = Daemon::service(&database.url, directory.path(), Directory::Keep).await.unwrap();
-        ready(&mut service).await;
+        service.ready().await.unwrap();
         service.process.signal(signal).unwrap();
         let status = service.process.end(GRACE).await.unwrap();
         assert!(status.success(), "{signal:?}: {status}\n{}", service.process.log());
@@ -77,7 +66,7 @@ impl Managed {
         let (kubeconfig, path) = (&cluster.kubeconfig, directory.path());
         let mut controller =
             Daemon::controller(kubeconfig, &service.url, Some(&namespace), path, Directory::Keep).await.unwrap();
-        ready(&mut controller).await;
+        controller.ready().await.unwrap();
         let managed = Self { cluster, namespace, service, controller, _directory: directory };
         let resource = json!({
             "apiVersion": "campaign-metrics.io/v1alpha1",

@@ -65,16 +65,6 @@ async fn next(stream: &mut Streaming<HealthCheckResponse>) -> Option<ServingStat
     message.expect("no error").map(|response| response.status())
 }
 
-async fn becomes_ready(daemon: &mut Daemon) {
-    let url = format!("{}/readyz", daemon.admin_url);
-    let look = async || {
-        let (status, body) = http::get(&url).await?;
-        ensure!(status == 200, "/readyz answers {status}: {body}");
-        Ok(())
-    };
-    daemon.process.ready(SOON, look).await.unwrap();
-}
-
 async fn on(server: &Server) -> (Daemon, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let daemon = Daemon::service(&server.url("postgres"), directory.path(), Directory::Keep).await.unwrap();
@@ -95,7 +85,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
     assert_eq!(unknown.code(), Code::NotFound);
 
     server.start_again().await.unwrap();
-    becomes_ready(&mut daemon).await;
+    daemon.ready().await.unwrap();
     assert_eq!(statuses(&client).await, [ServingStatus::Serving; 6], "once it is ready");
     server.stop().await.unwrap();
     let away = until("the loss of the database to be seen", SOON, async || {
@@ -111,7 +101,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
         "whether it is there now is told by /readyz alone"
     );
     server.start_again().await.unwrap();
-    becomes_ready(&mut daemon).await;
+    daemon.ready().await.unwrap();
     let status = daemon.process.stop(GRACE).await.unwrap();
     assert!(status.success(), "{status}\n{}", daemon.process.log());
 }
@@ -120,7 +110,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
 async fn busy() -> (Daemon, Service, TestDatabase, TempDir) {
     let (database, directory) = (database().await, tempfile::tempdir().expect("a directory"));
     let mut daemon = Daemon::service(&database.url, directory.path(), Directory::Keep).await.unwrap();
-    becomes_ready(&mut daemon).await;
+    daemon.ready().await.unwrap();
     let service = Service::of(&daemon, &database).expect("clients");
     create_account(&service, "ann", None).await;
     create_campaign(&service, "paused", settings(1, &[])).await;

@@ -9,7 +9,7 @@ use crate::{
     harness::service::Service,
     ways::{Served, Way, release, served},
     world::{
-        WORKSPACE, account_name, add_leads, assign, blocked, campaign_name, claim, create_account, create_campaign,
+        account_in, account_name, add_leads, assign, blocked, campaign_name, claim, create_account, create_campaign,
         finish, get, pause, reasons, settings,
     },
 };
@@ -21,14 +21,7 @@ const MOMENT: Duration = Duration::from_millis(400);
 async fn world() -> Service {
     let service = Service::start().await;
     for (id, daily_limit, time_zone) in [("ann", 5, "Pacific/Pago_Pago"), ("bob", 11, "Pacific/Kiritimati")] {
-        let account = pb::Account { daily_limit: Some(daily_limit), time_zone: time_zone.into(), ..Default::default() };
-        let request = pb::CreateAccountRequest {
-            parent: WORKSPACE.into(),
-            account_id: id.into(),
-            account: Some(account),
-            ..Default::default()
-        };
-        service.accounts.clone().create_account(request).await.expect("an account");
+        account_in(&service, id, time_zone, Some(daily_limit)).await;
     }
     let active_hours = in_berlin("10:00", "12:00").active_hours;
     let campaign = pb::Campaign { daily_limit: Some(7), active_hours, ..settings(1, &["ann", "bob"]) };

@@ -9,23 +9,12 @@ use crate::{
     edges::{at, claim_for, just_before, move_to, renew, stamp, time},
     harness::{postgres::database, service::Service},
     world::{
-        WORKSPACE, add_leads, by_lead, claim, create_account, create_campaign, get, reasons, report_new, settings,
+        account_in, add_leads, by_lead, claim, create_account, create_campaign, get, reasons, report_new, settings,
     },
 };
 
 async fn started(now: &str) -> Service {
     Service::on(&database().await, Clock::manual(time(now))).await
-}
-
-async fn account_in(service: &Service, id: &str, time_zone: &str, daily_limit: Option<i32>) {
-    let account = pb::Account { daily_limit, time_zone: time_zone.into(), ..Default::default() };
-    let request = pb::CreateAccountRequest {
-        parent: WORKSPACE.into(),
-        account_id: id.into(),
-        account: Some(account),
-        ..Default::default()
-    };
-    service.accounts.clone().create_account(request).await.expect("an account");
 }
 
 fn hours(time_zone: &str, windows: &[(&str, &str)]) -> pb::ActiveHours {

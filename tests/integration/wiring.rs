@@ -14,7 +14,6 @@ use tonic::{Code, Request, Status};
 use crate::{
     harness::{
         daemon::Daemon,
-        http,
         moved::MovedClock,
         postgres::{Connection, database},
         process::{Directory, GRACE},
@@ -47,13 +46,7 @@ impl Binary {
         let (database, clock) = (database().await, MovedClock::new(directory.path()).expect("a clock"));
         let mut daemon =
             Daemon::service_by(&clock, &database.url, arguments, directory.path(), Directory::Keep).await.unwrap();
-        let url = format!("{}/readyz", daemon.admin_url);
-        let look = async || {
-            let (status, body) = http::get(&url).await?;
-            ensure!(status == 200, "/readyz answers {status}: {body}");
-            Ok(())
-        };
-        daemon.process.ready(SOON, look).await.unwrap();
+        daemon.ready().await.unwrap();
         let service = Service::of(&daemon, &database).expect("clients");
         Self { daemon, clock, service, sql: database.connect().await, _directory: directory }
     }

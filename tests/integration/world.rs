@@ -42,6 +42,18 @@ pub async fn create_account(service: &Service, id: &str, daily_limit: Option<i32
     service.accounts.clone().create_account(request).await.expect("an account").into_inner()
 }
 
+/// An account whose days are those of a zone.
+pub async fn account_in(service: &Service, id: &str, time_zone: &str, daily_limit: Option<i32>) {
+    let account = pb::Account { daily_limit, time_zone: time_zone.into(), ..Default::default() };
+    let request = pb::CreateAccountRequest {
+        parent: WORKSPACE.into(),
+        account_id: id.into(),
+        account: Some(account),
+        ..Default::default()
+    };
+    service.accounts.clone().create_account(request).await.expect("an account");
+}
+
 pub async fn create_campaign(service: &Service, id: &str, campaign: pb::Campaign) -> pb::Campaign {
     let request = pb::CreateCampaignRequest {
         parent: WORKSPACE.into(),
