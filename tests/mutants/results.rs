@@ -110,7 +110,9 @@ impl Results {
         for mutant in missed {
             let function = mutant.key.split(" | ").nth(1).filter(|function| !function.is_empty());
             let function = function.map_or(String::new(), |function| format!(" in `{function}`"));
-            let _ = writeln!(text, "- {}: {}{function}", mutant.place(), mutant.description);
+            let by = self.known.get(&mutant.key).map_or("", |record| record.by.as_str());
+            let why = if by.is_empty() { String::new() } else { format!(" ({by})") };
+            let _ = writeln!(text, "- {}: {}{function}{why}", mutant.place(), mutant.description);
         }
         text
     }

@@ -1,8 +1,8 @@
 //! Runs the tests of one mutant, up to the first that fails.
 
 use std::{
-    collections::HashMap,
-    path::Path,
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -37,6 +37,8 @@ pub struct Worker {
     server: Server,
     _directory: TempDir,
     threads: usize,
+    /// Where switches that are asked for are noted.
+    pub trace: Option<PathBuf>,
 }
 
 impl Worker {
@@ -46,7 +48,7 @@ impl Worker {
         let sql = connect(&server.url("postgres")).await?;
         sql.batch_execute("ALTER SYSTEM SET log_line_prefix = '%e '").await?;
         sql.batch_execute("SELECT pg_reload_conf()").await?;
-        Ok(Self { binaries, server, _directory: directory, threads })
+        Ok(Self { binaries, server, _directory: directory, threads, trace: None })
     }
 
     /// How long the log of its Postgres is.
@@ -82,6 +84,9 @@ impl Worker {
         command.args(filters).arg(format!("--test-threads={}", self.threads));
         command.current_dir(directory).env("CARGO_MANIFEST_DIR", directory).env("MUTANT", mutant.to_string());
         command.env("DATABASE_URL", self.server.url("postgres")).env("RUST_BACKTRACE", "0");
+        if let Some(trace) = &self.trace {
+            command.env("MUTANT_TRACE", trace);
+        }
         for (name, value) in MODEL {
             if std::env::var_os(name).is_none() {
                 command.env(name, value);
@@ -130,6 +135,8 @@ pub struct Baseline {
     /// What was measured: sizes and times of the test binaries.
     of: String,
     seconds: HashMap<String, f64>,
+    /// The switches that each step asks for.
+    reached: HashMap<String, BTreeSet<u32>>,
     /// Errors of class 42 that tests bring about on purpose, by code.
     pub refusals: Vec<String>,
 }
@@ -150,16 +157,21 @@ impl Baseline {
     }
 
     /// Runs a step without a mutant, unless it is known; an error when it fails.
-    pub async fn measure(&mut self, worker: &Worker, step: &Step) -> Result<Option<Duration>> {
+    pub async fn measure(&mut self, worker: &mut Worker, step: &Step, trace: &Path) -> Result<Option<Duration>> {
         if self.seconds.contains_key(&step.name()) {
             return Ok(None);
         }
         let since = worker.log_length();
+        worker.trace = Some(trace.to_owned());
         for attempt in 1.. {
             let begun = Instant::now();
+            std::fs::write(trace, "")?;
             let (end, output) = worker.step(step, NO_MUTANT, BASELINE_MAX).await?;
             if end == End::Passed {
                 self.seconds.insert(step.name(), begun.elapsed().as_secs_f64());
+                let reached = std::fs::read_to_string(trace)?.lines().filter_map(|line| line.parse().ok()).collect();
+                self.reached.insert(step.name(), reached);
+                worker.trace = None;
                 self.refusals.extend(worker.refusals(since).into_iter().map(|line| line[..5].to_owned()));
                 self.refusals.sort();
                 self.refusals.dedup();
@@ -175,6 +187,14 @@ impl Baseline {
     /// Keeps it for the next run.
     pub fn save(&self, path: &Path) -> Result<()> {
         Ok(std::fs::write(path, serde_json::to_string_pretty(self)?)?)
+    }
+
+    /// What of a step asks for a switch; nothing where no test of it does.
+    pub fn reaching(&self, step: &Step, switch: u32) -> Option<Step> {
+        let mut parts = step.parts();
+        parts.retain(|part| self.reached.get(&part.name()).is_none_or(|reached| reached.contains(&switch)));
+        let modules = parts.iter().flat_map(|part| part.modules.iter().copied()).collect();
+        (!parts.is_empty()).then_some(Step { binary: step.binary, modules })
     }
 
     /// How long a step may take.

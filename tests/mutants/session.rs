@@ -79,7 +79,7 @@ pub async fn run(args: &Args) -> Result<()> {
         let binaries = Binaries::copy(&built, &directory.join(format!("worker-{number}")))?;
         workers.push(Worker::start(binaries, (cores() / jobs).max(2)).await?);
     }
-    let baseline = baseline(&directory, &workers[0], &built, plan.steps()).await?;
+    let baseline = baseline(&directory, &mut workers[0], &built, plan.steps()).await?;
     let is_terminal = std::io::stdout().is_terminal();
     let bar = if is_terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
     let session = Session {
@@ -106,14 +106,14 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-async fn baseline(directory: &Path, worker: &Worker, built: &Built, steps: BTreeSet<Step>) -> Result<Baseline> {
+async fn baseline(directory: &Path, worker: &mut Worker, built: &Built, steps: BTreeSet<Step>) -> Result<Baseline> {
     let path = directory.join("baseline.json");
     let time = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     let of: Vec<_> = built.tests.iter().map(|(name, (path, _))| (name, time(path))).collect();
     let mut baseline = Baseline::open(&path, format!("{of:?}"));
     println!("running {} groups of tests without a mutant", steps.len());
     for step in steps {
-        if let Some(took) = baseline.measure(worker, &step).await? {
+        if let Some(took) = baseline.measure(worker, &step, &directory.join("reached")).await? {
             println!("  {:.1} s: {}", took.as_secs_f64(), step.name());
         }
         baseline.save(&path)?;
@@ -239,7 +239,16 @@ impl Session {
     /// Runs the tests of a mutant, up to the first that fails.
     async fn tests(&self, mutant: &Mutant, number: u32, worker: &Worker) -> Result<(Outcome, String)> {
         let log = worker.log_length();
-        for step in steps(&mutant.file, mutant.is_sql()).unwrap_or_default() {
+        let steps = steps(&mutant.file, mutant.is_sql()).unwrap_or_default();
+        let steps: Vec<_> = if number == IN_PLACE {
+            steps
+        } else {
+            steps.iter().filter_map(|step| self.baseline.reaching(step, number)).collect()
+        };
+        if steps.is_empty() {
+            return Ok((Outcome::Missed, "no test gets there".to_owned()));
+        }
+        for step in steps {
             let limit = self.baseline.limit(&step);
             // A second look at what failed only by chance.
             for attempt in 1..=2 {

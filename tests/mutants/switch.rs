@@ -25,13 +25,24 @@ pub struct Switched {
     pub unviable: Vec<u32>,
 }
 
-/// The function that asks for the switch, put into the contract's crate, which all others use.
+/// The function that asks for the switch, put into the contract's crate, which all others use. Without a mutant it notes
+/// which switches were asked for, where `MUTANT_TRACE` names a file: tests that never ask can't notice the mutant.
 pub const SWITCH: &str = r#"
 /// Whether this mutant is the one that is being tested.
 #[doc(hidden)]
 pub fn mutant(number: u32) -> bool {
-    static ACTIVE: std::sync::LazyLock<u32> =
-        std::sync::LazyLock::new(|| std::env::var("MUTANT").ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+    use std::{collections::HashSet, env, fs::File, io::Write as _, sync::{LazyLock, Mutex}};
+    static ACTIVE: LazyLock<u32> = LazyLock::new(|| env::var("MUTANT").ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+    static TRACE: LazyLock<Option<Mutex<(File, HashSet<u32>)>>> = LazyLock::new(|| {
+        let file = File::options().append(true).create(true).open(env::var_os("MUTANT_TRACE")?).ok()?;
+        Some(Mutex::new((file, HashSet::new())))
+    });
+    if let Some(trace) = &*TRACE {
+        let mut trace = trace.lock().unwrap();
+        if trace.1.insert(number) {
+            trace.0.write_all(format!("{number}\n").as_bytes()).unwrap();
+        }
+    }
     *ACTIVE == number
 }
 "#;
