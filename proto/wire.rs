@@ -91,8 +91,9 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
 /// Parses a moment.
 pub fn parse_timestamp(field: &str, at: prost_types::Timestamp) -> Result<Timestamp, Invalid> {
     let problem = "must lie between the years 1 and 9999, with 0 to 999999999 nanos";
-    let moment = (0..1_000_000_000).contains(&at.nanos).then(|| Timestamp::new(at.seconds, at.nanos).ok()).flatten();
-    moment.filter(|moment| moment.as_second() >= -62_135_596_800).ok_or_else(|| Invalid::new(field, problem))
+    // Seconds count down to the year 1 here; those of a `Timestamp` are cut off towards zero.
+    let is_whole = (0..1_000_000_000).contains(&at.nanos) && at.seconds >= -62_135_596_800;
+    is_whole.then(|| Timestamp::new(at.seconds, at.nanos).ok()).flatten().ok_or_else(|| Invalid::new(field, problem))
 }
 
 fn parse_duration(
