@@ -249,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_a_clock_change_opens_is_seen_from_days_before() {
+        // On Sunday 2026-03-29 Berlin goes from 02:00 to 03:00 local time at 01:00 UTC: the window's start is skipped.
+        let hours = hours("Europe/Berlin", &[(&[Weekday::Sunday], "02:15", "03:30")]);
+        assert_eq!(hours.next_change(at("2026-03-25T12:00:00Z")), Some(at("2026-03-29T01:00:00Z")));
+        assert_eq!(hours.next_change(at("2026-03-29T01:00:00Z")), Some(at("2026-03-29T01:30:00Z")));
+    }
+
+    #[test]
     fn a_whole_week_never_changes_and_no_window_means_always() {
         let always = hours("UTC", &[(&[], "00:00", "24:00")]);
         assert!(always.is_active(at("2026-05-04T23:59:59Z")));

@@ -185,3 +185,6 @@ fn fields<F: Copy>(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
