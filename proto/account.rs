@@ -1,7 +1,5 @@
 //! Accounts: sending identities, their state and what became of their messages.
 
-use std::fmt;
-
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
@@ -16,15 +14,6 @@ pub enum AccountState {
     Active,
     /// May not claim; keeps its leads.
     Suspended,
-}
-
-impl fmt::Display for AccountState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "ACTIVE",
-            Self::Suspended => "SUSPENDED",
-        })
-    }
 }
 
 /// What a caller sets on an account.
