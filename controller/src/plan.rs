@@ -106,7 +106,7 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, seen: Seen) -
     };
     let owned = campaign.owner.as_ref().is_some_and(|owner| owner.uid == uid && owner.generation == generation);
     let mut found = settings(&campaign);
-    // Whoever adds the leads may declare their list complete; open again is drift.
+    // Clients may declare the list complete as well. A list that is open again is drift.
     found.lead_list_complete &= applied.settings.lead_list_complete;
     // A campaign that finished satisfies every spec: there is nothing left to repair.
     if owned && (campaign.state() == pb::CampaignState::Finished || found == applied.settings) {

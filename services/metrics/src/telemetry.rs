@@ -92,8 +92,8 @@ impl Telemetry {
                 )?,
                 claims: counter(
                     "campaign_metrics_claim_calls_total",
-                    "Calls of ClaimSends that were answered, by way: guess, by what was so a moment ago; full, after a look; \
-                     undone, in full after a guess that was wrong.",
+                    "Calls of ClaimSends that were answered, by way: guess, granted optimistically; full, looked up first; \
+                     undone, looked up after an optimistic grant was wrong.",
                     &["way"],
                 )?,
             },
