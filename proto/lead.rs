@@ -319,4 +319,10 @@ mod tests {
         }
         assert_eq!(Fact::from_bit(52), None);
     }
+
+    #[test]
+    fn a_fact_that_is_known_stays_known() {
+        let once = Facts::default().with(Fact::Replied);
+        assert_eq!(once.with(Fact::Replied), once);
+    }
 }
