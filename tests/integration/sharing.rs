@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use campaign_metrics::pb::{Claim, OutcomeKind};
+use campaign_metrics::pb::{self, Claim, OutcomeKind};
 
 use crate::{
     harness::{recount::assert_counts, service::Service},
     ways::Way,
     world::{
-        add_leads, by_key, campaign_name, claim, create_account, create_campaign, get, report_new, settings, try_add,
+        account_name, add_leads, by_key, campaign_name, claim, create_account, create_campaign, get, reasons,
+        report_new, settings, try_add,
     },
 };
 
@@ -118,4 +119,22 @@ async fn campaigns(way: Way) {
     // What a campaign has no leads for goes to the others.
     let rest = claim(&service, "ann", 1000).await.claims;
     assert_eq!(rest.len(), 900);
+}
+
+#[tokio::test]
+async fn a_suspended_account_gets_nothing_until_it_is_reinstated() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 3, None, false).await;
+    let (mut accounts, name, etag) = (service.accounts.clone(), account_name("ann"), String::new());
+    let suspend = pb::SuspendAccountRequest { name: name.clone(), etag: etag.clone() };
+    let suspended = accounts.suspend_account(suspend).await.expect("it is suspended").into_inner();
+    assert_eq!(suspended.state(), pb::AccountState::Suspended);
+    let none = claim(&service, "ann", 2).await;
+    assert_eq!((none.claims.len(), reasons(&none)), (0, vec![pb::NotSendingReason::AccountSuspended]));
+    let reinstate = pb::ReinstateAccountRequest { name: name.clone(), etag };
+    let reinstated = accounts.reinstate_account(reinstate).await.expect("it is reinstated").into_inner();
+    assert_eq!((reinstated.name, reinstated.state), (name, pb::AccountState::Active.into()));
+    assert_eq!(claim(&service, "ann", 2).await.claims.len(), 2);
 }
