@@ -2,7 +2,7 @@
 //!
 //! SQL is text, and text stands in a binary as it is. A mutant of it is written over the original, in the same number of
 //! bytes, and taken back afterwards: no compiler has to run. Where that does not go (the text is not there in one piece, or
-//! does not fit) the mutant is compiled like others that have no switch.
+//! not there alone, or does not fit) the mutant is compiled like others that have no switch.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,8 +46,10 @@ impl Binaries {
 
     /// Writes a mutant over its text; `None` where that does not go.
     pub fn write_over(&mut self, text: &SqlText, range: &Range<usize>, replacement: &str) -> Result<Option<Written>> {
-        let piece = text.pieces.iter().find(|piece| piece.start <= range.start && range.end <= piece.end);
-        let piece = piece.context("an edit stands in a piece")?;
+        let piece = text.own_pieces.iter().find(|piece| piece.start <= range.start && range.end <= piece.end);
+        let Some(piece) = piece else {
+            return Ok(None);
+        };
         let original = &text.value[piece.clone()];
         let Some(mutated) = fit(original, range.start - piece.start..range.end - piece.start, replacement) else {
             return Ok(None);

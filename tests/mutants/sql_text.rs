@@ -34,12 +34,24 @@ pub struct SqlText {
     source: Vec<usize>,
     /// Parts that stand in the binary as one piece: all of it, or what is between the places of a format string.
     pub pieces: Vec<Range<usize>>,
+    /// Pieces that stand nowhere else, so that who finds one in a binary has found this text.
+    pub own_pieces: Vec<Range<usize>>,
 }
+
+/// Shorter pieces may stand in a binary by chance.
+const PIECE_MIN: usize = 16;
 
 impl SqlText {
     fn whole(file: &str, kind: Kind, value: String) -> Self {
         let all = 0..value.len();
-        Self { file: file.to_owned(), kind, source: (0..=value.len()).collect(), value, pieces: vec![all] }
+        Self {
+            file: file.to_owned(),
+            kind,
+            source: (0..=value.len()).collect(),
+            value,
+            pieces: vec![all],
+            own_pieces: Vec::new(),
+        }
     }
 
     /// Where a part of it stands in the file.
@@ -68,7 +80,18 @@ pub fn texts(root: &Path) -> Result<Vec<Arc<SqlText>>> {
             texts.extend(literals(&path, &text).with_context(|| path.clone())?);
         }
     }
+    let own: Vec<Vec<_>> = texts.iter().map(|text| own_pieces(text, &texts)).collect();
+    texts.iter_mut().zip(own).for_each(|(text, own)| text.own_pieces = own);
     Ok(texts.into_iter().map(Arc::new).collect())
+}
+
+fn own_pieces(text: &SqlText, all: &[SqlText]) -> Vec<Range<usize>> {
+    let is_own = |piece: &&Range<usize>| {
+        let piece = &text.value[(*piece).clone()];
+        let places = all.iter().flat_map(|other| other.value.match_indices(piece));
+        piece.len() >= PIECE_MIN && places.take(2).count() == 1
+    };
+    text.pieces.iter().filter(is_own).cloned().collect()
 }
 
 /// The SQL mutants of all texts.
@@ -164,7 +187,7 @@ impl SqlText {
         let first = value.split_whitespace().next().unwrap_or_default();
         let is_statement = !is_format && matches!(first, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "WITH");
         let kind = if is_statement { Kind::Statement } else { Kind::Fragment };
-        Some(Self { file: file.to_owned(), kind, value, source, pieces })
+        Some(Self { file: file.to_owned(), kind, value, source, pieces, own_pieces: Vec::new() })
     }
 }
 
@@ -223,6 +246,14 @@ fn pieces(value: &str) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_that_another_text_holds_is_not_its_own() {
+        let code = "fn f() { (\"SELECT a FROM t WHERE b = 1\", \"SELECT a FROM t WHERE b = 1 AND c\", \"WHERE c\") }";
+        let texts = literals("f.rs", code).unwrap();
+        let own: Vec<_> = texts.iter().map(|text| own_pieces(text, &texts).len()).collect();
+        assert_eq!(own, [0, 1, 0], "a part of another one; its own; too short");
+    }
 
     #[test]
     fn literals_are_found_with_their_places_in_the_file() {
