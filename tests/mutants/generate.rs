@@ -1,4 +1,7 @@
 //! What cargo-mutants would change in the Rust code, taken from its list.
+//!
+//! It does not look into macros. Those of [`TRANSPARENT`] hold plain expressions, among them all that the store does in its
+//! transactions, so it is shown a copy of the code in which they are calls of functions, place by place the same.
 
 use std::{
     collections::HashMap,
@@ -10,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-use crate::mutant::{Change, Draft, Genre, Part};
+use crate::{
+    mutant::{Change, Draft, Genre, Part},
+    select::tracked,
+};
 
 #[derive(Debug, Deserialize)]
 struct Listed {
@@ -41,11 +47,28 @@ struct Place {
     column: usize,
 }
 
+/// Macros whose arguments are expressions.
+const TRANSPARENT: [&str; 4] = ["in_txn!(", "try_join!(", "join!(", "ensure!("];
+
+/// The same text with calls of functions in place of those macros.
+pub fn transparent(text: &str) -> String {
+    TRANSPARENT.iter().fold(text.to_owned(), |text, call| text.replace(call, &call.replace('!', "_")))
+}
+
 /// Lists the Rust mutants of the repository; `.cargo/mutants.toml` says what is left out, and why.
-pub fn rust_drafts(root: &Path) -> Result<Vec<Draft>> {
+pub fn rust_drafts(root: &Path, directory: &Path) -> Result<Vec<Draft>> {
+    let listed_in = directory.join("listed");
+    for file in tracked(root)? {
+        let to = listed_in.join(&file);
+        fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+        let bytes = fs::read(root.join(&file))?;
+        let is_rust = to.extension().is_some_and(|extension| extension == "rs");
+        let text = String::from_utf8(bytes.clone()).ok().filter(|_| is_rust);
+        fs::write(to, text.map_or(bytes, |text| transparent(&text).into_bytes()))?;
+    }
     let listing = Command::new(cargo_mutants(root)?)
         .args(["mutants", "--list", "--json", "--workspace"])
-        .current_dir(root)
+        .current_dir(&listed_in)
         .output()
         .context("cargo-mutants does not start")?;
     ensure!(listing.status.success(), "cargo-mutants --list: {}", String::from_utf8_lossy(&listing.stderr));

@@ -48,7 +48,7 @@ pub async fn run(args: &Args) -> Result<()> {
     let root = repository();
     let directory = root.join("target/mutants");
     fs::create_dir_all(&directory)?;
-    let mut drafts = generate::rust_drafts(root)?;
+    let mut drafts = generate::rust_drafts(root, &directory)?;
     let texts = sql_text::texts(root)?;
     drafts.extend(sql_text::drafts(root, &texts)?);
     let mutants = number(drafts);

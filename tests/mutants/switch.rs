@@ -9,7 +9,10 @@ use std::{collections::HashMap, ops::Range};
 use anyhow::{Context as _, Result};
 use syn::{spanned::Spanned, visit::Visit};
 
-use crate::mutant::{Change, Genre, Mutant};
+use crate::{
+    generate::transparent,
+    mutant::{Change, Genre, Mutant},
+};
 
 /// A file with switches.
 #[derive(Debug, Default)]
@@ -212,7 +215,7 @@ struct Insertion {
 
 /// Puts switches for `mutants` into the text of their file.
 pub fn switch(text: &str, mutants: &[&Mutant], path_of_switch: &str) -> Result<Switched> {
-    let file = syn::parse_file(text).context("not Rust")?;
+    let file = syn::parse_file(&transparent(text)).context("not Rust")?;
     let mut sites = Sites { text, ..Sites::default() };
     sites.visit_file(&file);
     let mut by_site = HashMap::<(Genre, usize), Vec<(u32, &str)>>::new();
@@ -392,6 +395,11 @@ mod tests {
                 "fn f() { x += 1; }",
                 &[(Genre::BinaryOperator, "+=", "-=")],
                 "fn f() { (if m(A) { x -= 1 } else { x += 1 }); }",
+            ),
+            (
+                "fn f() { in_txn!(s, |t, n| { a < b }) }",
+                &[(Genre::BinaryOperator, "<", "<=")],
+                "fn f() { in_txn!(s, |t, n| { (if m(A) { (a) <= (b) } else { a < b }) }) }",
             ),
             ("fn f() { !a }", &[(Genre::UnaryOperator, "!", "")], "fn f() { (if m(A) { a } else { !a }) }"),
             (
