@@ -166,7 +166,7 @@ pub struct Unseen {
     pub next_due: BTreeMap<String, Timestamp>,
     /// Campaigns left out.
     pub omitted: u32,
-    /// Differences that the latest `verify` found, and when it ran.
+    /// VerifyMode that the latest `verify` found, and when it ran.
     pub verification: Option<(u32, Timestamp)>,
 }
 

@@ -108,7 +108,7 @@ async fn rows_of_claims_go_when_all_of_them_is_closed_or_are_settled_once_they_e
     service.clock.advance(Duration::from_mins(6));
     let campaign = get(&service, "spring").await;
     assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 2), "also before it is settled");
-    service.store().claims_settle(Timestamp::UNIX_EPOCH).await.unwrap();
+    service.store().claims_compact(Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(rows(&sql).await, [(2, true)]);
     let campaign = get(&service, "spring").await;
     assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 2));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use campaign_metrics::pb;
-use campaign_metrics_service::store::Differences;
+use campaign_metrics_service::store::VerifyMode;
 use serde_json::Value;
 
 use crate::harness::{parts::repository, service::Service, tools::grpcurl};
@@ -143,7 +143,7 @@ async fn busy_service() -> Service {
     };
     let report = pb::ReportOutcomesRequest { parent: workspace, outcomes: vec![outcome] };
     service.sending.clone().report_outcomes(report).await.unwrap();
-    service.store().verification_note(0, Differences::Report).await.unwrap();
+    service.store().verification_note(0, VerifyMode::Report).await.unwrap();
     service
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use campaign_metrics::pb::{self, CampaignState, FailureReason as Reason, OutcomeKind as Kind};
-use campaign_metrics_service::store::Differences;
+use campaign_metrics_service::store::VerifyMode;
 use futures::stream;
 use jiff::{Timestamp, ToSpan as _};
 
@@ -166,7 +166,7 @@ impl Fleet {
         // The autumns, unless the service's own upkeep was faster.
         store.campaigns_finalize().await.unwrap();
         fleet.service.clock.advance(Duration::from_millis(1500));
-        store.verification_note(17, Differences::Report).await.unwrap();
+        store.verification_note(17, VerifyMode::Report).await.unwrap();
         fleet.unseen.verification = Some((17, fleet.service.clock.now()));
         fleet.expect_due();
         fleet

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use campaign_metrics::pb::{self, OutcomeKind};
-use campaign_metrics_service::{Clock, store::Differences};
+use campaign_metrics_service::{Clock, store::VerifyMode};
 
 use crate::{
     fleet::Fleet,
@@ -163,7 +163,7 @@ async fn without_its_database_a_service_shows_its_process_and_says_that_it_reads
     let outcome = |lead, kind| by_lead("spring", lead, 1, kind);
     report_new(&service, vec![outcome("l0", OutcomeKind::Delivered), outcome("l1", OutcomeKind::Bounced)]).await;
     assert_eq!(claim(&service, "ann", 1).await.claims, []);
-    service.store().verification_note(0, Differences::Report).await.unwrap();
+    service.store().verification_note(0, VerifyMode::Report).await.unwrap();
     assert!(page(&service).await.types.contains_key("verify_differences"));
 
     server.stop().await.unwrap();

@@ -188,7 +188,7 @@ async fn call_all(service: &Service, first: usize, count: usize) {
             to_accounts: vec![account_name(serving)],
         };
         leads.reassign_leads(reassign).await.unwrap();
-        service.store().leads_settle().await.unwrap();
+        service.store().returns_tidy().await.unwrap();
     }
     let list = pb::ListLeadsRequest { parent: campaign_name("spring"), page_size: 10, ..Default::default() };
     leads.list_leads(list).await.unwrap();

@@ -296,7 +296,7 @@ async fn leads_to_which_nothing_is_to_be_sent_any_more_do_not_wait_for_an_accoun
 
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Replied)]).await;
     report_new(&service, vec![by_key(&claims[1], OutcomeKind::Failed)]).await;
-    service.store().leads_settle().await.unwrap();
+    service.store().returns_tidy().await.unwrap();
     assert_eq!(why().await, (waiting.clone(), "1".to_owned(), waiting), "three still wait");
     // The delivery counts, not the failure that came after it.
     let request = pb::ReassignLeadsRequest {
@@ -316,7 +316,7 @@ async fn leads_to_which_nothing_is_to_be_sent_any_more_do_not_wait_for_an_accoun
     assign(&service, "spring", &["eve"]).await;
     assert_eq!(get(&service, "spring").await.not_sending_reasons().next(), Some(Why::AccountRemoved));
     report_new(&service, claims[2..].iter().map(|claim| by_key(claim, OutcomeKind::Replied)).collect()).await;
-    service.store().leads_settle().await.unwrap();
+    service.store().returns_tidy().await.unwrap();
     let campaign = assert_exact(&service, "spring").await;
     assert_eq!(campaign.not_sending_reasons().collect::<Vec<_>>(), [Why::NoLeadDue]);
 }

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use campaign_metrics::pb::{self, OutcomeKind};
-use campaign_metrics_service::store::{Difference, Differences, Store};
+use campaign_metrics_service::store::{Difference, Store, VerifyMode};
 
 use crate::{
     harness::{parts::binary, postgres::Connection, recount::assert_counts, run::run, service::Service},
@@ -23,7 +23,7 @@ async fn world() -> Service {
     service
 }
 
-async fn verify(store: &Store, then: Differences) -> Vec<Difference> {
+async fn verify(store: &Store, then: VerifyMode) -> Vec<Difference> {
     let mut found = Vec::new();
     for what in store.verify_list().await.expect("a list") {
         found.extend(store.verify(&what, then).await.expect("a recount"));
@@ -68,7 +68,7 @@ async fn a_recount_finds_what_somebody_changed_and_puts_it_right() {
     let service = world().await;
     work(&service).await;
     let store = service.store();
-    assert_eq!(verify(&store, Differences::Report).await, [], "the service counts right");
+    assert_eq!(verify(&store, VerifyMode::Report).await, [], "the service counts right");
 
     let sql = service.sql().await;
     sql.batch_execute(
@@ -78,14 +78,14 @@ async fn a_recount_finds_what_somebody_changed_and_puts_it_right() {
     )
     .await
     .unwrap();
-    let found = verify(&store, Differences::Report).await;
+    let found = verify(&store, VerifyMode::Report).await;
     let told: Vec<_> = found.iter().map(|difference| (difference.number.as_str(), difference.stored)).collect();
     assert_eq!(told.len(), 6, "{found:?}");
     assert!(told.contains(&("replied", 7)) && told.contains(&("conversion_value_micros", 0)), "{found:?}");
     assert!(found.iter().any(|difference| difference.of.starts_with(&account_name("ann"))), "{found:?}");
     assert!(found.iter().any(|difference| difference.of == campaign_name("spring")), "{found:?}");
-    assert_eq!(verify(&store, Differences::Repair).await, found, "a repair says what it repaired");
-    assert_eq!(verify(&store, Differences::Report).await, []);
+    assert_eq!(verify(&store, VerifyMode::Repair).await, found, "a repair says what it repaired");
+    assert_eq!(verify(&store, VerifyMode::Report).await, []);
     let campaign = get(&service, "spring").await;
     assert_counts(&sql, &campaign).await;
     assert_eq!(campaign.in_flight_claims, 2);
@@ -105,9 +105,9 @@ async fn what_two_repairs_find_is_put_right_once() {
         blocked(&sql, &sql, 2).await;
         sql.batch_execute(&format!("SELECT pg_advisory_unlock({lock})")).await.unwrap();
     };
-    let (one, two, ()) = tokio::join!(verify(&one, Differences::Repair), verify(&two, Differences::Repair), release);
+    let (one, two, ()) = tokio::join!(verify(&one, VerifyMode::Repair), verify(&two, VerifyMode::Repair), release);
     assert_eq!(one.len() + two.len(), 1, "the second finds it done: {one:?} {two:?}");
-    assert_eq!(verify(&service.store(), Differences::Report).await, []);
+    assert_eq!(verify(&service.store(), VerifyMode::Report).await, []);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
     assert_eq!(after.message_counts.as_ref().map(|counts| counts.bounced), Some(2));
     assert_eq!(after.lead_counts.map(|counts| counts.pending), before.lead_counts.map(|counts| counts.pending));
     assert_eq!(lifetime(&service).await, (figures.0 - 1, figures.1, figures.2 + 1));
-    assert_eq!(verify(&store, Differences::Report).await, [], "a recount needs no log that is gone");
+    assert_eq!(verify(&store, VerifyMode::Report).await, [], "a recount needs no log that is gone");
 
     // And ones that correct what is gone, which is looked for once.
     let before = retries(&service).await;
@@ -170,7 +170,7 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
     let recent = account.unwrap().into_inner().last_30_days.unwrap();
     // What they were before does not count any more, and did not in these days.
     assert_eq!((recent.delivered, recent.failed, recent.bounced), (1, 0, 2));
-    assert_eq!(verify(&store, Differences::Report).await, []);
+    assert_eq!(verify(&store, VerifyMode::Report).await, []);
     assert_counts(&sql, &get(&service, "spring").await).await;
 }
 
@@ -195,11 +195,11 @@ async fn a_recount_agrees_whichever_facts_of_a_message_went_with_their_part_of_t
             if !report.is_empty() {
                 report_new(&service, report).await;
             }
-            assert_eq!(verify(&store, Differences::Report).await, [], "part {part}, fact {place}");
+            assert_eq!(verify(&store, VerifyMode::Report).await, [], "part {part}, fact {place}");
         }
         service.clock.advance(MONTH * 3);
         store.partitions_drop(31).await.unwrap();
-        assert_eq!(verify(&store, Differences::Report).await, [], "part {part} is gone");
+        assert_eq!(verify(&store, VerifyMode::Report).await, [], "part {part} is gone");
     }
     assert_eq!(rows(&sql, "outcomes").await, 0);
     let all = i64::try_from(messages.len()).unwrap();
@@ -220,7 +220,7 @@ async fn a_partition_takes_over_what_came_before_it_was_made() {
     assert_eq!(partitions(&sql).await.len(), before.len() + 2, "this month's and the next one's");
     assert_eq!(rows(&sql, "outcomes_default").await, 0);
     assert_eq!(rows(&sql, "outcomes").await, late);
-    assert_eq!(verify(&store, Differences::Report).await, []);
+    assert_eq!(verify(&store, VerifyMode::Report).await, []);
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn upkeep_gives_way_to_a_backup() {
     store.maintain().await.unwrap();
     store.partitions_drop(30).await.unwrap();
     assert!(!partitions(&backup).await.contains(&before[0]));
-    assert_eq!(verify(&store, Differences::Report).await, []);
+    assert_eq!(verify(&store, VerifyMode::Report).await, []);
 }
 
 #[tokio::test]
@@ -254,9 +254,9 @@ async fn figures_of_accounts_outlive_deleted_campaigns_and_their_recount_agrees(
     let figures = lifetime(&service).await;
     let request = pb::DeleteCampaignRequest { name: campaign_name("spring"), force: true, ..Default::default() };
     service.campaigns.clone().delete_campaign(request).await.unwrap();
-    assert_eq!(verify(&store, Differences::Report).await, [], "before its rows go");
+    assert_eq!(verify(&store, VerifyMode::Report).await, [], "before its rows go");
     store.campaigns_drain().await.unwrap();
     store.campaigns_drain().await.unwrap();
-    assert_eq!(verify(&store, Differences::Report).await, [], "after");
+    assert_eq!(verify(&store, VerifyMode::Report).await, [], "after");
     assert_eq!((claims.len(), lifetime(&service).await), (12, figures));
 }

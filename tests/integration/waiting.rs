@@ -123,7 +123,7 @@ async fn upkeep_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let settling = async {
         blocked(&watcher, &holder, 1).await;
-        service.store().leads_settle().await.unwrap();
+        service.store().returns_tidy().await.unwrap();
         holder.batch_execute("COMMIT").await.unwrap();
     };
     tokio::join!(reporting, settling);

@@ -67,10 +67,13 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/store/claim", METRICS, &["edges", "guesses", "local_days", "limits", "claims", SEQUENCES], SERVICE),
     row("services/metrics/src/store/campaign", METRICS, &["campaigns", "tenants", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/src/store/lead", METRICS, &["removal", "pages", SEQUENCES], SERVICE),
-    row("services/metrics/src/store/opt_out", METRICS, &["removal", "pages"], SERVICE),
+    row("services/metrics/src/store/outcome/opt_out", METRICS, &["removal", "pages"], SERVICE),
     row("services/metrics/src/store/outcome", METRICS, &["edges", "outcomes", SEQUENCES], SERVICE),
-    row("services/metrics/src/store/partition", METRICS, &["storage"], SERVICE),
-    row("services/metrics/src/store/verify", METRICS, &["storage"], SERVICE),
+    row("services/metrics/src/store/hint", METRICS, &["guesses", "limits", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/limit", METRICS, &["limits", "local_days", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/upkeep", METRICS, &["storage", "removal", "closing", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/upkeep/partition", METRICS, &["storage"], SERVICE),
+    row("services/metrics/src/store/upkeep/verify", METRICS, &["storage"], SERVICE),
     row("services/metrics/src/store/fleet", METRICS, &["gauges"], SERVICE),
     row("controller/", CONTROLLER, &["kubernetes", "controller"], &["daemons"]),
     row("services/campaignctl/", CAMPAIGNCTL, &["shown", "commands", "imports"], &["removal"]),
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn the_longest_row_counts() {
         let modules = |file| steps(file, false).unwrap()[1].modules.clone();
-        assert_eq!(modules("services/metrics/src/store/partition.rs"), ["storage"]);
+        assert_eq!(modules("services/metrics/src/store/upkeep/partition.rs"), ["storage"]);
         assert_eq!(modules("services/metrics/src/rpc/page.rs"), ["inputs"]);
     }
 }

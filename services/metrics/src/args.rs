@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     serve::{Listeners, Options, run},
-    store::{Differences, Store, migrate},
+    store::{Store, VerifyMode, migrate},
     telemetry::Telemetry,
 };
 
@@ -138,7 +138,7 @@ impl Verify {
         migrate(&options.database).await?;
         let counters = Telemetry::new()?.store_counters();
         let store = Store::open(options.database, 2, Clock::system(), counters)?;
-        let then = if self.repair { Differences::Repair } else { Differences::Report };
+        let then = if self.repair { VerifyMode::Repair } else { VerifyMode::Report };
         let list = store.verify_list().await?;
         let bar = ProgressBar::new(list.len() as u64);
         // Indicatif shows it on a terminal only.

@@ -259,7 +259,7 @@ async fn settle(store: &Store) -> ! {
             next = Instant::now() + UPKEEP_PAUSE;
         }
         let now = store.clock().now();
-        let settled = store.claims_settle(since).await;
+        let settled = store.claims_compact(since).await;
         if settled.is_ok() {
             // A claim that is committed late has hardly expired that long ago.
             since = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -275,7 +275,7 @@ async fn keep_house(store: &Store, options: &Options) -> ! {
         let done = [
             store.maintain().await,
             store.claims_retry().await,
-            store.leads_settle().await,
+            store.returns_tidy().await,
             store.campaigns_drain().await,
             match options.outcome_retention_days {
                 Some(days) => store.partitions_drop(days).await,

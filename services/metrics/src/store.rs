@@ -1,275 +1,51 @@
 //! The store: all SQL of the service, beside the mapping of its rows.
 //!
 //! Methods are noun first (`campaign_create`); helpers inside a transaction end in `_in_txn`. Each method is one
-//! transaction. Rows are locked in the order that `migrations/0001_campaigns.sql` states; what deadlocks all the same is
-//! run again here and never reaches a caller. Nothing here knows gRPC.
+//! transaction. Nothing here knows gRPC.
+//!
+//! | module | job |
+//! |---|---|
+//! | `transaction` | connections, transactions, retries; defines [`Store`] |
+//! | `row` | look-ups by name, row locks, the meaning of stored numbers |
+//! | `limit` | what is used of the daily limits |
+//! | `request` | request ids |
+//! | `hint` | what a replica remembers between claims |
+//! | `account`, `campaign`, `lead`, `claim`, `outcome` | one module for each noun |
+//! | `fleet` | all campaigns and accounts at once, for the metrics |
+//! | `upkeep` | what happens in the background |
+//! | `migrate`, `sqlstate` | the schema; errors of Postgres |
+//!
+//! A module may use those above it in this table. What a folder shares, its `mod` line makes visible; everything else in it is
+//! private to the folder. `tests/integration/layout.rs` forbids circles. The lock order is in `docs/architecture.md`.
 
 mod account;
 mod campaign;
-mod campaign_owner;
-mod campaign_state;
-mod campaign_view;
-mod campaign_write;
 mod claim;
-mod claim_candidate;
-mod claim_cursor;
-mod claim_end;
-mod claim_grant;
-mod claim_guess;
-mod claim_resolve;
-mod claim_take;
-mod claim_turn;
 mod fleet;
+mod hint;
 mod lead;
-mod lead_add;
-mod lead_remove;
+mod limit;
 mod migrate;
-mod opt_out;
 mod outcome;
-mod outcome_batch;
-mod partition;
 mod request;
-mod reservation;
+mod row;
 mod sqlstate;
-mod verify;
-
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Transaction};
-use futures::FutureExt as _;
-use rand::Rng as _;
-use tokio_postgres::{Config, IsolationLevel, NoTls};
-
-use crate::{
-    clock::Clock,
-    error::{Error, Result},
-    telemetry::StoreCounters,
-};
+mod transaction;
+mod upkeep;
 
 pub use self::{
     account::NewAccount,
-    campaign::{Actor, NewCampaign},
-    claim::{ClaimCursor, Renewal},
-    claim_grant::{ClaimRequest, Grant},
-    claim_resolve::Resolution,
+    campaign::{NewCampaign, lock::Actor},
+    claim::{ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
     fleet::{AccountRow, CampaignRow, Fleet},
-    lead::LeadFilter,
-    lead_add::{AddedLeads, NewLead, Refusal},
-    lead_remove::Reassigned,
+    lead::{
+        LeadFilter,
+        add::{AddedLeads, NewLead, Refusal},
+        reassign::Reassigned,
+    },
     migrate::migrate,
-    opt_out::OptOut,
-    outcome::Report,
-    outcome_batch::OUTCOME_BATCH,
+    outcome::{Report, batch::OUTCOME_BATCH, opt_out::OptOut},
     request::RequestId,
-    verify::{Difference, Differences, Recounted, Verification},
+    transaction::{BY_KEY, Store, with_deadline},
+    upkeep::{Difference, Recounted, Verification, VerifyMode},
 };
-use self::{claim_cursor::Cursors, claim_guess::AllKnown, claim_turn::Turns};
-
-/// Longest wait for a free connection: past it the service is overloaded, and saying so beats queueing.
-const POOL_WAIT: Duration = Duration::from_secs(5);
-/// How often a transaction is run again after a deadlock or serialization failure.
-const RETRIES_MAX: u32 = 8;
-/// Settings of all connections. Their statements look rows up by key, whatever a table's size was when the plan was made: a
-/// scan of a table that has grown since is the end of throughput, and one that reorders a batch breaks the order of locks.
-/// Planned once, since planning takes as long as a small batch.
-pub const BY_KEY: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
-    -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
-/// For transactions that go through whole tables.
-const FREELY_PLANNED: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on;
-    SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_bitmapscan = on";
-/// How often a plan is used: one made while a table was nearly empty joins by reading all of it, and stays in use when the
-/// table grows. Making it takes some 10 ms, as much as half of one batch.
-const USES_PER_PLAN: usize = 256;
-/// Most time for a statement; a caller's deadline makes it less.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-
-tokio::task_local! {
-    /// When the call that is being served must have its answer.
-    static DEADLINE: Instant;
-}
-
-/// Runs a call under a deadline that reaches down to the statement timeout of Postgres.
-pub async fn with_deadline<F: Future>(deadline: Instant, call: F) -> F::Output {
-    DEADLINE.scope(deadline, call).await
-}
-
-/// Access to the database.
-#[derive(Clone)]
-pub struct Store {
-    pool: Pool,
-    hot: Pool,
-    cursors: Arc<Cursors>,
-    turns: Arc<Turns>,
-    known: Arc<AllKnown>,
-    clock: Clock,
-    counters: StoreCounters,
-}
-
-/// Runs a block in a transaction and commits it, again after a deadlock or serialization failure.
-///
-/// `in_txn!(store, isolation, |txn, attempt| { ... })`: the block yields a `Result`; `attempt` counts from 0. A macro,
-/// because a closure can't lend the transaction to a future that must be `Send`.
-macro_rules! in_txn {
-    ($store:expr, $kind:expr, |$txn:ident, $attempt:ident| $body:expr) => {{
-        let mut $attempt = 0;
-        loop {
-            let mut client = $store.client($kind).await?;
-            let $txn = $crate::store::begin(&mut client, $kind).await?;
-            let result: $crate::error::Result<_> = async { $body }.await;
-            let result = match result {
-                Ok(value) => $crate::store::end($txn, $kind).await.map(|()| value),
-                Err(error) => {
-                    // At once, so that no lock outlives the attempt; a connection that is gone took its locks along.
-                    let _ = $txn.rollback().await;
-                    Err(error)
-                }
-            };
-            match result {
-                Err(error) => $store.retry_after(error, $attempt).await?,
-                Ok(value) => break Ok::<_, $crate::error::Error>(value),
-            }
-            $attempt += 1;
-        }
-    }};
-}
-use in_txn;
-
-/// What a transaction is for.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// Reads that must agree with each other.
-    Read,
-    /// Writes, with locks where they decide.
-    Write,
-    /// Claims and outcomes: writes that wait for no other work's connections.
-    Hot,
-}
-
-/// Lets a transaction go through whole tables for as long as that takes.
-async fn whole_tables_in_txn(txn: &Transaction<'_>) -> Result<()> {
-    Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = 0; {FREELY_PLANNED}")).await?)
-}
-
-async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
-    let builder = client.build_transaction();
-    let txn = match kind {
-        Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
-        Kind::Write | Kind::Hot => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
-    };
-    if let Ok(left) = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()))
-        && left < STATEMENT_TIMEOUT
-    {
-        if left.is_zero() {
-            return Err(Error::DeadlineExceeded);
-        }
-        // Sent, but not waited for: it travels with the first statement, which fails if this one did.
-        let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1));
-        txn.batch_execute(&limit).now_or_never().transpose()?;
-    }
-    Ok(txn)
-}
-
-async fn end(txn: Transaction<'_>, kind: Kind) -> Result<()> {
-    match kind {
-        // Nothing is to be kept: the transaction is rolled back without waiting for that.
-        Kind::Read => drop(txn),
-        Kind::Write | Kind::Hot => txn.commit().await?,
-    }
-    Ok(())
-}
-
-/// Makes the error that has a transaction run again.
-fn run_again() -> Error {
-    Error::Internal(Box::new(RunAgain))
-}
-
-/// A transaction saw less than it needs, because another one committed after its statement began.
-#[derive(Debug, thiserror::Error)]
-#[error("a concurrent transaction was not visible yet")]
-struct RunAgain;
-
-impl Store {
-    /// Opens pools of at most `pool_size` connections, half of them for claims and outcomes; connects when first used.
-    pub fn open(config: Config, pool_size: usize, clock: Clock, counters: StoreCounters) -> anyhow::Result<Self> {
-        let hot_size = pool_size / 2;
-        let pool = |config: Config, size: usize| {
-            let manager =
-                Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-            Pool::builder(manager)
-                .max_size(size.max(1))
-                // The connection that was used last has its plans and its caches at hand.
-                .queue_mode(QueueMode::Lifo)
-                .runtime(Runtime::Tokio1)
-                .wait_timeout(Some(POOL_WAIT))
-                .create_timeout(Some(POOL_WAIT))
-                .build()
-        };
-        let options = config.get_options().unwrap_or_default();
-        let options = format!("{options} -c statement_timeout={} {BY_KEY}", STATEMENT_TIMEOUT.as_millis());
-        let mut config = config;
-        config.options(options);
-        Ok(Self {
-            pool: pool(config.clone(), pool_size - hot_size)?,
-            hot: pool(config, hot_size)?,
-            cursors: Arc::default(),
-            turns: Arc::default(),
-            known: Arc::default(),
-            clock,
-            counters,
-        })
-    }
-
-    /// The clock by which the store decides.
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// Answers when the database does.
-    pub async fn ping(&self) -> Result<()> {
-        self.client(Kind::Read).await?.batch_execute("SELECT 1").await?;
-        Ok(())
-    }
-
-    /// Connections open, idle, and callers that wait for one.
-    pub fn pool_status(&self) -> deadpool_postgres::Status {
-        let (pool, hot) = (self.pool.status(), self.hot.status());
-        deadpool_postgres::Status {
-            max_size: pool.max_size + hot.max_size,
-            size: pool.size + hot.size,
-            available: pool.available + hot.available,
-            waiting: pool.waiting + hot.waiting,
-        }
-    }
-
-    /// Returns when a transaction that failed with `error` is worth running again, else the error.
-    async fn retry_after(&self, error: Error, attempt: u32) -> Result<()> {
-        match error {
-            Error::Internal(source) if sqlstate::is_retryable(&*source) => {
-                if attempt >= RETRIES_MAX {
-                    return Err(Error::Contended(source));
-                }
-            }
-            error => return Err(error),
-        }
-        self.counters.retries.inc();
-        let most = 2_u64 << attempt;
-        let pause = rand::rng().random_range(0..=most);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        Ok(())
-    }
-
-    async fn client(&self, kind: Kind) -> Result<Object> {
-        let pool = match kind {
-            Kind::Read | Kind::Write => &self.pool,
-            Kind::Hot => &self.hot,
-        };
-        let client = pool.get().await?;
-        if Object::metrics(&client).recycle_count % USES_PER_PLAN == USES_PER_PLAN - 1 {
-            client.batch_execute("DISCARD PLANS").await?;
-        }
-        Ok(client)
-    }
-}

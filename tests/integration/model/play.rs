@@ -190,8 +190,8 @@ impl<'a> Play<'a> {
         let store = self.store;
         store.maintain().await.expect("the log has its parts");
         store.claims_retry().await.expect("what expired is retried");
-        store.claims_settle(Timestamp::UNIX_EPOCH).await.expect("what expired is tidied up");
-        store.leads_settle().await.expect("lists are tidied up");
+        store.claims_compact(Timestamp::UNIX_EPOCH).await.expect("what expired is tidied up");
+        store.returns_tidy().await.expect("lists are tidied up");
         store.campaigns_drain().await.expect("deleted campaigns are drained");
         store.campaigns_finalize().await.expect("results become final");
         self.world.keep_house();

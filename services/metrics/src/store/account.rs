@@ -17,11 +17,12 @@ use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    Kind, Store,
-    campaign::{check_etag, workspace_ensure_in_txn, workspace_in_txn},
-    campaign_view::account_state,
-    in_txn,
-    request::{RequestId, Seen, request_note_in_txn},
+    request::{RequestId, RequestStatus, request_record_in_txn},
+    row::{
+        account_key, account_key_in_txn, account_lock_in_txn, account_state, check_etag, workspace_ensure_in_txn,
+        workspace_in_txn,
+    },
+    transaction::{Kind, Store, in_txn},
 };
 use crate::error::{Error, Result};
 
@@ -45,12 +46,12 @@ impl Store {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
-            let seen = request_note_in_txn(&txn, workspace_id, new.request, None, now).await?;
+            let seen = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
             let AccountSettings { display_name, daily_limit, time_zone } = new.settings;
             let zone = time_zone_name(time_zone);
             let params: &[&(dyn ToSql + Sync)] =
                 &[&workspace_id, &new.name.account.as_str(), &Uuid::now_v7(), display_name, daily_limit, &zone, &now];
-            if seen == Seen::Never && txn.execute(insert, params).await? == 0 {
+            if seen == RequestStatus::New && txn.execute(insert, params).await? == 0 {
                 let message = format!("{} exists; choose another id, or update it", new.name);
                 return Err(Error::AlreadyExists { reason: "ACCOUNT_EXISTS", message });
             }
@@ -92,7 +93,7 @@ impl Store {
             check_etag(&row, etag)?;
             let mut settings = settings_from_row(&row)?;
             settings.update(new, fields);
-            let (workspace_id, account_id) = key(&row);
+            let (workspace_id, account_id) = account_key(&row);
             let zone = time_zone_name(&settings.time_zone);
             let params: &[&(dyn ToSql + Sync)] =
                 &[&workspace_id, &account_id, &settings.display_name, &settings.daily_limit, &zone, &now];
@@ -113,7 +114,7 @@ impl Store {
             let now = self.clock.now();
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
-            let (workspace_id, account_id) = key(&row);
+            let (workspace_id, account_id) = account_key(&row);
             txn.execute(update, &[&workspace_id, &account_id, &stored, &now]).await?;
             account_load_in_txn(&txn, name, now).await
         })
@@ -129,7 +130,7 @@ impl Store {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
-            let (workspace_id, account_id) = key(&row);
+            let (workspace_id, account_id) = account_key(&row);
             txn.execute(
                 "SELECT FROM accounts WHERE workspace_id = $1 AND account_id = $2 FOR UPDATE",
                 &[&workspace_id, &account_id],
@@ -150,25 +151,9 @@ impl Store {
     }
 }
 
-fn key(row: &Row) -> (i32, i32) {
-    (row.get("workspace_id"), row.get("account_id"))
-}
-
-/// Locks an account against claims, suspension and updates.
-pub(super) async fn account_lock_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<Row> {
-    let sql = "SELECT a.* FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2
-        FOR NO KEY UPDATE OF a";
-    let statement = txn.prepare_cached(sql).await?;
-    let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
-    row.ok_or_else(|| Error::NotFound(name.to_string()))
-}
-
-/// Numbers of an account that exists.
-pub(super) async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<(i32, i32)> {
-    let sql = "SELECT a.workspace_id, a.account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
-    let statement = txn.prepare_cached(sql).await?;
-    let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.account.as_str()]).await?;
-    row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))
+/// The first of the last 30 UTC days, today included.
+pub(super) fn first_recent_day(now: Timestamp) -> Date {
+    local_day(&TimeZone::UTC, now).saturating_sub(29.days())
 }
 
 async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
@@ -186,8 +171,7 @@ async fn accounts_load_in_txn(
 ) -> Result<Vec<Account>> {
     let today = local_day(&TimeZone::UTC, now);
     let (first, last) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
-    // 30 UTC days, today included.
-    let month_ago = today.saturating_sub(29.days());
+    let recent_from = first_recent_day(now);
     let accounts = "SELECT * FROM accounts WHERE workspace_id = $1 AND account_id = ANY ($2) ORDER BY name";
     let campaigns =
         "SELECT s.account_id, c.name FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
@@ -206,7 +190,7 @@ async fn accounts_load_in_txn(
     )?;
     let keys: [&(dyn ToSql + Sync); 2] = [&workspace_id, &ids];
     let reserved_params: [&(dyn ToSql + Sync); 4] = [&workspace_id, &ids, &first, &last];
-    let days_params: [&(dyn ToSql + Sync); 3] = [&workspace_id, &ids, &month_ago];
+    let days_params: [&(dyn ToSql + Sync); 3] = [&workspace_id, &ids, &recent_from];
     let (accounts, campaigns, reserved, days) = try_join!(
         txn.query(&statements.0, &keys),
         txn.query(&statements.1, &keys),

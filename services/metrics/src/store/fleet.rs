@@ -17,10 +17,11 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    FREELY_PLANNED, Kind, Store,
-    campaign_view::{CampaignKey, account_state, active_windows, broken, campaign_state, counts, counts_from_row},
-    in_txn,
-    verify::{Verification, verification_in_txn},
+    account::first_recent_day,
+    campaign::row::{active_windows, counts, counts_from_row},
+    row::{CampaignKey, account_state, broken, campaign_state},
+    transaction::{FREELY_PLANNED, Kind, Store, in_txn},
+    upkeep::{Verification, verification_in_txn},
 };
 use crate::error::Result;
 
@@ -246,8 +247,7 @@ async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timesta
     // Whatever the zone, its local day is one of the three from the first to the last.
     let today = local_day(&TimeZone::UTC, now);
     let (yesterday, tomorrow) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
-    // 30 UTC days, today included.
-    let month_ago = today.saturating_sub(29.days());
+    let recent_from = first_recent_day(now);
     let reserved = |row: Row| ((row.get(0), row.get(1), row.get(2)), row.get(3));
     let performance = |row: Row| (pair(&row), [2, 5].map(|place| sums(&row, place)));
     let (campaigns, served, new, returns, campaign_reserved, accounts, account_reserved, performance) = try_join!(
@@ -258,7 +258,7 @@ async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timesta
         read(txn, CAMPAIGN_RESERVATIONS, [&yesterday, &tomorrow], reserved),
         read(txn, ACCOUNTS, [], identity),
         read(txn, ACCOUNT_RESERVATIONS, [&yesterday, &tomorrow], reserved),
-        read(txn, PERFORMANCE, [&month_ago], performance),
+        read(txn, PERFORMANCE, [&recent_from], performance),
     )?;
     let mut serving: HashMap<CampaignKey, Vec<i32>> = HashMap::new();
     for (campaign, account) in served {

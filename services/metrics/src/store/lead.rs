@@ -1,20 +1,21 @@
 //! Reads leads and the trail of their outcomes.
 
+pub(super) mod add;
+pub(super) mod reassign;
+mod remove;
+
 use campaign_metrics::{
     lead::{Fact, Facts, FailureReason, Lead, LeadOutcome, LeadStatus, Reasons, Step},
     name::{AccountId, AccountName, CampaignName, LeadName},
 };
-use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Kind, Store,
-    campaign::campaign_key_in_txn,
-    campaign_view::{CampaignKey, broken},
-    in_txn,
+    row::{LEAD_ID, broken, campaign_find_in_txn, lead_no_in_txn},
+    transaction::{Kind, Store, in_txn},
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Which leads to list.
 #[derive(Debug, Default)]
@@ -24,17 +25,6 @@ pub struct LeadFilter<'a> {
     /// Only of this account.
     pub account: Option<&'a AccountId>,
 }
-
-/// Joins a lead `l` with its id; one that was forgotten has none, and no row.
-///
-/// Row by row and in order, which only the index by number gives: joined as the planner likes, a plan made while the table is
-/// small goes through all ids of a campaign, and by another index does so for each lead.
-pub(super) const LEAD_ID: &str = "
-    JOIN LATERAL (
-        SELECT i.lead_no, i.lead_id FROM lead_ids i
-        WHERE i.workspace_id = l.workspace_id AND i.campaign_id = l.campaign_id AND i.lead_no >= l.lead_no
-        ORDER BY i.lead_no LIMIT 1
-    ) i ON i.lead_no = l.lead_no";
 
 /// Until an outcome tells the lead its account, its claim knows it. Those who ask add [`LEAD_ID`].
 const LEADS: &str = "
@@ -62,7 +52,7 @@ impl Store {
     pub async fn lead_get(&self, name: &LeadName) -> Result<Lead> {
         let sql = format!("SELECT l.*, i.lead_id FROM ({LEADS} AND l.lead_no = $3 LIMIT 1) l {LEAD_ID}");
         in_txn!(self, Kind::Read, |txn, attempt| {
-            let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
+            let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, &name.campaign).await?;
             let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
             let statement = txn.prepare_cached(&sql).await?;
             let row = txn.query_one(&statement, &[&workspace_id, &campaign_id, &lead_no]).await?;
@@ -94,7 +84,7 @@ impl Store {
         let account = filter.account.map(AccountId::as_str);
         let scan = i32::try_from(SCAN_MAX).unwrap_or(i32::MAX);
         in_txn!(self, Kind::Read, |txn, attempt| {
-            let (workspace_id, campaign_id) = campaign_in_txn(&txn, campaign).await?;
+            let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, campaign).await?;
             let last = "SELECT next_lead_no - 1 FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2";
             let last: i32 = txn.query_one(last, &[&workspace_id, &campaign_id]).await?.get(0);
             let until = after.saturating_add(scan);
@@ -121,27 +111,12 @@ impl Store {
             WHERE o.workspace_id = $1 AND o.campaign_id = $2 AND o.lead_no = $3
             ORDER BY o.received_at, o.batch_ordinal, o.bit OFFSET $4 LIMIT $5";
         in_txn!(self, Kind::Read, |txn, attempt| {
-            let (workspace_id, campaign_id) = campaign_in_txn(&txn, &name.campaign).await?;
+            let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, &name.campaign).await?;
             let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
             let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &lead_no, &skip, &limit];
             txn.query(sql, params).await?.iter().map(|row| outcome_from_row(row, name)).collect()
         })
     }
-}
-
-async fn campaign_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<CampaignKey> {
-    campaign_key_in_txn(txn, name).await?.ok_or_else(|| Error::NotFound(name.to_string()))
-}
-
-/// The number of a lead, by which everything else about it is looked up.
-///
-/// A step of its own: where the planner is free to join by the id, it goes through all leads of a campaign as long as it
-/// takes the tables for small.
-pub(super) async fn lead_no_in_txn(txn: &Transaction<'_>, campaign: CampaignKey, name: &LeadName) -> Result<i32> {
-    let sql = "SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
-    let statement = txn.prepare_cached(sql).await?;
-    let row = txn.query_opt(&statement, &[&campaign.0, &campaign.1, &name.lead.as_str()]).await?;
-    Ok(row.ok_or_else(|| Error::NotFound(name.to_string()))?.get(0))
 }
 
 fn account_from_row(row: &Row, campaign: &CampaignName) -> Result<Option<AccountName>> {

@@ -5,24 +5,29 @@
 //! reservations, the account days. A fact that is known is a duplicate and changes nothing, so reports can be repeated,
 //! split and mixed at will.
 
+pub(super) mod batch;
+pub(super) mod opt_out;
+mod terms;
+
 use std::collections::HashMap;
 
 use campaign_metrics::{
-    campaign::CampaignState,
-    lead::{Fact, Facts, Step},
-    name::WorkspaceId,
-    sending::{CLOCK_SKEW_MAX, LeadRef, Outcome, Rejection, SendKey, Verdict},
+    lead::{Fact, Step},
+    name::{LeadName, WorkspaceId},
+    sending::{LeadRef, Outcome, Rejection, SendKey, Verdict},
 };
 use deadpool_postgres::Transaction;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{
-    Kind, Store,
-    campaign_view::{CampaignKey, campaign_state},
-    in_txn,
+use self::{
+    batch::Batch,
     opt_out::{ids_list_in_txn, namesakes_in_txn},
-    outcome_batch::Batch,
+    terms::{Event, final_verdicts_in_txn, judge, terms_of_in_txn},
+};
+use super::{
+    row::{CampaignKey, element_index},
+    transaction::{Kind, Store, in_txn},
 };
 use crate::error::Result;
 
@@ -35,61 +40,28 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
 }
 
-/// An outcome whose lead is numbered.
-pub(super) struct Event<'a> {
-    /// Its place among all outcomes of the transaction, and what was reported; `None` where nobody waits for a verdict.
-    pub(super) source: Option<(usize, &'a Outcome)>,
-    pub(super) campaign: CampaignKey,
-    pub(super) lead_no: i32,
-    pub(super) fact: Fact,
-    pub(super) at: Timestamp,
-}
-
-/// A campaign's settings that decide about outcomes.
-pub(super) struct Terms {
-    pub(super) salt: i32,
-    pub(super) steps: Step,
-    pub(super) follow_up_delay: SignedDuration,
-    pub(super) state: CampaignState,
-    pub(super) is_final: bool,
-    pub(super) attribution_ended: bool,
-    pub(super) time_zone: String,
-}
-
 /// Named leads of a report that are worth a look-up of their own: below, the transaction looks them up for all reports.
 const NAMED_MIN: usize = 50;
 
 impl Store {
     /// Names leads by number where a report names many by id, so that those that share claims come to be written together.
     pub async fn outcomes_number(&self, report: &mut Report) -> Result<()> {
-        let named = report.outcomes.iter_mut().filter(|outcome| matches!(outcome.lead, LeadRef::Name(_)));
-        let mut named: Vec<&mut Outcome> = named.collect();
-        if named.len() < NAMED_MIN {
+        let outcomes = report.outcomes.iter_mut().filter(|outcome| matches!(outcome.lead, LeadRef::Name(_)));
+        let mut outcomes: Vec<&mut Outcome> = outcomes.collect();
+        if outcomes.len() < NAMED_MIN {
             return Ok(());
         }
-        // One by one, each by its key: LIMIT keeps the planner from joining in another order.
-        let sql = "SELECT named.place, c.campaign_id, c.salt, i.lead_no
-            FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS named (campaign, lead_id, place)
-            CROSS JOIN LATERAL (
-                SELECT n.workspace_id, n.campaign_id, n.salt FROM campaigns n
-                WHERE n.workspace_id = (SELECT workspace_id FROM workspaces WHERE name = $1) AND n.name = named.campaign LIMIT 1
-            ) c
-            CROSS JOIN LATERAL (
-                SELECT lead_no FROM lead_ids
-                WHERE workspace_id = c.workspace_id AND campaign_id = c.campaign_id AND lead_id = named.lead_id LIMIT 1
-            ) i";
-        let keys = named.iter().filter_map(|outcome| match &outcome.lead {
-            LeadRef::Name(name) => Some((name.campaign.campaign.as_str(), name.lead.as_str())),
-            LeadRef::Key(_) => None,
-        });
-        let (campaigns, leads): (Vec<&str>, Vec<&str>) = keys.unzip();
-        let workspace = report.workspace.as_str();
-        let rows: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| {
-            let statement = txn.prepare_cached(sql).await?;
-            Ok(txn.query(&statement, &[&workspace, &campaigns, &leads]).await?)
-        });
+        let workspace = &report.workspace;
+        let names: Vec<_> = outcomes
+            .iter()
+            .filter_map(|outcome| match &outcome.lead {
+                LeadRef::Name(name) => Some((workspace, name)),
+                LeadRef::Key(_) => None,
+            })
+            .collect();
+        let rows: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| lead_keys_in_txn(&txn, &names).await);
         for row in rows? {
-            let outcome = &mut *named[place(&row)];
+            let outcome = &mut *outcomes[element_index(&row)];
             outcome.lead = LeadRef::Key(SendKey {
                 salt: row.get("salt"),
                 campaign_number: row.get("campaign_id"),
@@ -188,123 +160,47 @@ async fn number_in_txn(
     let rows = txn.query(&statement, &[&names]).await?;
     let workspaces: HashMap<&str, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut numbers = vec![None; outcomes.len()];
-    let (mut places, mut ids, mut campaigns, mut leads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (place, (workspace, outcome)) in outcomes.iter().enumerate() {
+    let (mut indexes, mut names) = (Vec::new(), Vec::new());
+    for (index, (workspace, outcome)) in outcomes.iter().enumerate() {
         let Some(workspace_id) = workspaces.get(workspace.as_str()) else {
             continue;
         };
         match &outcome.lead {
-            LeadRef::Key(key) => numbers[place] = Some(((*workspace_id, key.campaign_number), key.lead_number)),
+            LeadRef::Key(key) => numbers[index] = Some(((*workspace_id, key.campaign_number), key.lead_number)),
             LeadRef::Name(name) => {
-                places.push(place);
-                ids.push(*workspace_id);
-                campaigns.push(name.campaign.campaign.as_str());
-                leads.push(name.lead.as_str());
+                indexes.push(index);
+                names.push((*workspace, name));
             }
         }
     }
-    if !places.is_empty() {
-        // One by one, each by its key: LIMIT keeps the planner from joining in another order.
-        let sql = "SELECT named.place, named.workspace_id, c.campaign_id, i.lead_no
-            FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS named (workspace_id, campaign, lead_id, place)
-            CROSS JOIN LATERAL (
-                SELECT campaign_id FROM campaigns WHERE workspace_id = named.workspace_id AND name = named.campaign LIMIT 1
-            ) c
-            CROSS JOIN LATERAL (
-                SELECT lead_no FROM lead_ids
-                WHERE workspace_id = named.workspace_id AND campaign_id = c.campaign_id AND lead_id = named.lead_id LIMIT 1
-            ) i";
-        let statement = txn.prepare_cached(sql).await?;
-        for row in txn.query(&statement, &[&ids, &campaigns, &leads]).await? {
-            numbers[places[place(&row)]] = Some(((row.get(1), row.get(2)), row.get(3)));
-        }
+    for row in lead_keys_in_txn(txn, &names).await? {
+        numbers[indexes[element_index(&row)]] =
+            Some(((row.get("workspace_id"), row.get("campaign_id")), row.get("lead_no")));
     }
     Ok(numbers)
 }
 
-/// The place of a row in the arrays that were unnested.
-pub(super) fn place(row: &Row) -> usize {
-    usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(0)
-}
-
-/// Reads the terms of campaigns, sorted by number, and keeps them from becoming final before the commit; on another attempt
-/// also keeps claims out, which a report without a claim needs.
-pub(super) async fn terms_of_in_txn(
-    txn: &Transaction<'_>,
-    keys: Vec<CampaignKey>,
-    now: Timestamp,
-    attempt: u32,
-) -> Result<HashMap<CampaignKey, Terms>> {
-    let lock = if attempt == 0 { "KEY SHARE" } else { "NO KEY UPDATE" };
-    let sql = format!(
-        "SELECT c.workspace_id, c.campaign_id, salt, steps, follow_up_delay_ms, state, finalized_at IS NOT NULL AS is_final,
-            coalesce(finished_at + make_interval(days => attribution_days) < $3, false) AS attribution_ended, time_zone
-        FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
-        JOIN campaigns c ON c.workspace_id = key.workspace_id AND c.campaign_id = key.campaign_id
-        ORDER BY c.workspace_id, c.campaign_id FOR {lock} OF c"
-    );
-    let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.into_iter().unzip();
-    let statement = txn.prepare_cached(&sql).await?;
-    let rows = txn.query(&statement, &[&workspaces, &campaigns, &now]).await?;
-    let terms = |row: &Row| {
-        let terms = Terms {
-            salt: row.get("salt"),
-            steps: Step::new(row.get::<_, i16>("steps").into()).unwrap_or(Step::FIRST),
-            follow_up_delay: SignedDuration::from_millis(row.get("follow_up_delay_ms")),
-            state: campaign_state(row.get("state"))?,
-            is_final: row.get("is_final"),
-            attribution_ended: row.get("attribution_ended"),
-            time_zone: row.get("time_zone"),
-        };
-        Ok(((row.get("workspace_id"), row.get("campaign_id")), terms))
-    };
-    rows.iter().map(terms).collect()
-}
-
-/// Decides whether an outcome may be taken by its campaign's terms.
-fn judge(
-    outcome: &Outcome,
-    terms: Option<&Terms>,
-    at: Timestamp,
-    now: Timestamp,
-) -> std::result::Result<(), Rejection> {
-    let terms = terms.ok_or(Rejection::UnknownLead)?;
-    if matches!(outcome.lead, LeadRef::Key(key) if key.salt != terms.salt) {
-        return Err(Rejection::UnknownLead);
+/// Looks up leads by workspace and name. Returns a row for each lead that exists, with the index of its name.
+async fn lead_keys_in_txn(txn: &Transaction<'_>, names: &[(&WorkspaceId, &LeadName)]) -> Result<Vec<Row>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
     }
-    if outcome.fact.step().is_some_and(|step| step > terms.steps) {
-        return Err(Rejection::StepOutOfRange);
-    }
-    if at.duration_since(now) > SignedDuration::try_from(CLOCK_SKEW_MAX).unwrap_or(SignedDuration::MAX) {
-        return Err(Rejection::TimeInFuture);
-    }
-    let closed = if outcome.fact.step().is_some() { terms.is_final } else { terms.attribution_ended };
-    if closed { Err(Rejection::CampaignFinal) } else { Ok(()) }
-}
-
-/// Outcomes of a final campaign: an exact repeat is still a duplicate, all else is rejected.
-async fn final_verdicts_in_txn(
-    txn: &Transaction<'_>,
-    events: &[(usize, Event<'_>)],
-    verdicts: &mut [Verdict],
-) -> Result<()> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let workspaces: Vec<i32> = events.iter().map(|(_, event)| event.campaign.0).collect();
-    let campaigns: Vec<i32> = events.iter().map(|(_, event)| event.campaign.1).collect();
-    let leads: Vec<i32> = events.iter().map(|(_, event)| event.lead_no).collect();
-    let sql = "SELECT key.place, l.mask
-        FROM unnest($1::int4[], $2::int4[], $3::int4[]) WITH ORDINALITY AS key (workspace_id, campaign_id, lead_no, place)
-        JOIN leads l ON l.workspace_id = key.workspace_id AND l.campaign_id = key.campaign_id AND l.lead_no = key.lead_no";
+    // LIMIT makes each look-up a probe by key: the planner can't reorder the joins.
+    let sql = "SELECT named.place, w.workspace_id, c.campaign_id, c.salt, i.lead_no
+        FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS named (workspace, campaign, lead_id, place)
+        CROSS JOIN LATERAL (
+            SELECT workspace_id FROM workspaces WHERE name = named.workspace LIMIT 1
+        ) w
+        CROSS JOIN LATERAL (
+            SELECT campaign_id, salt FROM campaigns WHERE workspace_id = w.workspace_id AND name = named.campaign LIMIT 1
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT lead_no FROM lead_ids
+            WHERE workspace_id = w.workspace_id AND campaign_id = c.campaign_id AND lead_id = named.lead_id LIMIT 1
+        ) i";
+    let workspaces: Vec<&str> = names.iter().map(|(workspace, _)| workspace.as_str()).collect();
+    let campaigns: Vec<&str> = names.iter().map(|(_, name)| name.campaign.campaign.as_str()).collect();
+    let leads: Vec<&str> = names.iter().map(|(_, name)| name.lead.as_str()).collect();
     let statement = txn.prepare_cached(sql).await?;
-    for row in txn.query(&statement, &[&workspaces, &campaigns, &leads]).await? {
-        let (ordinal, event) = &events[place(&row)];
-        verdicts[*ordinal] = if Facts(row.get("mask")).has(event.fact) {
-            Verdict::Duplicate
-        } else {
-            Verdict::Rejected(Rejection::CampaignFinal)
-        };
-    }
-    Ok(())
+    Ok(txn.query(&statement, &[&workspaces, &campaigns, &leads]).await?)
 }

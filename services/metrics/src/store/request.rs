@@ -15,29 +15,29 @@ pub struct RequestId {
     pub digest: Vec<u8>,
 }
 
-/// Whether a request came before.
+/// Whether a request is a repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// This is the first.
-    Never,
-    /// It did, and was granted this.
-    Before(Option<i64>),
+pub(super) enum RequestStatus {
+    /// It is the first with its id.
+    New,
+    /// It repeats an earlier one, which was given this grant.
+    Repeated(Option<i64>),
 }
 
 /// Takes note of a request, and tells whether it came before; without an id it never did. A concurrent twin is waited for.
-pub(super) async fn request_note_in_txn(
+pub(super) async fn request_record_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     request: Option<&RequestId>,
     grant_no: Option<i64>,
     now: Timestamp,
-) -> Result<Seen> {
-    let Some(request) = request else { return Ok(Seen::Never) };
+) -> Result<RequestStatus> {
+    let Some(request) = request else { return Ok(RequestStatus::New) };
     let insert = "INSERT INTO requests (workspace_id, request_id, digest, grant_no, created_at)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     let insert = txn.prepare_cached(insert).await?;
     if txn.execute(&insert, &[&workspace_id, &request.id, &request.digest, &grant_no, &now]).await? == 1 {
-        return Ok(Seen::Never);
+        return Ok(RequestStatus::New);
     }
     let select = "SELECT digest, grant_no FROM requests WHERE workspace_id = $1 AND request_id = $2";
     let select = txn.prepare_cached(select).await?;
@@ -48,5 +48,5 @@ pub(super) async fn request_note_in_txn(
             message: format!("request_id {} was used with another body; draw a new one for a new request", request.id),
         });
     }
-    Ok(Seen::Before(row.get(1)))
+    Ok(RequestStatus::Repeated(row.get(1)))
 }

@@ -9,9 +9,6 @@ use crate::error::Error;
 
 /// Whether the transaction can succeed when it is run again as it is.
 pub fn is_retryable(source: &(dyn StdError + Send + Sync + 'static)) -> bool {
-    if source.is::<super::RunAgain>() {
-        return true;
-    }
     // The last is said of a statement that travelled behind one that failed, and can be heard of first.
     let retryable = [
         SqlState::T_R_SERIALIZATION_FAILURE,

@@ -13,16 +13,15 @@ use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
 use tokio_postgres::{Row, Statement, types::ToSql};
 
-use super::{
-    campaign_view::{CampaignKey, campaign_state, settings_from_row},
-    claim_cursor::{Cursor, Cursors},
-    reservation::{Of, reserved_sql},
+use crate::{
+    error::{Error, Result},
+    store::{
+        campaign::row::settings_from_row,
+        hint::cursor::{Cursor, Cursors},
+        limit::{LimitOwner, reserved_sql},
+        row::{ACCOUNT_LOCK, CampaignKey, campaign_state, element_index},
+    },
 };
-use crate::error::{Error, Result};
-
-const LOCK_ACCOUNT: &str = "
-    SELECT a.* FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2
-    FOR NO KEY UPDATE OF a";
 
 const LOCK_CAMPAIGNS: &str = "
     SELECT c.* FROM workspaces w
@@ -118,7 +117,7 @@ pub(super) struct CandidateLocks<'a> {
 
 impl<'a> CandidateLocks<'a> {
     pub(super) async fn prepare(txn: &'a Transaction<'a>) -> Result<Self> {
-        let (account, campaigns) = (txn.prepare_cached(LOCK_ACCOUNT).await?, txn.prepare_cached(LOCK_CAMPAIGNS).await?);
+        let (account, campaigns) = (txn.prepare_cached(ACCOUNT_LOCK).await?, txn.prepare_cached(LOCK_CAMPAIGNS).await?);
         Ok(Self { txn, account, campaigns })
     }
 
@@ -164,7 +163,7 @@ pub(super) async fn candidates_in_txn(
         WHERE EXISTS (SELECT FROM campaign_accounts s
             WHERE s.workspace_id = $1 AND s.campaign_id = key.campaign_id AND s.account_id = $2 AND NOT s.removed)
         ORDER BY key.place",
-        reserved_sql(Of::Campaign, "$1", "key.campaign_id", "key.day")
+        reserved_sql(LimitOwner::Campaign, "$1", "key.campaign_id", "key.day")
     );
     let statement = txn.prepare_cached(&sql).await?;
     let mut candidates = Vec::with_capacity(locked.len());
@@ -183,7 +182,7 @@ pub(super) async fn candidates_in_txn(
     let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &now, &numbers, &days, &los, &dues];
     let mut serving = vec![false; candidates.len()];
     for row in txn.query(&statement, params).await? {
-        let place = super::outcome::place(&row);
+        let place = element_index(&row);
         serving[place] = true;
         candidates[place].reserved_before = row.get("reserved");
         candidates[place].next_due = row.get::<_, bool>("is_due").then_some(now);
@@ -194,7 +193,7 @@ pub(super) async fn candidates_in_txn(
 }
 
 /// Looks at the candidates again, from the start, for every reason why they grant nothing; adds the finished campaigns.
-pub(super) async fn candidates_complete_in_txn(
+pub(super) async fn candidates_examine_in_txn(
     txn: &Transaction<'_>,
     candidates: &mut Vec<Candidate>,
     (workspace_id, account_id): (i32, i32),

@@ -3,37 +3,23 @@
 //! Everything comes from rollups (counters, claims, segments, the heads of the returns), never from a scan of leads.
 
 use campaign_metrics::{
-    account::AccountState,
-    campaign::{
-        Campaign, CampaignSettings, CampaignState, ClaimExpiryPolicy, FinishReason, LeadCounts, MessageCounts, Owner,
-    },
-    lead::Step,
+    campaign::{Campaign, CampaignState, ClaimExpiryPolicy, FinishReason},
     name::{AccountId, CampaignName},
-    schedule::{ActiveHours, Window, local_day, parse_time_zone},
+    schedule::{local_day, parse_time_zone},
     standing::{AccountStanding, CampaignStanding, next_due},
 };
-use deadpool_postgres::GenericClient;
-use jiff::{
-    SignedDuration, Timestamp, ToSpan as _,
-    civil::{Date, Weekday},
-    tz::TimeZone,
-};
+use deadpool_postgres::{GenericClient, Transaction};
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::Row;
 
-use crate::error::{Error, Result};
-
-/// Internal numbers of a campaign: workspace, campaign.
-pub(super) type CampaignKey = (i32, i32);
-
-/// The columns that [`counts_from_row`] reads, of a row `k` of `campaign_counters`.
-macro_rules! counts {
-    () => {
-        "k.sent, k.failed, k.pending, k.partial, k.delivered_messages, k.failed_messages, k.bounced_messages,
-        k.account_issue, k.invalid_lead, k.rate_limited, k.content_rejected, k.other_reason, k.contacted, k.replied,
-        k.converted, k.contacted_replied, k.contacted_converted, k.auto_replied, k.opted_out, k.conversion_value_micros"
-    };
-}
-pub(super) use counts;
+use super::row::{counts, counts_from_row, owner_from_row, settings_from_row};
+use crate::{
+    error::{Error, Result},
+    store::{
+        limit::reserved_today,
+        row::{CampaignKey, account_state, campaign_state},
+    },
+};
 
 /// Campaigns in one statement: one snapshot and one round trip, however busy the processors are. A row for each that exists:
 /// of the workspaces `$1` and campaigns `$2`, in this order, or the one of the workspace `$3` and name `$4`. `$5` is now, `$6`
@@ -139,9 +125,9 @@ const CAMPAIGNS: &str = concat!(
     ORDER BY key.place"
 );
 
-/// Which campaigns to read.
+/// Selects campaigns to read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Which<'a> {
+pub(super) enum CampaignSelector<'a> {
     /// Those of these numbers, in this order.
     Keys(&'a [CampaignKey]),
     /// The one of this name.
@@ -151,12 +137,12 @@ pub(super) enum Which<'a> {
 /// Reads campaigns; those that do not exist are left out.
 pub(super) async fn campaigns_load(
     client: &impl GenericClient,
-    which: Which<'_>,
+    which: CampaignSelector<'_>,
     now: Timestamp,
 ) -> Result<Vec<Campaign>> {
     let (keys, name) = match which {
-        Which::Keys(keys) => (keys, None),
-        Which::Name(name) => (&[][..], Some(name)),
+        CampaignSelector::Keys(keys) => (keys, None),
+        CampaignSelector::Name(name) => (&[][..], Some(name)),
     };
     let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.iter().copied().unzip();
     let workspace = name.map(|name| name.workspace.as_str());
@@ -165,126 +151,6 @@ pub(super) async fn campaigns_load(
     let statement = client.prepare_cached(CAMPAIGNS).await?;
     let rows = client.query(&statement, &[&workspaces, &campaigns, &workspace, &campaign, &now, &first]).await?;
     rows.iter().map(|row| campaign_from_row(row, first, now)).collect()
-}
-
-/// What is reserved of the local day, of the three days from `first` on.
-fn reserved_today(of_days: &[i64], first: Date, zone: &TimeZone, now: Timestamp) -> i64 {
-    let day = local_day(zone, now).since(first).map_or(0, |span| span.get_days());
-    usize::try_from(day).ok().and_then(|day| of_days.get(day)).copied().unwrap_or(0)
-}
-
-/// The accounts that serve a campaign, by id, with how each stands.
-fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<AccountId>, Vec<AccountStanding>)> {
-    let names: Vec<&str> = row.get::<_, Option<_>>("account_names").unwrap_or_default();
-    let states: Vec<i16> = row.get::<_, Option<_>>("account_states").unwrap_or_default();
-    let limits: Vec<Option<i32>> = row.get::<_, Option<_>>("account_limits").unwrap_or_default();
-    let zones: Vec<&str> = row.get::<_, Option<_>>("account_zones").unwrap_or_default();
-    let reserved: Vec<i64> = row.get("account_reserved");
-    let mut ids = Vec::with_capacity(names.len());
-    let mut standings = Vec::with_capacity(names.len());
-    for (place, reserved) in reserved.chunks(3).enumerate() {
-        let time_zone = parse_time_zone(zones[place])?;
-        ids.push(names[place].parse()?);
-        standings.push(AccountStanding {
-            state: account_state(states[place])?,
-            daily_limit: limits[place],
-            reserved: reserved_today(reserved, first, &time_zone, now),
-            time_zone,
-        });
-    }
-    Ok((ids, standings))
-}
-
-/// An error for stored data that the code never writes.
-pub(super) fn broken(what: impl Into<String>) -> Error {
-    Error::Internal(what.into().into())
-}
-
-pub(super) fn account_state(stored: i16) -> Result<AccountState> {
-    match stored {
-        1 => Ok(AccountState::Active),
-        2 => Ok(AccountState::Suspended),
-        other => Err(broken(format!("account state {other}"))),
-    }
-}
-
-pub(super) fn campaign_state(stored: i16) -> Result<CampaignState> {
-    match stored {
-        1 => Ok(CampaignState::Active),
-        2 => Ok(CampaignState::Paused),
-        3 => Ok(CampaignState::Finished),
-        other => Err(broken(format!("campaign state {other}"))),
-    }
-}
-
-pub(super) fn stored_state(state: CampaignState) -> i16 {
-    match state {
-        CampaignState::Active => 1,
-        CampaignState::Paused => 2,
-        CampaignState::Finished => 3,
-    }
-}
-
-pub(super) fn stored_policy(policy: ClaimExpiryPolicy) -> i16 {
-    match policy {
-        ClaimExpiryPolicy::Hold => 1,
-        ClaimExpiryPolicy::Retry => 2,
-    }
-}
-
-/// Windows as they are stored: `12345 09:00 17:00`.
-pub(super) fn stored_windows(hours: &ActiveHours) -> Vec<String> {
-    let windows = hours.windows.iter().map(|window| {
-        let days: String = window.days().map(|day| day.to_monday_one_offset().to_string()).collect();
-        format!("{days} {} {}", window.start_time(), window.end_time())
-    });
-    windows.collect()
-}
-
-pub(super) fn active_hours_from_row(row: &Row) -> Result<ActiveHours> {
-    let windows = active_windows(&row.get::<_, Vec<&str>>("active_windows"))?;
-    Ok(ActiveHours { time_zone: parse_time_zone(row.get("time_zone"))?, windows })
-}
-
-/// Windows from how they are stored.
-pub(super) fn active_windows(stored: &[&str]) -> Result<Vec<Window>> {
-    let windows = stored.iter().map(|stored| {
-        let mut parts = stored.split(' ');
-        let (Some(days), Some(start), Some(end)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(broken(format!("active window {stored}")));
-        };
-        let days = days.bytes().map(|day| Weekday::from_monday_one_offset((day - b'0').cast_signed()));
-        let days = days.collect::<Result<Vec<_>, _>>().map_err(|error| Error::Internal(error.into()))?;
-        Ok(Window::new(&days, start, end)?)
-    });
-    windows.collect()
-}
-
-pub(super) fn settings_from_row(row: &Row, accounts: Vec<AccountId>) -> Result<CampaignSettings> {
-    Ok(CampaignSettings {
-        display_name: row.get("display_name"),
-        steps: Step::new(row.get::<_, i16>("steps").into()).ok_or_else(|| broken("steps out of range"))?,
-        follow_up_delay: SignedDuration::from_millis(row.get("follow_up_delay_ms")),
-        accounts,
-        active_hours: active_hours_from_row(row)?,
-        daily_limit: row.get("daily_limit"),
-        claim_expiry_policy: match row.get::<_, i16>("claim_expiry_policy") {
-            2 => ClaimExpiryPolicy::Retry,
-            _ => ClaimExpiryPolicy::Hold,
-        },
-        settle_seconds: row.get("settle_seconds"),
-        attribution_days: row.get("attribution_days"),
-        lead_list_complete: row.get("lead_list_complete"),
-    })
-}
-
-pub(super) fn owner_from_row(row: &Row) -> Option<Owner> {
-    Some(Owner {
-        uid: row.get::<_, Option<String>>("owner_uid")?,
-        resource: row.get::<_, Option<String>>("owner_resource")?,
-        generation: row.get::<_, Option<i64>>("owner_generation")?,
-        fencing_token: row.get::<_, Option<i64>>("owner_fencing_token")?,
-    })
 }
 
 fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign> {
@@ -339,24 +205,39 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     })
 }
 
-/// Reads the columns of [`counts`], which begin at `first`: by place, since a search by name for each of them takes longer
-/// than a scrape of ten thousand campaigns may.
-pub(super) fn counts_from_row(row: &Row, first: usize) -> (LeadCounts, MessageCounts) {
-    let count = |place: usize| row.get::<_, i64>(first + place);
-    let leads = LeadCounts { sent: count(0), failed: count(1), pending: count(2), partial: count(3) };
-    let messages = MessageCounts {
-        delivered: count(4),
-        failed: count(5),
-        bounced: count(6),
-        by_reason: [7, 8, 9, 10, 11].map(count),
-        contacted: count(12),
-        replied: count(13),
-        converted: count(14),
-        contacted_replied: count(15),
-        contacted_converted: count(16),
-        auto_replied: count(17),
-        opted_out: count(18),
-        conversion_value_micros: count(19),
-    };
-    (leads, messages)
+/// The accounts that serve a campaign, by id, with how each stands.
+fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<AccountId>, Vec<AccountStanding>)> {
+    let names: Vec<&str> = row.get::<_, Option<_>>("account_names").unwrap_or_default();
+    let states: Vec<i16> = row.get::<_, Option<_>>("account_states").unwrap_or_default();
+    let limits: Vec<Option<i32>> = row.get::<_, Option<_>>("account_limits").unwrap_or_default();
+    let zones: Vec<&str> = row.get::<_, Option<_>>("account_zones").unwrap_or_default();
+    let reserved: Vec<i64> = row.get("account_reserved");
+    let mut ids = Vec::with_capacity(names.len());
+    let mut standings = Vec::with_capacity(names.len());
+    for (place, reserved) in reserved.chunks(3).enumerate() {
+        let time_zone = parse_time_zone(zones[place])?;
+        ids.push(names[place].parse()?);
+        standings.push(AccountStanding {
+            state: account_state(states[place])?,
+            daily_limit: limits[place],
+            reserved: reserved_today(reserved, first, &time_zone, now),
+            time_zone,
+        });
+    }
+    Ok((ids, standings))
+}
+
+/// Reads a campaign within the transaction that locked or made it.
+pub(super) async fn campaign_load_in_txn(
+    txn: &Transaction<'_>,
+    key: CampaignKey,
+    name: &CampaignName,
+    now: Timestamp,
+) -> Result<Campaign> {
+    single(campaigns_load(txn, CampaignSelector::Keys(&[key]), now).await?, name)
+}
+
+/// The only element, or NotFound if there is none.
+pub(super) fn single(campaigns: Vec<Campaign>, name: &CampaignName) -> Result<Campaign> {
+    campaigns.into_iter().next().ok_or_else(|| Error::NotFound(name.to_string()))
 }

@@ -3,8 +3,9 @@
 //! Claims change their part under the lock of the account and of the campaign, so that no limit is exceeded; reports hold
 //! no such lock and keep theirs apart, at epoch -1. See migration 2.
 
+use campaign_metrics::schedule::local_day;
 use deadpool_postgres::Transaction;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::error::Result;
 
@@ -13,14 +14,14 @@ const CHANGES_PER_EPOCH: u32 = 64;
 
 /// Whose limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Of {
+pub(super) enum LimitOwner {
     /// An account's.
     Account,
     /// A campaign's.
     Campaign,
 }
 
-impl Of {
+impl LimitOwner {
     fn name(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -30,7 +31,7 @@ impl Of {
 }
 
 /// SQL that sums up what is used of a day: `id` and `day` are expressions.
-pub(super) fn reserved_sql(of: Of, workspace: &str, id: &str, day: &str) -> String {
+pub(super) fn reserved_sql(of: LimitOwner, workspace: &str, id: &str, day: &str) -> String {
     let of = of.name();
     format!(
         "coalesce((SELECT reserved FROM {of}_reservations WHERE workspace_id = {workspace} AND {of}_id = {id} AND day = {day}
@@ -43,7 +44,7 @@ pub(super) fn reserved_sql(of: Of, workspace: &str, id: &str, day: &str) -> Stri
 /// Adds to, or with a negative count gives back from, what claims reserved of a day. The account or campaign is locked.
 pub(super) async fn reservation_add_in_txn(
     txn: &Transaction<'_>,
-    of: Of,
+    of: LimitOwner,
     workspace_id: i32,
     id: i32,
     day: Date,
@@ -69,7 +70,11 @@ pub(super) async fn reservation_add_in_txn(
 }
 
 /// Adds messages that were sent without a claim: workspace, account or campaign, day, count; sorted.
-pub(super) async fn reported_add_in_txn(txn: &Transaction<'_>, of: Of, days: &[(i32, i32, Date, i64)]) -> Result<()> {
+pub(super) async fn reported_add_in_txn(
+    txn: &Transaction<'_>,
+    of: LimitOwner,
+    days: &[(i32, i32, Date, i64)],
+) -> Result<()> {
     if days.is_empty() {
         return Ok(());
     }
@@ -88,4 +93,10 @@ pub(super) async fn reported_add_in_txn(txn: &Transaction<'_>, of: Of, days: &[(
     let statement = txn.prepare_cached(&sql).await?;
     txn.execute(&statement, &[&workspaces, &ids, &dates, &counts]).await?;
     Ok(())
+}
+
+/// What is reserved of the local day, of the three days from `first` on.
+pub(super) fn reserved_today(of_days: &[i64], first: Date, zone: &TimeZone, now: Timestamp) -> i64 {
+    let day = local_day(zone, now).since(first).map_or(0, |span| span.get_days());
+    usize::try_from(day).ok().and_then(|day| of_days.get(day)).copied().unwrap_or(0)
 }

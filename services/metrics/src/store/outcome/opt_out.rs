@@ -10,15 +10,16 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
 use super::{
-    Kind, Store,
-    campaign::{workspace_ensure_in_txn, workspace_in_txn},
-    campaign_view::CampaignKey,
-    in_txn,
-    lead::LEAD_ID,
-    outcome::{Event, terms_of_in_txn},
-    outcome_batch::Batch,
+    batch::Batch,
+    terms::{Event, terms_of_in_txn},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    store::{
+        row::{CampaignKey, LEAD_ID, element_index, workspace_ensure_in_txn, workspace_in_txn},
+        transaction::{Kind, Store, in_txn},
+    },
+};
 
 /// An id on the list.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Store {
 }
 
 /// Applies the opted-out fact to leads of campaigns that still take facts about leads.
-pub(super) async fn opt_out_in_txn(
+pub(in crate::store) async fn opt_out_in_txn(
     txn: &Transaction<'_>,
     leads: &[(CampaignKey, i32)],
     now: Timestamp,
@@ -146,7 +147,7 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
     let statement = txn.prepare_cached(&sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &campaigns, &numbers]).await?;
     let namesake = |row: &tokio_postgres::Row| Namesake {
-        of: super::outcome::place(row),
+        of: element_index(row),
         lead_id: row.get("lead_id"),
         campaign: (row.get("workspace_id"), row.get("campaign_id")),
         lead_no: row.get("lead_no"),

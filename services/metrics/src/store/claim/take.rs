@@ -5,11 +5,13 @@ use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{
-    campaign_view::{CampaignKey, broken},
-    claim_cursor::Cursor,
+use crate::{
+    error::Result,
+    store::{
+        hint::cursor::Cursor,
+        row::{CampaignKey, broken},
+    },
 };
-use crate::error::Result;
 
 /// Facts that end the first step: any result, a reply, a conversion, an opt-out; an automatic reply does not.
 const ENDS_FIRST_STEP: i64 = ((1 << 50) - 1) | (1 << 51);

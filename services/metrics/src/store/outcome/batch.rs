@@ -15,17 +15,19 @@ use futures::try_join;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{
-    campaign_state::campaigns_finish_in_txn,
-    campaign_view::CampaignKey,
-    outcome::{Event, Terms, place},
-    reservation::{Of, reported_add_in_txn},
-    run_again,
+use super::terms::{Event, Terms};
+use crate::{
+    error::Result,
+    store::{
+        campaign::finish::campaigns_finish_in_txn,
+        limit::{LimitOwner, reported_add_in_txn},
+        row::{CampaignKey, element_index},
+        transaction::snapshot_outdated,
+    },
 };
-use crate::error::Result;
 
 /// The statement; its parameters and rows stand at its top.
-pub const OUTCOME_BATCH: &str = include_str!("outcome_batch.sql");
+pub const OUTCOME_BATCH: &str = include_str!("batch.sql");
 
 /// A batch in its transaction.
 pub(super) struct Batch<'a> {
@@ -53,7 +55,7 @@ struct Missed {
 
 /// What a round leaves to do once all are through.
 #[derive(Default)]
-struct Rest {
+struct Deferred {
     unclaimed: Vec<Unclaimed>,
     missed: Vec<Missed>,
     /// Campaigns in which no lead is pending or partial any more, as of a round.
@@ -67,7 +69,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let (rounds, repeats) = rounds(events);
-        let mut rest = Rest::default();
+        let mut rest = Deferred::default();
         let mut earlier = 0;
         for round in &rounds {
             let checked = rest.unclaimed.len();
@@ -92,7 +94,7 @@ impl Batch<'_> {
         round: &[Event<'_>],
         earlier: i32,
         verdicts: &mut [Verdict],
-        rest: &mut Rest,
+        rest: &mut Deferred,
     ) -> Result<()> {
         let mut columns = Columns::default();
         for event in round {
@@ -132,7 +134,7 @@ impl Batch<'_> {
         for row in self.txn.query(&batch, params).await? {
             let campaign: CampaignKey = (row.get("workspace_id"), row.get("campaign_id"));
             if row.get::<_, Option<i64>>("place").is_some() {
-                Self::take_exception(&row, &round[place(&row)], verdicts, rest);
+                Self::take_exception(&row, &round[element_index(&row)], verdicts, rest);
             } else {
                 rest.complete.push(campaign);
             }
@@ -140,7 +142,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn take_exception(row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], rest: &mut Rest) {
+    fn take_exception(row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], rest: &mut Deferred) {
         let (campaign, lead_no, bits) = (event.campaign, event.lead_no, row.get("missed"));
         if bits != 0 {
             rest.missed.push(Missed { campaign, lead_no, bits });
@@ -181,7 +183,7 @@ impl Batch<'_> {
         let bits: Vec<i64> = missed.iter().map(|missed| missed.bits).collect();
         let find = self.txn.prepare_cached(find).await?;
         let found = self.txn.query_one(&find, &[&workspaces, &campaigns, &leads, &bits]).await?;
-        if found.get(0) { Err(run_again()) } else { Ok(()) }
+        if found.get(0) { Err(snapshot_outdated()) } else { Ok(()) }
     }
 
     async fn finish(&self, mut complete: Vec<CampaignKey>) -> Result<()> {
@@ -228,7 +230,7 @@ impl Batch<'_> {
             self.txn.execute(&lock, &locked).await?;
         }
         let found = self.txn.query_one(&find, &found).await?;
-        if found.get(0) { Err(run_again()) } else { Ok(()) }
+        if found.get(0) { Err(snapshot_outdated()) } else { Ok(()) }
     }
 
     /// Counts messages that were sent without a claim against the limits of their days.
@@ -254,17 +256,17 @@ impl Batch<'_> {
         for message in unclaimed {
             *counts.entry((message.campaign, message.account_id, message.at)).or_default() += 1;
         }
-        let mut days: BTreeMap<(Of, i32, i32, Date), i64> = BTreeMap::new();
+        let mut days: BTreeMap<(LimitOwner, i32, i32, Date), i64> = BTreeMap::new();
         for ((campaign, account_id, at), count) in counts {
             if let Some((id, zone)) = account_id.and_then(|id| Some((id, zones.get(&(campaign.0, id))?))) {
-                *days.entry((Of::Account, campaign.0, id, local_day(zone, at))).or_default() += count;
+                *days.entry((LimitOwner::Account, campaign.0, id, local_day(zone, at))).or_default() += count;
             }
             if let Some(terms) = self.terms.get(&campaign) {
                 let day = local_day(&parse_time_zone(&terms.time_zone)?, at);
-                *days.entry((Of::Campaign, campaign.0, campaign.1, day)).or_default() += count;
+                *days.entry((LimitOwner::Campaign, campaign.0, campaign.1, day)).or_default() += count;
             }
         }
-        for of in [Of::Account, Of::Campaign] {
+        for of in [LimitOwner::Account, LimitOwner::Campaign] {
             let days = days.iter().filter(|((kind, ..), _)| *kind == of);
             let days: Vec<_> =
                 days.map(|((_, workspace_id, id, day), count)| (*workspace_id, *id, *day, *count)).collect();

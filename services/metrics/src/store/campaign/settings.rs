@@ -12,15 +12,21 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
-    campaign::exists,
-    campaign_state::{campaigns_finish_in_txn, key},
-    campaign_view::{CampaignKey, settings_from_row, stored_policy, stored_windows},
+    counters::counters_lock_in_txn,
+    finish::campaigns_finish_in_txn,
+    row::{settings_from_row, stored_policy, stored_windows},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    store::{
+        campaign::already_exists,
+        row::{CampaignKey, campaign_key},
+    },
+};
 
 /// Reads the settings of a locked campaign.
 pub(super) async fn settings_in_txn(txn: &Transaction<'_>, row: &Row) -> Result<CampaignSettings> {
-    let (workspace_id, campaign_id) = key(row);
+    let (workspace_id, campaign_id) = campaign_key(row);
     let sql = "SELECT a.name FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
         WHERE s.workspace_id = $1 AND s.campaign_id = $2 AND NOT s.removed ORDER BY a.name";
     let rows = txn.query(sql, &[&workspace_id, &campaign_id]).await?;
@@ -50,8 +56,8 @@ pub(super) async fn campaign_insert_in_txn(
             &[&workspace_id, &name.campaign.as_str(), &Uuid::now_v7(), &rand::random::<i32>(), &steps, &now],
         )
         .await?
-        .ok_or_else(|| exists(name))?;
-    let campaign_key: CampaignKey = key(&row);
+        .ok_or_else(|| already_exists(name))?;
+    let campaign_key: CampaignKey = campaign_key(&row);
     txn.execute(
         "WITH counters AS (INSERT INTO campaign_counters (workspace_id, campaign_id) VALUES ($1, $2))
         INSERT INTO campaign_claims (workspace_id, campaign_id) VALUES ($1, $2)",
@@ -70,7 +76,7 @@ pub(super) async fn settings_write_in_txn(
     settings: &CampaignSettings,
     now: Timestamp,
 ) -> Result<()> {
-    let (workspace_id, campaign_id) = key(row);
+    let (workspace_id, campaign_id) = campaign_key(row);
     accounts_write_in_txn(txn, (workspace_id, campaign_id), name, &settings.accounts).await?;
     let sql = "
         UPDATE campaigns SET display_name = $3, follow_up_delay_ms = $4, time_zone = $5, active_windows = $6, daily_limit = $7,
@@ -94,9 +100,8 @@ pub(super) async fn settings_write_in_txn(
     ];
     txn.execute(sql, params).await?;
     if settings.lead_list_complete {
-        // Wait for batches that are counting: whoever comes last sees both the declaration and the counts.
-        let lock = "SELECT FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
-        txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
+        // Batches that are counting commit first, so that the last transaction sees both the declaration and the counts.
+        counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
         campaigns_finish_in_txn(txn, workspace_id, &[campaign_id], now).await?;
     }
     Ok(())
@@ -128,12 +133,12 @@ async fn accounts_write_in_txn(
         WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)
         ORDER BY account_id FOR UPDATE";
     for row in txn.query(leaving, &[&workspace_id, &campaign_id, &ids]).await? {
-        account_leave_in_txn(txn, (workspace_id, campaign_id), row.get(0)).await?;
+        account_remove_in_txn(txn, (workspace_id, campaign_id), row.get(0)).await?;
     }
     Ok(())
 }
 
-async fn account_leave_in_txn(
+async fn account_remove_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
     account_id: i32,

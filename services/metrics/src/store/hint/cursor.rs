@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::campaign_view::CampaignKey;
+use crate::store::row::CampaignKey;
 
 /// How long a cursor is followed: steps that become due behind it, by an outcome dated in the past or at another replica,
 /// wait at most so long while others are there to be sent.
@@ -22,38 +22,41 @@ const CURSORS_MAX: usize = 100_000;
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cursor {
+pub(in crate::store) struct Cursor {
     /// In what came back or follows up.
-    pub(super) due_at: Timestamp,
+    pub(in crate::store) due_at: Timestamp,
     /// In the leads that were never claimed.
-    pub(super) lo: i32,
+    pub(in crate::store) lo: i32,
     since: Option<Instant>,
 }
 
 impl Cursor {
     /// The start.
-    pub(super) const START: Self = Self { due_at: Timestamp::UNIX_EPOCH, lo: 0, since: None };
+    pub(in crate::store) const START: Self = Self { due_at: Timestamp::UNIX_EPOCH, lo: 0, since: None };
 }
+
+/// How far an account got in a campaign.
+pub(in crate::store) type CursorUpdate = (CampaignKey, i32, Cursor);
 
 /// The cursors of this process.
 #[derive(Debug, Default)]
-pub(super) struct Cursors(Mutex<HashMap<(CampaignKey, i32), Cursor>>);
+pub(in crate::store) struct Cursors(Mutex<HashMap<(CampaignKey, i32), Cursor>>);
 
 impl Cursors {
     /// The cursor of an account in a campaign.
-    pub(super) fn get(&self, campaign: CampaignKey, account_id: i32) -> Cursor {
+    pub(in crate::store) fn get(&self, campaign: CampaignKey, account_id: i32) -> Cursor {
         let cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cursor = cursors.get(&(campaign, account_id)).copied().unwrap_or(Cursor::START);
         if cursor.since.is_some_and(|since| since.elapsed() < AGE_MAX) { cursor } else { Cursor::START }
     }
 
     /// Remembers how far accounts got, once that is committed.
-    pub(super) fn set(&self, moved: Vec<(CampaignKey, i32, Cursor)>) {
+    pub(in crate::store) fn set(&self, cursor_updates: Vec<(CampaignKey, i32, Cursor)>) {
         let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cursors.len() > CURSORS_MAX {
             cursors.clear();
         }
-        for (campaign, account_id, mut cursor) in moved {
+        for (campaign, account_id, mut cursor) in cursor_updates {
             cursor.since = cursor.since.or_else(|| Some(Instant::now()));
             cursors.insert((campaign, account_id), cursor);
         }

@@ -4,14 +4,14 @@
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
-use super::{Kind, Store, in_txn, whole_tables_in_txn};
-use crate::error::{Error, Result};
+use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
+use crate::{
+    error::{Error, Result},
+    store::transaction::{Kind, Store, in_txn, whole_tables_in_txn},
+};
 
 /// How long a lock of the whole log may be waited for: everybody who reports waits meanwhile.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
-/// For what changes the log, or what account days owe to it: two replicas would otherwise drop the same partition, and a repair
-/// would add what a drop had just moved.
-pub(super) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics maintenance'))";
 
 /// Upkeep is not run again at once, as other transactions are: each attempt holds up everybody who reports.
 fn gives_way(attempt: u32) -> Result<()> {
@@ -47,7 +47,7 @@ impl Store {
             if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
                 return Ok(());
             }
-            txn.execute(ONE_AT_A_TIME, &[]).await?;
+            txn.execute(MAINTENANCE_LOCK, &[]).await?;
             txn.batch_execute(LOCK_TIMEOUT).await?;
             if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
                 return Ok(());
@@ -82,7 +82,7 @@ impl Store {
 
     async fn partition_drop(&self, name: &str) -> Result<()> {
         let keep = format!(
-            "INSERT INTO account_days_closed AS c
+            "INSERT INTO account_days_closed AS a
             SELECT w.workspace_id, d.* FROM (SELECT DISTINCT workspace_id FROM {name}) w
             CROSS JOIN LATERAL (
                 SELECT account_id, day, sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8
@@ -93,13 +93,11 @@ impl Store {
                     FROM account_days_of_log(w.workspace_id, NULL, '{name}'::regclass)
                 ) n GROUP BY account_id, day
             ) d
-            ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
-                delivered = c.delivered + excluded.delivered, failed = c.failed + excluded.failed,
-                bounced = c.bounced + excluded.bounced"
+            {ADD_TO_DAY}"
         );
         in_txn!(self, Kind::Write, |txn, attempt| {
             gives_way(attempt)?;
-            txn.execute(ONE_AT_A_TIME, &[]).await?;
+            txn.execute(MAINTENANCE_LOCK, &[]).await?;
             let gone: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);
             if gone {
                 return Ok(());

@@ -8,15 +8,19 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{
-    Kind, Store, campaign_state::campaigns_finish_in_txn, campaign_view::CampaignKey, in_txn, partition::ONE_AT_A_TIME,
-    whole_tables_in_txn,
+use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
+use crate::{
+    error::Result,
+    store::{
+        campaign::{counters::counters_lock_in_txn, finish::campaigns_finish_in_txn},
+        row::CampaignKey,
+        transaction::{Kind, Store, in_txn, whole_tables_in_txn},
+    },
 };
-use crate::error::Result;
 
 /// What is to be done about differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Differences {
+pub enum VerifyMode {
     /// Only told.
     Report,
     /// Told and put right.
@@ -144,13 +148,13 @@ impl Store {
     }
 
     /// Recounts one campaign, or the accounts of one workspace. Returns what differed.
-    pub async fn verify(&self, what: &Recounted, then: Differences) -> Result<Vec<Difference>> {
+    pub async fn verify(&self, what: &Recounted, then: VerifyMode) -> Result<Vec<Difference>> {
         match what {
             Recounted::Campaign(key, name) => {
                 let found: Result<Vec<Difference>> =
                     in_txn!(self, Kind::Read, |txn, attempt| campaign_recount_in_txn(&txn, *key, name).await);
                 let found = found?;
-                if found.is_empty() || then == Differences::Report {
+                if found.is_empty() || then == VerifyMode::Report {
                     return Ok(found);
                 }
                 self.campaign_repair(*key, name).await
@@ -159,7 +163,7 @@ impl Store {
                 let found: Result<Vec<OfDay>> =
                     in_txn!(self, Kind::Read, |txn, attempt| accounts_recount_in_txn(&txn, *workspace_id, name).await);
                 let mut found = found?;
-                if !found.is_empty() && then == Differences::Repair {
+                if !found.is_empty() && then == VerifyMode::Repair {
                     found = self.accounts_repair(*workspace_id, name).await?;
                 }
                 Ok(found.into_iter().flat_map(|of_day| of_day.differences).collect())
@@ -172,12 +176,9 @@ impl Store {
             let now = self.clock.now();
             let (workspace_id, campaign_id) = key;
             // Against claims, outcomes and everything else that counts, until the commit.
-            for lock in [
-                "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE",
-                "SELECT FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE",
-            ] {
-                txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
-            }
+            let lock = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
+            txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
+            counters_lock_in_txn(&txn, key).await?;
             let found = campaign_recount_in_txn(&txn, key, name).await?;
             let changes: Vec<String> = found
                 .iter()
@@ -204,13 +205,12 @@ impl Store {
     /// Recounts again, while nobody else repairs or drops a part of the log, and adds what is missing, so that what is reported
     /// meanwhile is not lost.
     async fn accounts_repair(&self, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
-        let add = "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
-            VALUES ($1, $2, $3::text::date, $4, $5, $6)
-            ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
-                delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed,
-                bounced = a.bounced + excluded.bounced";
+        let add = format!(
+            "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
+            VALUES ($1, $2, $3::text::date, $4, $5, $6) {ADD_TO_DAY}"
+        );
         in_txn!(self, Kind::Write, |txn, attempt| {
-            txn.execute(ONE_AT_A_TIME, &[]).await?;
+            txn.execute(MAINTENANCE_LOCK, &[]).await?;
             let found = accounts_recount_in_txn(&txn, workspace_id, name).await?;
             for of_day in &found {
                 let missing = DAY_COLUMNS.map(|column| {
@@ -220,18 +220,18 @@ impl Store {
                 let [delivered, failed, bounced] = missing;
                 let params: &[&(dyn ToSql + Sync)] =
                     &[&workspace_id, &of_day.account_id, &of_day.day, &delivered, &failed, &bounced];
-                txn.execute(add, params).await?;
+                txn.execute(&add, params).await?;
             }
             Ok(found)
         })
     }
 
     /// Notes the result of a run for the metrics.
-    pub async fn verification_note(&self, differences: i64, then: Differences) -> Result<()> {
+    pub async fn verification_note(&self, differences: i64, then: VerifyMode) -> Result<()> {
         let note =
             "INSERT INTO verifications (verified_at, differences, repaired) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         in_txn!(self, Kind::Write, |txn, attempt| {
-            txn.execute(note, &[&self.clock.now(), &differences, &(then == Differences::Repair)]).await?;
+            txn.execute(note, &[&self.clock.now(), &differences, &(then == VerifyMode::Repair)]).await?;
             Ok(())
         })
     }
@@ -247,7 +247,7 @@ pub struct Verification {
 }
 
 /// Reads the latest run, if there was one.
-pub(super) async fn verification_in_txn(txn: &Transaction<'_>) -> Result<Option<Verification>> {
+pub(in crate::store) async fn verification_in_txn(txn: &Transaction<'_>) -> Result<Option<Verification>> {
     let sql = "SELECT verified_at, CASE WHEN repaired THEN 0 ELSE differences END FROM verifications
         ORDER BY verified_at DESC LIMIT 1";
     let row = txn.query_opt(sql, &[]).await?;

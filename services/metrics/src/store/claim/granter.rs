@@ -1,15 +1,10 @@
-//! Grants claims: what an account may send now, within every limit, each lead and step once.
-//!
-//! One transaction locks the account, then the campaigns it takes from by number. So claims of one account, and of one
-//! campaign, follow each other, limits hold to the one, and a pause or suspension that committed is seen.
-
-use std::time::Duration;
+//! Grants claims in full to one locked account: looks at all of its campaigns, takes from them, and says why it takes no more.
 
 use campaign_metrics::{
     account::AccountState,
     lead::Step,
-    name::{AccountName, LeadId, LeadName},
-    schedule::{ActiveHours, local_day, parse_time_zone},
+    name::{LeadId, LeadName},
+    schedule::{local_day, parse_time_zone},
     sending::{Claim, ClaimId, ClaimState, SendKey},
     standing::{AccountStanding, Blocked, CampaignBlocked, NotSending, allowance},
 };
@@ -20,102 +15,30 @@ use rand::Rng as _;
 use tokio_postgres::Row;
 
 use super::{
-    Kind, Store,
-    campaign_view::{CampaignKey, account_state},
-    claim::claims_of_grant_in_txn,
-    claim_candidate::{Candidate, CandidateLocks, candidates_complete_in_txn, candidates_in_txn},
-    claim_cursor::{Cursor, Cursors},
-    claim_end::{RETRIED_MAX, claims_retry_in_txn},
-    claim_guess::{Guess, Known, KnownCampaign, is_wrong_guess},
-    claim_take::{Take, Taken},
-    in_txn,
-    request::{RequestId, Seen, request_note_in_txn},
-    reservation::{Of, reserved_sql},
+    candidate::{Candidate, candidates_examine_in_txn, candidates_in_txn},
+    list::claims_of_grant_in_txn,
+    request::{ClaimRequest, Grant, SHARE_MIN},
+    retry::{RETRIED_MAX, claims_retry_in_txn},
+    take::{Take, Taken},
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    store::{
+        hint::{
+            cursor::{Cursor, CursorUpdate, Cursors},
+            recent::{OpenCampaign, RecentGrant},
+        },
+        limit::{LimitOwner, reserved_sql},
+        request::{RequestStatus, request_record_in_txn},
+        row::account_state,
+    },
+};
 
-/// What a sender asks for.
-#[derive(Debug)]
-pub struct ClaimRequest<'a> {
-    /// The account that will send.
-    pub account: &'a AccountName,
-    /// Claims wanted at most.
-    pub max: i64,
-    /// How long to hold.
-    pub hold: Duration,
-    /// Makes a repeat return the same claims.
-    pub request: Option<&'a RequestId>,
-}
-
-/// What a sender is granted.
-#[derive(Debug, Default)]
-pub struct Grant {
-    /// The claims.
-    pub claims: Vec<Claim>,
-    /// Why there are fewer than asked for.
-    pub blocked: Vec<CampaignBlocked>,
-}
-
-impl ClaimRequest<'_> {
-    /// When claims granted now expire: after the time they are held for, but never past the window in which they were
-    /// granted.
-    pub(super) fn expires_at(&self, hours: &ActiveHours, now: Timestamp) -> Timestamp {
-        let hold_end = now.checked_add(self.hold).unwrap_or(Timestamp::MAX);
-        hours.next_change(now).map_or(hold_end, |window_end| window_end.min(hold_end))
-    }
-}
-
-/// Claims that are worth a statement of their own: smaller shares of twenty campaigns take longer than they are fair.
-pub(super) const SHARE_MIN: i64 = 100;
-
-/// When to ask again where something can be done at once.
+/// How soon to ask again when more can be granted at once.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
 
-/// How far an account got in a campaign.
-pub(super) type Moved = (CampaignKey, i32, Cursor);
-
-impl Store {
-    /// Grants an account up to `max` claims; a repeat with the same request id returns those still held.
-    pub async fn claim_sends(&self, ask: ClaimRequest<'_>) -> Result<Grant> {
-        let known = self.known.get(ask.account);
-        let guess = known.as_ref().and_then(|known| Guess::draw(known, ask.max, self.clock.now()));
-        let mut way = "full";
-        if let Some(guess) = guess {
-            match self.claim_guessed(&ask, &guess).await {
-                Err(error) if is_wrong_guess(&error) => way = "undone",
-                granted => {
-                    if granted.is_ok() {
-                        self.claim_count("guess");
-                    }
-                    return granted;
-                }
-            }
-        }
-        let account_id = known.as_ref().map(|known| known.account_id);
-        let campaigns = known.iter().flat_map(|known| known.campaigns.iter().copied());
-        let mut turn = Some(self.turns.wait(account_id, campaigns).await);
-        let (grant, known, moved) = in_txn!(self, Kind::Hot, |txn, attempt| {
-            let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
-            // After everything that was waited for: windows, days and expiry are those of the grant.
-            let desk = Desk::new(&txn, &ask, &account, self.clock.now(), rand::random())?;
-            let granted = desk.serve(&account, &campaigns, &self.cursors).await;
-            // Whoever is next can begin while this one commits; the locks keep it from deciding before.
-            if granted.is_ok() {
-                drop(turn.take());
-            }
-            granted
-        })?;
-        if let Some(known) = known {
-            self.known.set(ask.account, known);
-        }
-        self.cursors.set(moved);
-        self.claim_count(way);
-        Ok(grant)
-    }
-}
-
-/// One call: the account, locked, and what holds for all of its campaigns.
-pub(super) struct Desk<'a> {
+/// Grants claims to one account, which the transaction has locked.
+pub(super) struct Granter<'a> {
     txn: &'a Transaction<'a>,
     ask: &'a ClaimRequest<'a>,
     workspace_id: i32,
@@ -123,11 +46,11 @@ pub(super) struct Desk<'a> {
     pub(super) standing: AccountStanding,
     account_day: Date,
     now: Timestamp,
-    /// Drawn, not counted: no sequence for all to share, and nobody guesses the claims of others.
+    /// Random rather than a sequence: calls share no counter, and claim ids can't be guessed.
     grant_no: i64,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Granter<'a> {
     pub(super) fn new(
         txn: &'a Transaction<'a>,
         ask: &'a ClaimRequest<'a>,
@@ -153,25 +76,26 @@ impl<'a> Desk<'a> {
         })
     }
 
-    async fn serve(
+    /// Grants up to `max` claims, and says why there are fewer. Also returns what optimistic grants can start from.
+    pub(super) async fn serve(
         mut self,
         account: &Row,
         campaigns: &[Row],
         cursors: &Cursors,
-    ) -> Result<(Grant, Option<Known>, Vec<Moved>)> {
-        let (seen, reserved, candidates) = futures::try_join!(
-            request_note_in_txn(self.txn, self.workspace_id, self.ask.request, Some(self.grant_no), self.now),
+    ) -> Result<(Grant, Option<RecentGrant>, Vec<CursorUpdate>)> {
+        let (request, reserved, candidates) = futures::try_join!(
+            request_record_in_txn(self.txn, self.workspace_id, self.ask.request, Some(self.grant_no), self.now),
             self.reserved(),
             candidates_in_txn(self.txn, campaigns, self.account_id, self.ask.account, cursors, self.now),
         )?;
         self.standing.reserved = reserved;
         let mut candidates: Vec<Candidate> = candidates;
-        if let Seen::Before(grant_no) = seen {
+        if let RequestStatus::Repeated(grant_no) = request {
             let grant_no = grant_no.unwrap_or(0);
             let claims = claims_of_grant_in_txn(self.txn, account, self.ask.account, grant_no, self.now).await?;
             let blocked = if size(&claims) < self.ask.max {
-                // What expired is for a new request.
-                self.complete_and_leave(&mut candidates).await?;
+                // A repeat gets no more claims; expired ones are left for a new request.
+                self.examine_and_postpone(&mut candidates).await?;
                 self.why_not(candidates, 0)
             } else {
                 Vec::new()
@@ -183,7 +107,7 @@ impl<'a> Desk<'a> {
         self.take(&mut candidates, &mut claims, allowed).await?;
         let mut blocked = Vec::new();
         if size(&claims) < self.ask.max {
-            self.complete(&mut candidates).await?;
+            self.examine(&mut candidates).await?;
             let before = size(&claims);
             for candidate in &mut candidates {
                 if candidate.retries() && candidate.uncertain_claims > 0 {
@@ -192,7 +116,7 @@ impl<'a> Desk<'a> {
                     if rows < RETRIED_MAX {
                         candidate.uncertain_claims = 0;
                     } else {
-                        // The rest is for whoever asks next.
+                        // The next call gets the rest.
                         candidate.due_by(self.soon());
                     }
                 }
@@ -202,34 +126,34 @@ impl<'a> Desk<'a> {
             }
             self.take(&mut candidates, &mut claims, allowed).await?;
             if size(&claims) > before && size(&claims) < self.ask.max {
-                // A limit may have ended it with nothing left, which is a reason of its own.
-                self.complete_and_leave(&mut candidates).await?;
+                // The grant may have used up a limit, which is a new reason.
+                self.examine_and_postpone(&mut candidates).await?;
             }
         }
-        let moved = candidates.iter().map(|candidate| (candidate.key, self.account_id, candidate.cursor)).collect();
-        let known = self.known(&candidates, size(&claims));
+        let cursors = candidates.iter().map(|candidate| (candidate.key, self.account_id, candidate.cursor)).collect();
+        let recent = self.recent(&candidates, size(&claims));
         if size(&claims) < self.ask.max {
             blocked = self.why_not(candidates, size(&claims));
         }
-        Ok((Grant { claims, blocked }, Some(known), moved))
+        Ok((Grant { claims, blocked }, Some(recent), cursors))
     }
 
-    /// When to ask again where something can be done at once.
+    /// When to ask again if more can be granted at once.
     fn soon(&self) -> Timestamp {
         self.now.checked_add(SOON).unwrap_or(self.now)
     }
 
-    /// What the next claim can go by.
-    fn known(&self, candidates: &[Candidate], granted: i64) -> Known {
+    /// What optimistic grants can start from.
+    fn recent(&self, candidates: &[Candidate], granted: i64) -> RecentGrant {
         let open = candidates
             .iter()
             .filter(|candidate| granted == self.ask.max && !candidate.is_blocked(&self.standing, self.now));
-        let open = open.map(|candidate| KnownCampaign {
+        let open = open.map(|candidate| OpenCampaign {
             key: candidate.key,
             steps: candidate.settings.steps,
             hours: candidate.settings.active_hours.clone(),
         });
-        Known {
+        RecentGrant {
             account_id: self.account_id,
             time_zone: self.standing.time_zone.clone(),
             campaigns: candidates.iter().map(|candidate| candidate.key).collect(),
@@ -238,7 +162,7 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Whether a claim in full would grant what was taken on a guess.
+    /// Whether a full grant would have taken the same.
     pub(super) fn may_take(&self, candidate: &Candidate, taken: &Taken, share: i64) -> bool {
         let allowed = allowance(self.standing.daily_limit, self.standing.reserved) >= self.ask.max
             && allowance(candidate.settings.daily_limit, candidate.reserved()) >= share;
@@ -248,27 +172,27 @@ impl<'a> Desk<'a> {
             && !candidate.is_blocked(&self.standing, self.now)
     }
 
-    /// Reads what is reserved of the account's day. The lock keeps other claims out; a report without claim that comes
-    /// meanwhile comes after this one, and is never refused.
+    /// Reads what is reserved of the account's day. The row lock excludes other claims. A concurrent report without a claim
+    /// counts as later than this grant; reports are never refused.
     async fn reserved(&self) -> Result<i64> {
         if self.standing.daily_limit.is_none() {
             return Ok(0);
         }
-        let sql = format!("SELECT {}", reserved_sql(Of::Account, "$1", "$2", "$3"));
+        let sql = format!("SELECT {}", reserved_sql(LimitOwner::Account, "$1", "$2", "$3"));
         let statement = self.txn.prepare_cached(&sql).await?;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&self.workspace_id, &self.account_id, &self.account_day];
         Ok(self.txn.query_one(&statement, &params).await?.get(0))
     }
 
-    async fn complete(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
+    async fn examine(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
         let account = (self.workspace_id, self.account_id);
-        candidates_complete_in_txn(self.txn, candidates, account, self.ask.account, self.now).await
+        candidates_examine_in_txn(self.txn, candidates, account, self.ask.account, self.now).await
     }
 
     /// The same where what is to be retried is left for whoever asks next.
-    async fn complete_and_leave(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
-        self.complete(candidates).await?;
+    async fn examine_and_postpone(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
+        self.examine(candidates).await?;
         let expired = |candidate: &&mut Candidate| candidate.retries() && candidate.uncertain_claims > 0;
         candidates.iter_mut().filter(expired).for_each(|candidate| candidate.due_by(self.soon()));
         Ok(())

@@ -8,14 +8,17 @@ use campaign_metrics::{
 use tokio_postgres::Row;
 
 use super::{
-    Kind, Store,
-    account::account_lock_in_txn,
-    claim::{Expiry, claims_lock_in_txn},
-    claim_end::{campaigns_lock_in_txn, release_in_txn},
-    in_txn,
-    outcome::outcomes_take_in_txn,
+    lock::{Expiry, campaigns_lock_in_txn, claims_lock_in_txn},
+    release::release_in_txn,
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    store::{
+        outcome::outcomes_take_in_txn,
+        row::account_lock_in_txn,
+        transaction::{Kind, Store, in_txn},
+    },
+};
 
 /// What became of an uncertain claim's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

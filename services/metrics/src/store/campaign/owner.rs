@@ -10,15 +10,20 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Kind, Store,
-    campaign::{Actor, campaign_key_in_txn, campaign_lock_in_txn, check_actor, owned, workspace_ensure_in_txn},
-    campaign_state::{key, one, state_set_in_txn},
-    campaign_view::{Which, campaigns_load, owner_from_row, stored_state},
-    campaign_write::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
-    in_txn,
-    sqlstate::is_unique_violation,
+    lock::{Actor, campaign_lock_in_txn, check_actor, owned_by_other},
+    row::owner_from_row,
+    settings::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
+    state::state_set_in_txn,
+    view::campaign_load_in_txn,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    store::{
+        row::{campaign_key, campaign_key_in_txn, stored_state, workspace_ensure_in_txn},
+        sqlstate::is_unique_violation,
+        transaction::{Kind, Store, in_txn},
+    },
+};
 
 impl Store {
     /// Brings a campaign to what its owner declares, creating it if need be.
@@ -64,7 +69,7 @@ impl Store {
             if row.get::<_, i16>("state") != stored_state(CampaignState::Finished) {
                 state_set_in_txn(&txn, &row, state, now).await?;
             }
-            one(campaigns_load(&txn, Which::Keys(&[key(&row)]), now).await?, name)
+            campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
         })
     }
 
@@ -76,14 +81,14 @@ impl Store {
                 check_actor(&row, Actor::Owner(owner_uid))?;
                 owner_write_in_txn(&txn, &row, None).await?;
             }
-            one(campaigns_load(&txn, Which::Keys(&[key(&row)]), self.clock.now()).await?, name)
+            campaign_load_in_txn(&txn, campaign_key(&row), name, self.clock.now()).await
         })
     }
 }
 
 fn check_owner(row: &Row, name: &CampaignName, new: &Owner, adoption: AdoptionPolicy) -> Result<()> {
     match owner_from_row(row) {
-        Some(old) if old.uid != new.uid => Err(owned(&old)),
+        Some(old) if old.uid != new.uid => Err(owned_by_other(&old)),
         Some(old) if new.fencing_token < old.fencing_token || new.generation < old.generation => Err(Error::Stale {
             reason: "STALE_OWNER",
             message: format!(
@@ -100,7 +105,7 @@ fn check_owner(row: &Row, name: &CampaignName, new: &Owner, adoption: AdoptionPo
 }
 
 async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Owner>) -> Result<()> {
-    let (workspace_id, campaign_id) = key(row);
+    let (workspace_id, campaign_id) = campaign_key(row);
     let sql =
         "UPDATE campaigns SET owner_resource = $3, owner_uid = $4, owner_generation = $5, owner_fencing_token = $6,
         revision = revision + 1 WHERE workspace_id = $1 AND campaign_id = $2";

@@ -9,14 +9,15 @@ use campaign_metrics::{
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
-use super::{
-    Kind, Store,
-    campaign_state::{campaigns_finish_in_txn, key},
-    campaign_view::{CampaignKey, campaign_state},
-    in_txn,
-    opt_out::opt_out_in_txn,
+use crate::{
+    error::{Error, Result},
+    store::{
+        campaign::{counters::counters_lock_in_txn, finish::campaigns_finish_in_txn},
+        outcome::opt_out::opt_out_in_txn,
+        row::{CampaignKey, campaign_key, campaign_state},
+        transaction::{Kind, Store, in_txn},
+    },
 };
-use crate::error::{Error, Result};
 
 /// A lead to add.
 #[derive(Debug, Clone)]
@@ -55,11 +56,11 @@ impl Store {
     pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
         in_txn!(self, Kind::Write, |txn, attempt| {
             let now = self.clock.now();
-            workspace_hold_in_txn(&txn, name).await?;
-            let (workspace_id, campaign_id) = campaign_hold_in_txn(&txn, name).await?;
+            workspace_share_in_txn(&txn, name).await?;
+            let (workspace_id, campaign_id) = campaign_key_share_in_txn(&txn, name).await?;
             // Before the counters, as a change of the accounts does.
             let serving = serving_in_txn(&txn, workspace_id, campaign_id, leads).await?;
-            counters_lock_in_txn(&txn, workspace_id, campaign_id, name).await?;
+            list_open_in_txn(&txn, workspace_id, campaign_id, name).await?;
             let result = if leads.is_empty() {
                 AddedLeads::default()
             } else {
@@ -80,7 +81,7 @@ impl Store {
 }
 
 /// Keeps ids from being listed as opted out meanwhile.
-async fn workspace_hold_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<()> {
+async fn workspace_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<()> {
     let hold = txn.prepare_cached("SELECT FROM workspaces WHERE name = $1 FOR SHARE").await?;
     txn.execute(&hold, &[&name.workspace.as_str()]).await?;
     Ok(())
@@ -110,24 +111,22 @@ async fn listed_in_txn(
 }
 
 /// Finds the campaign and keeps it from being deleted.
-async fn campaign_hold_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
+async fn campaign_key_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
     let hold = "SELECT c.workspace_id, c.campaign_id FROM campaigns c JOIN workspaces w USING (workspace_id)
         WHERE w.name = $1 AND c.name = $2 FOR KEY SHARE OF c";
     let hold = txn.prepare_cached(hold).await?;
     let row = txn.query_opt(&hold, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
-    row.as_ref().map(key).ok_or_else(|| Error::NotFound(name.to_string()))
+    row.as_ref().map(campaign_key).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
 /// Locks the counters, then reads the state: a finish that comes first is seen, one that comes later sees the leads.
-async fn counters_lock_in_txn(
+async fn list_open_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_id: i32,
     name: &CampaignName,
 ) -> Result<()> {
-    let lock = "SELECT FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
-    let lock = txn.prepare_cached(lock).await?;
-    txn.execute(&lock, &[&workspace_id, &campaign_id]).await?;
+    counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
     let state = txn.prepare_cached("SELECT state FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2").await?;
     let state = txn.query_one(&state, &[&workspace_id, &campaign_id]).await?.get(0);
     if campaign_state(state)? == CampaignState::Finished {

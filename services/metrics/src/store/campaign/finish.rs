@@ -1,0 +1,27 @@
+//! When a campaign finishes by itself: the rule of product.md, in one place.
+
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+
+use crate::error::Result;
+
+/// Finishes those of the campaigns that are complete: the rule of product.md, in this one place.
+///
+/// Call it in every transaction that can bring a finish about, after it has locked the counters: whoever comes later
+/// then sees what was committed before.
+pub(in crate::store) async fn campaigns_finish_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_ids: &[i32],
+    now: Timestamp,
+) -> Result<()> {
+    let sql = "
+        UPDATE campaigns c
+        SET state = 3, finish_reason = 1, finished_at = $3, updated_at = $3, revision = revision + 1
+        FROM campaign_counters k
+        WHERE c.workspace_id = $1 AND c.campaign_id = ANY ($2) AND c.state <> 3 AND c.lead_list_complete
+            AND k.workspace_id = $1 AND k.campaign_id = c.campaign_id AND k.total > 0 AND k.pending + k.partial = 0";
+    let statement = txn.prepare_cached(sql).await?;
+    txn.execute(&statement, &[&workspace_id, &campaign_ids, &now]).await?;
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Changes of a campaign's state: by request, by its owner, and the finish by itself.
+//!
+//! A pause and a claim both lock the campaign's row, so whichever commits first is seen by the other: from the commit
+//! of a pause on, no replica grants a claim.
+
+use campaign_metrics::{
+    campaign::{Campaign, CampaignState},
+    name::CampaignName,
+};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::{
+    lock::{Actor, campaign_lock_in_txn, check_actor},
+    view::campaign_load_in_txn,
+};
+use crate::{
+    error::Result,
+    store::{
+        row::{campaign_key, campaign_state, check_etag, stored_state},
+        transaction::{Kind, Store, in_txn},
+    },
+};
+
+/// `finish_reason` of a requested finish.
+const REQUESTED: i16 = 2;
+
+impl Store {
+    /// Brings a campaign into a state, if that is legal; `etag` is a revision to check.
+    pub async fn campaign_set_state(
+        &self,
+        name: &CampaignName,
+        to: CampaignState,
+        etag: Option<i64>,
+        actor: Actor<'_>,
+    ) -> Result<Campaign> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
+            let row = campaign_lock_in_txn(&txn, name).await?;
+            check_actor(&row, actor)?;
+            check_etag(&row, etag)?;
+            state_set_in_txn(&txn, &row, to, now).await?;
+            campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
+        })
+    }
+}
+
+/// Brings a locked campaign into a state, if that is legal.
+pub(super) async fn state_set_in_txn(
+    txn: &Transaction<'_>,
+    row: &Row,
+    to: CampaignState,
+    now: Timestamp,
+) -> Result<()> {
+    let from = campaign_state(row.get("state"))?;
+    if !from.transition(to)? {
+        return Ok(());
+    }
+    let (workspace_id, campaign_id) = campaign_key(row);
+    let finished_at = (to == CampaignState::Finished).then_some(now);
+    let finish_reason = finished_at.map(|_| REQUESTED);
+    let sql = "UPDATE campaigns SET state = $3, finished_at = $4, finish_reason = $5, updated_at = $6, revision = revision + 1
+        WHERE workspace_id = $1 AND campaign_id = $2";
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&workspace_id, &campaign_id, &stored_state(to), &finished_at, &finish_reason, &now];
+    txn.execute(sql, params).await?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Locks rows of claims and the campaigns of claims.
+
+use campaign_metrics::sending::ClaimId;
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::{Row, types::ToSql};
+
+use crate::error::Result;
+
+/// Which claims are meant: those that can still expire, or those that did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// Held.
+    Ahead,
+    /// Uncertain.
+    Past,
+}
+
+/// Locks the rows of the claims; gives those that the account holds, with what decides about sending.
+///
+/// `place` is the index in `ids`; ids that are not held have no row.
+pub(super) async fn claims_lock_in_txn(
+    txn: &Transaction<'_>,
+    holder: &Row,
+    ids: &[ClaimId],
+    expiry: Expiry,
+    now: Timestamp,
+) -> Result<Vec<Row>> {
+    // Row by row, and locked in the order of the key: where the planner is free to join, it begins with all claims of the
+    // workspace as long as it takes the table for empty.
+    let lock = "
+        SELECT FROM (
+            SELECT * FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS id (campaign_id, lead_no, step, grant_no)
+            ORDER BY campaign_id, lead_no >> 6, step, grant_no OFFSET 0
+        ) id
+        CROSS JOIN LATERAL (
+            SELECT FROM claims c
+            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6 AND c.step = id.step
+                AND c.grant_no = id.grant_no
+            FOR NO KEY UPDATE
+        ) c";
+    let find = "
+        SELECT (id.place - 1)::int4 AS place, c.workspace_id, c.account_id, c.account_day, c.campaign_day,
+            n.state, n.time_zone, n.active_windows, lead_next_step(l.mask, n.steps) AS next_step
+        FROM unnest($3::int4[], $4::int4[], $5::int2[], $6::int8[], $7::int4[])
+            WITH ORDINALITY AS id (campaign_id, lead_no, step, grant_no, salt, place)
+        CROSS JOIN LATERAL (
+            SELECT * FROM campaigns n WHERE n.workspace_id = $1 AND n.campaign_id = id.campaign_id LIMIT 1
+        ) n
+        CROSS JOIN LATERAL (
+            SELECT * FROM claims c
+            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6 AND c.step = id.step
+                AND c.grant_no = id.grant_no
+            LIMIT 1
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT l.mask FROM leads l
+            WHERE l.workspace_id = $1 AND l.campaign_id = id.campaign_id AND l.lead_no = id.lead_no LIMIT 1
+        ) l
+        WHERE n.salt = id.salt AND c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1
+            AND step_result(l.mask, id.step - 1) = 0 AND (c.expires_at > $8) = $9
+        ORDER BY c.campaign_id, c.block, c.step, c.grant_no";
+    let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
+    let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();
+    let leads: Vec<i32> = ids.iter().map(|id| id.key.lead_number).collect();
+    let steps: Vec<i16> = ids.iter().map(|id| id.key.step.number().into()).collect();
+    let grants: Vec<i64> = ids.iter().map(|id| id.grant).collect();
+    let salts: Vec<i32> = ids.iter().map(|id| id.key.salt).collect();
+    let (lock, find) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(find))?;
+    let locked: [&(dyn ToSql + Sync); 5] = [&workspace_id, &campaigns, &leads, &steps, &grants];
+    let is_ahead = expiry == Expiry::Ahead;
+    let found: [&(dyn ToSql + Sync); 9] =
+        [&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now, &is_ahead];
+    // One round trip, two statements: the second sees the outcomes that the first one waited for.
+    let (_, rows) = futures::try_join!(txn.query(&lock, &locked), txn.query(&find, &found))?;
+    Ok(rows)
+}
+
+/// Locks the campaigns of claims, by number.
+pub(super) async fn campaigns_lock_in_txn(txn: &Transaction<'_>, workspace_id: i32, ids: &[ClaimId]) -> Result<()> {
+    let sql = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = ANY ($2)
+        ORDER BY campaign_id FOR NO KEY UPDATE";
+    let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();
+    let statement = txn.prepare_cached(sql).await?;
+    txn.query(&statement, &[&workspace_id, &campaigns]).await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Ends claims without an outcome at the request of their holder. Their steps become due again, and the limits of their days get
+//! the reservations back.
+
+use std::collections::BTreeMap;
+
+use campaign_metrics::{name::AccountName, sending::ClaimId};
+use deadpool_postgres::Transaction;
+use jiff::{Timestamp, civil::Date};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    lock::{Expiry, campaigns_lock_in_txn, claims_lock_in_txn},
+    retry::leads_return_in_txn,
+};
+use crate::{
+    error::Result,
+    store::{
+        campaign::counters::claims_closed_in_txn,
+        limit::{LimitOwner, reservation_add_in_txn},
+        row::account_lock_in_txn,
+        transaction::{Kind, Store, in_txn},
+    },
+};
+
+impl Store {
+    /// Gives claims back; their steps are due again at `not_before`. Returns for each id, in order, whether it was held.
+    pub async fn claim_release(
+        &self,
+        account: &AccountName,
+        ids: &[ClaimId],
+        not_before: Option<Timestamp>,
+    ) -> Result<Vec<bool>> {
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            let holder = account_lock_in_txn(&txn, account).await?;
+            campaigns_lock_in_txn(&txn, holder.get("workspace_id"), ids).await?;
+            let now = self.clock.now();
+            let rows = claims_lock_in_txn(&txn, &holder, ids, Expiry::Ahead, now).await?;
+            let mut released = vec![false; ids.len()];
+            let mut held: Vec<(ClaimId, &Row)> = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let place = usize::try_from(row.get::<_, i32>("place")).unwrap_or(0);
+                // An id that is listed twice is released once.
+                if !held.iter().any(|(id, _)| *id == ids[place]) {
+                    held.push((ids[place], row));
+                }
+                released[place] = true;
+            }
+            release_in_txn(&txn, &holder, &held, not_before.map_or(now, |time| time.max(now))).await?;
+            Ok(released)
+        })
+    }
+}
+
+/// Gives claims back: their steps are due again at `due_at`, the limits of their days get their share back.
+pub(super) async fn release_in_txn(
+    txn: &Transaction<'_>,
+    holder: &Row,
+    held: &[(ClaimId, &Row)],
+    due_at: Timestamp,
+) -> Result<()> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
+    let mut blocks: BTreeMap<(i32, i32, i16, i64), i64> = BTreeMap::new();
+    let mut days: BTreeMap<(LimitOwner, i32, Date), i64> = BTreeMap::new();
+    let mut closed: BTreeMap<i32, i64> = BTreeMap::new();
+    for (id, row) in held {
+        let key = id.key;
+        let block = (key.campaign_number, key.lead_number >> 6, i16::from(key.step.number()), id.grant);
+        *blocks.entry(block).or_default() |= 1 << (key.lead_number & 63);
+        *days.entry((LimitOwner::Account, account_id, row.get("account_day"))).or_default() -= 1;
+        *days.entry((LimitOwner::Campaign, key.campaign_number, row.get("campaign_day"))).or_default() -= 1;
+        *closed.entry(key.campaign_number).or_default() += 1;
+    }
+    let shrink = "UPDATE claims SET held = held & ~$6::int8
+        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5";
+    let delete = "DELETE FROM claims
+        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5 AND held = 0";
+    let (shrink, delete) = futures::try_join!(txn.prepare_cached(shrink), txn.prepare_cached(delete))?;
+    for ((campaign_id, block, step, grant), bits) in &blocks {
+        let row: [&(dyn ToSql + Sync); 6] = [&workspace_id, campaign_id, block, step, grant, bits];
+        txn.execute(&shrink, &row).await?;
+        txn.execute(&delete, &row[..5]).await?;
+    }
+    let campaigns: Vec<i32> = held.iter().map(|(id, _)| id.key.campaign_number).collect();
+    let leads: Vec<i32> = held.iter().map(|(id, _)| id.key.lead_number).collect();
+    let steps: Vec<i16> = held.iter().map(|(id, _)| id.key.step.number().into()).collect();
+    leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
+    for (campaign_id, count) in closed {
+        claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
+    }
+    for ((of, id, day), count) in days {
+        reservation_add_in_txn(txn, of, workspace_id, id, day, count).await?;
+    }
+    Ok(())
+}

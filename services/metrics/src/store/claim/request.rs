@@ -1,0 +1,42 @@
+//! What a sender asks for, and what it is granted.
+
+use std::time::Duration;
+
+use campaign_metrics::{name::AccountName, schedule::ActiveHours, sending::Claim, standing::CampaignBlocked};
+use jiff::Timestamp;
+
+use crate::store::request::RequestId;
+
+/// What a sender asks for.
+#[derive(Debug)]
+pub struct ClaimRequest<'a> {
+    /// The account that will send.
+    pub account: &'a AccountName,
+    /// Claims wanted at most.
+    pub max: i64,
+    /// How long to hold.
+    pub hold: Duration,
+    /// Makes a repeat return the same claims.
+    pub request: Option<&'a RequestId>,
+}
+
+/// What a sender is granted.
+#[derive(Debug, Default)]
+pub struct Grant {
+    /// The claims.
+    pub claims: Vec<Claim>,
+    /// Why there are fewer than asked for.
+    pub blocked: Vec<CampaignBlocked>,
+}
+
+impl ClaimRequest<'_> {
+    /// When claims granted now expire: after the time they are held for, but never past the window in which they were
+    /// granted.
+    pub(super) fn expires_at(&self, hours: &ActiveHours, now: Timestamp) -> Timestamp {
+        let hold_end = now.checked_add(self.hold).unwrap_or(Timestamp::MAX);
+        hours.next_change(now).map_or(hold_end, |window_end| window_end.min(hold_end))
+    }
+}
+
+/// Claims that are worth a statement of their own: smaller shares of twenty campaigns take longer than they are fair.
+pub(super) const SHARE_MIN: i64 = 100;

@@ -1,0 +1,93 @@
+//! Makes steps due again for their account: those of released claims, and those of expired claims under the policy `retry`.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+
+use crate::{error::Result, store::campaign::counters::claims_closed_in_txn};
+
+/// Rows of claims that one transaction makes due again.
+pub(super) const RETRIED_MAX: usize = 256;
+
+/// Makes expired claims of a campaign due again: its policy says that a second send may happen. Returns how many rows of
+/// claims it went through, a bounded number at once.
+pub(in crate::store) async fn claims_retry_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaign_id: i32,
+    now: Timestamp,
+) -> Result<usize> {
+    let end = "
+        SELECT (c).account_id, (c).step, (c).block, claim_end(c) AS open FROM (
+            SELECT c FROM claims c
+            WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
+                AND claim_open(c) <> 0
+            ORDER BY block, step, grant_no LIMIT $4 FOR NO KEY UPDATE
+        ) c";
+    let most = i64::try_from(RETRIED_MAX).unwrap_or(i64::MAX);
+    let end = txn.prepare_cached(end).await?;
+    let ended = txn.query(&end, &[&workspace_id, &campaign_id, &now, &most]).await?;
+    let mut count = 0;
+    let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
+    for row in &ended {
+        let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
+        let (block, open): (i32, i64) = (row.get("block"), row.get("open"));
+        for place in (0..64).filter(|place| open >> place & 1 == 1) {
+            leads.push(block * 64 + place);
+            steps.push(row.get("step"));
+            count += 1;
+        }
+    }
+    for (account_id, (leads, steps)) in by_account {
+        let campaigns = vec![campaign_id; leads.len()];
+        leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
+    }
+    if count > 0 {
+        claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
+    }
+    Ok(ended.len())
+}
+
+/// Makes steps due again for their account, which from now on the leads themselves know. A lead that ended meanwhile goes on no
+/// list: nothing would be due, and a look at the list say that something is.
+pub(super) async fn leads_return_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    account_id: i32,
+    campaigns: &[i32],
+    leads: &[i32],
+    steps: &[i16],
+    due_at: Timestamp,
+) -> Result<()> {
+    // Nothing about the leads but what each row says: a plan can't begin with all leads of the workspace. Locked, because an
+    // outcome that is under way may make the step due again, finds the row that is there, and adds none.
+    let sql = "
+        WITH back AS MATERIALIZED (
+            SELECT b.*, l.mask, n.steps FROM (
+                SELECT $1::int4 AS workspace_id, back.* FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
+                ORDER BY campaign_id, lead_no OFFSET 0
+            ) b
+            CROSS JOIN LATERAL (
+                SELECT l.mask FROM leads l
+                WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
+                FOR NO KEY UPDATE
+            ) l
+            CROSS JOIN LATERAL (
+                SELECT n.steps::int4 FROM campaigns n
+                WHERE n.workspace_id = b.workspace_id AND n.campaign_id = b.campaign_id LIMIT 1
+            ) n
+        ), assigned AS (
+            UPDATE leads l SET account_id = $2 FROM back b
+            WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
+                AND l.account_id IS DISTINCT FROM $2
+        )
+        INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+        SELECT workspace_id, campaign_id, $2, $6, lead_no, step FROM back WHERE lead_next_step(mask, steps) = step
+        ON CONFLICT DO NOTHING";
+    let statement = txn.prepare_cached(sql).await?;
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &campaigns, &leads, &steps, &due_at];
+    txn.execute(&statement, params).await?;
+    Ok(())
+}

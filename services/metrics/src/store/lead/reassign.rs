@@ -1,0 +1,122 @@
+//! Gives leads that wait for an account that left a campaign to the accounts that serve it.
+
+use campaign_metrics::{
+    campaign::CampaignState,
+    name::{AccountName, CampaignName},
+};
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+
+use crate::{
+    error::{Error, Result},
+    store::{
+        campaign::lock::campaign_lock_in_txn,
+        row::{CampaignKey, account_key_in_txn, campaign_key, campaign_state},
+        transaction::{Kind, Store, in_txn},
+    },
+};
+
+/// Leads that one transaction reassigns or takes off a list at most: a second of work.
+const REASSIGNED_MAX: i64 = 10_000;
+
+/// What a call of reassigning did.
+#[derive(Debug, Default)]
+pub struct Reassigned {
+    /// Leads with another account.
+    pub count: i64,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Store {
+    /// Gives leads that wait for an account that left a campaign to accounts that serve it, evenly.
+    pub async fn leads_reassign(
+        &self,
+        campaign: &CampaignName,
+        from: &AccountName,
+        to: &[AccountName],
+    ) -> Result<Reassigned> {
+        in_txn!(self, Kind::Hot, |txn, attempt| {
+            let row = campaign_lock_in_txn(&txn, campaign).await?;
+            if campaign_state(row.get("state"))? == CampaignState::Finished {
+                let message = format!("{campaign} is FINISHED: nothing waits any more");
+                return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message });
+            }
+            let campaign_key = campaign_key(&row);
+            let (_, from_id) = account_key_in_txn(&txn, from).await?;
+            if serves_in_txn(&txn, campaign_key, from_id).await? {
+                let message = format!("{from} serves {campaign}; remove it from the campaign's accounts first");
+                return Err(Error::Precondition { reason: "ACCOUNT_SERVING", message });
+            }
+            let mut to_ids = Vec::with_capacity(to.len());
+            for account in to {
+                let (_, id) = account_key_in_txn(&txn, account).await?;
+                if !serves_in_txn(&txn, campaign_key, id).await? {
+                    let message =
+                        format!("{account} does not serve {campaign}; add it to the campaign's accounts first");
+                    return Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message });
+                }
+                to_ids.push(id);
+            }
+            reassign_in_txn(&txn, campaign_key, row.get::<_, i16>("steps").into(), from_id, &to_ids).await
+        })
+    }
+}
+
+async fn serves_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    account_id: i32,
+) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM campaign_accounts
+        WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND NOT removed)";
+    Ok(txn.query_one(sql, &[&workspace_id, &campaign_id, &account_id]).await?.get(0))
+}
+
+/// Moves what waits for one account to others. Whatever waits has a row in `returns`: those that are claimed get theirs when the
+/// claim ends. Leads that ended may have one still; they keep their account.
+async fn reassign_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+    steps: i32,
+    from_id: i32,
+    to_ids: &[i32],
+) -> Result<Reassigned> {
+    let sql = "
+        WITH listed AS MATERIALIZED (
+            SELECT r.*, l.account_id AS lead_account_id, coalesce(lead_next_step(l.mask, $6) = r.step, false) AS waits
+            FROM (
+                SELECT * FROM returns
+                WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no, step LIMIT $5
+            ) r
+            LEFT JOIN LATERAL (
+                SELECT l.mask, l.account_id FROM leads l
+                WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = r.lead_no LIMIT 1
+            ) l ON true
+        ), gone AS (
+            -- Here and below: nothing but what each row says, so that no plan begins with all rows of the campaign.
+            DELETE FROM returns r USING listed d
+            WHERE r.workspace_id = d.workspace_id AND r.campaign_id = d.campaign_id AND r.account_id = d.account_id
+                AND r.due_at = d.due_at AND r.lead_no = d.lead_no AND r.step = d.step AND (d.waits OR is_over(r, $6))
+        ), given AS MATERIALIZED (
+            -- A lead that is listed twice goes to one account, when it was due first; one that has another account to that.
+            SELECT DISTINCT ON (lead_no) workspace_id, campaign_id, account_id, lead_no, due_at, step, coalesce(
+                nullif(lead_account_id, account_id),
+                ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1]
+            ) AS to_id
+            FROM listed WHERE waits ORDER BY lead_no, due_at
+        ), moved AS (
+            UPDATE leads l SET account_id = g.to_id FROM given g
+            WHERE l.workspace_id = g.workspace_id AND l.campaign_id = g.campaign_id AND l.lead_no = g.lead_no
+                AND l.account_id = g.account_id
+            RETURNING l.lead_no
+        ), due AS (
+            INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+            SELECT workspace_id, campaign_id, to_id, due_at, lead_no, step FROM given
+            ON CONFLICT DO NOTHING
+        )
+        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM listed) = $5";
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &from_id, &to_ids, &REASSIGNED_MAX, &steps];
+    let row = txn.query_one(sql, params).await?;
+    Ok(Reassigned { count: row.get(0), more: row.get(1) })
+}

@@ -1,0 +1,22 @@
+//! Upkeep: what a replica does on its own, in the background. No count depends on it.
+//!
+//! | module | job |
+//! |---|---|
+//! | `finality` | makes the results of finished campaigns final |
+//! | `expired` | makes expired claims due again under the policy `retry`; compacts the rows of the others |
+//! | `returns` | deletes listed steps that are no longer due |
+//! | `drain` | removes the leads and the log of deleted campaigns |
+//! | `partition` | makes and drops partitions of the log |
+//! | `days` | keeps what account days owe to deleted rows of the log |
+//! | `verify` | recounts, and repairs on request |
+
+mod days;
+mod drain;
+mod expired;
+mod finality;
+mod partition;
+mod returns;
+mod verify;
+
+pub(super) use self::verify::verification_in_txn;
+pub use self::verify::{Difference, Recounted, Verification, VerifyMode};

@@ -1,0 +1,69 @@
+//! Removes what deleted campaigns leave behind: millions of rows, in portions, each in a transaction of its own.
+
+use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
+use crate::{
+    error::Result,
+    store::{
+        row::{CampaignKey, campaign_key},
+        transaction::{Kind, Store, in_txn, whole_tables_in_txn},
+    },
+};
+
+/// Rows of a deleted campaign that one transaction removes: a few tenths of a second of work.
+const PORTION: i64 = 20_000;
+
+impl Store {
+    /// Removes what is left of deleted campaigns.
+    pub async fn campaigns_drain(&self) -> Result<()> {
+        let gone: Result<Vec<CampaignKey>> = in_txn!(self, Kind::Read, |txn, attempt| {
+            let sql = "SELECT workspace_id, campaign_id FROM deleted_campaigns ORDER BY deleted_at";
+            Ok(txn.query(sql, &[]).await?.iter().map(campaign_key).collect())
+        });
+        for (workspace_id, campaign_id) in gone? {
+            self.campaign_close_log((workspace_id, campaign_id)).await?;
+            for table in
+                ["returns", "segments", "conversion_values", "outcomes", "lead_ids", "leads", "campaign_reservations"]
+            {
+                let portion = format!(
+                    "DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND (tableoid, ctid) IN (
+                        SELECT tableoid, ctid FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 LIMIT $3)"
+                );
+                loop {
+                    let removed: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                        Ok(txn.execute(&portion, &[&workspace_id, &campaign_id, &PORTION]).await?)
+                    });
+                    if removed? == 0 {
+                        break;
+                    }
+                }
+            }
+            let done: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                let sql = "DELETE FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2";
+                Ok(txn.execute(sql, &[&workspace_id, &campaign_id]).await?)
+            });
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the log of a deleted campaign says about the days of accounts, whose figures stay.
+    async fn campaign_close_log(&self, (workspace_id, campaign_id): CampaignKey) -> Result<()> {
+        let keep = format!(
+            "INSERT INTO account_days_closed AS a (workspace_id, account_id, day, delivered, failed, bounced)
+            SELECT $1, account_id, day, delivered, failed, bounced FROM account_days_of_log($1, $2, NULL) {ADD_TO_DAY}"
+        );
+        let close = "UPDATE deleted_campaigns SET is_closed = true
+            WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";
+        in_txn!(self, Kind::Write, |txn, attempt| {
+            txn.execute(MAINTENANCE_LOCK, &[]).await?;
+            // A recount of millions takes its time, and waits for nobody.
+            whole_tables_in_txn(&txn).await?;
+            let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed FOR UPDATE";
+            if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_some() {
+                txn.execute(&keep, &[&workspace_id, &campaign_id]).await?;
+                txn.execute(close, &[&workspace_id, &campaign_id]).await?;
+            }
+            Ok(())
+        })
+    }
+}
