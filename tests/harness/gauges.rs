@@ -42,7 +42,7 @@ pub const GAUGES: [&str; 22] = [
 ];
 
 /// Metrics of the process, without prefix, with their types: `tests/integration/telemetry.rs` reads each after real calls.
-pub const PROCESS: [(&str, &str); 11] = [
+pub const PROCESS: [(&str, &str); 12] = [
     ("build_info", "gauge"),
     ("claim_calls_total", "counter"),
     ("outcome_batch_size", "histogram"),
@@ -52,6 +52,7 @@ pub const PROCESS: [(&str, &str); 11] = [
     ("rpc_duration_seconds", "histogram"),
     ("rpc_handled_total", "counter"),
     ("rpc_in_flight", "gauge"),
+    ("transaction_duration_seconds", "histogram"),
     ("transaction_retries_total", "counter"),
     ("watch_streams", "gauge"),
 ];

@@ -175,6 +175,13 @@ impl Service {
         value.unwrap_or_else(|| panic!("{name} is exported: {page}")).parse().expect("a whole number")
     }
 
+    /// The sum of a counter over its labels; 0 before it counted anything.
+    pub async fn metric_sum(&self, name: &str) -> i64 {
+        let page = self.admin("/metrics").await;
+        let series = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
+        series.map(|(_, value)| value.parse::<i64>().expect("a whole number")).sum()
+    }
+
     /// A new connection to its database, for recounts.
     pub async fn sql(&self) -> Connection {
         self.database.connect().await

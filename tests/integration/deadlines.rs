@@ -24,10 +24,16 @@ async fn a_deadline_reaches_down_to_the_statement_in_postgres() {
     let mut request = Request::new(pb::PauseCampaignRequest { name: campaign_name("spring"), ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "3S".parse().unwrap());
     let mut campaigns = service.campaigns.clone();
-    let (refused, ()) = tokio::join!(campaigns.pause_campaign(request), blocked(&watcher, &holder, 1));
-    assert_refused(refused, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "nothing was committed");
     let waiting = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'campaign-metrics-service' AND wait_event_type = 'Lock'";
+        WHERE datname = current_database() AND application_name = 'campaign-metrics campaign_set_state'
+            AND wait_event_type = 'Lock'";
+    let seen = async {
+        blocked(&watcher, &holder, 1).await;
+        watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let (refused, seen) = tokio::join!(campaigns.pause_campaign(request), seen);
+    assert_refused(refused, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "nothing was committed");
+    assert_eq!(seen, 1, "the transaction shows its name while it waits");
     let gone = until("the statement to end", BY_ITS_DEADLINE, async || {
         let waiting: i64 = watcher.query_one(waiting, &[]).await?.get(0);
         ensure!(waiting == 0, "{waiting} statements wait for the lock");

@@ -41,6 +41,9 @@ async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
     };
     tokio::join!(reporting, locking);
     assert!(retries(&service).await >= 1, "what was run again is counted");
+    let page = service.admin("/metrics").await;
+    let counted = "campaign_metrics_transaction_retries_total{transaction=\"outcomes_report\"} ";
+    assert!(page.lines().any(|line| line.starts_with(counted)), "under the name of the transaction: {page}");
     let campaign = get(&service, "spring").await;
     assert_eq!(campaign.lead_counts.map(|counts| counts.sent), Some(2));
     assert_counts(&watcher, &campaign).await;

@@ -164,7 +164,11 @@ async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
     for (bound, reports) in [("1", 0), ("5", 1), ("10", 2), ("5000", 2)] {
         assert_eq!(page.count("outcome_batch_size_bucket", &[("le", bound)]), reports, "reports of up to {bound}");
     }
-    assert_eq!(page.count("transaction_retries_total", &[]), 0, "nobody was in the way");
+    for (transaction, count) in [("campaign_create", 1), ("leads_add", 1), ("outcomes_report", 2)] {
+        let labels = [("transaction", transaction)];
+        assert_eq!(page.count("transaction_duration_seconds_count", &labels), count, "transactions of {transaction}");
+        assert_eq!(page.count("transaction_retries_total", &labels), 0, "nobody was in the way of {transaction}");
+    }
     let ways = page.of("claim_calls_total");
     assert!(ways.contains(&&series("claim_calls_total", &[("way", "full")])), "the first call looks: {ways:?}");
     let ways = ways.iter().map(|series| page.values[*series].to_string().parse::<i64>().expect("a count"));

@@ -151,7 +151,7 @@ pub async fn finish(service: &Service, campaign: &str) -> pb::Campaign {
 
 /// How often the service ran a transaction again.
 pub async fn retries(service: &Service) -> i64 {
-    service.metric("campaign_metrics_transaction_retries_total").await
+    service.metric_sum("campaign_metrics_transaction_retries_total").await
 }
 
 /// Waits until at least so many sessions wait for what another one holds, or for each other behind it.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
     process_collector::ProcessCollector,
 };
 use tonic::Code;
@@ -30,10 +30,20 @@ pub struct Telemetry {
 /// What the store counts of its own work.
 #[derive(Clone)]
 pub struct StoreCounters {
-    /// Transactions that were run again.
-    pub retries: IntCounter,
+    /// Time of each attempt of a transaction, by its name.
+    pub transactions: HistogramVec,
+    /// Transactions that were run again, by name.
+    pub retries: IntCounterVec,
     /// Claims that were answered, by way.
     pub claims: IntCounterVec,
+}
+
+impl StoreCounters {
+    /// Counts an attempt of a transaction; its retries are exported from then on, at 0 as long as there are none.
+    pub fn transaction_ended(&self, name: &str, elapsed: Duration) {
+        self.transactions.with_label_values(&[name]).observe(elapsed.as_secs_f64());
+        self.retries.with_label_values(&[name]);
+    }
 }
 
 /// Counts a call in flight until dropped.
@@ -83,12 +93,16 @@ impl Telemetry {
                 IntGauge::new("campaign_metrics_outcomes_waiting", "Outcomes received that wait for their commit.")?,
             )?,
             store: StoreCounters {
-                retries: register(
-                    &registry,
-                    IntCounter::new(
-                        "campaign_metrics_transaction_retries_total",
-                        "Transactions run again after a deadlock or serialization failure.",
-                    )?,
+                transactions: histogram(
+                    "campaign_metrics_transaction_duration_seconds",
+                    "Time of a transaction from its begin to its commit or rollback, waits for locks included, by transaction.",
+                    &LATENCY_BUCKETS,
+                    &["transaction"],
+                )?,
+                retries: counter(
+                    "campaign_metrics_transaction_retries_total",
+                    "Transactions run again after a deadlock or serialization failure, by transaction.",
+                    &["transaction"],
                 )?,
                 claims: counter(
                     "campaign_metrics_claim_calls_total",

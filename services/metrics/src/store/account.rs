@@ -43,7 +43,7 @@ impl Store {
         let insert = "
             INSERT INTO accounts (workspace_id, name, uid, display_name, state, daily_limit, time_zone, created_at, updated_at, revision)
             VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $7, 1) ON CONFLICT (workspace_id, name) DO NOTHING";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "account_create", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
             let seen = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
@@ -61,13 +61,13 @@ impl Store {
 
     /// Reads an account.
     pub async fn account_get(&self, name: &AccountName) -> Result<Account> {
-        in_txn!(self, Kind::Read, |txn, attempt| account_load_in_txn(&txn, name, self.clock.now()).await)
+        in_txn!(self, "account_get", Kind::Read, |txn, attempt| account_load_in_txn(&txn, name, self.clock.now()).await)
     }
 
     /// Reads accounts of a workspace by id, after `after`, at most `limit`.
     pub async fn account_list(&self, workspace: &WorkspaceId, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
         let sql = "SELECT account_id FROM accounts WHERE workspace_id = $1 AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3";
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "account_list", Kind::Read, |txn, attempt| {
             let Some(workspace_id) = workspace_in_txn(&txn, workspace).await? else {
                 return Ok(Vec::new());
             };
@@ -87,7 +87,7 @@ impl Store {
     ) -> Result<Account> {
         let update = "UPDATE accounts SET display_name = $3, daily_limit = $4, time_zone = $5, updated_at = $6, revision = revision + 1
             WHERE workspace_id = $1 AND account_id = $2";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "account_update", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
@@ -110,7 +110,7 @@ impl Store {
             AccountState::Active => 1,
             AccountState::Suspended => 2,
         };
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "account_set_state", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
@@ -127,7 +127,7 @@ impl Store {
                 OR EXISTS (SELECT FROM claims c
                     WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $2::int4 AND claim_open(c) <> 0)
                 OR EXISTS (SELECT FROM leads JOIN campaigns USING (workspace_id, campaign_id) WHERE workspace_id = $1 AND account_id = $2)";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "account_delete", Kind::Write, |txn, attempt| {
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
             let (workspace_id, account_id) = account_key(&row);

@@ -43,7 +43,7 @@ pub struct NewCampaign<'a> {
 impl Store {
     /// Creates a campaign.
     pub async fn campaign_create(&self, new: NewCampaign<'_>) -> Result<Campaign> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_create", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
             let seen = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
@@ -82,7 +82,7 @@ impl Store {
             ORDER BY w.name, c.name LIMIT $5";
         let workspace = workspace.map(WorkspaceId::as_str);
         let (after_workspace, after_campaign) = after.unzip();
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "campaign_list", Kind::Read, |txn, attempt| {
             let statement = txn.prepare_cached(sql).await?;
             let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
                 &[&workspace, &state.map(stored_state), &after_workspace, &after_campaign, &limit];
@@ -101,7 +101,7 @@ impl Store {
         steps: Option<Step>,
         etag: Option<i64>,
     ) -> Result<Campaign> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_update", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let row = campaign_lock_in_txn(&txn, name).await?;
             check_actor(&row, Actor::Client)?;

@@ -195,12 +195,12 @@ impl Store {
     /// By two connections on one snapshot, and set by set: joined in the database it takes twice as long.
     pub async fn fleet(&self, campaigns_max: i64) -> Result<Fleet> {
         let now = self.clock.now();
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "fleet", Kind::Read, |txn, attempt| {
             txn.batch_execute(FREELY_PLANNED).await?;
             let snapshot: String = txn.query_one("SELECT pg_export_snapshot()", &[]).await?.get(0);
             let (counts, settings) = try_join!(
                 async {
-                    in_txn!(self, Kind::Read, |other, attempt| {
+                    in_txn!(self, "fleet_settings", Kind::Read, |other, attempt| {
                         let begin = format!("SET TRANSACTION SNAPSHOT '{snapshot}'; {FREELY_PLANNED}");
                         other.batch_execute(&begin).await?;
                         counts_in_txn(&other, campaigns_max, now).await

@@ -51,7 +51,7 @@ impl Store {
     /// Reads a lead.
     pub async fn lead_get(&self, name: &LeadName) -> Result<Lead> {
         let sql = format!("SELECT l.*, i.lead_id FROM ({LEADS} AND l.lead_no = $3 LIMIT 1) l {LEAD_ID}");
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "lead_get", Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, &name.campaign).await?;
             let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
             let statement = txn.prepare_cached(&sql).await?;
@@ -83,7 +83,7 @@ impl Store {
         });
         let account = filter.account.map(AccountId::as_str);
         let scan = i32::try_from(SCAN_MAX).unwrap_or(i32::MAX);
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "lead_list", Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, campaign).await?;
             let last = "SELECT next_lead_no - 1 FROM campaign_counters WHERE workspace_id = $1 AND campaign_id = $2";
             let last: i32 = txn.query_one(last, &[&workspace_id, &campaign_id]).await?.get(0);
@@ -110,7 +110,7 @@ impl Store {
                 AND v.lead_no = o.lead_no
             WHERE o.workspace_id = $1 AND o.campaign_id = $2 AND o.lead_no = $3
             ORDER BY o.received_at, o.batch_ordinal, o.bit OFFSET $4 LIMIT $5";
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "lead_outcomes", Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, &name.campaign).await?;
             let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
             let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &lead_no, &skip, &limit];

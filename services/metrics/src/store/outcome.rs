@@ -59,7 +59,8 @@ impl Store {
                 LeadRef::Key(_) => None,
             })
             .collect();
-        let rows: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| lead_keys_in_txn(&txn, &names).await);
+        let rows: Result<Vec<Row>> =
+            in_txn!(self, "outcomes_number", Kind::Read, |txn, attempt| lead_keys_in_txn(&txn, &names).await);
         for row in rows? {
             let outcome = &mut *outcomes[element_index(&row)];
             outcome.lead = LeadRef::Key(SendKey {
@@ -80,7 +81,7 @@ impl Store {
             .iter()
             .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
             .collect();
-        let verdicts: Result<Vec<Verdict>> = in_txn!(self, Kind::Hot, |txn, attempt| {
+        let verdicts: Result<Vec<Verdict>> = in_txn!(self, "outcomes_report", Kind::Hot, |txn, attempt| {
             let taken = outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await;
             if taken.is_ok() {
                 drop(turn.take());

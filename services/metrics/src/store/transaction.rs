@@ -4,6 +4,7 @@
 //! a deadlock or a serialization failure is run again, a bounded number of times; the caller does not see that.
 
 use std::{
+    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,27 +59,30 @@ pub struct Store {
     pub(super) counters: StoreCounters,
 }
 
-/// Runs a block in a transaction and commits it, again after a deadlock or serialization failure.
+/// Runs a block in a transaction and commits it. Runs it again after a deadlock or serialization failure.
 ///
-/// `in_txn!(store, isolation, |txn, attempt| { ... })`: the block yields a `Result`; `attempt` counts from 0. A macro,
-/// because a closure can't lend the transaction to a future that must be `Send`.
+/// `in_txn!(store, "name", kind, |txn, attempt| { ... })`: the block yields a `Result`; `attempt` counts from 0. The name is that
+/// of the method; it shows in `pg_stat_activity.application_name`, in the logs of Postgres and in the metrics. A macro, because
+/// a closure can't lend the transaction to a future that must be `Send`.
 macro_rules! in_txn {
-    ($store:expr, $kind:expr, |$txn:ident, $attempt:ident| $body:expr) => {{
+    ($store:expr, $name:literal, $kind:expr, |$txn:ident, $attempt:ident| $body:expr) => {{
         let mut $attempt = 0;
         loop {
             let mut client = $store.client($kind).await?;
-            let $txn = $crate::store::transaction::begin(&mut client, $kind).await?;
+            let started = std::time::Instant::now();
+            let $txn = $crate::store::transaction::begin(&mut client, concat!("campaign-metrics ", $name), $kind).await?;
             let result: $crate::error::Result<_> = async { $body }.await;
             let result = match result {
                 Ok(value) => $crate::store::transaction::end($txn, $kind).await.map(|()| value),
                 Err(error) => {
-                    // At once, so that no lock outlives the attempt; a connection that is gone took its locks along.
+                    // Rolled back at once, so that no lock outlives the attempt. The locks of a lost connection are gone.
                     let _ = $txn.rollback().await;
                     Err(error)
                 }
             };
+            $store.counters.transaction_ended($name, started.elapsed());
             match result {
-                Err(error) => $store.retry_after(error, $attempt).await?,
+                Err(error) => $store.retry_after(error, $name, $attempt).await?,
                 Ok(value) => break Ok::<_, $crate::error::Error>(value),
             }
             $attempt += 1;
@@ -103,22 +107,23 @@ pub(super) async fn whole_tables_in_txn(txn: &Transaction<'_>) -> Result<()> {
     Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = 0; {FREELY_PLANNED}")).await?)
 }
 
-pub(super) async fn begin(client: &mut Object, kind: Kind) -> Result<Transaction<'_>> {
+pub(super) async fn begin<'a>(client: &'a mut Object, name: &str, kind: Kind) -> Result<Transaction<'a>> {
     let builder = client.build_transaction();
     let txn = match kind {
         Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
         Kind::Write | Kind::Hot => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
     };
+    let mut settings = format!("SET LOCAL application_name = '{name}'");
     if let Ok(left) = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()))
         && left < STATEMENT_TIMEOUT
     {
         if left.is_zero() {
             return Err(Error::DeadlineExceeded);
         }
-        // Sent, but not waited for: it travels with the first statement, which fails if this one did.
-        let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1));
-        txn.batch_execute(&limit).now_or_never().transpose()?;
+        let _ = write!(settings, "; SET LOCAL statement_timeout = {}", left.as_millis().max(1));
     }
+    // Sent without waiting for the answer, in one round trip with the first statement, which fails if this one does.
+    txn.batch_execute(&settings).now_or_never().transpose()?;
     Ok(txn)
 }
 
@@ -193,7 +198,7 @@ impl Store {
     }
 
     /// Returns when a transaction that failed with `error` is worth running again, else the error.
-    pub(super) async fn retry_after(&self, error: Error, attempt: u32) -> Result<()> {
+    pub(super) async fn retry_after(&self, error: Error, name: &str, attempt: u32) -> Result<()> {
         match error {
             Error::Internal(source) if source.is::<SnapshotOutdated>() || is_retryable(&*source) => {
                 if attempt >= RETRIES_MAX {
@@ -202,7 +207,8 @@ impl Store {
             }
             error => return Err(error),
         }
-        self.counters.retries.inc();
+        self.counters.retries.with_label_values(&[name]).inc();
+        tracing::debug!(transaction = name, attempt, "running a transaction again");
         let most = 2_u64 << attempt;
         let pause = rand::rng().random_range(0..=most);
         tokio::time::sleep(Duration::from_millis(pause)).await;

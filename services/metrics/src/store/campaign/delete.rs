@@ -22,7 +22,7 @@ impl Store {
         force: bool,
         actor: Actor<'_>,
     ) -> Result<()> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_delete", Kind::Write, |txn, attempt| {
             let row = campaign_lock_in_txn(&txn, name).await?;
             check_actor(&row, actor)?;
             check_etag(&row, etag)?;

@@ -35,7 +35,7 @@ impl Store {
         owner: &Owner,
         adoption: AdoptionPolicy,
     ) -> Result<Campaign> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_apply", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &name.workspace, now).await?;
             let mut adoption = adoption;
@@ -75,7 +75,7 @@ impl Store {
 
     /// Ends the management of a campaign by the owner with this UID.
     pub async fn campaign_orphan(&self, name: &CampaignName, owner_uid: &str) -> Result<Campaign> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_orphan", Kind::Write, |txn, attempt| {
             let row = campaign_lock_in_txn(&txn, name).await?;
             if row.get::<_, Option<&str>>("owner_uid").is_some() {
                 check_actor(&row, Actor::Owner(owner_uid))?;

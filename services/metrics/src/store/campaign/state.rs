@@ -35,7 +35,7 @@ impl Store {
         etag: Option<i64>,
         actor: Actor<'_>,
     ) -> Result<Campaign> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_set_state", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let row = campaign_lock_in_txn(&txn, name).await?;
             check_actor(&row, actor)?;

@@ -52,7 +52,7 @@ impl Store {
         let held = state.map(|state| state == ClaimState::Held);
         let campaign = after.map(|after| after.0);
         let (lead, step) = (after.map(|after| after.1), after.map(|after| after.2));
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "claim_list", Kind::Read, |txn, attempt| {
             let now = self.clock.now();
             let (workspace_id, account_id) = account_key_in_txn(&txn, account).await?;
             let statement = txn.prepare_cached(&sql).await?;

@@ -148,7 +148,7 @@ impl Store {
     /// Grants what was planned, or fails with an error that [`is_conflict`].
     pub(super) async fn claim_optimistic(&self, ask: &ClaimRequest<'_>, plan: &OptimisticGrant) -> Result<Grant> {
         let mut queued = Some(self.hints.queues.wait(Some(plan.recent.account_id), plan.keys()).await);
-        let (grant, cursors) = in_txn!(self, Kind::Hot, |txn, attempt| {
+        let (grant, cursors) = in_txn!(self, "claim_optimistic", Kind::Hot, |txn, attempt| {
             let granted = plan.serve(self, &txn, ask).await;
             if granted.is_ok() {
                 drop(queued.take());

@@ -21,7 +21,7 @@ impl Store {
     /// Extends those of the claims that are held and may still be sent. Returns for each id, in order, `Some` of the new
     /// expiry, or what it is instead.
     pub async fn claim_renew(&self, account: &AccountName, ids: &[ClaimId], hold: Duration) -> Result<Vec<Renewal>> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "claim_renew", Kind::Write, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
             let now = self.clock.now();
             let suspended = account_state(holder.get("state"))? == AccountState::Suspended;

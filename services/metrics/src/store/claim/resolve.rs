@@ -37,7 +37,7 @@ impl Store {
         resolutions: &[(ClaimId, Resolution)],
     ) -> Result<Vec<bool>> {
         let ids: Vec<ClaimId> = resolutions.iter().map(|(id, _)| *id).collect();
-        in_txn!(self, Kind::Hot, |txn, attempt| {
+        in_txn!(self, "claim_resolve", Kind::Hot, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
             campaigns_lock_in_txn(&txn, holder.get("workspace_id"), &ids).await?;
             let now = self.clock.now();

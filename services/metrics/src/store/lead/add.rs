@@ -54,7 +54,7 @@ const ANY_ACCOUNT: i32 = 0;
 impl Store {
     /// Adds leads to a campaign in one transaction, and declares its list complete when `complete`.
     pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "leads_add", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             workspace_share_in_txn(&txn, name).await?;
             let (workspace_id, campaign_id) = campaign_key_share_in_txn(&txn, name).await?;

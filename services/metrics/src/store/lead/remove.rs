@@ -19,7 +19,7 @@ use crate::{
 impl Store {
     /// Removes a lead; `force` although a claim of it is held or uncertain.
     pub async fn lead_delete(&self, name: &LeadName, force: bool) -> Result<()> {
-        in_txn!(self, Kind::Hot, |txn, attempt| {
+        in_txn!(self, "lead_delete", Kind::Hot, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_key(&campaign_lock_in_txn(&txn, &name.campaign).await?);
             let now = self.clock.now();
             let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;

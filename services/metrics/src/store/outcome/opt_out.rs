@@ -44,7 +44,7 @@ impl Store {
     pub async fn opt_out_list(&self, workspace: &WorkspaceId, after: Option<&str>, limit: i64) -> Result<Vec<OptOut>> {
         let sql = "SELECT o.lead_id, o.created_at FROM opt_outs o JOIN workspaces w USING (workspace_id)
             WHERE w.name = $1 AND ($2::text IS NULL OR o.lead_id > $2) ORDER BY o.lead_id LIMIT $3";
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "opt_out_list", Kind::Read, |txn, attempt| {
             let rows = txn.query(sql, &[&workspace.as_str(), &after, &limit]).await?;
             let opt_out = |row: &tokio_postgres::Row| {
                 let name = OptOutName { workspace: workspace.clone(), lead: row.get::<_, &str>(0).parse()? };
@@ -62,7 +62,7 @@ impl Store {
             JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
             WHERE i.workspace_id = $1 AND i.lead_id = ANY ($2) AND l.mask >> 51 & 1 = 0";
         let ids: Vec<&str> = leads.iter().map(LeadId::as_str).collect();
-        in_txn!(self, Kind::Hot, |txn, attempt| {
+        in_txn!(self, "opt_out_add", Kind::Hot, |txn, attempt| {
             let workspace_id = workspace_ensure_in_txn(&txn, workspace, self.clock.now()).await?;
             workspaces_lock_in_txn(&txn, &[workspace_id]).await?;
             let now = self.clock.now();
@@ -77,7 +77,7 @@ impl Store {
     /// Takes an id off the list.
     pub async fn opt_out_delete(&self, name: &OptOutName) -> Result<()> {
         let sql = "DELETE FROM opt_outs WHERE workspace_id = $1 AND lead_id = $2";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "opt_out_delete", Kind::Write, |txn, attempt| {
             let deleted = match workspace_in_txn(&txn, &name.workspace).await? {
                 Some(workspace_id) => txn.execute(sql, &[&workspace_id, &name.lead.as_str()]).await?,
                 None => 0,

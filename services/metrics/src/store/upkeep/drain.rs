@@ -15,7 +15,7 @@ const PORTION: i64 = 20_000;
 impl Store {
     /// Removes what is left of deleted campaigns.
     pub async fn campaigns_drain(&self) -> Result<()> {
-        let gone: Result<Vec<CampaignKey>> = in_txn!(self, Kind::Read, |txn, attempt| {
+        let gone: Result<Vec<CampaignKey>> = in_txn!(self, "campaigns_drain", Kind::Read, |txn, attempt| {
             let sql = "SELECT workspace_id, campaign_id FROM deleted_campaigns ORDER BY deleted_at";
             Ok(txn.query(sql, &[]).await?.iter().map(campaign_key).collect())
         });
@@ -29,7 +29,7 @@ impl Store {
                         SELECT tableoid, ctid FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 LIMIT $3)"
                 );
                 loop {
-                    let removed: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                    let removed: Result<u64> = in_txn!(self, "campaign_drain_portion", Kind::Write, |txn, attempt| {
                         Ok(txn.execute(&portion, &[&workspace_id, &campaign_id, &PORTION]).await?)
                     });
                     if removed? == 0 {
@@ -37,7 +37,7 @@ impl Store {
                     }
                 }
             }
-            let done: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+            let done: Result<u64> = in_txn!(self, "campaign_drain_end", Kind::Write, |txn, attempt| {
                 let sql = "DELETE FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2";
                 Ok(txn.execute(sql, &[&workspace_id, &campaign_id]).await?)
             });
@@ -54,7 +54,7 @@ impl Store {
         );
         let close = "UPDATE deleted_campaigns SET is_closed = true
             WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_close_log", Kind::Write, |txn, attempt| {
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
             // A recount of millions takes its time, and waits for nobody.
             whole_tables_in_txn(&txn).await?;

@@ -27,11 +27,12 @@ impl Store {
         let lock = "SELECT FROM campaigns
             WHERE workspace_id = $1 AND campaign_id = $2 AND state = 1 AND claim_expiry_policy = 2 FOR NO KEY UPDATE";
         let now = self.clock.now();
-        let campaigns: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| Ok(txn.query(sql, &[&now]).await?));
+        let campaigns: Result<Vec<Row>> =
+            in_txn!(self, "claims_retry", Kind::Read, |txn, attempt| Ok(txn.query(sql, &[&now]).await?));
         for campaign in campaigns? {
             let (workspace_id, campaign_id): (i32, i32) = (campaign.get(0), campaign.get(1));
             loop {
-                let ended: Result<usize> = in_txn!(self, Kind::Write, |txn, attempt| {
+                let ended: Result<usize> = in_txn!(self, "claims_retry", Kind::Write, |txn, attempt| {
                     if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_none() {
                         return Ok(0);
                     }
@@ -53,7 +54,7 @@ impl Store {
             ORDER BY expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
         ) c";
         loop {
-            let settled: Result<usize> = in_txn!(self, Kind::Hot, |txn, attempt| {
+            let settled: Result<usize> = in_txn!(self, "claims_compact", Kind::Hot, |txn, attempt| {
                 let now = self.clock.now();
                 let settle = txn.prepare_cached(settle).await?;
                 Ok(txn.query(&settle, &[&now, &since, &SETTLED_MAX]).await?.len())

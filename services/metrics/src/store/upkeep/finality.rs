@@ -24,7 +24,7 @@ impl Store {
             )
             UPDATE campaigns c SET finalized_at = $1, updated_at = $1, revision = revision + 1
             FROM due WHERE c.workspace_id = due.workspace_id AND c.campaign_id = due.campaign_id";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaigns_finalize", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             Ok(txn.execute(sql, &[&now]).await?)
         })

@@ -29,7 +29,7 @@ impl Store {
         for month in [this, this.saturating_add(1.month())] {
             self.partition_make(month).await?;
         }
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "maintain", Kind::Write, |txn, attempt| {
             txn.execute("DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'", &[&now])
                 .await?;
             Ok(())
@@ -42,7 +42,7 @@ impl Store {
         let next = month.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;
         let range = format!("'{month} 00:00:00+00'");
         let until = format!("'{next} 00:00:00+00'");
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "partition_make", Kind::Write, |txn, attempt| {
             gives_way(attempt)?;
             if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
                 return Ok(());
@@ -67,7 +67,7 @@ impl Store {
     /// Drops partitions whose last outcome was received longer ago than `days`, once their sums are kept.
     pub async fn partitions_drop(&self, days: u32) -> Result<()> {
         let now = self.clock.now();
-        let names: Result<Vec<String>> = in_txn!(self, Kind::Read, |txn, attempt| {
+        let names: Result<Vec<String>> = in_txn!(self, "partitions_drop", Kind::Read, |txn, attempt| {
             let sql = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = 'outcomes'::regclass AND c.relname <> 'outcomes_default' ORDER BY 1";
             Ok(txn.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
@@ -95,7 +95,7 @@ impl Store {
             ) d
             {ADD_TO_DAY}"
         );
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "partition_drop", Kind::Write, |txn, attempt| {
             gives_way(attempt)?;
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
             let gone: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);

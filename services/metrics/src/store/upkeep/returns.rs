@@ -43,11 +43,12 @@ impl Store {
             DELETE FROM returns r USING over o
             WHERE r.workspace_id = o.workspace_id AND r.campaign_id = o.campaign_id AND r.account_id = o.account_id
                 AND r.due_at = o.due_at AND r.lead_no = o.lead_no AND r.step = o.step AND is_over(r, $4)";
-        let lists: Result<Vec<Row>> = in_txn!(self, Kind::Read, |txn, attempt| Ok(txn.query(find, &[]).await?));
+        let lists: Result<Vec<Row>> =
+            in_txn!(self, "returns_tidy", Kind::Read, |txn, attempt| Ok(txn.query(find, &[]).await?));
         for list in lists? {
             let (workspace_id, campaign_id, account_id): (i32, i32, i32) = (list.get(0), list.get(1), list.get(2));
             loop {
-                let settled: Result<u64> = in_txn!(self, Kind::Write, |txn, attempt| {
+                let settled: Result<u64> = in_txn!(self, "returns_tidy", Kind::Write, |txn, attempt| {
                     let Some(campaign) = txn.query_opt(lock, &[&workspace_id, &campaign_id]).await? else {
                         return Ok(0);
                     };

@@ -128,7 +128,7 @@ const DAY_COLUMNS: [&str; 3] = ["delivered", "failed", "bounced"];
 impl Store {
     /// All that can be recounted.
     pub async fn verify_list(&self) -> Result<Vec<Recounted>> {
-        in_txn!(self, Kind::Read, |txn, attempt| {
+        in_txn!(self, "verify_list", Kind::Read, |txn, attempt| {
             let campaigns = "SELECT c.workspace_id, c.campaign_id, w.name, c.name FROM campaigns c
                 JOIN workspaces w USING (workspace_id) ORDER BY 1, 2";
             let workspaces = "SELECT workspace_id, name FROM workspaces ORDER BY 1";
@@ -152,7 +152,7 @@ impl Store {
         match what {
             Recounted::Campaign(key, name) => {
                 let found: Result<Vec<Difference>> =
-                    in_txn!(self, Kind::Read, |txn, attempt| campaign_recount_in_txn(&txn, *key, name).await);
+                    in_txn!(self, "verify", Kind::Read, |txn, attempt| campaign_recount_in_txn(&txn, *key, name).await);
                 let found = found?;
                 if found.is_empty() || then == VerifyMode::Report {
                     return Ok(found);
@@ -161,7 +161,12 @@ impl Store {
             }
             Recounted::Accounts(workspace_id, name) => {
                 let found: Result<Vec<OfDay>> =
-                    in_txn!(self, Kind::Read, |txn, attempt| accounts_recount_in_txn(&txn, *workspace_id, name).await);
+                    in_txn!(self, "verify", Kind::Read, |txn, attempt| accounts_recount_in_txn(
+                        &txn,
+                        *workspace_id,
+                        name
+                    )
+                    .await);
                 let mut found = found?;
                 if !found.is_empty() && then == VerifyMode::Repair {
                     found = self.accounts_repair(*workspace_id, name).await?;
@@ -172,7 +177,7 @@ impl Store {
     }
 
     async fn campaign_repair(&self, key: CampaignKey, name: &CampaignName) -> Result<Vec<Difference>> {
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "campaign_repair", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let (workspace_id, campaign_id) = key;
             // Against claims, outcomes and everything else that counts, until the commit.
@@ -209,7 +214,7 @@ impl Store {
             "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
             VALUES ($1, $2, $3::text::date, $4, $5, $6) {ADD_TO_DAY}"
         );
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "accounts_repair", Kind::Write, |txn, attempt| {
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
             let found = accounts_recount_in_txn(&txn, workspace_id, name).await?;
             for of_day in &found {
@@ -230,7 +235,7 @@ impl Store {
     pub async fn verification_note(&self, differences: i64, then: VerifyMode) -> Result<()> {
         let note =
             "INSERT INTO verifications (verified_at, differences, repaired) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        in_txn!(self, Kind::Write, |txn, attempt| {
+        in_txn!(self, "verification_note", Kind::Write, |txn, attempt| {
             txn.execute(note, &[&self.clock.now(), &differences, &(then == VerifyMode::Repair)]).await?;
             Ok(())
         })
