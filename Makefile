@@ -1,4 +1,4 @@
-# What people do here; `make` alone lists it. Every target stops at the first thing that fails.
+# Tasks of a developer; `make` alone lists them. Every target stops at the first failure.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,12 +6,12 @@ SHELL := bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-# The main branch as the clone at hand knows it: what the wire contract may not break.
+# The main branch as this clone knows it. The wire contract must stay compatible with it.
 MAIN := $(firstword $(shell git for-each-ref --format='%(refname)' refs/heads/main refs/remotes/origin/main))
-# Fails where there is no binary of the name, so a part that is missing can't pass for a check.
+# Path of a part. Fails if there is none, so that a missing part cannot look like a passed check.
 part = $$(tests/real-parts install | sed -n 's/^$(1) //p' | grep .)
 comma := ,
-# Says how long a part took, so that the slow one shows.
+# Runs a command and prints its duration, so that slow ones show.
 timed = @echo "== $(1)"; started=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
 .PHONY: help
@@ -61,7 +61,7 @@ crash: ## Kill processes under load for ROUNDS rounds (500), with a new seed or 
 	@CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test integration -- crash:: --nocapture
 
 .PHONY: mutants
-mutants: ## Put mistakes into the code and list those that no test notices; see docs/testing.md
+mutants: ## Put mistakes into the code and list the ones no test notices; see docs/testing.md
 	@tests/real-parts >/dev/null
 	@cargo build --quiet --locked --example mutants
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/mutants"
@@ -78,7 +78,7 @@ audit: ## Check the dependencies for known vulnerabilities (fetches the advisory
 	@$(call part,cargo-deny) check advisories
 
 .PHONY: update
-update: ## Rewrite the golden files that the tests compare with; look at the diff
+update: ## Rewrite the golden files that tests compare with; read the diff
 	@cargo build --workspace --bins
 	@UPDATE_GOLDEN=1 cargo test --workspace
 
@@ -87,5 +87,5 @@ parts: ## Install the real parts that tests and the demo start, and print where 
 	@tests/real-parts
 
 .PHONY: clean-cache
-clean-cache: ## Remove the real parts that were built, for every version of them
+clean-cache: ## Remove all real parts that were built, of every version
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/campaign-metrics"

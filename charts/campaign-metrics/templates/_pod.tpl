@@ -1,4 +1,4 @@
-{{/* What both pods have in common. The restricted pod security standard, and a user that owns nothing. */}}
+{{/* Security of both pods: the restricted pod security standard, and a user that owns nothing. */}}
 {{- define "campaign-metrics.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -15,7 +15,7 @@ capabilities:
     - ALL
 {{- end -}}
 
-{{/* Live while the process answers, whatever it waits for; ready once it can do its work. */}}
+{{/* Live while the process answers, even while it waits for a dependency; ready once it can serve. */}}
 {{- define "campaign-metrics.probes" -}}
 livenessProbe:
   httpGet:
