@@ -171,15 +171,41 @@ fn the_operating_page_lists_the_metrics_of_the_controller() {
     assert_eq!(listed, served);
 }
 
+/// The anchors of a page, as GitHub makes them of its headings.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let headings = page.lines().filter(|line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
+    let anchor = |heading: &str| {
+        let kept = heading
+            .trim_start_matches('#')
+            .trim()
+            .chars()
+            .filter(|&letter| letter.is_alphanumeric() || " -_".contains(letter));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
 fn links_of_the_documentation_lead_somewhere() {
     let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from);
+    let mut checked_anchors = 0;
     for page in pages.into_iter().chain(files("docs", "md")) {
         for link in read(&page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap_or_default();
-            let inside = !target.is_empty() && !target.starts_with("https://");
-            let at = repository().join(page.with_file_name(target));
-            assert!(!inside || at.exists(), "{}: {link} leads nowhere", page.display());
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if target.is_empty() { page.clone() } else { page.with_file_name(target) };
+            assert!(repository().join(&target).exists(), "{}: {link} leads nowhere", page.display());
+            if !anchor.is_empty() {
+                checked_anchors += 1;
+                assert!(anchors(&read(&target)).contains(anchor), "{}: {link}: no such heading", page.display());
+            }
         }
     }
+    assert!(checked_anchors > 10, "the pages have links to headings");
 }
