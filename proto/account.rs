@@ -3,8 +3,8 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    campaign::Rate,
     name::{AccountName, CampaignName},
+    rate::Rate,
 };
 
 /// State of an account.

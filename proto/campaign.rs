@@ -5,11 +5,11 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    invalid::IllegalTransition,
     lead::Step,
     name::{AccountId, CampaignName},
+    not_sending::Blocked,
+    rate::Rate,
     schedule::ActiveHours,
-    standing::Blocked,
 };
 
 /// State of a campaign; `Finished` is for good.
@@ -47,6 +47,16 @@ impl fmt::Display for CampaignState {
     }
 }
 
+/// A transition that the product rules forbid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a campaign that is {from} can't become {to}: create a new campaign instead")]
+pub struct IllegalTransition {
+    /// The state the campaign is in.
+    pub from: CampaignState,
+    /// The state asked for.
+    pub to: CampaignState,
+}
+
 /// Why a campaign finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
@@ -74,23 +84,6 @@ pub enum DeliveryHealth {
     Moderate,
     /// Below 80 %.
     Low,
-}
-
-/// A share, with what it is made of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rate {
-    /// Counted.
-    pub numerator: i64,
-    /// Out of.
-    pub denominator: i64,
-}
-
-impl Rate {
-    /// numerator / denominator; `None` when the denominator is 0.
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub fn ratio(self) -> Option<f64> {
-        (self.denominator != 0).then(|| self.numerator as f64 / self.denominator as f64)
-    }
 }
 
 /// Leads by status.

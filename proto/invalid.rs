@@ -1,8 +1,6 @@
-//! What the domain refuses: values that are not valid, and transitions that are not legal.
+//! The error of a value that is not valid, with its field and the remedy.
 
 use std::fmt;
-
-use crate::campaign::CampaignState;
 
 /// A value that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,16 +24,6 @@ impl Invalid {
         self.field = if self.field.is_empty() { prefix.to_owned() } else { format!("{prefix}.{}", self.field) };
         self
     }
-}
-
-/// A change of state that product rules forbid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a campaign that is {from} can't become {to}: create a new campaign instead")]
-pub struct IllegalTransition {
-    /// The state the campaign is in.
-    pub from: CampaignState,
-    /// The state asked for.
-    pub to: CampaignState,
 }
 
 /// Shows at most 64 characters of a value in an error, so that an error never grows with its input.

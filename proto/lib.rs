@@ -16,6 +16,8 @@ pub mod campaign;
 pub mod invalid;
 pub mod lead;
 pub mod name;
+pub mod not_sending;
+pub mod rate;
 pub mod schedule;
 pub mod sending;
 pub mod standing;

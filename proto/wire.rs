@@ -155,7 +155,7 @@ fn daily_limit(limit: Option<i32>) -> Result<Option<i32>, Invalid> {
     limit.map(|limit| within("daily_limit", limit, 0, DAILY_LIMIT_MAX)).transpose()
 }
 
-fn rate(rate: crate::campaign::Rate) -> pb::Rate {
+fn rate(rate: crate::rate::Rate) -> pb::Rate {
     pb::Rate { numerator: rate.numerator, denominator: rate.denominator, ratio: rate.ratio() }
 }
 

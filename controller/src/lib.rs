@@ -33,12 +33,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{
-    crd::Campaign,
-    memory::Memory,
-    metrics::Metrics,
-    reconcile::{CONCURRENCY, RECONCILE_DEADLINE},
-};
+use crate::{crd::Campaign, memory::Memory, metrics::Metrics, reconcile::RECONCILE_DEADLINE};
 
 pub mod args;
 pub mod crd;
@@ -51,6 +46,8 @@ pub mod watch;
 
 /// Name under which events are reported.
 const REPORTER: &str = "campaign-metrics.io/campaign-controller";
+/// Most reconciles at once: enough to hide the latency of both servers, few enough not to exhaust their pools.
+const CONCURRENCY: u16 = 32;
 /// Campaigns that wait to be looked at; more make the service's stream wait, which loses nothing.
 const WAKE_QUEUE: usize = 1024;
 /// How long reconciles may finish after a shutdown was asked for: their own deadline, and a moment.
@@ -89,7 +86,7 @@ pub async fn run(
     admin: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new().context("metrics can't be registered")?);
+    let metrics = Arc::new(Metrics::new(CONCURRENCY).context("metrics can't be registered")?);
     let memory = Arc::new(Memory::default());
     let service = CampaignServiceClient::new(channel(&options.service)?);
     let (store, resources) = watch::resources(kubernetes.clone(), options.namespace.as_deref(), Arc::clone(&memory));

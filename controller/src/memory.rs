@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     crd::{CampaignStatus, DesiredState},
-    plan::{Applied, Seen},
+    plan::{Applied, Observed},
 };
 
 /// How long an observation holds at most: whatever the streams lost is found after this time, at a cost of three calls
@@ -133,10 +133,10 @@ impl Memory {
     }
 
     /// What is known of a campaign now.
-    pub fn seen(&self, campaign_name: &str, now: Timestamp) -> Seen {
+    pub fn observed(&self, campaign_name: &str, now: Timestamp) -> Observed {
         match lock(&self.campaigns).get(campaign_name) {
-            Some(observation) if now < observation.good_until => Seen::Here(observation.campaign.clone()),
-            _ => Seen::Unknown,
+            Some(observation) if now < observation.good_until => Observed::Present(observation.campaign.clone()),
+            _ => Observed::Unknown,
         }
     }
 
@@ -188,9 +188,9 @@ mod tests {
         let campaign = campaign(10, Some(60));
         memory.observe(campaign.clone(), Source::Stream, at(20));
         let name = &campaign.name;
-        assert_eq!(memory.seen(name, at(59)), Seen::Here(Box::new(campaign.clone())));
+        assert_eq!(memory.observed(name, at(59)), Observed::Present(Box::new(campaign.clone())));
         assert_eq!(memory.look_again_in(name, at(20)), Duration::from_secs(40));
-        assert_eq!(memory.seen(name, at(60)), Seen::Unknown);
+        assert_eq!(memory.observed(name, at(60)), Observed::Unknown);
         assert_eq!(memory.look_again_in(name, at(60)), LOOK_AGAIN_MIN);
     }
 
@@ -210,12 +210,15 @@ mod tests {
     fn what_is_not_known_is_looked_at_after_a_moment() {
         let memory = Memory::default();
         let name = "workspaces/team/campaigns/spring";
-        assert_eq!((memory.seen(name, at(10)), memory.look_again_in(name, at(10))), (Seen::Unknown, LOOK_AGAIN_MIN));
+        assert_eq!(
+            (memory.observed(name, at(10)), memory.look_again_in(name, at(10))),
+            (Observed::Unknown, LOOK_AGAIN_MIN)
+        );
         memory.observe(campaign(10, None), Source::Answer, at(10));
         memory.vanished("workspaces/team/campaigns/autumn");
-        assert!(matches!(memory.seen(name, at(11)), Seen::Here(_)));
+        assert!(matches!(memory.observed(name, at(11)), Observed::Present(_)));
         memory.vanished(name);
-        assert_eq!(memory.seen(name, at(11)), Seen::Unknown);
+        assert_eq!(memory.observed(name, at(11)), Observed::Unknown);
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
             let memory = Memory::default();
             memory.observe(held.clone(), Source::Stream, at(100));
             memory.observe(message.clone(), Source::Stream, at(101));
-            memory.seen(&held.name, at(101))
+            memory.observed(&held.name, at(101))
         };
         let owner = |uid: &str, generation| Some(pb::Owner { uid: uid.into(), generation, ..pb::Owner::default() });
         let with = |change: &dyn Fn(&mut pb::Campaign)| {
@@ -233,8 +236,9 @@ mod tests {
             campaign
         };
         let held = with(&|_| {});
-        let taken = |message: &pb::Campaign| assert_eq!(seen(&held, message), Seen::Here(Box::new(message.clone())));
-        let overtaken = |message: &pb::Campaign| assert_eq!(seen(&held, message), Seen::Unknown);
+        let taken =
+            |message: &pb::Campaign| assert_eq!(seen(&held, message), Observed::Present(Box::new(message.clone())));
+        let overtaken = |message: &pb::Campaign| assert_eq!(seen(&held, message), Observed::Unknown);
         taken(&with(&|campaign| campaign.in_flight_claims = 7));
         taken(&with(&|campaign| campaign.update_time.as_mut().unwrap().nanos = 1));
         taken(&with(&|campaign| campaign.owner = owner("u-1", 6)));
@@ -252,7 +256,7 @@ mod tests {
             campaign.update_time.as_mut().unwrap().seconds = 31;
         }));
         let finer = with(&|campaign| campaign.update_time.as_mut().unwrap().nanos = 1);
-        assert_eq!(seen(&finer, &held), Seen::Unknown);
+        assert_eq!(seen(&finer, &held), Observed::Unknown);
     }
 
     #[test]
@@ -260,9 +264,9 @@ mod tests {
         let memory = Memory::default();
         memory.observe(campaign(30, None), Source::Answer, at(30));
         memory.observe(campaign(10, None), Source::Stream, at(31));
-        assert_eq!(memory.seen("workspaces/team/campaigns/spring", at(31)), Seen::Unknown);
+        assert_eq!(memory.observed("workspaces/team/campaigns/spring", at(31)), Observed::Unknown);
         memory.observe(campaign(10, None), Source::Answer, at(32));
-        assert!(matches!(memory.seen("workspaces/team/campaigns/spring", at(32)), Seen::Here(_)));
+        assert!(matches!(memory.observed("workspaces/team/campaigns/spring", at(32)), Observed::Present(_)));
     }
 
     #[test]
@@ -271,13 +275,13 @@ mod tests {
         let name = "workspaces/team/campaigns/spring";
         memory.observe(campaign(10, None), Source::Stream, at(10));
         memory.keep_only(&HashSet::from([name.to_owned()]));
-        assert!(matches!(memory.seen(name, at(11)), Seen::Here(_)));
+        assert!(matches!(memory.observed(name, at(11)), Observed::Present(_)));
         memory.keep_only(&HashSet::new());
-        assert_eq!(memory.seen(name, at(11)), Seen::Unknown);
+        assert_eq!(memory.observed(name, at(11)), Observed::Unknown);
         memory.observe(campaign(10, None), Source::Stream, at(10));
         let orphan = pb::Campaign { owner: None, ..campaign(12, None) };
         memory.observe(orphan, Source::Stream, at(12));
-        assert_eq!(memory.seen(name, at(12)), Seen::Unknown);
+        assert_eq!(memory.observed(name, at(12)), Observed::Unknown);
     }
 
     #[test]

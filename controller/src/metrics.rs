@@ -14,7 +14,7 @@ use prometheus::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{crd::Campaign, reconcile::CONCURRENCY};
+use crate::crd::Campaign;
 
 /// Value of the label `controller`.
 const CONTROLLER: &str = "campaign";
@@ -51,7 +51,9 @@ pub enum Outcome {
 
 impl Metrics {
     /// Registers all metrics in a registry of their own, so that several controllers fit in one test process.
-    pub fn new() -> prometheus::Result<Self> {
+    ///
+    /// `concurrency` is the most reconciles that may run at once.
+    pub fn new(concurrency: u16) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
@@ -78,7 +80,7 @@ impl Metrics {
         let active = gauges("controller_runtime_active_workers", "Reconciles running now.")?;
         gauges("controller_runtime_max_concurrent_reconciles", "Reconciles that may run at once.")?
             .with_label_values(&[CONTROLLER])
-            .set(CONCURRENCY.into());
+            .set(concurrency.into());
         let seconds = HistogramVec::new(
             HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time a reconcile takes.")
                 .buckets(RECONCILE_BUCKETS.into()),
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_reconcile_is_active_until_it_ends_however_it_ends() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(32).unwrap();
         let line = "controller_runtime_active_workers{controller=\"campaign\"} ";
         let running = metrics.reconcile_started();
         assert!(metrics.render().unwrap().contains(&format!("{line}1")));
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn each_end_of_a_reconcile_is_counted_under_its_own_name() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(32).unwrap();
         for (outcome, times) in [(Outcome::Success, 1), (Outcome::RequeueAfter, 2), (Outcome::Error, 3)] {
             for _ in 0..times {
                 metrics.reconcile_started().finish(outcome);

@@ -65,20 +65,20 @@ fn settings(campaign: &pb::Campaign) -> pb::Campaign {
 
 /// What is known of the campaign in the service.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen {
+pub enum Observed {
     /// Nothing, or nothing that still holds.
     Unknown,
     /// It does not exist.
-    Gone,
+    Absent,
     /// It is like this.
-    Here(Box<pb::Campaign>),
+    Present(Box<pb::Campaign>),
 }
 
 /// What to do next about a resource.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Ask the service how the campaign is.
-    Look,
+    Fetch,
     /// Bring the service to the spec.
     Apply(Cause),
     /// Only mirror what the service says into the status.
@@ -95,14 +95,14 @@ pub enum Cause {
 }
 
 /// Chooses the next step for a resource of the given UID and generation.
-pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, seen: Seen) -> Step {
+pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, observed: Observed) -> Step {
     let Some(applied) = applied.filter(|applied| applied.generation == generation) else {
         return Step::Apply(Cause::Generation);
     };
-    let campaign = match seen {
-        Seen::Unknown => return Step::Look,
-        Seen::Gone => return Step::Apply(Cause::Drift),
-        Seen::Here(campaign) => campaign,
+    let campaign = match observed {
+        Observed::Unknown => return Step::Fetch,
+        Observed::Absent => return Step::Apply(Cause::Drift),
+        Observed::Present(campaign) => campaign,
     };
     let owned = campaign.owner.as_ref().is_some_and(|owner| owner.uid == uid && owner.generation == generation);
     let mut found = settings(&campaign);

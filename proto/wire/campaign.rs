@@ -12,11 +12,10 @@ use crate::{
     },
     invalid::{Invalid, excerpt},
     lead::{FailureReason, STEPS_MAX, Step},
-    name::AccountName,
-    name::WorkspaceId,
+    name::{AccountName, WorkspaceId},
+    not_sending::NotSending,
     pb,
     schedule::{ActiveHours, WINDOWS_MAX, Window, parse_time_zone, time_zone_name},
-    standing::NotSending,
 };
 
 /// Time until the next step is due unless the caller says otherwise.

@@ -11,8 +11,8 @@ use crate::{
     invalid::Invalid,
     lead::{Fact, FailureReason, LeadOutcome, LeadStatus, Step},
     name::WorkspaceId,
+    not_sending::NotSending,
     sending::{ClaimState, DETAIL_MAX, HOLD_MAX, LeadRef, Outcome, Rejection, Verdict},
-    standing::NotSending,
 };
 
 fn workspace() -> WorkspaceId {

@@ -9,6 +9,9 @@ use std::{
 
 use crate::harness::parts::repository;
 
+#[path = "layout/modules.rs"]
+mod modules;
+
 /// Most lines of a file before its tests: more is more than one subject.
 const LINES_BUDGET: usize = 400;
 

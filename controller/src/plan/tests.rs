@@ -30,10 +30,10 @@ fn campaign() -> pb::Campaign {
     }
 }
 
-fn here(change: impl FnOnce(&mut pb::Campaign)) -> Seen {
+fn here(change: impl FnOnce(&mut pb::Campaign)) -> Observed {
     let mut campaign = campaign();
     change(&mut campaign);
-    Seen::Here(Box::new(campaign))
+    Observed::Present(Box::new(campaign))
 }
 
 fn at(second: i64) -> Timestamp {
@@ -58,8 +58,8 @@ fn the_next_step_follows_from_what_was_applied_and_what_is_seen() {
     let again = || Step::Apply(Cause::Generation);
     let drift = || Step::Apply(Cause::Drift);
     let mirror = |change: fn(&mut pb::Campaign)| match here(change) {
-        Seen::Here(campaign) => Step::Mirror(campaign),
-        _ => panic!("here() is Here"),
+        Observed::Present(campaign) => Step::Mirror(campaign),
+        _ => panic!("here() is Present"),
     };
     let finish = |campaign: &mut pb::Campaign| campaign.state = CampaignState::Finished.into();
     let count = |campaign: &mut pb::Campaign| campaign.in_flight_claims = 9;
@@ -67,8 +67,8 @@ fn the_next_step_follows_from_what_was_applied_and_what_is_seen() {
     let table = [
         ("never applied", None, here(|_| {}), again()),
         ("an edit", Some(&older), here(|_| {}), again()),
-        ("nothing known any more", Some(&applied), Seen::Unknown, Step::Look),
-        ("deleted past the resource", Some(&applied), Seen::Gone, drift()),
+        ("nothing known any more", Some(&applied), Observed::Unknown, Step::Fetch),
+        ("deleted past the resource", Some(&applied), Observed::Absent, drift()),
         ("as applied", Some(&applied), here(|_| {}), mirror(|_| {})),
         ("counts moved on", Some(&applied), here(count), mirror(count)),
         ("leads declared complete by who added them", Some(&applied), here(complete), mirror(complete)),

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 use tonic::Code;
 
-use super::{Context, Error, Subject, failed_call, request};
+use super::context::{Context, Error, Subject, failed_call, request};
 use crate::{
     crd::{DeletionPolicy, FORCE_DELETE_ANNOTATION},
-    plan::{self, Failure, Notice, Seen, Severity},
+    plan::{self, Failure, Notice, Observed, Severity},
 };
 
 impl Context {
@@ -49,7 +49,7 @@ impl Context {
             }
             DeletionPolicy::Delete => {
                 // A resource that was refused (owned by another, not adoptable) must not delete what it never had.
-                let Seen::Here(campaign) = self.look(&name).await? else {
+                let Observed::Present(campaign) = self.fetch(&name).await? else {
                     return Ok(());
                 };
                 if campaign.owner.as_ref().is_none_or(|owner| owner.uid != owner_uid) {

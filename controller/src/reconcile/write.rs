@@ -9,7 +9,7 @@ use kube::{
 };
 use tokio::time::timeout;
 
-use super::{Context, Error, Subject};
+use super::context::{Context, Error, Subject};
 use crate::{
     crd::{Campaign, CampaignStatus},
     plan::{self, Notice, Severity, Write},

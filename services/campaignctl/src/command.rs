@@ -1,86 +1,21 @@
 //! One function per command: call the service, print the answer.
 
-use std::io::{self, Write as _};
-
-use campaign_metrics::{
-    name::{AccountName, CampaignName, WorkspaceId, WorkspaceName},
-    pb,
-    sending::CLAIMS_MAX,
-};
+use campaign_metrics::{pb, sending::CLAIMS_MAX};
 use tonic::Code;
 
 use crate::{
-    Outcome,
-    args::{
-        Accounts, Args, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, Output, ResolveClaims, State,
-    },
-    call::Service,
+    args::{Accounts, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, Output, ResolveClaims, State},
+    exit::Exit,
     import,
-    view::{self, View},
+    target::{Target, print},
+    view,
 };
 
 /// Resources per page: the most the service gives.
 const PAGE: u32 = 1000;
 
-/// Where commands work, and how they show it.
-#[derive(Debug)]
-pub struct Target {
-    /// The service to call.
-    pub service: Service,
-    /// The workspace to work in.
-    pub workspace: WorkspaceId,
-    /// Form of the output.
-    pub output: Output,
-}
-
-impl Target {
-    /// Takes the target from the arguments.
-    pub fn new(args: &Args) -> anyhow::Result<Self> {
-        Ok(Self { service: Service::new(&args.server)?, workspace: args.workspace.clone(), output: args.output })
-    }
-
-    fn parent(&self) -> String {
-        WorkspaceName(self.workspace.clone()).to_string()
-    }
-
-    fn account(&self, account: campaign_metrics::name::AccountId) -> String {
-        let workspace = self.workspace.clone();
-        AccountName { workspace, account }.to_string()
-    }
-
-    /// The full name of a campaign of the workspace.
-    pub fn campaign(&self, campaign: campaign_metrics::name::CampaignId) -> CampaignName {
-        let workspace = self.workspace.clone();
-        CampaignName { workspace, campaign }
-    }
-
-    fn show_one<V: View>(&self, resource: &V, message: &str) -> anyhow::Result<Outcome> {
-        match self.output {
-            Output::Table if message.is_empty() => print(&view::details(resource)?),
-            Output::Table => print(message),
-            Output::Json => print(&view::json(&resource.json())?),
-        }
-    }
-
-    fn show_all<V: View>(&self, resources: &[V], none: &str) -> anyhow::Result<Outcome> {
-        match self.output {
-            Output::Table if resources.is_empty() => print(none),
-            Output::Table => print(&view::table(resources)?),
-            Output::Json => print(&view::json(&resources.iter().map(View::json).collect::<Vec<_>>())?),
-        }
-    }
-}
-
-/// Prints to stdout. A reader that has seen enough, such as `head`, is no error.
-pub fn print(text: &str) -> anyhow::Result<Outcome> {
-    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Outcome::Done),
-    }
-}
-
 /// Runs a command on campaigns.
-pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Outcome> {
+pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Exit> {
     let mut client = target.service.campaigns();
     let name = |one: OneCampaign| target.campaign(one.campaign).to_string();
     match command {
@@ -124,7 +59,7 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ou
     }
 }
 
-async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result<Outcome> {
+async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result<Exit> {
     let mut client = target.service.campaigns();
     let mut campaigns = Vec::new();
     let mut request = pb::ListCampaignsRequest {
@@ -144,7 +79,7 @@ async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result
 }
 
 /// Runs a command on accounts.
-pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Outcome> {
+pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Exit> {
     match command {
         Accounts::Create(create) => create_account(target, create).await,
         Accounts::List => list_accounts(target).await,
@@ -161,7 +96,7 @@ async fn get_account(target: &Target, name: String) -> anyhow::Result<pb::Accoun
     Ok(target.service.call(request, |request| client.get_account(request)).await?)
 }
 
-async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Result<Outcome> {
+async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Result<Exit> {
     let mut client = target.service.accounts();
     let request = pb::CreateAccountRequest {
         parent: target.parent(),
@@ -185,7 +120,7 @@ async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Resul
     }
 }
 
-async fn list_accounts(target: &Target) -> anyhow::Result<Outcome> {
+async fn list_accounts(target: &Target) -> anyhow::Result<Exit> {
     let mut client = target.service.accounts();
     let mut accounts = Vec::new();
     let mut request =
@@ -201,14 +136,14 @@ async fn list_accounts(target: &Target) -> anyhow::Result<Outcome> {
 }
 
 /// Runs a command on leads.
-pub async fn leads(target: &Target, command: Leads) -> anyhow::Result<Outcome> {
+pub async fn leads(target: &Target, command: Leads) -> anyhow::Result<Exit> {
     match command {
         Leads::Import(command) => import::run(target, command).await,
         Leads::List(command) => list_leads(target, command).await,
     }
 }
 
-async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Outcome> {
+async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Exit> {
     let mut client = target.service.leads();
     let limit = usize::try_from(command.limit)?;
     let mut leads = Vec::new();
@@ -232,7 +167,7 @@ async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Outco
 }
 
 /// Runs a command on claims.
-pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Outcome> {
+pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Exit> {
     let (account, state) = match command {
         Claims::Resolve(command) => return resolve_claims(target, command).await,
         Claims::List { account, state } => (account, state),
@@ -255,7 +190,7 @@ pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Outcome>
     }
 }
 
-async fn resolve_claims(target: &Target, command: ResolveClaims) -> anyhow::Result<Outcome> {
+async fn resolve_claims(target: &Target, command: ResolveClaims) -> anyhow::Result<Exit> {
     let mut client = target.service.sending();
     let account = target.account(command.account);
     let resolution = if command.sent { pb::Resolution::Sent } else { pb::Resolution::NotSent };
@@ -280,5 +215,5 @@ async fn resolve_claims(target: &Target, command: ResolveClaims) -> anyhow::Resu
             }
         }
     }
-    Ok(if others.is_empty() { Outcome::Done } else { Outcome::SomeRefused })
+    Ok(if others.is_empty() { Exit::Done } else { Exit::SomeRefused })
 }

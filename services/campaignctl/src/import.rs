@@ -7,6 +7,7 @@
 mod csv_records;
 mod ndjson_records;
 mod progress;
+mod record;
 mod refused;
 mod report;
 mod send;
@@ -31,9 +32,9 @@ use self::{
     source::{Chunk, Source},
 };
 use crate::{
-    Outcome,
     args::{Format, Import, Output},
-    command::{Target, print},
+    exit::Exit,
+    target::{Target, print},
     view,
 };
 
@@ -41,7 +42,7 @@ use crate::{
 const READ_BYTES: usize = 1 << 18;
 
 /// Imports a file.
-pub async fn run(target: &Target, command: Import) -> anyhow::Result<Outcome> {
+pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let format = format_of(&command.file, command.format)?;
     let refused_path = command.refused.unwrap_or_else(|| refused_path(&command.file, format));
@@ -84,7 +85,7 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Outcome> {
         Output::Table => print(&report.text())?,
         Output::Json => print(&view::json(&report)?)?,
     };
-    Ok(if report.refused > 0 { Outcome::SomeRefused } else { Outcome::Done })
+    Ok(if report.refused > 0 { Exit::SomeRefused } else { Exit::Done })
 }
 
 /// Adds the leads of a chunk and notes its refused lines, in the order of the file.

@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
         }
     };
     match run(args).await {
-        Ok(outcome) => outcome.into(),
+        Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use campaign_metrics::invalid::{IllegalTransition, Invalid};
+use campaign_metrics::{campaign::IllegalTransition, invalid::Invalid};
 
 /// What can go wrong with a call.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@
 use std::{fmt::Display, io::Write as _, sync::Arc};
 
 use campaign_metrics::{
-    account::AccountPerformance, campaign::CampaignState, lead::FailureReason, standing::NotSending,
+    account::AccountPerformance, campaign::CampaignState, lead::FailureReason, not_sending::NotSending,
 };
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;

@@ -82,7 +82,7 @@ impl Alone {
             kubernetes: kubernetes.clone(),
             service: service.campaigns.clone(),
             memory: Arc::default(),
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(Metrics::new(1).unwrap()),
         };
         let resources = Api::namespaced(kubernetes, &namespace);
         Self { service, resources, context: Arc::new(context), namespace }

@@ -83,7 +83,7 @@ fn each_setting_that_differs_is_drift_by_itself() {
         let mut changed = settled();
         change(&mut changed);
         assert_ne!(changed, settled(), "row {number} changes {field}");
-        let next = step(UID, 3, Some(&applied), Seen::Here(Box::new(changed)));
+        let next = step(UID, 3, Some(&applied), Observed::Present(Box::new(changed)));
         assert_eq!(next, Step::Apply(Cause::Drift), "row {number}: another {field} must be drift");
     }
 }
@@ -152,7 +152,7 @@ fn whatever_else_a_campaign_has_is_no_drift() {
         etag: "7".into(),
         owner: Some(pb::Owner { resource: "team/other".into(), fencing_token: 9, ..settings.owner.unwrap() }),
     };
-    let next = step(UID, 3, Some(&applied), Seen::Here(Box::new(moved_on.clone())));
+    let next = step(UID, 3, Some(&applied), Observed::Present(Box::new(moved_on.clone())));
     assert_eq!(next, Step::Mirror(Box::new(moved_on)));
 }
 
@@ -162,7 +162,7 @@ fn a_lead_list_may_be_declared_complete_past_the_resource_but_not_opened_again()
     let table =
         [(&open, &open, false), (&open, &settled(), false), (&settled(), &settled(), false), (&settled(), &open, true)];
     for (number, (applied, seen, drifts)) in table.into_iter().enumerate() {
-        let next = step(UID, 3, Some(&Applied::new(3, applied)), Seen::Here(Box::new(seen.clone())));
+        let next = step(UID, 3, Some(&Applied::new(3, applied)), Observed::Present(Box::new(seen.clone())));
         assert_eq!(next == Step::Apply(Cause::Drift), drifts, "row {number}");
     }
 }
@@ -174,7 +174,7 @@ fn a_finished_campaign_has_no_drift_but_that_of_its_owner() {
     for (field, change) in DRIFTS.into_iter().filter(|(field, _)| *field != "state") {
         let mut changed = finished();
         change(&mut changed);
-        let next = step(UID, 3, Some(&applied), Seen::Here(Box::new(changed)));
+        let next = step(UID, 3, Some(&applied), Observed::Present(Box::new(changed)));
         assert!(matches!(next, Step::Mirror(_)), "{field} of a finished campaign has nothing left to decide");
     }
     let owners: [(&str, Change); 4] = [
@@ -186,7 +186,7 @@ fn a_finished_campaign_has_no_drift_but_that_of_its_owner() {
     for (owner, change) in owners {
         for mut changed in [finished(), settled()] {
             change(&mut changed);
-            let next = step(UID, 3, Some(&applied), Seen::Here(Box::new(changed)));
+            let next = step(UID, 3, Some(&applied), Observed::Present(Box::new(changed)));
             assert_eq!(next, Step::Apply(Cause::Drift), "owner: {owner}");
         }
     }

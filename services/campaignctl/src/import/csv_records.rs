@@ -9,7 +9,7 @@ use anyhow::{bail, ensure};
 use csv::ByteRecord;
 use csv_core::ReadRecordResult;
 
-use super::source::{self, Record, bounded};
+use super::record::{Record, check_length, note_ignored, parse_lead, parse_text};
 
 /// First columns of a file of refused lines; such a file can be imported again.
 pub const REMARK_COLUMNS: [&str; 2] = ["line", "reason"];
@@ -86,7 +86,7 @@ impl<R: BufRead> CsvRecords<R> {
         let mut ignored = BTreeSet::new();
         for (place, column) in self.header.iter().enumerate().skip(remarks) {
             if !ours(place) {
-                source::note_ignored(&mut ignored, &String::from_utf8_lossy(column));
+                note_ignored(&mut ignored, &String::from_utf8_lossy(column));
             }
         }
         ignored
@@ -97,12 +97,12 @@ impl<R: BufRead> CsvRecords<R> {
         let Some(Found { line, begin, end, count }) = self.parse(raw)? else {
             return Ok(None);
         };
-        let lead = source::text(&raw[begin..end]).and_then(|_| {
+        let lead = parse_text(&raw[begin..end]).and_then(|_| {
             if count != self.header.len() {
                 return Err(format!("has {count} columns where the header has {}", self.header.len()));
             }
             let field = |place: usize| std::str::from_utf8(self.field(place)).map_err(|error| error.to_string());
-            source::lead(field(self.id)?, self.account.map_or(Ok(""), field)?)
+            parse_lead(field(self.id)?, self.account.map_or(Ok(""), field)?)
         });
         Ok(Some(Record { line, raw: begin..end, lead }))
     }
@@ -146,7 +146,7 @@ impl<R: BufRead> CsvRecords<R> {
                 ReadRecordResult::End => return Ok(None),
                 ReadRecordResult::Record => break,
             }
-            bounded(self.line, raw.len() - begin, UNCLOSED)?;
+            check_length(self.line, raw.len() - begin, UNCLOSED)?;
         }
         let line = self.line;
         self.line += newlines(&raw[begin..]);

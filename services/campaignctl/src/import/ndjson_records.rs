@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::source::{self, RECORD_BYTES_MAX, Record, bounded};
+use super::record::{RECORD_BYTES_MAX, Record, check_length, note_ignored, parse_lead, parse_text};
 
 #[derive(Deserialize)]
 struct Line {
@@ -73,7 +73,7 @@ impl<R: BufRead> NdjsonRecords<R> {
             }
             self.line += 1;
             self.read_bytes += read as u64;
-            bounded(self.line, read, "; NDJSON has an object on each line")?;
+            check_length(self.line, read, "; NDJSON has an object on each line")?;
             let line = raw[begin..].trim_ascii();
             if line.is_empty() {
                 continue;
@@ -89,7 +89,7 @@ impl<R: BufRead> NdjsonRecords<R> {
 
 /// Parses a line; a remark of ours is `None`.
 fn parse(line: &[u8], ignored: &mut BTreeSet<String>) -> Result<Option<campaign_metrics::pb::NewLead>, String> {
-    let line: Line = serde_json::from_str(source::text(line)?).map_err(|error| {
+    let line: Line = serde_json::from_str(parse_text(line)?).map_err(|error| {
         let message = error.to_string();
         // serde_json counts lines of its input, which is this one line.
         let (message, place) = message.rsplit_once(" at line 1 column ").unwrap_or((&message, ""));
@@ -103,8 +103,8 @@ fn parse(line: &[u8], ignored: &mut BTreeSet<String>) -> Result<Option<campaign_
         return Ok(None);
     }
     for name in line.others.keys() {
-        source::note_ignored(ignored, name);
+        note_ignored(ignored, name);
     }
     let text = |key: Option<Key>| key.map(Key::into_text).unwrap_or_default();
-    source::lead(&text(line.id), &text(line.account)).map(Some)
+    parse_lead(&text(line.id), &text(line.account)).map(Some)
 }

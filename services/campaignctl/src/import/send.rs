@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use campaign_metrics::{name::CampaignName, pb};
 use tonic::Request;
 
-use super::{progress::Progress, source::Chunk};
+use super::{progress::Progress, record::Record, source::Chunk};
 use crate::{call::Service, failure::Failure};
 
 /// Leads per message: 260 kB at their longest, and one transaction of the size that the service does best.
@@ -46,7 +46,7 @@ impl<'a> Sender<'a> {
 
     /// Adds the leads of a chunk.
     pub async fn add(&self, chunk: &Chunk, progress: &Progress) -> anyhow::Result<Answer> {
-        let good = |(place, record): (usize, &super::source::Record)| Some((place, record.lead.clone().ok()?));
+        let good = |(place, record): (usize, &Record)| Some((place, record.lead.clone().ok()?));
         let (places, leads): (Vec<usize>, Vec<pb::NewLead>) = chunk.records.iter().enumerate().filter_map(good).unzip();
         if leads.is_empty() {
             return Ok(Answer::default());

@@ -3,38 +3,18 @@
 //! What is wrong with one record refuses that record. What makes it impossible to say where records begin, such as a
 //! quote that is never closed, ends the import. No record and no chunk grows without bound.
 
-use std::{collections::BTreeSet, io::BufRead, ops::Range};
+use std::io::BufRead;
 
-use anyhow::{bail, ensure};
-use campaign_metrics::{
-    invalid::Invalid,
-    name::{AccountId, LeadId},
-    pb,
-};
+use anyhow::ensure;
 use tokio::sync::mpsc;
 
-use super::{csv_records::CsvRecords, ndjson_records::NdjsonRecords};
+use super::{csv_records::CsvRecords, ndjson_records::NdjsonRecords, record::Record};
 use crate::args::Format;
 
 /// Records of a chunk: as many refusals fit into one response of AddLeads, so each finds back to its line.
 const CHUNK_RECORDS: usize = 10_000;
 /// Bytes of a chunk: 800 for each of its records, and 24 MiB in memory for the three chunks that exist at a time.
 const CHUNK_BYTES: usize = 8 << 20;
-/// Longest record, in bytes: far above any lead, and soon reached when a quote is never closed.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
-/// Ignored columns that are named; NDJSON could have a new one on every line.
-const IGNORED_MAX: usize = 100;
-
-/// One record of the file.
-#[derive(Debug)]
-pub struct Record {
-    /// Line on which it begins; the first is 1.
-    pub line: u64,
-    /// Where its bytes are in its chunk.
-    pub raw: Range<usize>,
-    /// The lead, or why there is none.
-    pub lead: Result<pb::NewLead, String>,
-}
 
 /// Some records of the file.
 #[derive(Debug, Default)]
@@ -118,48 +98,10 @@ impl<R: BufRead> Source<R> {
     }
 }
 
-/// Refuses a record that outgrew every bound.
-pub fn bounded(line: u64, length: usize, hint: &str) -> anyhow::Result<()> {
-    if length > RECORD_BYTES_MAX {
-        bail!("the record that begins on line {line} is longer than 1 MiB{hint}");
-    }
-    Ok(())
-}
-
-/// Says what makes the bytes of a record unfit, whatever their format.
-pub fn text(raw: &[u8]) -> Result<&str, String> {
-    let text = std::str::from_utf8(raw).map_err(|error| {
-        let place = error.valid_up_to() + 1;
-        format!("is not UTF-8: byte {place} of it is 0x{:02x}", raw[error.valid_up_to()])
-    })?;
-    match text.find('\0') {
-        Some(place) => Err(format!("holds a NUL, as byte {} of it", place + 1)),
-        None => Ok(text),
-    }
-}
-
-/// Makes a lead of its two fields.
-pub fn lead(id: &str, account: &str) -> Result<pb::NewLead, String> {
-    if id.is_empty() {
-        return Err("has no id".to_owned());
-    }
-    let lead: LeadId = id.parse().map_err(|invalid: Invalid| format!("id {}", invalid.problem))?;
-    if !account.is_empty() {
-        let _: AccountId = account.parse().map_err(|invalid: Invalid| format!("account {}", invalid.problem))?;
-    }
-    Ok(pb::NewLead { lead_id: lead.to_string(), account_id: account.to_owned() })
-}
-
-/// Notes a column that is not ours.
-pub fn note_ignored(ignored: &mut BTreeSet<String>, column: &str) {
-    if ignored.len() < IGNORED_MAX && !ignored.contains(column) {
-        ignored.insert(column.to_owned());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::record::RECORD_BYTES_MAX;
 
     /// Line and lead or reason of a record, and its bytes.
     type Read = (u64, Result<String, String>, Vec<u8>);

@@ -19,7 +19,7 @@ use campaign_metrics::{
 
 use self::{
     lock::{Actor, campaign_lock_in_txn, check_actor},
-    settings::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
+    settings::{already_exists, campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
     view::{CampaignSelector, campaign_load_in_txn, campaigns_load, single},
 };
 use super::{
@@ -117,10 +117,4 @@ impl Store {
             campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
         })
     }
-}
-
-/// The error for a name that is taken.
-pub(super) fn already_exists(name: &CampaignName) -> Error {
-    let message = format!("{name} exists; choose another id, or update it");
-    Error::AlreadyExists { reason: "CAMPAIGN_EXISTS", message }
 }

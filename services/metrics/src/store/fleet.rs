@@ -8,8 +8,9 @@ use std::{collections::HashMap, convert::identity};
 use campaign_metrics::{
     account::AccountPerformance,
     campaign::{CampaignState, LeadCounts, MessageCounts},
+    not_sending::Blocked,
     schedule::{ActiveHours, local_day, parse_time_zone},
-    standing::{AccountStanding, Blocked, CampaignStanding, next_due},
+    standing::{AccountStanding, CampaignStanding, next_due},
 };
 use deadpool_postgres::Transaction;
 use futures::{TryStreamExt as _, try_join};

@@ -18,10 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{
-        campaign::already_exists,
-        row::{CampaignKey, campaign_key},
-    },
+    store::row::{CampaignKey, campaign_key},
 };
 
 /// Reads the settings of a locked campaign.
@@ -173,4 +170,10 @@ async fn account_remove_in_txn(
     };
     txn.execute(last, keys).await?;
     Ok(())
+}
+
+/// The error for a name that is taken.
+pub(super) fn already_exists(name: &CampaignName) -> Error {
+    let message = format!("{name} exists; choose another id, or update it");
+    Error::AlreadyExists { reason: "CAMPAIGN_EXISTS", message }
 }

@@ -4,9 +4,10 @@ use campaign_metrics::{
     account::AccountState,
     lead::Step,
     name::{LeadId, LeadName},
+    not_sending::{Blocked, NotSending},
     schedule::{local_day, parse_time_zone},
     sending::{Claim, ClaimId, ClaimState, SendKey},
-    standing::{AccountStanding, Blocked, CampaignBlocked, NotSending, allowance},
+    standing::{AccountStanding, CampaignBlocked, allowance},
 };
 use deadpool_postgres::Transaction;
 use futures::future::try_join_all;
