@@ -4,15 +4,19 @@
 //! |---|---|
 //! | [`pb`] | messages, clients and servers generated from `proto/campaign_metrics/v1` |
 //! | [`name`] | typed ids and resource names |
-//! | [`campaign`], [`account`], [`lead`], [`sending`], [`standing`] | domain types, legal transitions, status from facts |
+//! | [`campaign`], [`account`], [`lead`], [`sending`] | domain types, legal transitions, status from facts |
+//! | [`standing`] | whether something can be claimed, and when |
+//! | [`not_sending`], [`rate`], [`invalid`] | what several of these share |
 //! | [`schedule`] | active hours and local days |
-//! | [`invalid`] | what parsing and transitions refuse |
+//! | `flags` | flags that command-line clients share, with the feature `flags` |
 //! | [`wire`] | the only conversions between `pb` and the domain |
 //!
 //! Nothing here does I/O or reads a clock: time comes in as an argument.
 
 pub mod account;
 pub mod campaign;
+#[cfg(feature = "flags")]
+pub mod flags;
 pub mod invalid;
 pub mod lead;
 pub mod name;

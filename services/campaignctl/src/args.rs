@@ -1,10 +1,10 @@
 //! What can be said on the command line. Ids are parsed here, so that a typing error costs no call.
 
-use std::{path::PathBuf, str::FromStr};
+use std::path::PathBuf;
 
 use campaign_metrics::{
-    invalid::Invalid,
-    name::{AccountId, CampaignId, WorkspaceId},
+    flags::{Connection, id},
+    name::{AccountId, CampaignId},
     pb,
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -28,27 +28,9 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "campaignctl", version, after_long_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Args {
-    /// Where the service listens.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "CAMPAIGN_METRICS_SERVER",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:50051"
-    )]
-    pub server: String,
-    /// The workspace to work in; that of a Kubernetes namespace has its name.
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "CAMPAIGN_METRICS_WORKSPACE",
-        hide_env_values = true,
-        default_value = "default",
-        value_parser = id::<WorkspaceId>
-    )]
-    pub workspace: WorkspaceId,
+    /// The service to call, and the workspace to work in.
+    #[command(flatten)]
+    pub connection: Connection,
     /// Form of the output.
     #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value = "table")]
     pub output: Output,
@@ -356,8 +338,4 @@ impl From<ClaimState> for pb::ClaimState {
             ClaimState::Uncertain => Self::Uncertain,
         }
     }
-}
-
-fn id<T: FromStr<Err = Invalid>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|invalid: Invalid| invalid.problem)
 }

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use campaign_metrics::name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId, WorkspaceName};
+use campaign_metrics::{
+    flags::Connection,
+    name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId, WorkspaceName},
+};
 
 use crate::{
     args::{Args, Output},
@@ -25,7 +28,8 @@ pub struct Target {
 impl Target {
     /// Takes the target from the arguments.
     pub fn new(args: &Args) -> anyhow::Result<Self> {
-        Ok(Self { service: Service::new(&args.server)?, workspace: args.workspace.clone(), output: args.output })
+        let Connection { server, workspace } = &args.connection;
+        Ok(Self { service: Service::new(server)?, workspace: workspace.clone(), output: args.output })
     }
 
     /// The resource name of the workspace.

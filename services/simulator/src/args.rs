@@ -3,8 +3,8 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use campaign_metrics::{
-    invalid::Invalid,
-    name::{AccountId, CampaignId, WorkspaceId},
+    flags::{Connection, id},
+    name::{AccountId, CampaignId},
     pb::FailureReason,
 };
 use clap::{Args, Parser, ValueEnum};
@@ -27,25 +27,9 @@ sent, report what was, and exit 0; a second one aborts.";
 #[derive(Debug, Clone, Parser)]
 #[command(name = "campaign-simulator", version, after_long_help = EXAMPLES)]
 pub struct Options {
-    /// Where the service listens.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "CAMPAIGN_METRICS_SERVER",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:50051"
-    )]
-    pub server: String,
-    /// The workspace to play in.
-    #[arg(
-        short,
-        long,
-        env = "CAMPAIGN_METRICS_WORKSPACE",
-        hide_env_values = true,
-        default_value = "default",
-        value_parser = id::<WorkspaceId>
-    )]
-    pub workspace: WorkspaceId,
+    /// The service to call, and the workspace to work in.
+    #[command(flatten)]
+    pub connection: Connection,
     /// An account to play; may be repeated [default: all accounts of the workspace].
     #[arg(short, long = "account", value_name = "ACCOUNT", value_parser = id::<AccountId>)]
     pub accounts: Vec<AccountId>,
@@ -194,10 +178,6 @@ impl FromStr for Reasons {
             format!("must be like `invalid-lead=3,other=1`, with a weight above 0; reasons are {names}")
         })
     }
-}
-
-fn id<T: FromStr<Err = Invalid>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|invalid: Invalid| invalid.problem)
 }
 
 fn share(text: &str) -> Result<f64, String> {

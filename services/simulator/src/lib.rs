@@ -50,7 +50,7 @@ const PAGE: i32 = 1000;
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<Summary> {
     let options = Arc::new(options);
     let stop = shutdown.child_token();
-    let service = Service::new(&options.server, stop.clone())?;
+    let service = Service::new(&options.connection.server, stop.clone())?;
     let log = options.claims_log.as_deref().map(ClaimsLog::open).transpose()?.map(Arc::new);
     let started = Instant::now();
     let accounts = accounts(&service, &options).await?;
@@ -93,8 +93,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 
 /// Finds the accounts to play: those named, or all of the workspace.
 async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<String>> {
-    let parent = WorkspaceName(options.workspace.clone()).to_string();
-    let name = |account| AccountName { workspace: options.workspace.clone(), account };
+    let parent = WorkspaceName(options.connection.workspace.clone()).to_string();
+    let name = |account| AccountName { workspace: options.connection.workspace.clone(), account };
     if options.create_accounts {
         for account in &options.accounts {
             let request = pb::CreateAccountRequest {
@@ -133,7 +133,7 @@ async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<St
     ensure!(
         !found.is_empty(),
         "workspace {} has no account to play; name some: --account mail-1 --create-accounts",
-        options.workspace
+        options.connection.workspace
     );
     Ok(found)
 }
@@ -153,7 +153,7 @@ async fn finished_soon(service: &Service, options: &Options) -> bool {
 async fn finished(service: &Service, options: &Options) -> Result<bool, tonic::Status> {
     let mut client = service.campaigns();
     for campaign in &options.campaigns {
-        let name = CampaignName { workspace: options.workspace.clone(), campaign: campaign.clone() };
+        let name = CampaignName { workspace: options.connection.workspace.clone(), campaign: campaign.clone() };
         let request = pb::GetCampaignRequest { name: name.to_string() };
         let campaign = service.once(request, |request| client.get_campaign(request)).await?;
         if campaign.state() != pb::CampaignState::Finished {
@@ -164,7 +164,7 @@ async fn finished(service: &Service, options: &Options) -> Result<bool, tonic::S
         return Ok(true);
     }
     let mut request = pb::ListCampaignsRequest {
-        parent: WorkspaceName(options.workspace.clone()).to_string(),
+        parent: WorkspaceName(options.connection.workspace.clone()).to_string(),
         page_size: PAGE,
         page_token: String::new(),
         state: pb::CampaignState::Unspecified.into(),

@@ -53,7 +53,7 @@ impl Sender {
             stop: service.stopped().clone(),
             service,
             account: account.to_owned(),
-            workspace: format!("workspaces/{}", options.workspace),
+            workspace: format!("workspaces/{}", options.connection.workspace),
             max_claims: whole(share.clamp(1.0, max_claims)),
             round: whole((options.rate * ROUND.as_secs_f64()).clamp(1.0, max_claims)) as usize,
             options,

@@ -161,7 +161,7 @@ async fn play(fake: &Fake, line: &str) -> (JoinHandle<anyhow::Result<Stats>>, Ca
     let line = format!("s --server {url} {quiet} {line}");
     let options = Arc::new(Options::try_parse_from(line.split(' ')).unwrap());
     let stop = CancellationToken::new();
-    let service = Service::new(&options.server, stop.clone()).unwrap();
+    let service = Service::new(&options.connection.server, stop.clone()).unwrap();
     let pace = Arc::new(Pace::new(options.rate));
     let sender = Sender::new(service, "workspaces/w/accounts/a", options, pace, None, 1);
     (tokio::spawn(sender.run()), stop, serving)
