@@ -1,4 +1,4 @@
-//! Compiles the protobuf files into `OUT_DIR`, in Rust alone: nobody needs protoc.
+//! Compiles the protobuf files into `OUT_DIR`, in Rust alone, so that a build needs no protoc.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    // Reflection serves the very descriptors the code was made from.
+    // Reflection serves the descriptors from which the code is generated.
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
