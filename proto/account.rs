@@ -1,4 +1,4 @@
-//! Accounts: sending identities, their state and what became of their messages.
+//! Accounts: sending identities, their state, and the results of their messages.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -10,20 +10,20 @@ use crate::{
 /// State of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AccountState {
-    /// May claim.
+    /// The account may claim.
     Active,
-    /// May not claim; keeps its leads.
+    /// The account may not claim. It keeps its leads.
     Suspended,
 }
 
-/// What a caller sets on an account.
+/// The settings of an account.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountSettings {
-    /// For people.
+    /// Name for people.
     pub display_name: String,
-    /// Claims per local day at most; `None` is no limit.
+    /// Maximum number of claims on each local day; `None` means no limit.
     pub daily_limit: Option<i32>,
-    /// Zone of the account's days.
+    /// Time zone of the account's days.
     pub time_zone: TimeZone,
 }
 
@@ -39,7 +39,7 @@ pub enum AccountField {
 }
 
 impl AccountSettings {
-    /// Takes the named fields from `new`.
+    /// Copies the named fields from `new`.
     pub fn update(&mut self, new: &Self, fields: &[AccountField]) {
         for field in fields {
             match field {
@@ -51,7 +51,7 @@ impl AccountSettings {
     }
 }
 
-/// Messages of an account over some time, by result.
+/// Messages of an account over a period, by result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccountPerformance {
     /// Delivered.
@@ -63,35 +63,35 @@ pub struct AccountPerformance {
 }
 
 impl AccountPerformance {
-    /// delivered / (delivered + failed + bounced), as product.md defines it.
+    /// Returns delivered / (delivered + failed + bounced).
     pub fn success_rate(&self) -> Rate {
         Rate { numerator: self.delivered, denominator: self.delivered + self.failed + self.bounced }
     }
 }
 
-/// An account as of some moment.
+/// An account at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// Resource name.
     pub name: AccountName,
     /// UUID.
     pub uid: String,
-    /// What callers set.
+    /// The settings.
     pub settings: AccountSettings,
     /// State.
     pub state: AccountState,
-    /// Reserved of the daily limit on the present local day.
+    /// The part of the daily limit that is reserved on the current local day.
     pub reserved_today: i64,
-    /// Campaigns it serves.
+    /// The campaigns that it serves.
     pub campaigns: Vec<CampaignName>,
-    /// Messages ever.
+    /// Messages since its creation.
     pub lifetime: AccountPerformance,
-    /// Messages of the last 30 UTC days, today included.
+    /// Messages of the last 30 UTC days, including today.
     pub last_30_days: AccountPerformance,
-    /// When it was created.
+    /// Time of its creation.
     pub create_time: Timestamp,
-    /// Last change of settings or state.
+    /// Time of the last change of settings or state.
     pub update_time: Timestamp,
-    /// Grows with each change of settings or state; the etag.
+    /// Increases with each change of settings or state. The etag is made from it.
     pub revision: i64,
 }

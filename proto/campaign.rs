@@ -12,14 +12,14 @@ use crate::{
     schedule::ActiveHours,
 };
 
-/// State of a campaign; `Finished` is for good.
+/// State of a campaign. `Finished` is permanent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CampaignState {
-    /// Messages go out.
+    /// Messages may be sent.
     Active,
     /// No claim is granted.
     Paused,
-    /// No claim is granted ever again.
+    /// No claim is ever granted again.
     Finished,
 }
 
@@ -27,7 +27,7 @@ impl CampaignState {
     /// All states.
     pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Finished];
 
-    /// Decides whether the campaign may become `to`: `true` if that changes anything.
+    /// Checks the transition to `to`. Returns whether it changes the state.
     pub fn transition(self, to: Self) -> Result<bool, IllegalTransition> {
         match (self, to) {
             (from, to) if from == to => Ok(false),
@@ -60,27 +60,27 @@ pub struct IllegalTransition {
 /// Why a campaign finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// By itself.
+    /// Automatically: its lead list is complete, and every lead is sent or failed.
     Completed,
     /// By request.
     Requested,
 }
 
-/// What becomes of a claim that expires without an outcome.
+/// What happens to a claim that expires without an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimExpiryPolicy {
-    /// It waits for an outcome or a person.
+    /// It becomes uncertain, and waits for an outcome or a resolution.
     Hold,
     /// Its step becomes due again.
     Retry,
 }
 
-/// Delivery rate in three bands.
+/// The delivery rate in three bands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryHealth {
     /// Above 95 %.
     High,
-    /// 80 % to 95 %, both included.
+    /// 80 % to 95 % inclusive.
     Moderate,
     /// Below 80 %.
     Low,
@@ -89,34 +89,34 @@ pub enum DeliveryHealth {
 /// Leads by status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeadCounts {
-    /// Done.
+    /// Leads that are done.
     pub sent: i64,
-    /// Failed.
+    /// Leads that failed.
     pub failed: i64,
-    /// Nothing delivered yet.
+    /// Leads with nothing delivered yet.
     pub pending: i64,
-    /// Follow-ups partially sent.
+    /// Leads with some steps delivered and follow-ups that remain.
     pub partial: i64,
 }
 
 impl LeadCounts {
-    /// sent + failed + pending + partial.
+    /// Returns sent + failed + pending + partial.
     pub fn total(self) -> i64 {
         self.sent + self.failed + self.pending + self.partial
     }
 
-    /// Whether anything can still be due to any of them.
+    /// Returns whether a step can still become due to any of them.
     pub fn is_open(self) -> bool {
         self.pending + self.partial > 0
     }
 
-    /// (sent + failed) / total; partial stays out of it.
+    /// Returns (sent + failed) / total. Partial leads do not count as progress.
     pub fn progress(self) -> Rate {
         Rate { numerator: self.sent + self.failed, denominator: self.total() }
     }
 }
 
-/// Messages by the result of their step, and leads by what they did.
+/// Messages by the result of their step, and leads by their reactions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MessageCounts {
     /// Delivered.
@@ -125,7 +125,7 @@ pub struct MessageCounts {
     pub failed: i64,
     /// Bounced.
     pub bounced: i64,
-    /// Failed and bounced, by `FailureReason::ALL`.
+    /// Failed and bounced messages by reason, in the order of `FailureReason::ALL`.
     pub by_reason: [i64; 5],
     /// Leads with a delivered message.
     pub contacted: i64,
@@ -141,58 +141,58 @@ pub struct MessageCounts {
     pub auto_replied: i64,
     /// Leads that opted out.
     pub opted_out: i64,
-    /// Worth of the conversions whose worth was reported, in millionths.
+    /// Total value of the conversions that were reported with a value, in millionths.
     pub conversion_value_micros: i64,
 }
 
 impl MessageCounts {
-    /// delivered / (delivered + failed + bounced), as product.md defines it.
+    /// Returns delivered / (delivered + failed + bounced).
     pub fn delivery_rate(self) -> Rate {
         Rate { numerator: self.delivered, denominator: self.delivered + self.failed + self.bounced }
     }
 
-    /// Replied of contacted leads, as product.md defines it.
+    /// Returns the share of contacted leads that replied.
     pub fn response_rate(self) -> Rate {
         Rate { numerator: self.contacted_replied, denominator: self.contacted }
     }
 
-    /// Converted of contacted leads, as product.md defines it.
+    /// Returns the share of contacted leads that converted.
     pub fn conversion_rate(self) -> Rate {
         Rate { numerator: self.contacted_converted, denominator: self.contacted }
     }
 
-    /// The band of the delivery rate; `None` without messages. Compared in whole numbers, so that 95 % is exact.
+    /// Returns the band of the delivery rate; `None` without messages. Integer arithmetic keeps the bounds exact.
     pub fn delivery_health(self) -> Option<DeliveryHealth> {
         let Rate { numerator, denominator } = self.delivery_rate();
         match (100 * numerator, denominator) {
             (_, 0) => None,
-            (share, of) if share > 95 * of => Some(DeliveryHealth::High),
-            (share, of) if share >= 80 * of => Some(DeliveryHealth::Moderate),
+            (share, total) if share > 95 * total => Some(DeliveryHealth::High),
+            (share, total) if share >= 80 * total => Some(DeliveryHealth::Moderate),
             _ => Some(DeliveryHealth::Low),
         }
     }
 }
 
-/// What a caller sets on a campaign.
+/// The settings of a campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CampaignSettings {
-    /// For people.
+    /// Name for people.
     pub display_name: String,
-    /// Messages per lead at most; fixed on creation.
+    /// Maximum number of messages for each lead; fixed at creation.
     pub steps: Step,
-    /// From the delivery of one step until the next is due.
+    /// Time from the delivery of one step until the next step is due.
     pub follow_up_delay: SignedDuration,
-    /// Accounts that send, sorted, without repeats.
+    /// Accounts that send, sorted and without duplicates.
     pub accounts: Vec<AccountId>,
-    /// When messages may go out.
+    /// Times at which messages may be sent.
     pub active_hours: ActiveHours,
-    /// Claims per local day at most; `None` is no limit.
+    /// Maximum number of claims on each local day; `None` means no limit.
     pub daily_limit: Option<i32>,
-    /// What becomes of expired claims.
+    /// What happens to expired claims.
     pub claim_expiry_policy: ClaimExpiryPolicy,
-    /// Seconds from the finish, without a held claim, until results are final.
+    /// Seconds after the finish, without a held claim, until results are final.
     pub settle_seconds: i32,
-    /// Days from the finish during which replies and conversions are taken.
+    /// Days after the finish during which replies and conversions are accepted.
     pub attribution_days: i32,
     /// Whether every lead has been added.
     pub lead_list_complete: bool,
@@ -214,7 +214,7 @@ pub enum CampaignField {
 }
 
 impl CampaignSettings {
-    /// Takes the named fields from `new`.
+    /// Copies the named fields from `new`.
     pub fn update(&mut self, new: &Self, fields: &[CampaignField]) {
         for field in fields {
             match field {
@@ -232,7 +232,7 @@ impl CampaignSettings {
     }
 }
 
-/// The resource that manages a campaign.
+/// The Kubernetes resource that manages a campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// `namespace/name`, for people.
@@ -241,27 +241,27 @@ pub struct Owner {
     pub uid: String,
     /// Generation of the resource.
     pub generation: i64,
-    /// Grows with each change of the leading controller.
+    /// Increases with each change of the leading controller.
     pub fencing_token: i64,
 }
 
-/// Whether a campaign without owner is taken over.
+/// Whether an owner takes over an existing campaign that has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptionPolicy {
-    /// It is.
+    /// It does.
     IfUnowned,
-    /// It is not.
+    /// It does not.
     Never,
 }
 
-/// A campaign as of some moment.
+/// A campaign at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Campaign {
     /// Resource name.
     pub name: CampaignName,
     /// UUID.
     pub uid: String,
-    /// What callers set.
+    /// The settings.
     pub settings: CampaignSettings,
     /// State.
     pub state: CampaignState,
@@ -271,25 +271,25 @@ pub struct Campaign {
     pub lead_counts: LeadCounts,
     /// Messages by result.
     pub message_counts: MessageCounts,
-    /// Claims held and not expired.
+    /// Claims that are held and have not expired.
     pub in_flight_claims: i64,
-    /// Latest expiry of these.
+    /// Upper bound of their expiry.
     pub in_flight_until: Option<Timestamp>,
     /// Claims that expired without an outcome.
     pub uncertain_claims: i64,
-    /// Earliest moment at which a step is due to one of its accounts; `None` when nothing waits.
+    /// Earliest time at which a step is due to one of its accounts; `None` when no step waits.
     pub next_due: Option<Timestamp>,
-    /// Why nothing can be claimed.
+    /// The reasons why nothing can be claimed.
     pub blocked: Blocked,
-    /// When it was created.
+    /// Time of its creation.
     pub create_time: Timestamp,
-    /// Last change of settings or state.
+    /// Time of the last change of settings or state.
     pub update_time: Timestamp,
-    /// When it became finished.
+    /// Time at which it became finished.
     pub finish_time: Option<Timestamp>,
-    /// Since when its results are final.
+    /// Time from which its results are final.
     pub finalized_time: Option<Timestamp>,
-    /// Grows with each change of settings or state; the etag.
+    /// Increases with each change of settings or state. The etag is made from it.
     pub revision: i64,
     /// The resource that manages it.
     pub owner: Option<Owner>,

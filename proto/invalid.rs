@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Invalid {
     /// Path of the field as in the request, `campaign.active_hours.windows[1].end_time`.
     pub field: String,
-    /// What is wrong with the value, and the remedy.
+    /// The problem of the value, and the remedy.
     pub problem: String,
 }
 
@@ -18,7 +18,7 @@ impl Invalid {
         Self { field: field.into(), problem: problem.to_string() }
     }
 
-    /// Puts the field under `prefix`: `end_time` under `windows[1]` is `windows[1].end_time`.
+    /// Prepends `prefix` to the field: `end_time` under `windows[1]` becomes `windows[1].end_time`.
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
         self.field = if self.field.is_empty() { prefix.to_owned() } else { format!("{prefix}.{}", self.field) };
@@ -26,7 +26,7 @@ impl Invalid {
     }
 }
 
-/// Shows at most 64 characters of a value in an error, so that an error never grows with its input.
+/// Returns at most 64 characters of a value for an error, so that the size of an error is bounded.
 pub(crate) fn excerpt(value: &str) -> String {
     let mut shown: String = value.chars().take(64).flat_map(char::escape_debug).collect();
     if value.chars().nth(64).is_some() {

@@ -1,17 +1,17 @@
-//! Leads: the facts known of one, and its status as a pure function of them.
+//! Leads: the known facts of a lead, and its status as a pure function of them.
 //!
-//! Facts only accumulate, so they can arrive late, twice, in any order and in parallel: the set is the same, and
-//! so is everything computed from it. `services/metrics/migrations` repeats [`Facts::status`] in SQL; a test
-//! compares the two.
+//! Facts only accumulate. So they can arrive late, twice, in any order and in parallel: the set is the same, and so is
+//! everything computed from it. `services/metrics/migrations` repeats [`Facts::status`] in SQL; a test compares the
+//! two.
 
 use jiff::Timestamp;
 
 use crate::name::{AccountName, LeadName};
 
-/// Most steps a campaign can have: the facts of a step take one bit in each of three ranges of 16.
+/// Most steps of a campaign. The facts of a step take one bit in each of three ranges of 16 bits.
 pub const STEPS_MAX: u8 = 16;
 
-/// The number of a message to a lead; 1 is the first.
+/// The number of a message to a lead. The first is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step(u8);
 
@@ -19,7 +19,7 @@ impl Step {
     /// The first message.
     pub const FIRST: Self = Self(1);
 
-    /// Makes a step of a number from 1 to [`STEPS_MAX`].
+    /// Converts a number from 1 to [`STEPS_MAX`] into a step.
     pub fn new(number: i32) -> Option<Self> {
         u8::try_from(number).ok().filter(|number| (1..=STEPS_MAX).contains(number)).map(Self)
     }
@@ -35,7 +35,7 @@ impl Step {
 pub enum Fact {
     /// The message of a step was delivered.
     Delivered(Step),
-    /// The message of a step failed for good.
+    /// The message of a step failed permanently.
     Failed(Step),
     /// The message of a step bounced.
     Bounced(Step),
@@ -43,7 +43,7 @@ pub enum Fact {
     Replied,
     /// The lead converted.
     Converted,
-    /// A machine replied for the lead.
+    /// The lead sent an automatic reply.
     AutoReplied,
     /// The lead opted out.
     OptedOut,
@@ -58,7 +58,8 @@ const OPTED_OUT: u8 = 51;
 const STEPS_MASK: i64 = 0xffff;
 
 impl Fact {
-    /// Place of the fact in the mask: 0-15 delivered, 16-31 failed, 32-47 bounced, then one each.
+    /// Returns the bit of the fact in the mask: 0-15 delivered, 16-31 failed, 32-47 bounced, then one bit for each fact
+    /// about the lead.
     pub fn bit(self) -> u8 {
         match self {
             Self::Delivered(step) => step.0 - 1,
@@ -71,7 +72,7 @@ impl Fact {
         }
     }
 
-    /// The fact at a place of the mask.
+    /// Returns the fact of a bit of the mask.
     pub fn from_bit(bit: u8) -> Option<Self> {
         Some(match bit {
             0..FAILED => Self::Delivered(Step(bit + 1)),
@@ -85,7 +86,7 @@ impl Fact {
         })
     }
 
-    /// The step, of a fact about a message.
+    /// Returns the step of a fact about a message.
     pub fn step(self) -> Option<Step> {
         match self {
             Self::Delivered(step) | Self::Failed(step) | Self::Bounced(step) => Some(step),
@@ -98,13 +99,13 @@ impl Fact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FailureReason {
-    /// The account: blocked, signed out.
+    /// A problem of the account: it is blocked or signed out.
     AccountIssue = 1,
     /// The lead can't be reached.
     InvalidLead = 2,
-    /// The provider refused the rate.
+    /// The provider refused the message because of its rate limit.
     RateLimited = 3,
-    /// The provider refused the content.
+    /// The provider refused the message because of its content.
     ContentRejected = 4,
     /// Anything else.
     Other = 5,
@@ -135,43 +136,43 @@ pub enum StepOutcome {
 /// Status of a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeadStatus {
-    /// Nothing delivered yet.
+    /// Nothing is delivered yet.
     Pending,
-    /// Follow-ups partially sent.
+    /// Some steps are delivered, and follow-ups remain.
     Partial,
-    /// Done.
+    /// The lead is done.
     Sent,
     /// Failed.
     Failed,
 }
 
-/// The set of facts known of a lead, as the mask that is stored.
+/// The set of known facts of a lead, as the stored bit mask.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Facts(pub i64);
 
 impl Facts {
-    /// Whether a fact is known.
+    /// Returns whether a fact is known.
     pub fn has(self, fact: Fact) -> bool {
         self.0 >> fact.bit() & 1 == 1
     }
 
-    /// The set with one more fact.
+    /// Returns the set with one more fact.
     #[must_use]
     pub fn with(self, fact: Fact) -> Self {
         Self(self.0 | 1 << fact.bit())
     }
 
-    /// Steps whose result is delivered, as bits: bit 0 is step 1.
+    /// Returns the steps whose result is delivered, as bits. Bit 0 is step 1.
     fn delivered(self) -> i64 {
         self.0 & !(self.0 >> BOUNCED) & STEPS_MASK
     }
 
-    /// Steps whose result is failed or bounced, as bits.
+    /// Returns the steps whose result is failed or bounced, as bits. Bit 0 is step 1.
     fn failed_or_bounced(self) -> i64 {
         ((self.0 >> FAILED & !self.0) | self.0 >> BOUNCED) & STEPS_MASK
     }
 
-    /// The result of a step: bounced over delivered over failed.
+    /// Returns the result of a step. Bounced is stronger than delivered, and delivered is stronger than failed.
     pub fn result(self, step: Step) -> Option<StepOutcome> {
         [
             (Fact::Bounced(step), StepOutcome::Bounced),
@@ -182,7 +183,7 @@ impl Facts {
         .find_map(|(fact, outcome)| self.has(fact).then_some(outcome))
     }
 
-    /// Status by the rules of product.md, "Lead status is a pure function of facts", in their order.
+    /// Returns the status of a lead in a campaign of `steps` steps. The first rule that matches decides.
     pub fn status(self, steps: Step) -> LeadStatus {
         let all = (1_i64 << steps.0) - 1;
         let delivered = self.delivered();
@@ -199,22 +200,23 @@ impl Facts {
         }
     }
 
-    /// The step to send next: the one after the highest delivered, while the lead is pending or partial.
+    /// Returns the step to send next: the one after the highest delivered step, while the lead is pending or partial.
     pub fn next_step(self, steps: Step) -> Option<Step> {
         let open = matches!(self.status(steps), LeadStatus::Pending | LeadStatus::Partial);
         let highest = 64 - self.delivered().leading_zeros();
         open.then(|| Step::new(i32::try_from(highest).ok()? + 1)).flatten().filter(|step| *step <= steps)
     }
 
-    /// Whether any message was delivered and did not bounce.
+    /// Returns whether any message was delivered and did not bounce.
     pub fn is_contacted(self) -> bool {
         self.delivered() != 0
     }
 }
 
-/// Why the steps of a lead failed and bounced: three bits for each step, the number of a [`FailureReason`].
+/// Why the steps of a lead failed and bounced: the number of a [`FailureReason`] in three bits for each step.
 ///
-/// Both are kept, so that the reason of a step is that of its strongest fact in whatever order they came.
+/// Failures and bounces have separate reasons, so that the reason of a step belongs to its strongest fact, in whatever
+/// order the facts arrived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reasons {
     /// Of failed steps.
@@ -224,8 +226,8 @@ pub struct Reasons {
 }
 
 impl Reasons {
-    /// The reason of a step's result; `None` when it was delivered or has none.
-    pub fn of(self, step: Step, result: StepOutcome) -> Option<FailureReason> {
+    /// Returns the reason of the result of a step; `None` when it was delivered or has no reason.
+    pub fn of_result(self, step: Step, result: StepOutcome) -> Option<FailureReason> {
         let reasons = match result {
             StepOutcome::Delivered => return None,
             StepOutcome::Failed => self.failed,
@@ -235,16 +237,16 @@ impl Reasons {
     }
 }
 
-/// A lead as of some moment.
+/// A lead at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lead {
     /// Resource name.
     pub name: LeadName,
-    /// Account that sends to it.
+    /// The account that sends to it.
     pub account: Option<AccountName>,
-    /// Steps of its campaign.
+    /// Number of steps of its campaign.
     pub steps: Step,
-    /// What is known.
+    /// The known facts.
     pub facts: Facts,
     /// Why its steps failed and bounced.
     pub reasons: Reasons,
@@ -252,22 +254,22 @@ pub struct Lead {
     pub last_action_time: Option<Timestamp>,
 }
 
-/// An outcome that was applied, in the trail of its lead.
+/// An outcome that was applied, as listed for its lead.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeadOutcome {
     /// What happened.
     pub fact: Fact,
-    /// Why.
+    /// Why the message failed or bounced.
     pub reason: Option<FailureReason>,
-    /// For people.
+    /// Free text for people.
     pub detail: String,
     /// When it happened.
     pub time: Timestamp,
-    /// When it was taken in.
+    /// When the service received it.
     pub receive_time: Timestamp,
-    /// Whose message it was.
+    /// The account that sent the message.
     pub account: Option<AccountName>,
-    /// What a conversion is worth, in millionths.
+    /// Value of a conversion, in millionths.
     pub value_micros: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! The contract of Campaign Metrics: the protobuf API and the pure domain behind it.
+//! The contract of Campaign Metrics: the protobuf API and the pure domain model.
 //!
 //! | module | holds |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | `flags` | flags that command-line clients share, with the feature `flags` |
 //! | [`wire`] | the only conversions between `pb` and the domain |
 //!
-//! Nothing here does I/O or reads a clock: time comes in as an argument.
+//! Nothing here does I/O or reads a clock. Callers pass the time as an argument.
 
 pub mod account;
 pub mod campaign;

@@ -1,4 +1,4 @@
-//! Typed ids and resource names: parsed once at the edge, valid ever after.
+//! Typed ids and resource names. They are parsed once at the edge, and are valid from then on.
 
 use std::{fmt, str::FromStr};
 
@@ -121,7 +121,7 @@ pub struct OptOutName {
     pub lead: LeadId,
 }
 
-/// Splits `collection/id/...` into its ids, or says which form is meant.
+/// Splits `collection/id/...` into its ids. The error names the expected form.
 fn ids<'a, const N: usize>(text: &'a str, collections: [&str; N], form: &str) -> Result<[&'a str; N], Invalid> {
     let wrong = || Invalid::new("", format_args!("`{}` must have the form `{form}`", excerpt(text)));
     let mut parts = text.split('/');

@@ -1,15 +1,15 @@
-//! The reasons for which nothing can be claimed.
+//! The reasons why nothing can be claimed.
 
 use jiff::Timestamp;
 
-/// Why nothing can be claimed. In the order in which people want to read them.
+/// A reason why nothing can be claimed. The order is the one in which people read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NotSending {
     /// The campaign is paused.
     Paused,
     /// The campaign is finished.
     Finished,
-    /// No active window holds the present moment.
+    /// The current time is outside every active window.
     OutsideActiveHours,
     /// The campaign's daily limit is used up.
     CampaignDailyLimit,
@@ -23,7 +23,7 @@ pub enum NotSending {
     AccountRemoved,
     /// No lead is due.
     NoLeadDue,
-    /// Expired claims keep leads from going on.
+    /// Claims that expired without an outcome block their leads.
     UncertainClaims,
 }
 
@@ -42,7 +42,7 @@ impl NotSending {
         Self::UncertainClaims,
     ];
 
-    /// The value of the metrics' label `reason`.
+    /// Returns the value of the label `reason` in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Paused => "paused",
@@ -59,25 +59,25 @@ impl NotSending {
     }
 }
 
-/// All the reasons that hold, and when time alone changes what they say.
+/// All the reasons that hold, and the time at which they can change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blocked {
-    /// Sorted, without repeats; empty when something can be claimed.
+    /// Sorted and without duplicates. Empty when something can be claimed.
     pub reasons: Vec<NotSending>,
-    /// Earliest moment at which time alone changes them.
+    /// Earliest time at which they change by the passage of time alone.
     pub next_change: Option<Timestamp>,
 }
 
 impl Blocked {
-    /// Adds a reason, and when it ends by itself.
+    /// Adds a reason, and the time at which it ends if nothing else changes.
     pub fn add(&mut self, reason: NotSending, until: Option<Timestamp>) {
-        if let Err(place) = self.reasons.binary_search(&reason) {
-            self.reasons.insert(place, reason);
+        if let Err(index) = self.reasons.binary_search(&reason) {
+            self.reasons.insert(index, reason);
         }
         self.change_at(until);
     }
 
-    /// Takes note of a moment at which something changes.
+    /// Lowers the next change to `moment` if that is earlier.
     pub fn change_at(&mut self, moment: Option<Timestamp>) {
         self.next_change = [self.next_change, moment].into_iter().flatten().min();
     }

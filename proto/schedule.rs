@@ -1,8 +1,8 @@
-//! Active hours and local days: when messages may go out, and which day a moment belongs to.
+//! Active hours and local days: when messages may be sent, and to which day a time belongs.
 //!
-//! A window holds every instant whose local time lies in [start, end); one over midnight belongs to the day on which
-//! it began. Everything is decided on the local time of the instant, so hours that a clock change skips hold
-//! nothing and repeated ones hold twice.
+//! A window contains every instant whose local time is in [start, end). A window over midnight belongs to the day on
+//! which it begins. Only the local time of an instant decides, so a window contains nothing of the hours that a clock
+//! change skips, and both runs of the hours that it repeats.
 
 use jiff::{
     Span, Timestamp, ToSpan as _,
@@ -14,23 +14,23 @@ use crate::invalid::{Invalid, excerpt};
 
 /// Most windows of a campaign.
 pub const WINDOWS_MAX: usize = 32;
-/// Minutes of a day; as an end it means midnight.
+/// Minutes of a day. As the end of a window it means midnight.
 const DAY_MINUTES: u16 = 24 * 60;
-/// Days to look ahead for a change: a weekly window that falls into a skipped hour twice in a row is the worst case.
+/// Days to look ahead for a change. The worst case is a weekly window that a clock change skips twice in a row.
 const LOOK_AHEAD_DAYS: i64 = 22;
 
-/// Days and local times during which messages may go out.
+/// Days and local times at which messages may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Days on which it begins: bit 0 is Monday.
     days: u8,
-    /// Minute of the day from which on it holds.
+    /// Minute of the day at which it begins, inclusive.
     start: u16,
-    /// Minute of the day before which it holds; not after `start` means the following day.
+    /// Minute of the day at which it ends, exclusive. An end at or before `start` is on the following day.
     end: u16,
 }
 
-/// `HH:MM` as minutes since midnight.
+/// Parses `HH:MM` into minutes since midnight, at most `last`.
 fn parse_minutes(text: &str, last: u16) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
     let two_digits = |part: &str| {
@@ -42,7 +42,7 @@ fn parse_minutes(text: &str, last: u16) -> Option<u16> {
 }
 
 impl Window {
-    /// Makes a window of the days on which it begins (none: every day) and two local times `HH:MM`.
+    /// Creates a window from the days on which it begins and two local times `HH:MM`. No days mean every day.
     pub fn new(days: &[Weekday], start: &str, end: &str) -> Result<Self, Invalid> {
         let start_minute = parse_minutes(start, DAY_MINUTES - 1).ok_or_else(|| {
             Invalid::new("start_time", format_args!("`{}` must be `HH:MM`, 00:00 to 23:59", excerpt(start)))
@@ -58,24 +58,24 @@ impl Window {
         Ok(Self { days, start: start_minute, end: end_minute })
     }
 
-    /// Days on which the window begins, Monday first.
+    /// Returns the days on which the window begins, Monday first.
     pub fn days(self) -> impl Iterator<Item = Weekday> {
         (1..=7)
             .filter_map(|day| Weekday::from_monday_one_offset(day).ok())
             .filter(move |day| self.days & day_bit(*day) != 0)
     }
 
-    /// Start as `HH:MM`.
+    /// Returns the start as `HH:MM`.
     pub fn start_time(self) -> String {
         format!("{:02}:{:02}", self.start / 60, self.start % 60)
     }
 
-    /// End as `HH:MM`, up to `24:00`.
+    /// Returns the end as `HH:MM`, up to `24:00`.
     pub fn end_time(self) -> String {
         format!("{:02}:{:02}", self.end / 60, self.end % 60)
     }
 
-    fn holds(self, local: DateTime) -> bool {
+    fn contains(self, local: DateTime) -> bool {
         let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
         let today = self.days & day_bit(local.weekday()) != 0;
         if self.start < self.end {
@@ -93,9 +93,9 @@ fn day_bit(day: Weekday) -> u8 {
 /// Time zone and windows of a campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActiveHours {
-    /// Zone of the windows and of the campaign's days.
+    /// Time zone of the windows and of the campaign's days.
     pub time_zone: TimeZone,
-    /// A moment within any of them is active; none means always.
+    /// The campaign is active within any of these windows. None means always.
     pub windows: Vec<Window>,
 }
 
@@ -106,22 +106,23 @@ impl Default for ActiveHours {
 }
 
 impl ActiveHours {
-    /// Whether messages may go out at a moment.
+    /// Returns whether messages may be sent at `at`.
     pub fn is_active(&self, at: Timestamp) -> bool {
         self.windows.is_empty() || {
             let local = self.time_zone.to_datetime(at);
-            self.windows.iter().any(|window| window.holds(local))
+            self.windows.iter().any(|window| window.contains(local))
         }
     }
 
-    /// The first moment after `at` at which [`Self::is_active`] changes; `None` if it never does within three weeks.
+    /// Returns the first time after `at` at which [`Self::is_active`] changes; `None` if it does not within three
+    /// weeks.
     pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
         if self.windows.is_empty() {
             return None;
         }
         let now = self.is_active(at);
         let limit = at.checked_add(Span::new().hours(24 * LOOK_AHEAD_DAYS)).ok()?;
-        // A clock change moves local time without a window's edge being passed.
+        // A clock change can move local time into or out of a window without passing its edge.
         let clock_changes: Vec<Timestamp> = self
             .time_zone
             .following(at)
@@ -177,7 +178,7 @@ pub fn local_day(zone: &TimeZone, at: Timestamp) -> Date {
     zone.to_datetime(at).date()
 }
 
-/// The first moment of the local day after the one `at` belongs to.
+/// Returns the first instant of the local day after the one that contains `at`.
 pub fn next_day(zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
     let tomorrow = local_day(zone, at).tomorrow().ok()?;
     Some(tomorrow.to_zoned(zone.clone()).ok()?.timestamp())

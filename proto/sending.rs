@@ -10,9 +10,9 @@ use crate::{
     name::{AccountName, LeadName},
 };
 
-/// How long a claim is held unless the caller says otherwise.
+/// Default hold of a claim.
 pub const HOLD_DEFAULT: Duration = Duration::from_mins(5);
-/// Longest time a claim can be held at once.
+/// Longest hold of a claim.
 pub const HOLD_MAX: Duration = Duration::from_hours(1);
 /// Most claims of one call.
 pub const CLAIMS_MAX: usize = 1000;
@@ -22,16 +22,17 @@ pub const OUTCOMES_MAX: usize = 5000;
 pub const LEADS_MAX: usize = 5000;
 /// Longest free text of an outcome, in bytes.
 pub const DETAIL_MAX: usize = 1024;
-/// How far ahead of the service's clock an outcome's time may lie.
+/// How far the time of an outcome may be ahead of the clock of the service.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
 
-/// Names a lead and step for good: the same on every claim of them, in no other campaign and no other installation.
+/// Identifies a lead and a step permanently and globally: every claim of them has the same key, and no other lead,
+/// step, campaign or installation does.
 ///
-/// Its text is `{salt}-{campaign}-{lead}-{step}`; the salt is drawn with the campaign, so that a key of another
-/// installation, or a guessed one, names nothing.
+/// Its text is `{salt}-{campaign}-{lead}-{step}`. Each campaign draws a random salt, so that a guessed key, or the key
+/// of another installation, matches nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SendKey {
-    /// Drawn when the campaign was created.
+    /// Random number, drawn when the campaign was created.
     pub salt: i32,
     /// Internal number of the campaign.
     pub campaign_number: i32,
@@ -57,7 +58,7 @@ impl FromStr for SendKey {
             let mut number = || parts.next()?.parse::<i32>().ok();
             let (campaign_number, lead_number, step) = (number()?, number()?, Step::new(number()?)?);
             let key = Self { salt, campaign_number, lead_number, step };
-            // One spelling for each key: no signs, no leading zeros, nothing behind.
+            // Each key has one spelling: no signs, no leading zeros, no trailing text.
             (parts.next().is_none() && key.to_string() == text).then_some(key)
         };
         parse().ok_or_else(|| {
@@ -66,12 +67,12 @@ impl FromStr for SendKey {
     }
 }
 
-/// Names one claim: a lead and step, and the grant by which they were handed out.
+/// Identifies one claim: a lead and step, and the grant that contains them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClaimId {
     /// The lead and step.
     pub key: SendKey,
-    /// Drawn for each call that granted.
+    /// Random number, drawn for each call that grants claims.
     pub grant: i64,
 }
 
@@ -99,9 +100,9 @@ impl FromStr for ClaimId {
 /// State of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimState {
-    /// Not expired.
+    /// The claim has not expired.
     Held,
-    /// Expired without an outcome.
+    /// The claim expired without an outcome.
     Uncertain,
 }
 
@@ -110,11 +111,11 @@ pub enum ClaimState {
 pub struct Claim {
     /// Its id.
     pub id: ClaimId,
-    /// Whom to send to.
+    /// The lead to send to.
     pub lead: LeadName,
-    /// Who sends.
+    /// The account that sends.
     pub account: AccountName,
-    /// Until when it is held.
+    /// Time until which it is held.
     pub expire_time: Timestamp,
     /// Held or uncertain.
     pub state: ClaimState,
@@ -123,7 +124,7 @@ pub struct Claim {
 /// How an outcome names its lead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeadRef {
-    /// By the key of its claim.
+    /// By the send key of its claim.
     Key(SendKey),
     /// By resource name.
     Name(LeadName),
@@ -132,21 +133,21 @@ pub enum LeadRef {
 /// What a sender reports.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// About whom.
+    /// The lead.
     pub lead: LeadRef,
     /// What happened.
     pub fact: Fact,
-    /// Why it failed or bounced.
+    /// Why the message failed or bounced.
     pub reason: Option<FailureReason>,
-    /// For people.
+    /// Free text for people.
     pub detail: String,
-    /// When; `None` is on receipt.
+    /// When it happened; `None` means the time of receipt.
     pub time: Option<Timestamp>,
-    /// What a conversion is worth, in millionths.
+    /// Value of a conversion, in millionths.
     pub value_micros: Option<i64>,
 }
 
-/// Why an outcome was not taken.
+/// Why an outcome was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// No such lead or campaign.
@@ -155,20 +156,20 @@ pub enum Rejection {
     StepOutOfRange,
     /// The campaign's results are final.
     CampaignFinal,
-    /// Its time lies ahead of the service's clock.
+    /// Its time is ahead of the clock of the service.
     TimeInFuture,
     /// A field is not valid.
     Invalid(Invalid),
 }
 
-/// What became of an outcome.
+/// The result of reporting an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// A new fact, committed.
     Applied,
-    /// Known already.
+    /// The fact was known already.
     Duplicate,
-    /// Not taken.
+    /// The outcome was not taken.
     Rejected(Rejection),
 }
 

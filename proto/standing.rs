@@ -1,4 +1,4 @@
-//! Standing: what decides whether anything can be claimed, the reasons for which nothing can, and when that ends.
+//! Standing: the facts that decide whether something can be claimed, and the rules that read them.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -10,33 +10,33 @@ use crate::{
     schedule::{ActiveHours, next_day},
 };
 
-/// What decides whether an account may claim.
+/// The facts that decide whether an account may claim.
 #[derive(Debug, Clone)]
 pub struct AccountStanding {
     /// State.
     pub state: AccountState,
-    /// Claims per local day at most.
+    /// Maximum number of claims on each local day; `None` means no limit.
     pub daily_limit: Option<i32>,
-    /// Reserved of it on the present local day.
+    /// The part of it that is reserved on the current local day.
     pub reserved: i64,
-    /// Zone of its days.
+    /// Time zone of its days.
     pub time_zone: TimeZone,
 }
 
-/// What decides whether anything of a campaign can be claimed.
+/// The facts that decide whether something of a campaign can be claimed.
 #[derive(Debug, Clone)]
 pub struct CampaignStanding<'a> {
     /// State.
     pub state: CampaignState,
-    /// When messages may go out.
+    /// Times at which messages may be sent.
     pub active_hours: &'a ActiveHours,
-    /// Claims per local day at most.
+    /// Maximum number of claims on each local day; `None` means no limit.
     pub daily_limit: Option<i32>,
-    /// Reserved of it on the present local day.
+    /// The part of it that is reserved on the current local day.
     pub reserved: i64,
-    /// The accounts in question: all of the campaign's, or the one that asks.
+    /// The accounts to consider: all of the campaign, or only the one that claims.
     pub accounts: &'a [AccountStanding],
-    /// The earliest moment at which a step is due to one of them; `None` when nothing waits.
+    /// Earliest time at which a step is due to one of them; `None` when no step waits.
     pub next_due: Option<Timestamp>,
     /// Whether leads wait for an account that no longer serves the campaign.
     pub account_removed: bool,
@@ -44,26 +44,28 @@ pub struct CampaignStanding<'a> {
     pub uncertain_claims: i64,
 }
 
-/// Claims that a daily limit still allows.
+/// Returns how many claims a daily limit still allows.
 pub fn allowance(daily_limit: Option<i32>, reserved: i64) -> i64 {
     daily_limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved).max(0))
 }
 
-/// When something of a campaign is due: by its lists, which can show leads that ended; at once where claims that expired are
-/// handed out again; `None` where no lead is pending or partial.
+/// Returns the earliest time at which a step of a campaign is due; `None` when no lead is pending or partial.
+///
+/// `listed` comes from the lists of waiting steps, which can contain leads that have ended. When expired claims are
+/// retried, a step is due at once.
 pub fn next_due(leads: LeadCounts, listed: Option<Timestamp>, is_retried: bool, now: Timestamp) -> Option<Timestamp> {
     if is_retried { Some(now) } else { listed }.filter(|_| leads.is_open())
 }
 
-/// When a daily limit that is used up allows something again: with its next day, unless it never allows anything.
-fn turn(daily_limit: Option<i32>, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+/// Returns when a used-up daily limit allows claims again: on the next local day, or never if the limit is 0.
+fn limit_resets_at(daily_limit: Option<i32>, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
     if daily_limit == Some(0) { None } else { next_day(zone, now) }
 }
 
 impl CampaignStanding<'_> {
-    /// All the reasons for which nothing can be claimed at `now`, by product.md, "Why not sending".
+    /// Returns all the reasons why nothing can be claimed at `now`.
     ///
-    /// That claims are uncertain, or leads without account, is a reason only where nothing is due: else something can be claimed.
+    /// Uncertain claims, and leads that wait for a removed account, are reasons only when no step is due.
     pub fn blocked(&self, now: Timestamp) -> Blocked {
         let mut blocked = Blocked::default();
         match self.state {
@@ -80,7 +82,10 @@ impl CampaignStanding<'_> {
         }
         blocked.change_at(hours_change);
         if allowance(self.daily_limit, self.reserved) == 0 {
-            blocked.add(NotSending::CampaignDailyLimit, turn(self.daily_limit, &self.active_hours.time_zone, now));
+            blocked.add(
+                NotSending::CampaignDailyLimit,
+                limit_resets_at(self.daily_limit, &self.active_hours.time_zone, now),
+            );
         }
         self.blocked_accounts(now, &mut blocked);
         if self.next_due.is_none_or(|due| due > now) {
@@ -95,14 +100,14 @@ impl CampaignStanding<'_> {
         blocked
     }
 
-    /// The earliest moment, from `now` on, at which something can be claimed without anybody's doing; `None` where somebody has to
-    /// do something first.
+    /// Returns the earliest time, from `now` on, at which something can be claimed by the passage of time alone; `None`
+    /// when something else must change first.
     pub fn claimable_at(&self, now: Timestamp) -> Option<Timestamp> {
         if self.state != CampaignState::Active {
             return None;
         }
         let from = |limit: Option<i32>, reserved: i64, zone: &TimeZone| {
-            if allowance(limit, reserved) > 0 { Some(now) } else { turn(limit, zone, now) }
+            if allowance(limit, reserved) > 0 { Some(now) } else { limit_resets_at(limit, zone, now) }
         };
         let of_campaign = from(self.daily_limit, self.reserved, &self.active_hours.time_zone)?;
         let active = self.accounts.iter().filter(|account| account.state == AccountState::Active);
@@ -112,7 +117,7 @@ impl CampaignStanding<'_> {
         if self.active_hours.is_active(open) { Some(open) } else { self.active_hours.next_change(open) }
     }
 
-    /// An account's reason holds only where it holds for all.
+    /// Adds the reasons of the accounts. Each holds only if it holds for every account.
     fn blocked_accounts(&self, now: Timestamp, blocked: &mut Blocked) {
         if self.accounts.is_empty() {
             return blocked.add(NotSending::NoAccountAssigned, None);
@@ -123,22 +128,23 @@ impl CampaignStanding<'_> {
         if all_suspended {
             blocked.add(NotSending::AccountSuspended, None);
         }
-        // Some suspended, the others used up: that those get a new day is what will help.
+        // If some accounts are suspended and the others have used up their limit, the next day of the others helps.
         let in_question = |account: &&AccountStanding| all_suspended || !suspended(account);
         if self.accounts.iter().filter(in_question).all(used_up) {
             let accounts = self.accounts.iter().filter(in_question);
-            let turns = accounts.filter_map(|account| turn(account.daily_limit, &account.time_zone, now)).min();
-            blocked.add(NotSending::AccountDailyLimit, turns);
+            let reset =
+                accounts.filter_map(|account| limit_resets_at(account.daily_limit, &account.time_zone, now)).min();
+            blocked.add(NotSending::AccountDailyLimit, reset);
         }
     }
 }
 
-/// What a campaign granted fewer claims for than it was asked.
+/// The reasons why a campaign granted fewer claims than requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CampaignBlocked {
-    /// The campaign; `None` when the account has none.
+    /// The campaign; `None` when the account serves none.
     pub campaign: Option<CampaignName>,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<NotSending>,
     /// See [`CampaignStanding::claimable_at`].
     pub claimable_at: Option<Timestamp>,
@@ -203,12 +209,12 @@ mod tests {
             (&always, vec![&none_allowed, &suspended], None, monday, ""),
             (&always, vec![], None, monday, ""),
         ];
-        for (place, (hours, accounts, limit, due, expected)) in cases.into_iter().enumerate() {
+        for (index, (hours, accounts, limit, due, expected)) in cases.into_iter().enumerate() {
             let accounts: Vec<AccountStanding> = accounts.into_iter().cloned().collect();
             let expected = (!expected.is_empty()).then(|| at(expected));
-            assert_eq!(standing(hours, &accounts, limit, due).claimable_at(now), expected, "case {place}");
+            assert_eq!(standing(hours, &accounts, limit, due).claimable_at(now), expected, "case {index}");
         }
-        let of = |accounts: &[&AccountStanding], limit| {
+        let reasons = |accounts: &[&AccountStanding], limit| {
             let accounts: Vec<AccountStanding> = accounts.iter().copied().cloned().collect();
             let blocked = standing(&always, &accounts, limit, monday).blocked(now);
             (blocked.reasons, blocked.next_change)
@@ -216,12 +222,16 @@ mod tests {
         let (midnight, all_day) = (Some(at("2026-03-03T00:00:00Z")), NotSending::CampaignDailyLimit);
         let (limit, is_suspended) = (NotSending::AccountDailyLimit, NotSending::AccountSuspended);
         let both = account(AccountState::Suspended, Some(5));
-        assert_eq!(of(&[&used_up], None), (vec![limit], midnight));
-        assert_eq!(of(&[&none_allowed], Some(0)), (vec![all_day, limit], None), "a new day changes nothing");
-        assert_eq!(of(&[&both], None), (vec![limit, is_suspended], midnight), "one reason does not hide the other");
-        assert_eq!(of(&[&both, &suspended], None), (vec![is_suspended], None));
-        assert_eq!(of(&[&used_up, &suspended], None), (vec![limit], midnight));
-        assert_eq!(of(&[&none_allowed, &both], None), (vec![limit], None), "the other one stays suspended");
+        assert_eq!(reasons(&[&used_up], None), (vec![limit], midnight));
+        assert_eq!(reasons(&[&none_allowed], Some(0)), (vec![all_day, limit], None), "a new day changes nothing");
+        assert_eq!(
+            reasons(&[&both], None),
+            (vec![limit, is_suspended], midnight),
+            "one reason does not hide the other"
+        );
+        assert_eq!(reasons(&[&both, &suspended], None), (vec![is_suspended], None));
+        assert_eq!(reasons(&[&used_up, &suspended], None), (vec![limit], midnight));
+        assert_eq!(reasons(&[&none_allowed, &both], None), (vec![limit], None), "the other one stays suspended");
         let active = [account(AccountState::Active, None)];
         let paused = CampaignStanding { state: CampaignState::Paused, ..standing(&always, &active, None, monday) };
         assert_eq!(paused.claimable_at(now), None);

@@ -1,7 +1,7 @@
 //! The only conversions between `pb` messages and domain types.
 //!
-//! Input is parsed here once, with an [`Invalid`] that names the field; output is rendered here. No handler and no
-//! store looks into a `pb` message for a value that has a domain type.
+//! Input is parsed here once, with an [`Invalid`] that names the field. Output is rendered here. Handlers and the store
+//! never read a value that has a domain type from a `pb` message.
 
 mod account;
 mod campaign;
@@ -17,14 +17,14 @@ use crate::{invalid::Invalid, pb};
 
 /// Default size of a page.
 const PAGE_DEFAULT: i32 = 100;
-/// Largest size of a page; more is taken as this.
+/// Largest size of a page. Larger sizes are reduced to it.
 const PAGE_MAX: i32 = 1000;
 /// Longest display name, in characters.
 const DISPLAY_NAME_MAX: usize = 256;
-/// Largest daily limit: far above any sender, far below what a counter holds.
+/// Largest daily limit: far above any real sender, and far below the range of a counter.
 const DAILY_LIMIT_MAX: i32 = 1_000_000_000;
 
-/// Parses a name or id, naming the field when it is malformed.
+/// Parses a name or id. The error names the field.
 pub fn parse<T: FromStr<Err = Invalid>>(field: &str, text: &str) -> Result<T, Invalid> {
     if text.is_empty() {
         return Err(Invalid::new(field, "is required"));
@@ -32,12 +32,12 @@ pub fn parse<T: FromStr<Err = Invalid>>(field: &str, text: &str) -> Result<T, In
     text.parse().map_err(|invalid: Invalid| invalid.under(field))
 }
 
-/// Parses a message that must be there.
+/// Returns a message that is required.
 pub fn required<T>(field: &str, value: Option<T>) -> Result<T, Invalid> {
     value.ok_or_else(|| Invalid::new(field, "is required"))
 }
 
-/// Parses a page size: 1 to 1000, 0 is 100, more is 1000.
+/// Parses a page size from 1 to 1000. 0 means 100, and larger sizes mean 1000.
 pub fn page_size(size: i32) -> Result<i64, Invalid> {
     match size {
         0 => Ok(PAGE_DEFAULT.into()),
@@ -46,11 +46,11 @@ pub fn page_size(size: i32) -> Result<i64, Invalid> {
     }
 }
 
-/// Parses the id of a request: a UUID, or nothing.
+/// Parses the optional id of a request, a UUID.
 pub fn request_id(text: &str) -> Result<Option<&str>, Invalid> {
     let is_uuid = |text: &str| {
         text.len() == 36
-            && text.bytes().enumerate().all(|(place, byte)| match place {
+            && text.bytes().enumerate().all(|(index, byte)| match index {
                 8 | 13 | 18 | 23 => byte == b'-',
                 _ => byte.is_ascii_hexdigit(),
             })
@@ -64,7 +64,7 @@ pub fn request_id(text: &str) -> Result<Option<&str>, Invalid> {
     }
 }
 
-/// Parses the etag of a campaign or account into its revision; nothing when it is not to be checked.
+/// Parses the optional etag of a campaign or account into its revision.
 pub fn parse_etag(text: &str) -> Result<Option<i64>, Invalid> {
     if text.is_empty() {
         return Ok(None);
@@ -74,12 +74,12 @@ pub fn parse_etag(text: &str) -> Result<Option<i64>, Invalid> {
     revision.map(Some).ok_or_else(|| Invalid::new("etag", "is none of ours; send the one you read, or leave it out"))
 }
 
-/// Renders a revision as etag.
+/// Renders a revision as an etag.
 pub fn etag(revision: i64) -> String {
     format!("\"r{revision}\"")
 }
 
-/// Renders a moment.
+/// Renders a time.
 pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let (mut seconds, mut nanos) = (at.as_second(), at.subsec_nanosecond());
     if nanos < 0 {
@@ -88,10 +88,10 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-/// Parses a moment.
+/// Parses a time.
 pub fn parse_timestamp(field: &str, at: prost_types::Timestamp) -> Result<Timestamp, Invalid> {
     let problem = "must lie between the years 1 and 9999, with 0 to 999999999 nanos";
-    // Seconds count down to the year 1 here; those of a `Timestamp` are cut off towards zero.
+    // Protobuf counts whole seconds downwards to the year 1. A `Timestamp` truncates seconds towards zero.
     let is_whole = (0..1_000_000_000).contains(&at.nanos) && at.seconds >= -62_135_596_800;
     is_whole.then(|| Timestamp::new(at.seconds, at.nanos).ok()).flatten().ok_or_else(|| Invalid::new(field, problem))
 }
@@ -111,7 +111,7 @@ fn parse_duration(
     })
 }
 
-/// Parses how long claims are to be held.
+/// Parses the hold of claims.
 pub fn hold_duration(span: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     match span {
         None => Ok(crate::sending::HOLD_DEFAULT),
@@ -119,7 +119,7 @@ pub fn hold_duration(span: Option<prost_types::Duration>) -> Result<Duration, In
     }
 }
 
-/// Parses the least time between two looks of WatchCampaigns.
+/// Parses the minimum time between two checks of WatchCampaigns.
 pub fn watch_interval(span: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     match span {
         None => Ok(Duration::from_secs(1)),
@@ -159,7 +159,8 @@ fn rate(rate: crate::rate::Rate) -> pb::Rate {
     pb::Rate { numerator: rate.numerator, denominator: rate.denominator, ratio: rate.ratio() }
 }
 
-/// Reads a field mask: the named fields, all for `*`; without a mask, those for which `is_set`.
+/// Parses a field mask: the named fields, or all for `*`. Without a mask, it returns the fields for which `is_set` is
+/// true.
 fn fields<F: Copy>(
     mask: Option<&prost_types::FieldMask>,
     known: &[(&str, F)],

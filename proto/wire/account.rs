@@ -1,4 +1,4 @@
-//! Accounts on the wire.
+//! Conversions of accounts.
 
 use super::{daily_limit, display_name, etag, fields, rate, timestamp};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     schedule::{parse_time_zone, time_zone_name},
 };
 
-/// Parses what a caller sets on an account.
+/// Parses the settings of an account.
 pub fn account_settings(account: &pb::Account) -> Result<AccountSettings, Invalid> {
     let parse = || {
         Ok(AccountSettings {
@@ -20,7 +20,7 @@ pub fn account_settings(account: &pb::Account) -> Result<AccountSettings, Invali
     parse().map_err(|invalid: Invalid| invalid.under("account"))
 }
 
-/// Reads which fields of an account an update names.
+/// Parses which fields of an account an update changes.
 pub fn account_fields(
     account: &pb::Account,
     mask: Option<&prost_types::FieldMask>,

@@ -1,4 +1,4 @@
-//! Campaigns on the wire.
+//! Conversions of campaigns.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     schedule::{ActiveHours, WINDOWS_MAX, Window, parse_time_zone, time_zone_name},
 };
 
-/// Time until the next step is due unless the caller says otherwise.
+/// Default time until the next step is due.
 const FOLLOW_UP_DELAY_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
 const FOLLOW_UP_DELAY_MAX: Duration = Duration::from_hours(365 * 24);
 const SETTLE_SECONDS_DEFAULT: i32 = 86_400;
@@ -28,7 +28,7 @@ const ATTRIBUTION_DAYS_MAX: i32 = 365;
 /// Most accounts of a campaign.
 const ACCOUNTS_MAX: usize = 1000;
 
-/// Parses what a caller sets on a campaign of `workspace`.
+/// Parses the settings of a campaign of `workspace`.
 pub fn campaign_settings(campaign: &pb::Campaign, workspace: &WorkspaceId) -> Result<CampaignSettings, Invalid> {
     settings(campaign, workspace).map_err(|invalid| invalid.under("campaign"))
 }
@@ -76,8 +76,8 @@ fn accounts(names: &[String], workspace: &WorkspaceId) -> Result<Vec<crate::name
         return Err(Invalid::new("accounts", problem));
     }
     let mut ids = Vec::with_capacity(names.len());
-    for (place, text) in names.iter().enumerate() {
-        let field = format!("accounts[{place}]");
+    for (index, text) in names.iter().enumerate() {
+        let field = format!("accounts[{index}]");
         let name: AccountName = super::parse(&field, text)?;
         if name.workspace != *workspace {
             let problem = format!("`{}` belongs to another workspace than the campaign", excerpt(text));
@@ -96,10 +96,10 @@ fn active_hours(hours: &pb::ActiveHours) -> Result<ActiveHours, Invalid> {
             let problem = format!("has {} entries, at most {WINDOWS_MAX} fit", hours.windows.len());
             return Err(Invalid::new("windows", problem));
         }
-        let windows = hours.windows.iter().enumerate().map(|(place, window)| {
+        let windows = hours.windows.iter().enumerate().map(|(index, window)| {
             let days = window.days.iter().map(|day| weekday(*day)).collect::<Result<Vec<_>, _>>();
             days.and_then(|days| Window::new(&days, &window.start_time, &window.end_time))
-                .map_err(|invalid| invalid.under(&format!("windows[{place}]")))
+                .map_err(|invalid| invalid.under(&format!("windows[{index}]")))
         });
         Ok(ActiveHours {
             time_zone: parse_time_zone(&hours.time_zone).map_err(|invalid| invalid.under("time_zone"))?,
@@ -117,7 +117,7 @@ fn weekday(day: i32) -> Result<Weekday, Invalid> {
         .ok_or_else(|| Invalid::new("days", format_args!("{day} is no day of the week")))
 }
 
-/// Reads which fields of a campaign an update names.
+/// Parses which fields of a campaign an update changes.
 pub fn campaign_fields(
     campaign: &pb::Campaign,
     mask: Option<&prost_types::FieldMask>,
@@ -146,7 +146,7 @@ pub fn campaign_fields(
     })
 }
 
-/// Parses a state; unspecified is `None`.
+/// Parses a state; unspecified means `None`.
 pub fn parse_campaign_state(field: &str, state: i32) -> Result<Option<CampaignState>, Invalid> {
     match pb::CampaignState::try_from(state) {
         Ok(pb::CampaignState::Unspecified) => Ok(None),
@@ -166,7 +166,7 @@ pub fn adoption_policy(policy: i32) -> Result<AdoptionPolicy, Invalid> {
     }
 }
 
-/// Parses the owner on whose behalf a campaign is applied.
+/// Parses the owner that applies a campaign.
 pub fn parse_owner(owner: Option<pb::Owner>) -> Result<Owner, Invalid> {
     let owner = required("owner", owner)?;
     let text = |field: &str, text: &str| match text.len() {

@@ -1,4 +1,4 @@
-//! Leads on the wire.
+//! Conversions of leads.
 
 use super::timestamp;
 use crate::{
@@ -19,7 +19,7 @@ impl From<FailureReason> for pb::FailureReason {
     }
 }
 
-/// Parses a status; unspecified is `None`.
+/// Parses a status; unspecified means `None`.
 pub fn parse_lead_status(status: i32) -> Result<Option<LeadStatus>, Invalid> {
     match pb::LeadStatus::try_from(status) {
         Ok(pb::LeadStatus::Unspecified) => Ok(None),
@@ -35,7 +35,7 @@ fn failure_reason(reason: Option<FailureReason>) -> i32 {
     reason.map_or(pb::FailureReason::Unspecified, Into::into).into()
 }
 
-/// The kind of a fact on the wire.
+/// Renders the kind of a fact.
 fn kind(fact: Fact) -> pb::OutcomeKind {
     match fact {
         Fact::Delivered(_) => pb::OutcomeKind::Delivered,
@@ -57,7 +57,7 @@ impl From<Lead> for pb::Lead {
                 StepOutcome::Failed => pb::OutcomeKind::Failed,
                 StepOutcome::Bounced => pb::OutcomeKind::Bounced,
             };
-            let reason = lead.reasons.of(step, outcome);
+            let reason = lead.reasons.of_result(step, outcome);
             Some(pb::StepResult { step: step.number().into(), result: kind.into(), reason: failure_reason(reason) })
         };
         let status = match lead.facts.status(lead.steps) {

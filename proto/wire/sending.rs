@@ -1,4 +1,4 @@
-//! Claims and outcomes on the wire.
+//! Conversions of claims and outcomes.
 
 use super::{campaign::not_sending, parse, parse_timestamp, timestamp};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     standing::CampaignBlocked,
 };
 
-/// Parses one outcome reported to `workspace`; what is wrong with it rejects it alone.
+/// Parses one outcome that was reported to `workspace`. A problem rejects this outcome only.
 pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome, Rejection> {
     let invalid = |field: &str, problem: &str| Rejection::Invalid(Invalid::new(field, problem));
     let (lead, step) = match (outcome.send_key.as_str(), outcome.lead.as_str()) {
@@ -103,7 +103,7 @@ impl From<Verdict> for pb::OutcomeResult {
     }
 }
 
-/// Parses a claim state; unspecified is `None`.
+/// Parses a claim state; unspecified means `None`.
 pub fn parse_claim_state(state: i32) -> Result<Option<ClaimState>, Invalid> {
     match pb::ClaimState::try_from(state) {
         Ok(pb::ClaimState::Unspecified) => Ok(None),

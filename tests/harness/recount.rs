@@ -17,8 +17,8 @@ pub type Counts = BTreeMap<&'static str, i64>;
 /// Leads by status.
 pub const LEADS: [&str; 5] = ["total", "sent", "failed", "pending", "partial"];
 
-/// Messages by result, failed and bounced ones by reason (in the order of `FailureReason::ALL`), leads by what they did, and
-/// of those with a delivered message, which the rates are made of.
+/// Messages by result, failed and bounced ones by reason (in the order of `FailureReason::ALL`), leads by what they
+/// did, and of those with a delivered message, which the rates are made of.
 pub const MESSAGES: [&str; 15] = [
     "delivered_messages",
     "failed_messages",
@@ -86,7 +86,7 @@ fn count(counts: &mut Counts, facts: Facts, reasons: Reasons, steps: Step) -> Re
             StepOutcome::Bounced => "bounced_messages",
         });
         if result != StepOutcome::Delivered {
-            let reason = reasons.of(step, result).context("a failed or bounced message has a reason")?;
+            let reason = reasons.of_result(step, result).context("a failed or bounced message has a reason")?;
             add(MESSAGES[2 + reason as usize]);
         }
     }
