@@ -21,45 +21,45 @@ use crate::Options;
     Kubernetes is found as kubectl finds it (KUBECONFIG, ~/.kube/config), in a pod by its service account."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run until SIGTERM or SIGINT; a second signal aborts.
+    /// Run until SIGTERM or SIGINT. A second signal aborts.
     Run(RunArgs),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
 }
 
-/// How to run.
+/// Flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Campaign service to apply resources to, `http://HOST:PORT`.
+    /// URL of the campaign service, `http://HOST:PORT`.
     #[arg(long, env = "CAMPAIGN_METRICS_SERVICE", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub service: String,
-    /// Where /livez, /readyz and /metrics are served; port 0 takes a free one and prints it.
+    /// Address of /livez, /readyz and /metrics. Port 0 chooses a free port and prints it.
     #[arg(long, default_value = "127.0.0.1:9465", value_name = "ADDR")]
     pub admin_listen: SocketAddr,
-    /// Watch this namespace alone; without it all are watched.
+    /// Namespace to watch. Default: all namespaces.
     #[arg(long, value_name = "NS")]
     pub namespace: Option<String>,
-    /// How to write the log, on stderr; RUST_LOG sets what (default `info`).
+    /// Format of the log, on standard error. RUST_LOG filters it (default `info`).
     #[arg(long, value_enum, default_value = "human", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
 impl RunArgs {
-    /// What the library has to be told.
+    /// Returns the options for the library.
     pub fn options(&self) -> Options {
         Options { service: self.service.clone(), namespace: self.namespace.clone() }
     }
 }
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Lines for people.

@@ -1,9 +1,9 @@
-//! The `Campaign` resource: its fields, what the API server refuses about them, and the columns `kubectl get` prints.
+//! The `Campaign` resource: its fields, their validation by the API server, and the columns of `kubectl get`.
 //!
-//! The CustomResourceDefinition is generated from this file and from nothing else. What can never be valid is refused
-//! here, by bounds, patterns and CEL rules, so that no webhook is needed; what only the service can know (whether a zone
-//! or an account exists) it answers, and the conditions tell it. Every list and text that a rule looks at is bounded,
-//! which is what keeps the rules within the API server's cost budget.
+//! The CustomResourceDefinition is generated from this module alone. Bounds, patterns and CEL rules refuse what can
+//! never be valid, so no webhook is needed. The service checks the rest, such as whether an account exists, and
+//! conditions report its answer. Every list and text that a CEL rule reads is bounded, which keeps the rules within the
+//! cost budget of the API server.
 #![expect(
     clippy::duplicated_attributes,
     reason = "the lint takes the keys of one printer column for repeats of another's"
@@ -19,17 +19,17 @@ pub use status::{
     CampaignStatus, Counts, DeliveryHealth, Failures, FinishReason, InFlight, LeadFacts, Messages, Share,
 };
 
-/// Held while the service may know the campaign; removed once the service has let go of it.
+/// Finalizer of a resource. It is removed after the service has released the campaign.
 pub const FINALIZER: &str = "campaign-metrics.io/finalizer";
-/// `paused` leaves the resource alone until the annotation is gone; deleting still works.
+/// Annotation whose value `paused` stops reconciliation until it is removed. Deletion still works.
 pub const RECONCILE_ANNOTATION: &str = "campaign-metrics.io/reconcile";
-/// `"true"` lets a deleted resource go even if the service refuses or can't be reached, and deletes the campaign
-/// (under `deletionPolicy: Delete`) although claims are held.
+/// Annotation whose value `"true"` removes a deleted resource even if the service refuses or is unreachable, and
+/// deletes the campaign (under `deletionPolicy: Delete`) even if claims are held.
 ///
-/// What the service could not be told stays there: a campaign that still names the deleted resource as its owner.
+/// If the service could not be reached, its campaign keeps the deleted resource as its owner.
 pub const FORCE_DELETE_ANNOTATION: &str = "campaign-metrics.io/force-delete";
 
-/// What a campaign is to be; the controller applies it to the service, one way: the spec wins.
+/// The desired state of a campaign. The controller applies it to the service in one direction: the spec wins.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[kube(
     group = "campaign-metrics.io",
@@ -124,11 +124,11 @@ pub const FORCE_DELETE_ANNOTATION: &str = "campaign-metrics.io/force-delete";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CampaignSpec {
-    /// Active sends, Paused grants no claim and keeps the progress, Finished ends the campaign for good.
+    /// Active sends, Paused grants no claim and keeps the progress, Finished ends the campaign permanently.
     #[serde(default)]
     #[x_kube(validation = Rule::new("oldSelf != 'Finished' || self == 'Finished'").message("a finished campaign stays finished; create another one").reason(Reason::FieldValueForbidden))]
     pub state: DesiredState,
-    /// A name for people.
+    /// Name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub display_name: Option<String>,
@@ -137,79 +137,80 @@ pub struct CampaignSpec {
     #[schemars(length(max = 1000), inner(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9._~@+-]+$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub accounts: Vec<String>,
-    /// Messages per lead at most: the first one and follow-ups. Fixed when the campaign is created.
+    /// Maximum number of messages for each lead: the first message and follow-ups. Fixed when the campaign is created.
     #[serde(default = "defaults::steps")]
     #[schemars(range(min = 1, max = 16))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("steps are fixed when the campaign is created; create another one").reason(Reason::FieldValueForbidden))]
     pub steps: i32,
-    /// Time from the delivery of one step until the next is due: a whole number and `h`, `m` or `s`, such as `24h` or
-    /// `90m`; at most `8760h`.
+    /// Time from the delivery of one step until the next step is due: a whole number with the unit `h`, `m` or `s`,
+    /// such as `24h` or `90m`. At most `8760h`.
     #[serde(default = "defaults::follow_up_delay")]
     #[schemars(length(max = 9), regex(pattern = "^(0|[1-9][0-9]{0,7})[hms]$"))]
     #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')").message("followUpDelay must be at most 8760h, a year"))]
     pub follow_up_delay: String,
-    /// When messages may go out; absent means always, with days counted in UTC.
+    /// Times at which messages may be sent. Absent means always, with days in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_hours: Option<ActiveHours>,
-    /// Claims granted per local day at most; absent means no limit, 0 sends nothing.
+    /// Maximum number of claims granted on each local day. 0 sends nothing, absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub daily_limit: Option<i32>,
-    /// What becomes of a claim that expires without an outcome: Hold lets it wait for an outcome or a person, so that
-    /// nothing is sent twice; Retry makes its step due again, so that a message may be sent twice.
+    /// What happens to a claim that expires without an outcome. Hold makes it wait for an outcome or a person, so that
+    /// no message is sent twice. Retry makes its step due again, so that a message may be sent twice.
     #[serde(default)]
     pub claim_expiry_policy: ClaimExpiryPolicy,
-    /// Seconds without a held claim after the finish until delivery outcomes are final.
+    /// Seconds after the finish, without a held claim, until delivery outcomes are final.
     #[serde(default = "defaults::settle_seconds")]
     #[schemars(range(min = 0, max = 2_592_000))]
     pub settle_seconds: i32,
-    /// Days after the finish during which replies and conversions are taken.
+    /// Days after the finish during which replies and conversions are accepted.
     #[serde(default = "defaults::attribution_days")]
     #[schemars(range(min = 0, max = 365))]
     pub attribution_days: i32,
-    /// Whether every lead has been added. A campaign finishes by itself only once its list is complete; whoever adds
-    /// the leads can declare that as well. Once true it stays true.
+    /// Whether every lead has been added. A campaign finishes automatically only when its lead list is complete. A
+    /// client that adds leads can declare that, too. Once true, it stays true.
     #[serde(default)]
     #[x_kube(validation = Rule::new("!oldSelf || self").message("a lead list that is complete stays complete").reason(Reason::FieldValueForbidden))]
     pub lead_list_complete: bool,
-    /// What becomes of the campaign when this resource is deleted: Orphan leaves it in the service with all its results,
-    /// without owner; Delete deletes it there with its leads.
+    /// What happens to the campaign when this resource is deleted. Orphan keeps it in the service with all its results,
+    /// but without owner. Delete deletes it with its leads.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// What becomes of a campaign of this name that exists already and has no owner: IfUnowned takes it over, Never
-    /// refuses.
+    /// What happens to an existing campaign of this name that has no owner. IfUnowned takes it over, Never refuses.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
 
-/// Days and local times during which messages may go out.
+/// Days and local times at which messages may be sent.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveHours {
-    /// IANA time zone of the windows and of the campaign's days, as `Europe/Berlin`.
+    /// IANA time zone of the windows and of the campaign's days, such as `Europe/Berlin`.
     #[serde(default = "defaults::time_zone")]
     #[schemars(length(max = 64), regex(pattern = "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"))]
     pub time_zone: String,
-    /// A moment within any of them is active; none means always.
+    /// The campaign is active within any of these windows. None means always.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub windows: Vec<Window>,
 }
 
-/// One span of local time. Hours that a clock change skips hold nothing, repeated ones hold twice.
+/// A range of local time. It contains no time in hours that a clock change skips, and both runs of hours that it
+/// repeats.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.startTime != self.endTime").message("the window is empty; for a whole day use 00:00 to 24:00"))]
 pub struct Window {
-    /// Days on which the window begins; none means every day.
+    /// Days on which the window begins. None means every day.
     #[serde(default)]
     #[schemars(length(max = 7))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub days: Vec<Day>,
-    /// Local time from which on the window holds, `00:00` to `23:59`.
+    /// Local time at which the window begins, inclusive: `00:00` to `23:59`.
     #[schemars(length(max = 5), regex(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     pub start_time: String,
-    /// Local time before which the window holds, `00:00` to `24:00`. Before `startTime` it lies on the following day.
+    /// Local time at which the window ends, exclusive: `00:00` to `24:00`. A time before `startTime` is on the
+    /// following day.
     #[schemars(length(max = 5), regex(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"))]
     pub end_time: String,
 }
@@ -227,19 +228,19 @@ pub enum Day {
     Sunday,
 }
 
-/// The state a campaign is to be in.
+/// The desired state of a campaign.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DesiredState {
-    /// Messages go out in active hours, within limits, to leads that are due.
+    /// Messages may be sent in active hours, within the limits, to leads that are due.
     #[default]
     Active,
-    /// No claim is granted; progress stays.
+    /// No claim is granted. Progress is kept.
     Paused,
-    /// No claim is granted ever again.
+    /// No claim is ever granted again.
     Finished,
 }
 
-/// What becomes of a claim that expires without an outcome.
+/// What happens to a claim that expires without an outcome.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ClaimExpiryPolicy {
     /// It waits for an outcome or a person.
@@ -249,17 +250,17 @@ pub enum ClaimExpiryPolicy {
     Retry,
 }
 
-/// What becomes of the campaign when its resource is deleted.
+/// What happens to the campaign when its resource is deleted.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeletionPolicy {
-    /// It stays in the service, without owner: deleting a resource must not destroy results by surprise.
+    /// It stays in the service without owner, so that deleting a resource destroys no results.
     #[default]
     Orphan,
-    /// It is deleted in the service as well.
+    /// It is deleted in the service, too.
     Delete,
 }
 
-/// What becomes of a campaign that exists already and has no owner.
+/// What happens to an existing campaign that has no owner.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AdoptionPolicy {
     /// It is taken over.
@@ -269,7 +270,7 @@ pub enum AdoptionPolicy {
     Never,
 }
 
-/// Defaults that appear in the schema; the service's own are the same.
+/// Defaults of the schema. They equal the defaults of the service.
 mod defaults {
     pub fn steps() -> i32 {
         1
@@ -288,7 +289,7 @@ mod defaults {
     }
 }
 
-/// Renders the CustomResourceDefinition as YAML, the same on every run.
+/// Renders the CustomResourceDefinition as YAML. The result is deterministic.
 pub fn yaml() -> Result<String, serde_yaml::Error> {
     serde_yaml::to_string(&Campaign::crd())
 }

@@ -1,4 +1,4 @@
-//! From a resource to the call that makes it so: the only place that turns `crd` settings into `pb`.
+//! Builds the call that applies a resource. This is the only place that converts `crd` settings to `pb`.
 
 use campaign_metrics::pb;
 use kube::ResourceExt as _;
@@ -8,17 +8,17 @@ use crate::{
     plan::Failure,
 };
 
-/// Resource name of the campaign that a resource stands for.
+/// Returns the name of the campaign of a resource.
 pub fn campaign_name(namespace: &str, name: &str) -> String {
     format!("workspaces/{namespace}/campaigns/{name}")
 }
 
-/// Namespace and name of the resource that stands for a campaign; `None` if the text is no campaign's name.
+/// Returns the namespace and name of the resource of a campaign; `None` if the text is not the name of a campaign.
 pub fn resource_of(campaign_name: &str) -> Option<(&str, &str)> {
     campaign_name.strip_prefix("workspaces/")?.split_once("/campaigns/")
 }
 
-/// Builds the call that brings the service to a resource's spec, or says what about the spec can't be sent.
+/// Builds the call that applies the spec of a resource. The failure names a field that can't be converted.
 pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::ApplyCampaignRequest, Failure> {
     let spec = &resource.spec;
     let namespace = resource.namespace().unwrap_or_default();
@@ -78,7 +78,7 @@ pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::Appl
     })
 }
 
-/// Parses a whole number with the unit `h`, `m` or `s`, the form the resource's pattern allows.
+/// Parses a whole number with the unit `h`, `m` or `s`, the format that the schema of the resource allows.
 fn parse_delay(text: &str) -> Option<prost_types::Duration> {
     let unit_seconds = match text.chars().last()? {
         'h' => 3600,

@@ -3,11 +3,11 @@
 //! | module | holds |
 //! |---|---|
 //! | [`crd`] | the resource, its rules, its columns |
-//! | [`desired`] | from a spec to the call that makes it so |
+//! | [`desired`] | the call that applies a spec |
 //! | [`plan`] | pure decisions: next step, status, events, backoff |
-//! | [`reconcile`] | does what the plan says; lists the RBAC rules it needs |
-//! | [`watch`] | what wakes it: Kubernetes and the service |
-//! | [`memory`] | what it remembers in between |
+//! | [`reconcile`] | executes the plan; lists the RBAC rules it needs |
+//! | [`watch`] | triggers reconciles: the watch of Kubernetes and the stream of the service |
+//! | [`memory`] | state between reconciles |
 //! | [`metrics`] | process metrics and the admin port |
 //! | [`args`] | the command line |
 //!
@@ -44,31 +44,31 @@ pub mod plan;
 pub mod reconcile;
 pub mod watch;
 
-/// Name under which events are reported.
+/// Reporter of events.
 const REPORTER: &str = "campaign-metrics.io/campaign-controller";
 /// Most reconciles at once: enough to hide the latency of both servers, few enough not to exhaust their pools.
 const CONCURRENCY: u16 = 32;
-/// Campaigns that wait to be looked at; more make the service's stream wait, which loses nothing.
+/// Most resources that wait for a reconcile. A full queue makes the stream of the service wait, and loses nothing.
 const WAKE_QUEUE: usize = 1024;
-/// How long reconciles may finish after a shutdown was asked for: their own deadline, and a moment.
+/// Time in which reconciles may finish after a shutdown request: their own deadline and a reserve.
 const DRAIN_DEADLINE: Duration = RECONCILE_DEADLINE.saturating_add(Duration::from_secs(5));
-/// Silence on a connection to the API server after which it is dead: watches end by themselves after 290 s.
+/// Read timeout of a connection to the API server. It is longer than a watch, which the server ends after 290 s.
 const KUBERNETES_SILENCE_MAX: Duration = Duration::from_mins(5);
-/// How long connecting to the service may take.
+/// Deadline for connecting to the service.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// How often a silent connection to the service is probed: the watch may be silent for hours.
+/// Interval of keepalive pings to the service, since its stream can be silent for hours.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// What a controller has to be told.
+/// Options of a controller.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// URL of the campaign service.
     pub service: String,
-    /// The namespace to watch; `None` watches all.
+    /// The namespace to watch; `None` means all namespaces.
     pub namespace: Option<String>,
 }
 
-/// Connects to Kubernetes as kubectl does, or by the service account of the pod.
+/// Connects to Kubernetes with the configuration of kubectl, or in a pod with its service account.
 pub async fn kubernetes() -> anyhow::Result<Client> {
     let mut config = kube::Config::infer()
         .await
@@ -79,7 +79,7 @@ pub async fn kubernetes() -> anyhow::Result<Client> {
 
 /// Runs a controller until shutdown, and returns when its reconciles have finished.
 ///
-/// A task that ends before shutdown ends the controller: it would only look alive.
+/// If a task ends before the shutdown, the controller ends too: otherwise it would appear to run but do nothing.
 pub async fn run(
     options: Options,
     kubernetes: Client,
@@ -133,7 +133,7 @@ pub async fn run(
     }
 }
 
-/// Reconciles what the watches name until shutdown, then lets what runs finish.
+/// Reconciles the resources that the watches name until shutdown, then waits for running reconciles.
 async fn control(
     store: Store<Campaign>,
     resources: impl Stream<Item = watcher::Result<Campaign>> + Send + 'static,
@@ -151,7 +151,7 @@ async fn control(
             Err(ControllerError::ReconcilerFailed(error, resource)) => {
                 tracing::warn!(%resource, %error, "reconcile failed, trying again");
             }
-            // Named by a watch and deleted since.
+            // It was deleted after a watch named it.
             Err(ControllerError::ObjectNotFound(resource)) => tracing::debug!(%resource, "gone"),
             Err(error) => tracing::warn!(%error, "the watch of resources failed, trying again"),
         })
@@ -159,7 +159,7 @@ async fn control(
     Ok(())
 }
 
-/// A connection to the service that is made when it is first needed, and made again whenever it breaks.
+/// Returns a channel to the service that connects on first use, and reconnects when the connection breaks.
 fn channel(service: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(service.to_owned())
         .with_context(|| format!("`{service}` is no URL of a service; use one such as http://127.0.0.1:50051"))?;

@@ -1,4 +1,4 @@
-//! Entry point of `campaign-controller`: parses the command line and runs the library until a signal.
+//! Entry point of `campaign-controller`: parses the command line, and runs the library until a signal.
 
 use anyhow::{Context as _, bail, ensure};
 use campaign_controller::{args, crd, kubernetes, run};

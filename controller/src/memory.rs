@@ -1,7 +1,7 @@
-//! What the controller remembers between reconciles: per resource what it did, per campaign what the service said last.
+//! State between reconciles: for each resource what the controller did, for each campaign the last observation.
 //!
-//! All of it can be lost: after a restart every generation is applied once more, which the service answers by doing
-//! nothing. It is bounded by the resources and the managed campaigns that exist; both are forgotten with their object.
+//! All of it can be lost. After a restart every generation is applied once more, which is idempotent. Its size is
+//! bounded by the number of resources and managed campaigns; an entry is removed with its object.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,40 +17,40 @@ use crate::{
     plan::{Applied, Observed},
 };
 
-/// How long an observation holds at most: whatever the streams lost is found after this time, at a cost of three calls
-/// per second for 10 000 campaigns.
+/// Longest validity of an observation. A change that the streams lost is found after this time. For 10 000 campaigns
+/// this costs three calls per second.
 const RESYNC: Duration = Duration::from_hours(1);
-/// Share by which the resync is shortened at random, so that campaigns created together spread out.
+/// Random share by which the resync is shortened, so that campaigns that were created together spread out.
 const RESYNC_JITTER: f64 = 0.2;
-/// Shortest wait for a change by time alone: the clocks of service and controller may differ, and asking again at once
-/// would only get the same answer.
+/// Shortest wait for a change that time alone causes. The clocks of service and controller may differ, and a call that
+/// is too early gets the same answer again.
 const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
 
-/// What was done about one resource.
+/// What the controller did for one resource.
 #[derive(Debug, Clone, Default)]
 pub struct Remembered {
-    /// What the service answered to the last apply.
+    /// The answer of the service to the last apply.
     pub applied: Option<Applied>,
-    /// The status as it was written last; the watch brings it back only a moment later.
+    /// The status that was written last. The cache of the watch lags behind it.
     pub status: Option<CampaignStatus>,
-    /// When that was.
+    /// Time of that write.
     pub written: Option<Instant>,
-    /// The generation that the service refused for good.
+    /// The generation that the service refused until an edit.
     pub stalled_generation: Option<i64>,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub attempts: u32,
-    /// `spec.state` of the generation confirmed last.
+    /// `spec.state` of the generation that was confirmed last.
     pub confirmed_state: Option<DesiredState>,
-    /// The newest generation, and when the watch brought it.
+    /// The newest generation, and the time at which the watch delivered it.
     pub edit: Option<(i64, Instant)>,
 }
 
-/// Where an observation comes from.
+/// The source of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The answer to a call: as of now.
+    /// The answer to a call, which is current.
     Answer,
-    /// The stream of changes: may have been sent before the last answer.
+    /// The stream of changes, whose message can be older than the last answer.
     Stream,
 }
 
@@ -60,30 +60,30 @@ struct Observation {
     good_until: Timestamp,
 }
 
-/// Memory shared by reconciles and watches; every lock is held for a look-up only.
+/// Memory that reconciles and watches share. Locks are held only for a look-up.
 #[derive(Debug, Default)]
 pub struct Memory {
     resources: Mutex<HashMap<String, Remembered>>,
     campaigns: Mutex<HashMap<String, Observation>>,
 }
 
-/// Takes a lock; a holder that panicked leaves at worst an old entry, and old entries are harmless here.
+/// Takes a lock, even if a holder panicked. The worst case is an outdated entry, which is harmless here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {
-    /// What was done about the resource of a UID.
+    /// Returns what the controller did for the resource with a UID.
     pub fn recall(&self, uid: &str) -> Remembered {
         lock(&self.resources).get(uid).cloned().unwrap_or_default()
     }
 
-    /// Changes what is remembered of the resource of a UID.
+    /// Changes the entry of the resource with a UID.
     pub fn remember<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         change(lock(&self.resources).entry(uid.to_owned()).or_default())
     }
 
-    /// Notes when a generation was first seen, to measure how long it takes to act on it.
+    /// Records when a generation was first seen, to measure the time until it is applied.
     pub fn edited(&self, uid: &str, generation: i64, at: Instant) {
         self.remember(uid, |remembered| match remembered.edit {
             Some((known, _)) if known >= generation => {}
@@ -91,16 +91,16 @@ impl Memory {
         });
     }
 
-    /// Forgets a resource that no longer exists.
+    /// Removes the entry of a resource that no longer exists.
     pub fn forget(&self, uid: &str) {
         lock(&self.resources).remove(uid);
     }
 
-    /// Takes in how a campaign is.
+    /// Records an observation of a campaign.
     pub fn observe(&self, campaign: pb::Campaign, source: Source, now: Timestamp) {
         let mut campaigns = lock(&self.campaigns);
         if campaign.owner.is_none() {
-            // Campaigns without owner are nobody's here: keeping them would grow with the service, not with us.
+            // No resource manages a campaign without owner. Keeping those would let the memory grow with the service.
             campaigns.remove(&campaign.name);
             return;
         }
@@ -108,7 +108,7 @@ impl Memory {
             && let Some(held) = campaigns.get_mut(&campaign.name)
             && is_newer(&held.campaign, &campaign)
         {
-            // Sent before the answer we have, or by a replica whose clock is behind: only a look can tell.
+            // The message is older than the last answer, or from a replica whose clock is late. Only a call can tell.
             held.good_until = now;
             return;
         }
@@ -122,17 +122,17 @@ impl Memory {
         campaigns.insert(observation.campaign.name.clone(), observation);
     }
 
-    /// Forgets a campaign that was deleted, or may have been.
+    /// Removes a campaign that was deleted, or may have been.
     pub fn vanished(&self, campaign_name: &str) {
         lock(&self.campaigns).remove(campaign_name);
     }
 
-    /// Forgets all campaigns but those of a complete listing.
+    /// Removes all campaigns that a complete listing does not contain.
     pub fn keep_only(&self, listed: &HashSet<String>) {
         lock(&self.campaigns).retain(|name, _| listed.contains(name));
     }
 
-    /// What is known of a campaign now.
+    /// Returns the observation of a campaign, if it is still valid.
     pub fn observed(&self, campaign_name: &str, now: Timestamp) -> Observed {
         match lock(&self.campaigns).get(campaign_name) {
             Some(observation) if now < observation.good_until => Observed::Present(observation.campaign.clone()),
@@ -140,7 +140,7 @@ impl Memory {
         }
     }
 
-    /// How long until a campaign has to be looked at again.
+    /// Returns the time until a campaign must be observed again.
     pub fn look_again_in(&self, campaign_name: &str, now: Timestamp) -> Duration {
         let left = lock(&self.campaigns)
             .get(campaign_name)
@@ -149,7 +149,7 @@ impl Memory {
     }
 }
 
-/// Whether `held` is certainly a later state of the same campaign; an edit may change nothing but the generation.
+/// Returns whether `held` is certainly a later state of the same campaign. An edit may change only the generation.
 fn is_newer(held: &pb::Campaign, other: &pb::Campaign) -> bool {
     let later_generation = match (&held.owner, &other.owner) {
         (Some(held), Some(other)) => held.uid == other.uid && held.generation > other.generation,

@@ -1,7 +1,7 @@
 //! Process metrics of the controller and the admin port that serves them.
 //!
-//! The first group has the names that dashboards for controllers expect; none has a label per object, whose number
-//! grows without bound.
+//! The metrics `controller_runtime_*` have the names that dashboards for controllers expect. No metric has a label for
+//! each object, since the number of objects is unbounded.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,9 +18,9 @@ use crate::crd::Campaign;
 
 /// Value of the label `controller`.
 const CONTROLLER: &str = "campaign";
-/// Seconds; from a reconcile that writes nothing to one that runs into its deadline.
+/// In seconds: from a reconcile that writes nothing to one that reaches its deadline.
 const RECONCILE_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
-/// Seconds; people expect a pause within one, and an outage of the service shows at the upper end.
+/// In seconds: people expect a pause within one second, and an outage of the service shows at the upper end.
 const PAUSE_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 
 /// The metrics of this process.
@@ -32,20 +32,20 @@ pub struct Metrics {
     terminal_errors: IntCounterVec,
     seconds: HistogramVec,
     active: IntGaugeVec,
-    /// Changes made past a resource that were undone.
+    /// Changes without the resource that were undone.
     pub drift_repairs: IntCounter,
-    /// From the moment the watch saw a pause until the service confirmed it.
+    /// Time from the delivery of a pause by the watch until the service confirmed it.
     pub time_to_pause: Histogram,
 }
 
-/// How a reconcile ended, as the label `result` names it.
+/// How a reconcile ended. It is the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing to do until something changes.
+    /// Done until something changes.
     Success,
-    /// To be looked at again after some time.
+    /// Done, to be repeated after some time.
     RequeueAfter,
-    /// Failed, and is tried again.
+    /// Failed, to be retried.
     Error,
 }
 
@@ -100,7 +100,7 @@ impl Metrics {
             .buckets(PAUSE_BUCKETS.into()),
         )?;
         registry.register(Box::new(time_to_pause.clone()))?;
-        // Series that exist from the start let a rate see the first event.
+        // A series must exist before its first event, or `rate()` does not see that event.
         for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {
             reconciles.with_label_values(&[CONTROLLER, outcome.label()]);
         }
@@ -116,7 +116,7 @@ impl Metrics {
         Running { metrics: self, started: Instant::now() }
     }
 
-    /// Counts a refusal that only an edit can mend.
+    /// Counts a refusal that only an edit can repair.
     pub fn refused(&self) {
         self.terminal_errors.with_label_values(&[CONTROLLER]).inc();
     }
@@ -137,7 +137,7 @@ impl Outcome {
     }
 }
 
-/// A running reconcile; a cancelled or panicked one is no longer active either.
+/// A running reconcile. When it is dropped, even by a cancellation or a panic, it is no longer counted as running.
 #[derive(Debug)]
 pub struct Running<'a> {
     metrics: &'a Metrics,
@@ -145,7 +145,7 @@ pub struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Books the end of the reconcile.
+    /// Records the end of the reconcile.
     pub fn finish(self, outcome: Outcome) {
         let metrics = self.metrics;
         metrics.seconds.with_label_values(&[CONTROLLER]).observe(self.started.elapsed().as_secs_f64());
@@ -167,7 +167,7 @@ struct Admin {
     store: Store<Campaign>,
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics` until shutdown; ready once every resource was listed.
+/// Serves `/livez`, `/readyz` and `/metrics` until shutdown. Ready after the first listing of resources.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,

@@ -1,7 +1,8 @@
-//! Decides, from what a resource asks for and what the service says, what to do next; does no I/O and reads no clock.
+//! Decides the next step from the desired state of a resource and the observed campaign. Does no I/O and reads no
+//! clock.
 //!
-//! The reference for drift is the service's own answer to the last `ApplyCampaign` of this generation, so that nothing
-//! here has to know how the service renders defaults, sorts accounts or spells zones.
+//! Drift is measured against the answer of the service to the last `ApplyCampaign` of this generation. So this module
+//! need not know how the service renders defaults, sorts accounts or spells time zones.
 
 use std::time::Duration;
 
@@ -17,20 +18,20 @@ mod status;
 pub use events::{Notice, Severity, mirrored_notices, rejected_notice};
 pub use status::{deletion_waits, failed, mirrored, reconcile_paused};
 
-/// Least time between two writes of counts alone: state and conditions are written at once, and for counts people look
-/// at this is fast enough while 10 000 busy campaigns stay at 1 000 writes per second, what one API server takes.
+/// Minimum time between two writes of counts alone. State and conditions are written at once. For counts this is fast
+/// enough for people, and it limits 10 000 busy campaigns to 1 000 writes per second, which one API server can take.
 pub const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
-/// First wait after a failure: an API server or service that restarts is back in about that time.
+/// First wait after a failure: about the time in which an API server or the service restarts.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-/// Longest wait after failures: an account created later is noticed within a coffee break, and 10 000 failing resources
-/// stay at about 40 calls per second.
+/// Longest wait after failures. An account that is created later is noticed within minutes, and 10 000 failing
+/// resources cause about 40 calls per second.
 const BACKOFF_LAST: Duration = Duration::from_mins(5);
-/// Share of a wait that is random, so that resources that failed together do not come back together.
+/// Random share of a wait, so that resources that failed together do not retry together.
 const JITTER: f64 = 0.2;
-/// Longest text of a condition or event taken from an error; the API server refuses events with a note over 1024 bytes.
+/// Longest text of an error in a condition or event, in bytes. The API server refuses event notes over 1024 bytes.
 const MESSAGE_BYTES: usize = 900;
 
-/// What the service answered when a generation was applied: the settings that must still be there.
+/// The settings that the service confirmed when a generation was applied. Drift is any difference from them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
     /// The generation.
@@ -39,13 +40,13 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Keeps what may not change behind the resource's back.
+    /// Keeps the settings that only the resource may change.
     pub fn new(generation: i64, answer: &pb::Campaign) -> Self {
         Self { generation, settings: settings(answer) }
     }
 }
 
-/// The part of a campaign that its spec decides.
+/// Returns the part of a campaign that its spec determines.
 fn settings(campaign: &pb::Campaign) -> pb::Campaign {
     pb::Campaign {
         state: campaign.state,
@@ -63,38 +64,38 @@ fn settings(campaign: &pb::Campaign) -> pb::Campaign {
     }
 }
 
-/// What is known of the campaign in the service.
+/// The observed campaign in the service.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observed {
-    /// Nothing, or nothing that still holds.
+    /// It was not observed, or the observation has expired.
     Unknown,
     /// It does not exist.
     Absent,
-    /// It is like this.
+    /// It exists.
     Present(Box<pb::Campaign>),
 }
 
-/// What to do next about a resource.
+/// The next step for a resource.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Ask the service how the campaign is.
+    /// Get the campaign from the service.
     Fetch,
-    /// Bring the service to the spec.
+    /// Apply the spec.
     Apply(Cause),
-    /// Only mirror what the service says into the status.
+    /// Only mirror the campaign into the status.
     Mirror(Box<pb::Campaign>),
 }
 
-/// Why the service has to be brought to the spec.
+/// Why the spec must be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// This generation has not been applied by this process.
+    /// This process has not applied this generation yet.
     Generation,
-    /// Somebody changed or deleted the campaign past its resource.
+    /// The campaign was changed or deleted without its resource.
     Drift,
 }
 
-/// Chooses the next step for a resource of the given UID and generation.
+/// Returns the next step for a resource with the given UID and generation.
 pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, observed: Observed) -> Step {
     let Some(applied) = applied.filter(|applied| applied.generation == generation) else {
         return Step::Apply(Cause::Generation);
@@ -106,9 +107,9 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, observed: Obs
     };
     let owned = campaign.owner.as_ref().is_some_and(|owner| owner.uid == uid && owner.generation == generation);
     let mut found = settings(&campaign);
-    // Clients may declare the list complete as well. A list that is open again is drift.
+    // Clients may declare the lead list complete, too. A list that is open again is drift.
     found.lead_list_complete &= applied.settings.lead_list_complete;
-    // A campaign that finished satisfies every spec: there is nothing left to repair.
+    // A finished campaign satisfies every spec, so there is no drift to repair.
     if owned && (campaign.state() == pb::CampaignState::Finished || found == applied.settings) {
         Step::Mirror(campaign)
     } else {
@@ -116,34 +117,34 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, observed: Obs
     }
 }
 
-/// Whether a failed call is worth repeating.
+/// When to retry a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// With backoff.
     Backoff,
-    /// Not before the spec changes.
+    /// Only after the spec has changed.
     WhenEdited,
 }
 
-/// Why the service could not be brought to the spec, in the words of conditions.
+/// Why the spec could not be applied, as conditions show it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct Failure {
-    /// CamelCase, as conditions want it.
+    /// The condition reason, in CamelCase.
     pub reason: &'static str,
-    /// For people; stable while the cause is the same, so that retries do not rewrite the status.
+    /// Text for people. It is stable while the cause is the same, so that retries do not rewrite the status.
     pub message: String,
-    /// Whether to try again.
+    /// When to retry.
     pub retry: Retry,
 }
 
 impl Failure {
-    /// A failure that only an edit of the spec can mend.
+    /// Creates a failure that only an edit of the spec can repair.
     pub fn terminal(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry: Retry::WhenEdited }
     }
 
-    /// Whether the service looked at the spec and did not take it.
+    /// Returns whether the service answered and refused the spec.
     fn is_refusal(&self) -> bool {
         self.retry == Retry::WhenEdited || matches!(self.reason, "AccountNotFound" | "Refused" | "StaleOwner")
     }
@@ -166,11 +167,11 @@ impl From<&tonic::Status> for Failure {
             (Code::Aborted, _) => Self::transient("StaleOwner", text),
             (Code::ResourceExhausted, _) => Self::transient("ServiceBusy", text),
             (Code::Unauthenticated | Code::PermissionDenied, _) => Self::transient("AccessDenied", text),
-            // The texts below say what the transport happened to run into, which differs from try to try.
+            // The texts of these statuses come from the transport and differ from call to call, so they are replaced.
             (Code::Unavailable, _) => {
                 Self::transient("ServiceUnavailable", "the campaign service can't be reached; trying again")
             }
-            // An expired deadline arrives as CANCELLED when the client noticed it first.
+            // An expired deadline arrives as CANCELLED when the client notices it first.
             (Code::DeadlineExceeded | Code::Cancelled, _) => {
                 Self::transient("ServiceTimeout", "the campaign service does not answer in time; trying again")
             }
@@ -179,12 +180,12 @@ impl From<&tonic::Status> for Failure {
     }
 }
 
-/// The beginning of a text, as much as fits.
+/// Truncates a text to [`MESSAGE_BYTES`].
 fn excerpt(text: &str) -> &str {
     &text[..text.floor_char_boundary(MESSAGE_BYTES)]
 }
 
-/// The `google.rpc.ErrorInfo` reason of a status of our service; empty without.
+/// Returns the `google.rpc.ErrorInfo` reason of a status of the campaign service, or an empty text.
 pub fn error_reason(status: &tonic::Status) -> String {
     status
         .get_details_error_info()
@@ -193,18 +194,18 @@ pub fn error_reason(status: &tonic::Status) -> String {
         .unwrap_or_default()
 }
 
-/// Whether and when to write a status.
+/// When to write a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
     /// Nothing changed.
     Never,
     /// At once.
     Now,
-    /// Only counts changed, and they were written a moment ago.
+    /// After this wait: only counts changed, and the last write was recent.
     After(Duration),
 }
 
-/// Decides whether a status is worth a write, given how long ago the last one was.
+/// Decides when to write a status, given the time since the last write.
 pub fn write(previous: Option<&CampaignStatus>, next: &CampaignStatus, since_last: Option<Duration>) -> Write {
     let Some(previous) = previous else { return Write::Now };
     if previous == next {
@@ -220,7 +221,7 @@ pub fn write(previous: Option<&CampaignStatus>, next: &CampaignStatus, since_las
     }
 }
 
-/// The wait before the next try after `attempts` failures in a row; `random` is in 0 to 1.
+/// Returns the wait before the next try after `attempts` consecutive failures. `random` is from 0 to 1.
 pub fn backoff(attempts: u32, random: f64) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
     doubled.min(BACKOFF_LAST).mul_f64(1.0 - JITTER * random)

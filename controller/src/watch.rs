@@ -1,8 +1,8 @@
-//! What wakes the controller: the Kubernetes watch of resources and the service's stream of campaigns.
+//! Triggers reconciles: the Kubernetes watch of resources, and the stream of campaigns from the service.
 //!
-//! Neither stream ends before shutdown: a controller silently stops polling an ended one. Both reconnect by themselves,
-//! and after a gap everything is listed again. Resources are cached without `managedFields`, which are four fifths of
-//! their size. Our own status patches pass no predicate, so they wake nobody.
+//! Neither stream ends before shutdown, since `kube` stops polling an ended stream without an error. Both reconnect
+//! automatically, and list everything again after a gap. The cache drops `managedFields`, which are four fifths of the
+//! size of a resource. Status patches of the controller itself match no predicate, so they trigger no reconcile.
 
 use std::{
     collections::HashSet,
@@ -33,13 +33,13 @@ use crate::{
     plan,
 };
 
-/// How long the service may take to accept the watch.
+/// Deadline for the service to accept the watch.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
-/// Longest wait between two tries to watch the service: it is one stream in all, so trying is cheap, and every
-/// resource that waits in its backoff is woken when it comes back.
+/// Longest wait between two tries to watch the service. A try is cheap, since there is only one stream, and a success
+/// wakes every resource that waits in its backoff.
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
 
-/// Watches the resources: a cache of them, and the stream of those a reconcile may have something to do for.
+/// Watches the resources. Returns their cache, and the stream of those that may need a reconcile.
 pub fn resources(
     client: Client,
     namespace: Option<&str>,
@@ -50,7 +50,7 @@ pub fn resources(
         None => Api::all(client),
     };
     let (store, writer) = store();
-    // The generation alone would filter out the update that adds our finalizer, and a new resource would stall.
+    // A filter by generation alone would drop the update that adds the finalizer, and a new resource would stall.
     let predicate =
         predicates::generation.combine(predicates::finalizers).combine(predicates::annotations).combine(is_deleted);
     let stream = watcher(api, watcher::Config::default())
@@ -80,23 +80,23 @@ fn note(memory: &Memory, event: &Event<Campaign>) {
                 memory.forget(uid);
             }
         }
-        // A listing tells nothing about when an edit was made.
+        // A listing does not tell when an edit was made.
         Event::Init | Event::InitApply(_) | Event::InitDone => {}
     }
 }
 
-/// Follows the service's campaigns for as long as the controller runs, and names the resources to look at.
+/// Follows the campaigns of the service while the controller runs, and names the resources to reconcile.
 #[derive(Debug)]
 pub struct Follower {
-    /// The service.
+    /// Client of the campaign service.
     pub service: CampaignServiceClient<Channel>,
-    /// `workspaces/{workspace}`, or `workspaces/-` for all.
+    /// `workspaces/{workspace}`, or `workspaces/-` for all workspaces.
     pub parent: String,
-    /// The resources that exist.
+    /// Cache of the resources that exist.
     pub store: Store<Campaign>,
-    /// Takes what is seen.
+    /// Receives the observations.
     pub memory: Arc<Memory>,
-    /// Takes the resources to look at.
+    /// Receives the resources to reconcile.
     pub wake: mpsc::Sender<ObjectRef<Campaign>>,
 }
 
@@ -120,7 +120,7 @@ impl Follower {
         }
     }
 
-    /// Watches until the stream breaks off.
+    /// Watches until the stream breaks.
     async fn follow(&mut self, failures: &mut u32) -> Result<(), tonic::Status> {
         let request = pb::WatchCampaignsRequest { parent: self.parent.clone(), min_interval: None };
         let mut changes = timeout(OPEN_DEADLINE, self.service.watch_campaigns(request))
@@ -152,7 +152,7 @@ impl Follower {
                         );
                         self.memory.keep_only(&listed);
                     }
-                    // Whoever waits for the service in a backoff is woken too: it is there again.
+                    // The service is reachable again, so resources that wait in their backoff are woken, too.
                     for resource in self.store.state() {
                         self.send(ObjectRef::from_obj(&*resource)).await;
                     }
@@ -166,7 +166,7 @@ impl Follower {
     async fn wake(&self, campaign_name: &str) {
         if let Some((namespace, name)) = desired::resource_of(campaign_name) {
             let resource = ObjectRef::new(name).within(namespace);
-            // Campaigns that no resource stands for are none of our business.
+            // A campaign without a resource needs no reconcile.
             if self.store.get(&resource).is_some() {
                 self.send(resource).await;
             }
@@ -174,7 +174,7 @@ impl Follower {
     }
 
     async fn send(&self, resource: ObjectRef<Campaign>) {
-        // Refused only when the controller has ended, and then the shutdown ends this task as well.
+        // The queue is closed only when the controller has ended. Then the shutdown ends this task, too.
         if self.wake.send(resource).await.is_err() {
             tracing::debug!("the controller takes no more work");
         }

@@ -1,4 +1,5 @@
-//! The status of a `Campaign`: what the controller mirrors from the service. Nothing in it is ever read as an order.
+//! The status of a `Campaign`: the mirror of its state in the service. The controller never takes it as input for the
+//! desired state.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -7,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use super::DesiredState;
 
-/// What the service says about the campaign.
+/// The state of the campaign in the service.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct CampaignStatus {
-    /// The generation of the spec that this status answers, also while it could not be applied.
+    /// The generation of the spec that this status describes, even if it could not be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// State as the service confirmed it: Paused here means that no claim is granted any more.
+    /// The state that the service confirmed. Paused means that no claim is granted any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<DesiredState>,
     /// Why the campaign is Finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReason>,
-    /// UID of the campaign in the service; it changes only when a lost campaign was created anew.
+    /// UID of the campaign in the service. It changes only when a lost campaign is created again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign_uid: Option<String>,
     /// Leads by status.
@@ -29,50 +30,50 @@ pub struct CampaignStatus {
     /// Messages by result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<Messages>,
-    /// Leads by what they did.
+    /// Leads by their reactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_facts: Option<LeadFacts>,
-    /// Leads sent or failed, of all leads; absent without leads.
+    /// Share of leads that are sent or failed. Absent without leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Share>,
-    /// Messages delivered, of all that were delivered, failed or bounced; absent without any.
+    /// Share of delivered, failed and bounced messages that were delivered. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Share>,
-    /// High above 95 %, Moderate from 80 % to 95 %, Low below; absent without messages.
+    /// High above 95 %, Moderate from 80 % to 95 %, Low below 80 %. Absent without messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_health: Option<DeliveryHealth>,
-    /// Leads that replied, of those with a delivered message; absent without any.
+    /// Share of leads with a delivered message that replied. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Share>,
-    /// Leads that converted, of those with a delivered message; absent without any.
+    /// Share of leads with a delivered message that converted. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversion: Option<Share>,
-    /// Claims held and not expired: messages that may still go out after a pause.
+    /// Claims that are held and have not expired. Their messages may still be sent after a pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<InFlight>,
-    /// Claims that expired without an outcome: whether those messages were sent is not known.
+    /// Claims that expired without an outcome. It is unknown whether their messages were sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertain_claims: Option<i64>,
-    /// Earliest time at which time alone changes what can be sent; absent if it never does.
+    /// Earliest time at which the passage of time alone changes what can be sent. Absent if it never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_change_time: Option<Time>,
-    /// When the campaign became Finished.
+    /// Time at which the campaign became Finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_time: Option<Time>,
-    /// Ready, Synced, Sending and DeliveryHealthy; Reconciling and Stalled only while True.
+    /// Ready, Synced, Sending and DeliveryHealthy. Reconciling and Stalled exist only while they are True.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Leads by status; sent + failed + pending + partial = total, always.
+/// Leads by status. sent + failed + pending + partial is always equal to total.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Leads that are done: replied, converted, every step delivered, or opted out after a delivery.
+    /// Leads that are done: they replied, converted, had every step delivered, or opted out after a delivery.
     pub sent: i64,
-    /// Leads with a failed or bounced step, or opted out before any delivery.
+    /// Leads with a failed or bounced step, and leads that opted out before any delivery.
     pub failed: i64,
     /// Leads with nothing delivered yet.
     pub pending: i64,
@@ -88,7 +89,7 @@ pub struct Counts {
 pub struct Messages {
     /// Messages delivered.
     pub delivered: i64,
-    /// Messages that failed for good.
+    /// Messages that failed permanently.
     pub failed: i64,
     /// Messages that bounced.
     pub bounced: i64,
@@ -101,19 +102,19 @@ pub struct Messages {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Failures {
-    /// The account: blocked, signed out.
+    /// A problem of the account: it is blocked or signed out.
     pub account_issue: i64,
     /// The lead can't be reached.
     pub invalid_lead: i64,
-    /// The provider refused the rate.
+    /// The provider refused the message because of its rate limit.
     pub rate_limited: i64,
-    /// The provider refused the content.
+    /// The provider refused the message because of its content.
     pub content_rejected: i64,
     /// Anything else.
     pub other: i64,
 }
 
-/// Leads by what they did, with or without a delivered message.
+/// Leads by their reactions, with or without a delivered message.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct LeadFacts {
@@ -121,31 +122,31 @@ pub struct LeadFacts {
     pub replied: i64,
     /// Leads that converted.
     pub converted: i64,
-    /// Leads for which a machine replied.
+    /// Leads that sent an automatic reply.
     pub auto_replied: i64,
-    /// Leads that want no more messages.
+    /// Leads that opted out.
     pub opted_out: i64,
 }
 
-/// A share, with what it is made of.
+/// A ratio with the two counts it is computed from.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Share {
-    /// The share for people, in percent, rounded down to a tenth: `100%` is reached by all alone.
+    /// The ratio for people, in percent, rounded down to a tenth, so that only a complete share shows `100%`.
     pub percent: String,
-    /// Counted.
+    /// The count.
     pub numerator: i64,
-    /// Out of.
+    /// The total that it is a part of.
     pub denominator: i64,
 }
 
-/// Claims held and not expired.
+/// Claims that are held and have not expired.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct InFlight {
-    /// How many.
+    /// Their number.
     pub claims: i64,
-    /// Latest expiry among them; absent without.
+    /// Time by which all of them will have expired. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
 }
@@ -153,18 +154,18 @@ pub struct InFlight {
 /// Why a campaign is Finished.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// By itself.
+    /// Automatically: its lead list is complete, and every lead is sent or failed.
     Completed,
     /// By request.
     Requested,
 }
 
-/// Delivery rate in three bands.
+/// The delivery rate in three bands.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryHealth {
     /// Above 95 %.
     High,
-    /// 80 % to 95 %, both included.
+    /// 80 % to 95 % inclusive.
     Moderate,
     /// Below 80 %.
     Low,

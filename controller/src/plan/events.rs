@@ -1,38 +1,38 @@
-//! What happened to a campaign that its resource's readers should hear of, as Kubernetes events.
+//! Decides which changes of a campaign are published as Kubernetes events.
 
 use super::{Failure, excerpt};
 use crate::crd::{CampaignStatus, DesiredState, FinishReason};
 
-/// How an event is shown.
+/// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// In the course of things.
+    /// An expected change.
     Normal,
-    /// Somebody should look.
+    /// A change that needs attention.
     Warning,
 }
 
 /// An event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// CamelCase.
+    /// The reason, in CamelCase.
     pub reason: &'static str,
-    /// How it is shown.
+    /// The type.
     pub severity: Severity,
-    /// For people.
+    /// Text for people.
     pub note: String,
 }
 
 impl Notice {
-    /// An event with a note of bounded length.
+    /// Creates an event, and truncates its note to a bounded length.
     pub fn new(reason: &'static str, severity: Severity, note: impl AsRef<str>) -> Self {
         Self { reason, severity, note: excerpt(note.as_ref()).to_owned() }
     }
 }
 
-/// What is worth an event after the service confirmed a campaign.
+/// Returns the events to publish after the service confirmed a campaign.
 ///
-/// `edited_state` is the state the spec asks for if an edit just changed it, `repaired` whether drift was undone.
+/// `edited_state` is the desired state, if an edit just changed it. `repaired` tells whether drift was undone.
 pub fn mirrored_notices(
     previous: Option<&CampaignStatus>,
     next: &CampaignStatus,
@@ -78,7 +78,7 @@ pub fn mirrored_notices(
     notices
 }
 
-/// The event for a refusal by the service, once per cause; an unreachable service refuses nothing.
+/// Returns the event for a refusal by the service, once for each cause. An unreachable service is not a refusal.
 pub fn rejected_notice(previous: Option<&CampaignStatus>, next: &CampaignStatus, failure: &Failure) -> Option<Notice> {
     let refusal = !matches!(
         failure.reason,

@@ -1,7 +1,7 @@
-//! From what the service says to the status of a resource: mirror of the campaign, and conditions.
+//! Builds the status of a resource from the answer of the service: the mirror of the campaign, and the conditions.
 //!
-//! Conditions carry no counts, so that they change only when the answer to their question does. `Reconciling` and
-//! `Stalled` are there only while True, as kstatus reads them.
+//! Conditions contain no counts, so that they change only with their meaning. `Reconciling` and `Stalled` exist only
+//! while they are True, as kstatus expects.
 
 use campaign_metrics::pb;
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ impl<'a> Conditions<'a> {
     }
 }
 
-/// The status of a resource whose campaign the service confirmed.
+/// Returns the status of a resource whose campaign the service confirmed.
 pub fn mirrored(
     previous: Option<&CampaignStatus>,
     generation: i64,
@@ -132,7 +132,7 @@ fn failures(by_reason: &[pb::ReasonCount]) -> Failures {
     failures
 }
 
-/// The status of a resource that could not be applied, or whose campaign could not be looked at.
+/// Returns the status of a resource that could not be applied, or whose campaign could not be read.
 pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Failure, now: Timestamp) -> CampaignStatus {
     let mut conditions = Conditions::new(previous, generation, now);
     conditions.set("Ready", "False", failure.reason, &failure.message);
@@ -140,7 +140,7 @@ pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Fail
         status.observed_generation == Some(generation)
             && (status.conditions.iter()).any(|condition| condition.type_ == "Synced" && condition.status == "True")
     });
-    // A service that is away has not lost the spec it confirmed; one that refuses the spec does not have it.
+    // An unreachable service still has the spec that it confirmed. A service that refuses the spec does not have it.
     if synced && !failure.is_refusal() {
         conditions.keep("Synced");
     } else {
@@ -157,7 +157,7 @@ pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Fail
     with_conditions(previous, generation, conditions)
 }
 
-/// The status of a resource whose annotation pauses its reconciliation; the campaign is left as it is.
+/// Returns the status of a resource whose annotation pauses its reconciliation. The campaign is unchanged.
 pub fn reconcile_paused(previous: Option<&CampaignStatus>, generation: i64, now: Timestamp) -> CampaignStatus {
     let mut conditions = Conditions::new(previous, generation, now);
     let message = "an annotation pauses the reconciliation of this resource; counts may be old";
@@ -168,7 +168,7 @@ pub fn reconcile_paused(previous: Option<&CampaignStatus>, generation: i64, now:
     with_conditions(previous, generation, conditions)
 }
 
-/// The status of a deleted resource that has to wait for the service.
+/// Returns the status of a deleted resource that waits for the service.
 pub fn deletion_waits(
     previous: Option<&CampaignStatus>,
     generation: i64,
@@ -198,7 +198,7 @@ fn with_conditions(previous: Option<&CampaignStatus>, generation: i64, condition
 
 fn sending(conditions: &mut Conditions, campaign: &pb::Campaign) {
     let mut reasons: Vec<pb::NotSendingReason> = campaign.not_sending_reasons().collect();
-    // In the contract's order, so that the first one, which columns show, does not depend on the service's.
+    // Sorted as in the contract, so that the first reason, which the columns show, does not depend on the service.
     reasons.sort_unstable();
     if let Some(first) = reasons.first() {
         let message = reasons.iter().map(|reason| not_sending(*reason).1).collect::<Vec<_>>().join("; ");
@@ -208,7 +208,7 @@ fn sending(conditions: &mut Conditions, campaign: &pb::Campaign) {
     }
 }
 
-/// A reason for not sending, as a condition's reason and for people.
+/// Returns the condition reason for a reason why nothing is sent, and a text for people.
 fn not_sending(reason: pb::NotSendingReason) -> (&'static str, &'static str) {
     use pb::NotSendingReason as Reason;
     match reason {
@@ -253,7 +253,7 @@ fn rate(rate: Option<pb::Rate>) -> Option<Share> {
     rate.and_then(|rate| share(rate.numerator, rate.denominator))
 }
 
-/// A share with its percentage, rounded down so that nothing looks complete before it is.
+/// Converts a rate, and adds a percentage. It is rounded down, so that only a complete share shows 100 %.
 fn share(numerator: i64, denominator: i64) -> Option<Share> {
     let tenths = (i128::from(numerator) * 1000).checked_div(i128::from(denominator))?;
     let percent = match (tenths / 10, tenths % 10) {
@@ -263,7 +263,7 @@ fn share(numerator: i64, denominator: i64) -> Option<Share> {
     Some(Share { percent, numerator, denominator })
 }
 
-/// A time as Kubernetes keeps it; finer parts would differ from what is read back.
+/// Truncates a time to the precision that Kubernetes stores, so that a status equals the one that is read back.
 fn time(time: Option<prost_types::Timestamp>) -> Option<Time> {
     time.and_then(|time| Timestamp::from_second(time.seconds).ok()).map(Time)
 }

@@ -1,7 +1,7 @@
-//! Lets go of campaigns whose resource is deleted.
+//! Releases or deletes the campaign of a deleted resource.
 //!
-//! What was never ours is left alone, and the finalizer stays until the service has answered, unless the annotation
-//! forces it.
+//! A campaign that the resource does not own is unchanged. The finalizer stays until the service has answered, unless
+//! an annotation forces the deletion.
 
 use campaign_metrics::pb;
 use jiff::Timestamp;
@@ -15,10 +15,10 @@ use crate::{
 };
 
 impl Context {
-    /// Has the finalizer removed by ending well.
+    /// Cleans up after a deleted resource. On success, the caller removes the finalizer.
     pub(super) async fn clean_up(&self, subject: &Subject<'_>) -> Result<Action, Error> {
         let forced = subject.resource.annotations().get(FORCE_DELETE_ANNOTATION).is_some_and(|value| value == "true");
-        match self.let_go(subject, forced).await {
+        match self.release(subject, forced).await {
             Ok(()) => {}
             Err(failure) if forced => {
                 tracing::warn!(campaign = subject.campaign_name, %failure, "let go by force");
@@ -37,8 +37,8 @@ impl Context {
         Ok(Action::await_change())
     }
 
-    /// Has the service let go of the campaign, or delete it; what is not ours is left alone.
-    async fn let_go(&self, subject: &Subject<'_>, forced: bool) -> Result<(), Failure> {
+    /// Releases or deletes the campaign in the service, if the resource owns it.
+    async fn release(&self, subject: &Subject<'_>, forced: bool) -> Result<(), Failure> {
         let name = subject.campaign_name.clone();
         let owner_uid = subject.uid.clone();
         let mut service = self.service.clone();
@@ -48,7 +48,7 @@ impl Context {
                 service.orphan_campaign(request(orphan)).await.map(drop)
             }
             DeletionPolicy::Delete => {
-                // A resource that was refused (owned by another, not adoptable) must not delete what it never had.
+                // A resource that was refused (other owner, not adoptable) must not delete the campaign.
                 let Observed::Present(campaign) = self.fetch(&name).await? else {
                     return Ok(());
                 };

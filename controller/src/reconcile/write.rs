@@ -1,4 +1,4 @@
-//! Writes to Kubernetes: statuses and events.
+//! Writes statuses and events to Kubernetes.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::{
     plan::{self, Notice, Severity, Write},
 };
 
-/// Deadline of one event; nobody waits for it.
+/// Deadline of one event.
 const EVENT_DEADLINE: Duration = Duration::from_secs(5);
 /// Field manager of the status.
 const FIELD_MANAGER: &str = "campaign-controller";
 
 impl Context {
-    /// Writes the status if it is worth it; `Some` is how long changed counts have to wait.
+    /// Writes the status if it changed enough. `Some` is the wait until changed counts may be written.
     pub(super) async fn write_status(
         &self,
         subject: &Subject<'_>,
@@ -36,7 +36,7 @@ impl Context {
         let patch = serde_json::json!({
             "apiVersion": Campaign::api_version(&()),
             "kind": Campaign::kind(&()),
-            // With its UID a successor of the same name is not given our status.
+            // The UID prevents a write to a new resource with the same name.
             "metadata": {"name": subject.resource.name_any(), "uid": subject.uid},
             "status": next,
         });
@@ -58,7 +58,7 @@ impl Context {
         Ok(None)
     }
 
-    /// Publishes events; one that can't be is logged and lost.
+    /// Publishes events. A failed event is logged and dropped.
     pub(super) async fn publish(&self, resource: &Campaign, notices: impl IntoIterator<Item = Notice>) {
         let reference = resource.object_ref(&());
         for notice in notices {
@@ -82,7 +82,7 @@ impl Context {
     }
 }
 
-/// A resource that is gone, or has a successor of the same name, needs no patch any more.
+/// Ignores the error of a patch whose resource no longer exists, or was replaced by a new one with the same name.
 pub(super) fn gone_is_fine(error: kube::Error) -> Result<(), Error> {
     match &error {
         kube::Error::Api(status) if status.code == 404 || status.code == 409 => Ok(()),
@@ -90,9 +90,9 @@ pub(super) fn gone_is_fine(error: kube::Error) -> Result<(), Error> {
     }
 }
 
-/// Whether a patch of the finalizers failed its own test: they are others than the cache has, which lags a moment.
+/// Returns whether a patch of the finalizers failed its test operation, because the cache lags behind the resource.
 ///
-/// A patch whose test fails is told apart from an invalid resource by having no causes.
+/// Unlike the error for an invalid resource, the error of a failed test has no causes.
 pub(super) fn finalizers_changed(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     status.code == 422 && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
