@@ -1,4 +1,4 @@
-//! What can be said on the command line. Ids are parsed here, so that a typing error costs no call.
+//! The command line. Ids are parsed here, so that a typing error costs no call.
 
 use std::path::PathBuf;
 
@@ -18,20 +18,20 @@ Examples:
 
 Exit codes:
   0  done
-  1  failed; the error says what to do next
+  1  failed; the error describes the remedy
   2  done, but some leads or claims were refused";
 
-/// Looks at campaigns, accounts, leads and claims, and changes them.
+/// Shows and changes campaigns, accounts, leads and claims.
 ///
-/// A client of the Campaign Metrics API. Campaigns that a Kubernetes resource manages are changed by editing that
-/// resource; the error then names it.
+/// A client of the Campaign Metrics API. To change a campaign that a Kubernetes resource manages, edit that resource;
+/// the error names it.
 #[derive(Debug, Parser)]
 #[command(name = "campaignctl", version, after_long_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Args {
     /// The service to call, and the workspace to work in.
     #[command(flatten)]
     pub connection: Connection,
-    /// Form of the output.
+    /// Format of the output.
     #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value = "table")]
     pub output: Output,
     /// The command.
@@ -39,16 +39,16 @@ pub struct Args {
     pub command: Command,
 }
 
-/// Form of the output.
+/// Format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people; may change.
+    /// For people. May change between versions.
     Table,
     /// For programs: the fields of the API in lowerCamelCase, numbers as numbers, times in RFC 3339.
     Json,
 }
 
-/// What to work on.
+/// The groups of commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Lists, shows, pauses, resumes and finishes campaigns.
@@ -65,7 +65,7 @@ pub enum Command {
     Claims(Claims),
 }
 
-/// Names one campaign.
+/// The argument of commands for one campaign.
 #[derive(Debug, ClapArgs)]
 pub struct OneCampaign {
     /// Id of the campaign.
@@ -73,7 +73,7 @@ pub struct OneCampaign {
     pub campaign: CampaignId,
 }
 
-/// What to do with campaigns.
+/// The commands for campaigns.
 #[derive(Debug, Subcommand)]
 pub enum Campaigns {
     /// Lists the campaigns of the workspace with their counts.
@@ -83,22 +83,22 @@ pub enum Campaigns {
         #[arg(long, value_enum, ignore_case = true)]
         state: Option<State>,
     },
-    /// Shows one campaign: counts, rates, and why nothing is sent.
+    /// Shows one campaign: counts, rates, and the reasons why nothing is sent.
     #[command(after_long_help = "Example:\n  campaignctl campaigns get spring")]
     Get(OneCampaign),
-    /// Pauses a campaign: once confirmed, nobody is granted a claim.
+    /// Pauses a campaign. After the confirmation, no claim is granted.
     ///
-    /// Claims granted before are in flight: those messages may still go out, and their outcomes are taken. The answer
-    /// says how many there are and until when they run. Pausing a paused campaign succeeds.
+    /// Claims that were granted before are in flight: their messages may still be sent, and their outcomes count. The
+    /// output shows their number and when the last of them expires. Pausing a paused campaign succeeds.
     #[command(after_long_help = "Example:\n  campaignctl campaigns pause spring")]
     Pause(OneCampaign),
     /// Resumes a paused campaign. Resuming an active one succeeds.
     #[command(after_long_help = "Example:\n  campaignctl campaigns resume spring")]
     Resume(OneCampaign),
-    /// Finishes a campaign for good: it never sends again, and its leads stay as they are.
+    /// Finishes a campaign permanently. It never sends again, and its leads keep their status.
     ///
-    /// There is no way back. To stop for a while, pause. A campaign whose lead list is complete finishes by itself once
-    /// every lead is sent or failed.
+    /// This can't be undone. To stop temporarily, pause the campaign. A campaign whose lead list is complete finishes
+    /// automatically when every lead is sent or failed.
     #[command(after_long_help = "Example:\n  campaignctl campaigns finish spring")]
     Finish(OneCampaign),
 }
@@ -106,11 +106,11 @@ pub enum Campaigns {
 /// State of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
-    /// Messages go out.
+    /// Messages may be sent.
     Active,
-    /// Nothing goes out for now.
+    /// No message is sent until it is resumed.
     Paused,
-    /// Nothing goes out ever again.
+    /// No message is ever sent again.
     Finished,
 }
 
@@ -124,7 +124,7 @@ impl From<State> for pb::CampaignState {
     }
 }
 
-/// What to do with accounts.
+/// The commands for accounts.
 #[derive(Debug, Subcommand)]
 pub enum Accounts {
     /// Creates a sending account.
@@ -132,7 +132,7 @@ pub enum Accounts {
         after_long_help = "Examples:\n  campaignctl accounts create mail-1 --daily-limit 500 --time-zone Europe/Berlin\n  campaignctl accounts create mail-1 --if-missing"
     )]
     Create(CreateAccount),
-    /// Lists the accounts of the workspace with what they sent.
+    /// Lists the accounts of the workspace with their performance.
     #[command(after_long_help = "Example:\n  campaignctl accounts list")]
     List,
     /// Shows one account.
@@ -150,27 +150,27 @@ pub struct CreateAccount {
     /// Id of the account: 1 to 128 of `A-Z a-z 0-9 . _ ~ @ + -`.
     #[arg(value_parser = id::<AccountId>)]
     pub account: AccountId,
-    /// Messages per day at most; 0 sends nothing [default: no limit].
+    /// Maximum number of messages on each local day; 0 sends nothing [default: no limit].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1_000_000_000))]
     pub daily_limit: Option<i32>,
-    /// IANA zone in which the account's days begin [default: UTC].
+    /// IANA time zone of the account's days [default: UTC].
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
     /// Name for people.
     #[arg(long, value_name = "TEXT")]
     pub display_name: Option<String>,
-    /// Succeed when the account exists; it is then left as it is.
+    /// Succeed if the account exists already, and leave it unchanged.
     #[arg(long)]
     pub if_missing: bool,
 }
 
-/// What to do with leads.
+/// The commands for leads.
 #[derive(Debug, Subcommand)]
 pub enum Leads {
     /// Imports leads from a CSV or NDJSON file into a campaign.
     #[command(long_about = IMPORT_ABOUT, after_long_help = IMPORT_EXAMPLES)]
     Import(Import),
-    /// Lists leads of a campaign in the order of their addition.
+    /// Lists leads of a campaign in the order in which they were added.
     #[command(after_long_help = "Examples:
   campaignctl leads list --campaign spring --status failed
   campaignctl -o json leads list --campaign spring --account mail-1 --limit 5000")]
@@ -180,43 +180,43 @@ pub enum Leads {
 const IMPORT_ABOUT: &str = "\
 Imports leads from a CSV or NDJSON file into a campaign.
 
-CSV begins with a header line that has a column `id` and, if leads are bound to accounts, a column `account`. NDJSON has
-an object per line: {\"id\": \"ann@example.org\", \"account\": \"mail-1\"}. Both are UTF-8. An account left out or empty is
-assigned at the first message. Other columns stay on this machine; the report names them as ignored.
+A CSV file begins with a header line. The column `id` is required, and the column `account` is optional. An NDJSON file
+has one object on each line: {\"id\": \"ann@example.org\", \"account\": \"mail-1\"}. Both are UTF-8. If the account is missing
+or empty, the first claim assigns one. Other columns are not sent; the report lists them as ignored.
 
-A bad line harms no other: it is refused, and written with its number and the reason to FILE.refused.csv (or .ndjson).
-Mend it there and import that file. Importing a lead again changes nothing, so an import that broke off is simply run
-again. Files may be of any size.";
+An invalid line does not affect others: it is refused, and written with its number and the reason to FILE.refused.csv
+(or .ndjson). Repair it there and import that file. Importing a lead again changes nothing, so an import that failed
+can simply be run again. Files may be of any size.";
 
 const IMPORT_EXAMPLES: &str = "\
 Examples:
   campaignctl leads import leads.csv --campaign spring
       adds leads; more can follow later
   campaignctl leads import leads.csv --campaign spring --complete
-      and lets the campaign finish by itself once every lead is sent or failed
+      also lets the campaign finish automatically when every lead is sent or failed
   campaignctl leads import leads.csv.refused.csv --campaign spring --complete
-      the lines that were refused, after mending them
+      adds the lines that were refused, after they were repaired
 
 Exit codes:
-  0  every line was added or had been there already
-  1  broke off; the error says why, and running it again is safe
-  2  all lines were read, some were refused; the lead list was not declared complete";
+  0  every lead was added or existed already
+  1  failed; the error gives the reason, and running the import again is safe
+  2  all lines were read, but some were refused; the lead list was not declared complete";
 
 /// Leads to import.
 #[derive(Debug, ClapArgs)]
 pub struct Import {
-    /// The file to read.
+    /// File to read.
     pub file: PathBuf,
     /// Id of the campaign that gets the leads.
     #[arg(short, long, value_parser = id::<CampaignId>)]
     pub campaign: CampaignId,
-    /// Declare the lead list complete when no line was refused.
+    /// Declare the lead list complete if no line is refused.
     #[arg(long)]
     pub complete: bool,
-    /// Where refused lines go [default: FILE.refused.csv or FILE.refused.ndjson].
+    /// File for refused lines [default: FILE.refused.csv or FILE.refused.ndjson].
     #[arg(long, value_name = "FILE")]
     pub refused: Option<PathBuf>,
-    /// Format of the file [default: by its extension .csv, .ndjson or .jsonl].
+    /// Format of the file [default: from its extension .csv, .ndjson or .jsonl].
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 }
@@ -230,19 +230,19 @@ pub enum Format {
     Ndjson,
 }
 
-/// Which leads to list.
+/// The leads to list.
 #[derive(Debug, ClapArgs)]
 pub struct ListLeads {
     /// Id of the campaign.
     #[arg(short, long, value_parser = id::<CampaignId>)]
     pub campaign: CampaignId,
-    /// Only leads of this status.
+    /// Only leads with this status.
     #[arg(long, value_enum, ignore_case = true)]
     pub status: Option<Status>,
     /// Only leads of this account.
     #[arg(long, value_parser = id::<AccountId>)]
     pub account: Option<AccountId>,
-    /// Leads to show at most.
+    /// Maximum number of leads to show.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
 }
@@ -250,11 +250,11 @@ pub struct ListLeads {
 /// Status of a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Status {
-    /// Nothing delivered yet.
+    /// Nothing is delivered yet.
     Pending,
-    /// Follow-ups to come.
+    /// Some steps are delivered, and follow-ups remain.
     Partial,
-    /// Done.
+    /// The lead is done.
     Sent,
     /// Failed, bounced, or opted out before any message.
     Failed,
@@ -271,7 +271,7 @@ impl From<Status> for pb::LeadStatus {
     }
 }
 
-/// What to do with claims.
+/// The commands for claims.
 #[derive(Debug, Subcommand)]
 pub enum Claims {
     /// Lists the claims of an account that are held or uncertain.
@@ -284,11 +284,11 @@ pub enum Claims {
         #[arg(long, value_enum, ignore_case = true)]
         state: Option<ClaimState>,
     },
-    /// Says of uncertain claims whether their messages were sent.
+    /// Resolves uncertain claims: tells the service whether their messages were sent.
     ///
-    /// A claim is uncertain when it expired without an outcome: its sender may have crashed before or after it sent. Ask
-    /// the provider by the claim's send key. A message that was sent counts as delivered; one that was not is due again
-    /// at once, so be sure.
+    /// A claim is uncertain if it expired without an outcome: its sender may have crashed before or after it sent the
+    /// message. Ask the provider about the send key of the claim. A message that was sent counts as delivered. A
+    /// message that was not sent is due again at once, so be sure.
     #[command(after_long_help = RESOLVE_EXAMPLES)]
     Resolve(ResolveClaims),
 }
@@ -300,9 +300,9 @@ Examples:
     | jq -r '.[].claimId' | xargs campaignctl claims resolve --account mail-1 --not-sent
 
 Exit codes:
-  0  all were resolved
-  1  failed; the error says what to do next
-  2  some were not uncertain any more, or never were; they are listed";
+  0  all claims were resolved
+  1  failed; the error describes the remedy
+  2  some claims were not uncertain (any more); they are listed";
 
 /// Claims to resolve.
 #[derive(Debug, ClapArgs)]
@@ -325,9 +325,9 @@ pub struct ResolveClaims {
 /// State of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ClaimState {
-    /// Not expired.
+    /// The claim has not expired.
     Held,
-    /// Expired without an outcome.
+    /// The claim expired without an outcome.
     Uncertain,
 }
 

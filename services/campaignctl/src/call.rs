@@ -1,4 +1,4 @@
-//! The connection to the service. Every call has a deadline, told to the service and kept here.
+//! The connection to the service. Every call has a deadline, which the service gets and this client enforces.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use tonic::{
 
 use crate::failure::Failure;
 
-/// Deadline of a simple call: long for any of them, short for a person who waits.
+/// Deadline of a simple call: much longer than any call takes, and short enough for a person who waits.
 pub const CALL_MAX: Duration = Duration::from_secs(15);
-/// Time to connect: a server on the other side of the world needs less than one second.
+/// Deadline for connecting: a server on the other side of the world needs less than one second.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Largest response read: 10 000 refused leads with a sentence each come to 3 MiB.
+/// Largest response: 10 000 refused leads with a sentence each take 3 MiB.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
 
 /// A service to call.
@@ -29,7 +29,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Prepares the connection; it is made with the first call.
+    /// Creates a client, which connects with the first call.
     pub fn new(server: &str) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(server.to_owned())
             .ok()
@@ -39,27 +39,27 @@ impl Service {
         Ok(Self { server: server.to_owned(), channel })
     }
 
-    /// The client of campaigns.
+    /// Returns the client of campaigns.
     pub fn campaigns(&self) -> CampaignServiceClient<Channel> {
         CampaignServiceClient::new(self.channel.clone())
     }
 
-    /// The client of accounts.
+    /// Returns the client of accounts.
     pub fn accounts(&self) -> AccountServiceClient<Channel> {
         AccountServiceClient::new(self.channel.clone())
     }
 
-    /// The client of leads.
+    /// Returns the client of leads.
     pub fn leads(&self) -> LeadServiceClient<Channel> {
         LeadServiceClient::new(self.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
     }
 
-    /// The client of claims.
+    /// Returns the client of claims.
     pub fn sending(&self) -> SendingServiceClient<Channel> {
         SendingServiceClient::new(self.channel.clone())
     }
 
-    /// Makes a simple call: `method` gets the message with its deadline.
+    /// Makes a simple call with [`CALL_MAX`] as its deadline.
     pub async fn call<M, T, F>(&self, message: M, method: impl FnOnce(Request<M>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -69,7 +69,7 @@ impl Service {
         self.within(CALL_MAX, method(request)).await
     }
 
-    /// Waits for a call until its deadline.
+    /// Awaits a call until its deadline.
     pub async fn within<T>(
         &self,
         deadline: Duration,
@@ -78,7 +78,7 @@ impl Service {
         let late = || Status::deadline_exceeded(format!("no answer within {} s", deadline.as_secs()));
         let status = match tokio::time::timeout(deadline, call).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
-            // The transport says CANCELLED when the deadline of a request runs out; nothing else here cancels.
+            // The transport returns CANCELLED when the deadline of a request expires. Nothing else here cancels a call.
             Ok(Err(status)) if status.code() == Code::Cancelled => late(),
             Ok(Err(status)) => status,
             Err(_) => late(),

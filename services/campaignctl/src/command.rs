@@ -1,4 +1,4 @@
-//! One function per command: call the service, print the answer.
+//! One function for each command: it calls the service and prints the answer.
 
 use campaign_metrics::{pb, sending::CLAIMS_MAX};
 use tonic::Code;
@@ -11,22 +11,22 @@ use crate::{
     view,
 };
 
-/// Resources per page: the most the service gives.
+/// Resources of a page: the maximum of the service.
 const PAGE: u32 = 1000;
 
-/// Runs a command on campaigns.
+/// Runs a command for campaigns.
 pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Exit> {
     let mut client = target.service.campaigns();
-    let name = |one: OneCampaign| target.campaign(one.campaign).to_string();
+    let name = |args: OneCampaign| target.campaign(args.campaign).to_string();
     match command {
         Campaigns::List { state } => list_campaigns(target, state).await,
-        Campaigns::Get(one) => {
-            let request = pb::GetCampaignRequest { name: name(one) };
+        Campaigns::Get(args) => {
+            let request = pb::GetCampaignRequest { name: name(args) };
             let campaign = target.service.call(request, |request| client.get_campaign(request)).await?;
             target.show_one(&campaign, "")
         }
-        Campaigns::Pause(one) => {
-            let request = pb::PauseCampaignRequest { name: name(one), etag: String::new() };
+        Campaigns::Pause(args) => {
+            let request = pb::PauseCampaignRequest { name: name(args), etag: String::new() };
             let campaign = target.service.call(request, |request| client.pause_campaign(request)).await?;
             let id = view::id(&campaign.name);
             let message = match (campaign.in_flight_claims, view::time(campaign.in_flight_until.as_ref())) {
@@ -39,8 +39,8 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
             };
             target.show_one(&campaign, &message)
         }
-        Campaigns::Resume(one) => {
-            let request = pb::ResumeCampaignRequest { name: name(one), etag: String::new() };
+        Campaigns::Resume(args) => {
+            let request = pb::ResumeCampaignRequest { name: name(args), etag: String::new() };
             let campaign = target.service.call(request, |request| client.resume_campaign(request)).await?;
             let id = view::id(&campaign.name);
             let reasons = view::reasons(&campaign.not_sending_reasons).join(", ");
@@ -50,8 +50,8 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
             };
             target.show_one(&campaign, &message)
         }
-        Campaigns::Finish(one) => {
-            let request = pb::FinishCampaignRequest { name: name(one), etag: String::new() };
+        Campaigns::Finish(args) => {
+            let request = pb::FinishCampaignRequest { name: name(args), etag: String::new() };
             let campaign = target.service.call(request, |request| client.finish_campaign(request)).await?;
             let message = format!("{} is finished for good", view::id(&campaign.name));
             target.show_one(&campaign, &message)
@@ -78,7 +78,7 @@ async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result
     }
 }
 
-/// Runs a command on accounts.
+/// Runs a command for accounts.
 pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Exit> {
     match command {
         Accounts::Create(create) => create_account(target, create).await,
@@ -135,7 +135,7 @@ async fn list_accounts(target: &Target) -> anyhow::Result<Exit> {
     }
 }
 
-/// Runs a command on leads.
+/// Runs a command for leads.
 pub async fn leads(target: &Target, command: Leads) -> anyhow::Result<Exit> {
     match command {
         Leads::Import(command) => import::run(target, command).await,
@@ -166,7 +166,7 @@ async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Exit>
     target.show_all(&leads, "no such lead")
 }
 
-/// Runs a command on claims.
+/// Runs a command for claims.
 pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Exit> {
     let (account, state) = match command {
         Claims::Resolve(command) => return resolve_claims(target, command).await,

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-/// How a command that did not fail ended.
+/// The result of a command that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All was done: exit code 0.
+    /// Everything was done: exit code 0.
     Done,
-    /// All was done but for the leads or claims that were refused: exit code 2.
+    /// Some leads or claims were refused, and the rest was done: exit code 2.
     SomeRefused,
 }
 

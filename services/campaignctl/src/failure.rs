@@ -1,4 +1,4 @@
-//! Errors of calls as people read them: what is wrong, where, and what to do next.
+//! Errors of calls, rendered for people: the problem, its place, and the remedy.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -8,22 +8,22 @@ use tonic_types::{FieldViolation, StatusExt as _};
 /// A call that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// The server that was called.
+    /// URL of the server that was called.
     pub server: String,
-    /// What it answered, or what the connection came to.
+    /// The status that the server or the connection returned.
     pub status: Status,
 }
 
 impl Failure {
-    /// Whether the same call may succeed later without anybody's doing.
+    /// Returns whether a retry of the same call may succeed.
     pub fn is_transient(&self) -> bool {
         let code = self.status.code();
-        // A status with a source was made by the connection, whatever its code: the service has not answered.
+        // A status with a source comes from the connection, whatever its code: the service did not answer.
         matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
             || self.status.source().is_some()
     }
 
-    /// What is wrong, in one line.
+    /// Returns the problem in one line.
     pub fn brief(&self) -> String {
         let Self { server, status } = self;
         if let Some(mut cause) = status.source() {
@@ -38,7 +38,7 @@ impl Failure {
         }
     }
 
-    /// How long the service asks to wait before a repeat.
+    /// Returns how long the service asks to wait before a retry.
     pub fn retry_delay(&self) -> Option<Duration> {
         self.status.get_details_retry_info()?.retry_delay
     }

@@ -1,8 +1,8 @@
-//! Leads from a file of any size, in constant memory.
+//! Imports leads from a file of any size in constant memory.
 //!
-//! One thread reads and parses, this task sends, and a bounded channel between them holds one chunk. A chunk is added by
-//! one stream and repeated as a whole when the connection fails, which changes nothing. A refused line harms no other;
-//! the lead list is declared complete only after everything was acknowledged and nothing refused.
+//! One thread reads and parses, this task sends, and a bounded channel between them holds one chunk. One stream adds a
+//! chunk. When the connection fails, the whole chunk is sent again, which is idempotent. A refused line does not affect
+//! others. The lead list is declared complete only after all leads were acknowledged and none was refused.
 
 mod csv_records;
 mod ndjson_records;
@@ -38,7 +38,7 @@ use crate::{
     view,
 };
 
-/// Bytes read from the file at once: past this, larger reads no longer gain.
+/// Bytes of one read from the file. Larger reads are not faster.
 const READ_BYTES: usize = 1 << 18;
 
 /// Imports a file.
@@ -47,7 +47,7 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
     let format = format_of(&command.file, command.format)?;
     let refused_path = command.refused.unwrap_or_else(|| refused_path(&command.file, format));
     let campaign = target.campaign(command.campaign);
-    // Asked once and without repeats: a wrong server or campaign shows at once and not after a minute.
+    // One call without retries, so that a wrong server or campaign fails at once and not after a minute of retries.
     let request = pb::GetCampaignRequest { name: campaign.to_string() };
     let mut campaigns = target.service.campaigns();
     target.service.call(request, |request| campaigns.get_campaign(request)).await?;
@@ -62,11 +62,9 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
     let (chunks, mut received) = mpsc::channel(1);
     let reading = spawn_blocking(move || source.read_all(&chunks));
     while let Some(chunk) = received.recv().await {
-        add(&sender, &chunk, &progress, &mut refused, &mut report)
-            .await
-            .with_context(|| broke_off(&report, &refused))?;
+        add(&sender, &chunk, &progress, &mut refused, &mut report).await.with_context(|| failed(&report, &refused))?;
     }
-    report.ignored_columns = reading.await?.with_context(|| broke_off(&report, &refused))?;
+    report.ignored_columns = reading.await?.with_context(|| failed(&report, &refused))?;
     refused.finish()?;
     if report.refused > 0 {
         report.refused_file = Some(refused.path().display().to_string());
@@ -88,7 +86,7 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
     Ok(if report.refused > 0 { Exit::SomeRefused } else { Exit::Done })
 }
 
-/// Adds the leads of a chunk and notes its refused lines, in the order of the file.
+/// Adds the leads of a chunk, and writes its refused lines in the order of the file.
 async fn add(
     sender: &Sender<'_>,
     chunk: &Chunk,
@@ -116,7 +114,7 @@ async fn add(
     Ok(())
 }
 
-fn broke_off(report: &Report, refused: &RefusedFile) -> String {
+fn failed(report: &Report, refused: &RefusedFile) -> String {
     let noted = match report.refused {
         0 => String::new(),
         count => format!(", {count} refused so far are in {}", refused.path().display()),

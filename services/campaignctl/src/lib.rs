@@ -1,10 +1,10 @@
-//! The command-line tool of Campaign Metrics: a client of the API and nothing more.
+//! The command-line tool of Campaign Metrics. It is a pure client of the API.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`args`] | what can be said on the command line, and its help |
+//! | [`args`] | the command line and its help |
 //! | [`call`] | the connection, and a deadline for each call |
-//! | [`failure`] | errors of calls as people read them |
+//! | [`failure`] | errors of calls, rendered for people |
 //! | [`command`] | one function per command |
 //! | [`target`] | the service and workspace of a command, and its output |
 //! | [`exit`] | exit codes of commands that did not fail |

@@ -10,9 +10,9 @@ async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Nothing can be done when the terminal is gone.
+            // An error of the terminal can't be reported.
             drop(error.print());
-            // Not clap's 2, which says that leads were refused.
+            // The exit code 2 of clap means that leads were refused here.
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
                 _ => ExitCode::FAILURE,

@@ -1,7 +1,7 @@
-//! Resources as people see them, in tables, and as programs read them, in JSON of a shape that stays.
+//! Renders resources as tables for people, and as JSON of a stable shape for programs.
 //!
-//! JSON fields are those of the API in lowerCamelCase and absent where the API has nothing to say. Unlike protobuf's own
-//! JSON, counts are numbers and enum values carry no prefix, which is what `jq` and shell scripts want.
+//! The JSON fields are those of the API in lowerCamelCase. A field is absent when the API leaves it unset. Unlike in
+//! the JSON format of protobuf, counts are numbers and enum values have no prefix, which suits `jq` and shell scripts.
 
 mod account;
 mod campaign;
@@ -20,17 +20,17 @@ pub trait View {
     type Json<'a>: Serialize
     where
         Self: 'a;
-    /// Heads of the columns of a table of them.
+    /// Headers of the columns of a table.
     const COLUMNS: &'static [&'static str];
-    /// Its line in a table, a cell per column.
+    /// Returns its row in a table, one cell for each column.
     fn row(&self) -> Vec<String>;
-    /// All of it, as labels and values; without a value a label is left out.
+    /// Returns all its details as labels and values. A label without a value is left out.
     fn details(&self) -> Vec<(&'static str, Option<String>)>;
-    /// Its JSON.
+    /// Returns its JSON.
     fn json(&self) -> Self::Json<'_>;
 }
 
-/// Renders JSON for programs and people alike.
+/// Renders indented JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)?)
 }
@@ -41,7 +41,7 @@ pub fn table<V: View>(resources: &[V]) -> anyhow::Result<String> {
     aligned(std::iter::once(head).chain(resources.iter().map(View::row)))
 }
 
-/// Renders one resource, a line per label.
+/// Renders one resource with one line for each label.
 pub fn details<V: View>(resource: &V) -> anyhow::Result<String> {
     let lines = resource.details().into_iter();
     aligned(lines.filter_map(|(label, value)| Some(vec![format!("{label}:"), value?])))
@@ -50,24 +50,24 @@ pub fn details<V: View>(resource: &V) -> anyhow::Result<String> {
 fn aligned(rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<String> {
     let mut writer = TabWriter::new(Vec::new()).padding(2);
     for row in rows {
-        // A display name may hold anything; a tab or line break in it must not break the table.
+        // A tab or line break in a display name must not break the table.
         let cells: Vec<String> = row.iter().map(|cell| cell.replace(char::is_control, " ")).collect();
         writeln!(writer, "{}", cells.join("\t"))?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// The last part of a resource name.
+/// Returns the last segment of a resource name.
 pub fn id(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, id)| id)
 }
 
-/// A moment in RFC 3339.
+/// Renders a time in RFC 3339.
 pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
     Some(wire::parse_timestamp("", *at?).ok()?.to_string())
 }
 
-/// A time span as protobuf's JSON has it: seconds, with a fraction of three, six or nine digits where there is one.
+/// Renders a duration as in the JSON format of protobuf: seconds, with 0, 3, 6 or 9 fractional digits.
 fn duration(span: &prost_types::Duration) -> String {
     let (seconds, nanos) = (span.seconds, span.nanos);
     match nanos {
@@ -78,13 +78,13 @@ fn duration(span: &prost_types::Duration) -> String {
     }
 }
 
-/// Reasons for not sending, without their prefix.
+/// Returns reasons for not sending without their prefix.
 pub fn reasons(reasons: &[i32]) -> Vec<&'static str> {
     let name = |reason: &i32| short(pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(), "NOT_SENDING_REASON_");
     reasons.iter().filter_map(name).collect()
 }
 
-/// An enum value without its prefix; nothing when unspecified.
+/// Returns an enum value without its prefix; `None` when it is unspecified.
 fn short(value: &'static str, prefix: &str) -> Option<&'static str> {
     value.strip_prefix(prefix).filter(|value| *value != "UNSPECIFIED")
 }
@@ -105,7 +105,7 @@ fn or_dash(cell: Option<impl Into<String>>) -> String {
     cell.map_or_else(|| "-".to_owned(), Into::into)
 }
 
-/// A share, with what it is made of.
+/// A ratio with the two counts it is computed from.
 #[derive(Debug, Serialize)]
 struct RateJson {
     numerator: i64,

@@ -1,7 +1,7 @@
-//! CSV: a header line, then a record per line or, with line breaks in quotes, over several.
+//! Reads CSV: a header line, then one record on each line, or on several lines if a quoted field contains line breaks.
 //!
-//! Driven through csv's engine rather than its reader, for the bytes of each record, for a bound on its length, and to
-//! see a quote that is never closed: the reader would take all the lines after it for one field, and lose them.
+//! It uses `csv_core` instead of the reader of `csv`, to get the bytes of each record, to bound its length, and to
+//! detect a quote that is never closed: the reader takes all lines after it as one field, and loses them.
 
 use std::{collections::BTreeSet, io::BufRead};
 
@@ -11,7 +11,7 @@ use csv_core::ReadRecordResult;
 
 use super::record::{Record, check_length, note_ignored, parse_lead, parse_text};
 
-/// First columns of a file of refused lines; such a file can be imported again.
+/// First columns of a file of refused lines. An import skips them.
 pub const REMARK_COLUMNS: [&str; 2] = ["line", "reason"];
 const UNCLOSED: &str = "; is a quote in it never closed?";
 
@@ -22,7 +22,7 @@ pub struct CsvRecords<R> {
     parser: csv_core::Reader,
     fields: Vec<u8>,
     ends: Vec<usize>,
-    /// Line on which the next record begins, or a blank line before it.
+    /// Line on which the next record begins, or of a blank line before it.
     line: u64,
     read_bytes: u64,
     header: ByteRecord,
@@ -48,19 +48,19 @@ impl<R: BufRead> CsvRecords<R> {
         let Some(found) = records.parse(&mut raw)? else {
             bail!("it is empty; its first line must name the columns: id, and account if leads are bound to accounts");
         };
-        records.header = (0..found.count).map(|place| records.field(place).trim_ascii()).collect();
+        records.header = (0..found.count).map(|index| records.field(index).trim_ascii()).collect();
         let seen: Vec<_> = records.header.iter().map(String::from_utf8_lossy).collect();
-        let place = |name: &str| -> anyhow::Result<Option<usize>> {
-            let mut places = seen.iter().enumerate().filter(|(_, column)| *column == name);
-            let first = places.next().map(|(place, _)| place);
+        let column_index = |name: &str| -> anyhow::Result<Option<usize>> {
+            let mut indexes = seen.iter().enumerate().filter(|(_, column)| *column == name);
+            let first = indexes.next().map(|(index, _)| index);
             ensure!(
-                places.next().is_none(),
+                indexes.next().is_none(),
                 "its header names the column `{name}` twice; columns seen: {}",
                 seen.join(", ")
             );
             Ok(first)
         };
-        let (id, account) = (place("id")?, place("account")?);
+        let (id, account) = (column_index("id")?, column_index("account")?);
         let Some(id) = id else {
             bail!("its header has no column `id`; columns seen, split at commas: {}", seen.join(", "));
         };
@@ -69,30 +69,30 @@ impl<R: BufRead> CsvRecords<R> {
         Ok(records)
     }
 
-    /// The columns as the file names them.
+    /// Returns the columns of the file.
     pub fn header(&self) -> &ByteRecord {
         &self.header
     }
 
-    /// Bytes taken from the file.
+    /// Returns the number of bytes that were read from the file.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
 
-    /// Names the columns that are not ours.
+    /// Returns the columns that an import ignores.
     pub fn into_ignored(self) -> BTreeSet<String> {
-        let ours = |place: usize| place == self.id || Some(place) == self.account;
+        let ours = |index: usize| index == self.id || Some(index) == self.account;
         let remarks = remark_columns(&self.header);
         let mut ignored = BTreeSet::new();
-        for (place, column) in self.header.iter().enumerate().skip(remarks) {
-            if !ours(place) {
+        for (index, column) in self.header.iter().enumerate().skip(remarks) {
+            if !ours(index) {
                 note_ignored(&mut ignored, &String::from_utf8_lossy(column));
             }
         }
         ignored
     }
 
-    /// Reads the next record; its bytes go to the end of `raw`.
+    /// Reads the next record, and appends its bytes to `raw`.
     pub fn next(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
         let Some(Found { line, begin, end, count }) = self.parse(raw)? else {
             return Ok(None);
@@ -101,15 +101,15 @@ impl<R: BufRead> CsvRecords<R> {
             if count != self.header.len() {
                 return Err(format!("has {count} columns where the header has {}", self.header.len()));
             }
-            let field = |place: usize| std::str::from_utf8(self.field(place)).map_err(|error| error.to_string());
+            let field = |index: usize| std::str::from_utf8(self.field(index)).map_err(|error| error.to_string());
             parse_lead(field(self.id)?, self.account.map_or(Ok(""), field)?)
         });
         Ok(Some(Record { line, raw: begin..end, lead }))
     }
 
-    fn field(&self, place: usize) -> &[u8] {
-        let begin = if place == 0 { 0 } else { self.ends[place - 1] };
-        &self.fields[begin..self.ends[place]]
+    fn field(&self, index: usize) -> &[u8] {
+        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.fields[begin..self.ends[index]]
     }
 
     /// Parses one record into `fields` and `ends`.
@@ -118,7 +118,7 @@ impl<R: BufRead> CsvRecords<R> {
         let (mut filled, mut count) = (0, 0);
         loop {
             let input = self.input.fill_buf()?;
-            // At the end of the file a line break closes the last record, except within quotes.
+            // At the end of the file, a line break ends the last record, except within quotes.
             let closing: &[u8] = if input.is_empty() && begin < raw.len() { b"\n" } else { b"" };
             let bytes = if closing.is_empty() { input } else { closing };
             let (result, read, written, ended) =
@@ -131,7 +131,7 @@ impl<R: BufRead> CsvRecords<R> {
             } else if matches!(result, ReadRecordResult::InputEmpty) {
                 bail!("a quote in the record that begins on line {} is never closed", self.line);
             }
-            // The break of the line before, seen only now when it is CRLF, and blank lines.
+            // Skips blank lines, and the LF of the previous line if it ends with CRLF.
             let breaks = raw[begin..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             self.line += newlines(&raw[begin..begin + breaks]);
             begin += breaks;
@@ -155,13 +155,13 @@ impl<R: BufRead> CsvRecords<R> {
     }
 }
 
-/// Counts the remark columns in front of a header: all of them or none.
+/// Returns the number of remark columns at the start of a header: all of them or none.
 pub fn remark_columns(header: &ByteRecord) -> usize {
     let is_remarked = header.iter().take(REMARK_COLUMNS.len()).eq(REMARK_COLUMNS.map(str::as_bytes));
     if is_remarked { REMARK_COLUMNS.len() } else { 0 }
 }
 
-/// A record that was parsed.
+/// A parsed record.
 struct Found {
     line: u64,
     begin: usize,
@@ -173,8 +173,8 @@ fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
-/// The bytes without the line break at their end.
+/// Returns bytes without their trailing line break.
 fn without_break(bytes: &[u8]) -> &[u8] {
     let last = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
-    &bytes[..last.map_or(0, |place| place + 1)]
+    &bytes[..last.map_or(0, |index| index + 1)]
 }

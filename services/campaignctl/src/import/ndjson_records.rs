@@ -1,6 +1,7 @@
-//! NDJSON: one object per line, `{"id": "ann", "account": "mail-1"}`.
+//! Reads NDJSON: one object on each line, `{"id": "ann", "account": "mail-1"}`.
 //!
-//! A file of refused lines has a remark, an object of `line` and `reason` alone, before each; remarks are skipped.
+//! In a file of refused lines, each line follows a remark: an object with only `line` and `reason`. Remarks are
+//! skipped.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ struct Line {
     others: BTreeMap<String, IgnoredAny>,
 }
 
-/// Ids are text; whole numbers have but one text and are taken too.
+/// An id: text, or a whole number, since that has only one spelling.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "id and account must be text or whole numbers")]
 enum Key {
@@ -47,22 +48,22 @@ pub struct NdjsonRecords<R> {
 }
 
 impl<R: BufRead> NdjsonRecords<R> {
-    /// Starts at the first line.
+    /// Creates a reader at the first line.
     pub fn new(input: R) -> Self {
         Self { input, line: 0, read_bytes: 0, ignored: BTreeSet::new() }
     }
 
-    /// Bytes taken from the file.
+    /// Returns the number of bytes that were read from the file.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
 
-    /// Names the fields that are not ours.
+    /// Returns the fields that an import ignores.
     pub fn into_ignored(self) -> BTreeSet<String> {
         self.ignored
     }
 
-    /// Reads the next record; its bytes go to the end of `raw`.
+    /// Reads the next record, and appends its bytes to `raw`.
     pub fn next(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
         let begin = raw.len();
         loop {
@@ -87,15 +88,15 @@ impl<R: BufRead> NdjsonRecords<R> {
     }
 }
 
-/// Parses a line; a remark of ours is `None`.
+/// Parses a line; a remark returns `None`.
 fn parse(line: &[u8], ignored: &mut BTreeSet<String>) -> Result<Option<campaign_metrics::pb::NewLead>, String> {
     let line: Line = serde_json::from_str(parse_text(line)?).map_err(|error| {
         let message = error.to_string();
-        // serde_json counts lines of its input, which is this one line.
-        let (message, place) = message.rsplit_once(" at line 1 column ").unwrap_or((&message, ""));
-        match place {
+        // serde_json counts lines within its input, which is one line here.
+        let (message, column) = message.rsplit_once(" at line 1 column ").unwrap_or((&message, ""));
+        match column {
             "" => format!("is no lead: {message}"),
-            place => format!("is no lead: {message}, at character {place}"),
+            column => format!("is no lead: {message}, at character {column}"),
         }
     })?;
     let is_remark = line.id.is_none() && line.others.keys().eq(["line", "reason"]);

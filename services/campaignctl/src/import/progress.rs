@@ -1,4 +1,4 @@
-//! How far an import is: a bar on a terminal, a line now and then elsewhere. Always on stderr.
+//! Shows the progress of an import on stderr: as a bar on a terminal, otherwise as a line at intervals.
 
 use std::{
     cell::Cell,
@@ -10,10 +10,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::report::Report;
 
-/// Time between two lines where there is no terminal: a log of an hour stays readable.
+/// Interval of lines without a terminal, so that the log of an hour is readable.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows how far an import is.
+/// The progress of an import.
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -23,7 +23,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts with a file of that size.
+    /// Starts at the beginning of a file of `size` bytes.
     pub fn new(size_bytes: u64) -> Self {
         let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left")
             .expect("the template is a constant and valid");
@@ -32,7 +32,7 @@ impl Progress {
         Self { bar, size_bytes, started, line_due: Cell::new(started + LINE_EVERY) }
     }
 
-    /// Shows that the file up to `end` has been dealt with.
+    /// Shows that the file was processed up to byte `end`.
     pub fn advance(&self, end: u64, report: &Report) {
         let done = report.added + report.existing;
         let per_second = u64::try_from(done).unwrap_or(0) * 1000
@@ -48,7 +48,7 @@ impl Progress {
         }
     }
 
-    /// Says something without harming the bar.
+    /// Prints a message above the bar.
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
@@ -56,7 +56,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -36,11 +36,11 @@ pub fn check_length(line: u64, length: usize, hint: &str) -> anyhow::Result<()> 
 /// Returns the bytes of a record as text, or the reason to refuse it: it is not UTF-8, or it contains a NUL.
 pub fn parse_text(raw: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(raw).map_err(|error| {
-        let place = error.valid_up_to() + 1;
-        format!("is not UTF-8: byte {place} of it is 0x{:02x}", raw[error.valid_up_to()])
+        let position = error.valid_up_to() + 1;
+        format!("is not UTF-8: byte {position} of it is 0x{:02x}", raw[error.valid_up_to()])
     })?;
     match text.find('\0') {
-        Some(place) => Err(format!("holds a NUL, as byte {} of it", place + 1)),
+        Some(position) => Err(format!("holds a NUL, as byte {} of it", position + 1)),
         None => Ok(text),
     }
 }

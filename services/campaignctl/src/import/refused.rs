@@ -1,7 +1,7 @@
-//! The file of refused lines: what stood in them, with line number and reason, to be mended and imported again.
+//! The file of refused lines: their content, line number and reason, to be repaired and imported again.
 //!
-//! It exists only while something is refused: one of an earlier import is replaced or removed. A file that is not ours is
-//! never touched. Bytes are kept as they were, UTF-8 or not.
+//! It exists only if something was refused: an import replaces or removes the file of an earlier import. It never
+//! overwrites any other file. The bytes of lines are kept unchanged, even if they are not UTF-8.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use super::{
     source::Columns,
 };
 
-/// What an NDJSON file of ours begins with.
+/// The first bytes of a file of refused NDJSON lines.
 const REMARK_BEGIN: &str = "{\"line\":";
 
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ pub struct RefusedFile {
 }
 
 impl RefusedFile {
-    /// Makes sure that the file may be written; it is made with the first line.
+    /// Checks that the file may be written. The first refused line creates it.
     pub fn new(path: PathBuf, input: &Path, columns: Columns) -> anyhow::Result<Self> {
         let shown = path.display().to_string();
         ensure!(
@@ -62,7 +62,7 @@ impl RefusedFile {
         Ok(Self { path, columns, file: None, exists })
     }
 
-    /// Where the refused lines go.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -101,7 +101,7 @@ impl RefusedFile {
         }
     }
 
-    /// Brings to disk what was refused so far.
+    /// Writes the refused lines so far to disk.
     pub fn flush(&mut self) -> anyhow::Result<()> {
         match &mut self.file {
             Some(file) => file.flush().with_context(|| format!("can't write {}", self.path.display())),
@@ -109,7 +109,7 @@ impl RefusedFile {
         }
     }
 
-    /// Ends an import that read all lines: what an earlier one refused is settled.
+    /// Ends an import that read all lines. Removes the file of an earlier import, since its lines were imported again.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         self.flush()?;
         if self.file.is_none() && self.exists {
@@ -125,7 +125,7 @@ fn begin_of(path: &Path) -> io::Result<Vec<u8>> {
     Ok(begin)
 }
 
-/// Writes a line with new remarks in place of the first `skipped` fields, which are old remarks.
+/// Writes a line with new remarks. They replace the first `skipped` fields, which are old remarks.
 fn csv_line(
     file: &mut BufWriter<File>,
     line: &str,

@@ -1,23 +1,23 @@
-//! What an import did, for people and for programs.
+//! The report of an import, for people and for programs.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use campaign_metrics::name::CampaignName;
 use serde::Serialize;
 
-/// What is known of the completeness of the lead list.
+/// Whether the import declared the lead list complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LeadList {
-    /// Not asked for: more leads can follow.
+    /// Not requested: more leads can follow.
     Open,
     /// Declared complete.
     Complete,
-    /// Asked for, but lines were refused.
+    /// Requested, but lines were refused.
     NotDeclared,
 }
 
-/// What an import did.
+/// The report of an import.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -27,14 +27,14 @@ pub struct Report {
     campaign: String,
     /// Leads added.
     pub added: i64,
-    /// Leads that were there already.
+    /// Leads that existed already.
     pub existing: i64,
-    /// Lines refused.
+    /// Lines that were refused.
     pub refused: u64,
-    /// Where the refused lines are.
+    /// File of the refused lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_file: Option<String>,
-    /// Columns that are not ours.
+    /// Columns that were ignored.
     pub ignored_columns: Vec<String>,
     /// Whether the lead list was declared complete.
     pub lead_list: LeadList,
@@ -43,7 +43,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Starts at nothing.
+    /// Creates an empty report.
     pub fn new(file: &Path, campaign: &CampaignName) -> Self {
         Self {
             file: file.display().to_string(),
@@ -59,7 +59,7 @@ impl Report {
         }
     }
 
-    /// Takes the time.
+    /// Sets the duration and the rate.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people; exact up to 2^53 leads")]
     pub fn finish(&mut self, elapsed: Duration) {
         self.elapsed_seconds = elapsed.as_secs_f64();

@@ -1,4 +1,4 @@
-//! Sends chunks of leads: one AddLeads stream each, repeated while the service is away.
+//! Sends chunks of leads: one AddLeads stream for each, retried while the service is unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -9,29 +9,29 @@ use tonic::Request;
 use super::{progress::Progress, record::Record, source::Chunk};
 use crate::{call::Service, failure::Failure};
 
-/// Leads per message: 260 kB at their longest, and one transaction of the size that the service does best.
+/// Leads of a message: at most 260 kB, and one transaction of the size that is fastest for the service.
 const MESSAGE_LEADS: usize = 1000;
-/// Deadline of one stream: ten messages take a tenth of a second, and a service under load some seconds.
+/// Deadline of one stream: its ten messages take a tenth of a second, or some seconds if the service is under load.
 const STREAM_MAX: Duration = Duration::from_mins(1);
-/// How long a chunk is repeated: a service restarts within that.
+/// Longest time of retries for a chunk. A service restarts within this time.
 const REPEAT_MAX: Duration = Duration::from_mins(1);
-/// First pause before a repeat; it doubles.
+/// First backoff. It doubles with each retry.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// Longest pause before a repeat, so that the import goes on soon after the service is back.
+/// Longest backoff, so that the import continues soon after the service is reachable again.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// What became of a chunk.
+/// The result of a chunk.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// Leads added.
     pub added: i64,
-    /// Leads that were there already.
+    /// Leads that existed already.
     pub existing: i64,
-    /// Places in the chunk of the records that the service refused, ascending, each with its reason.
+    /// Records that the service refused: their index in the chunk, ascending, and the reason.
     pub refused: Vec<(usize, String)>,
 }
 
-/// Adds leads to one campaign.
+/// Sends leads to one campaign.
 #[derive(Debug)]
 pub struct Sender<'a> {
     service: &'a Service,
@@ -39,15 +39,16 @@ pub struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    /// Adds to `campaign`.
+    /// Creates a sender for `campaign`.
     pub fn new(service: &'a Service, campaign: &CampaignName) -> Self {
         Self { service, parent: campaign.to_string() }
     }
 
     /// Adds the leads of a chunk.
     pub async fn add(&self, chunk: &Chunk, progress: &Progress) -> anyhow::Result<Answer> {
-        let good = |(place, record): (usize, &Record)| Some((place, record.lead.clone().ok()?));
-        let (places, leads): (Vec<usize>, Vec<pb::NewLead>) = chunk.records.iter().enumerate().filter_map(good).unzip();
+        let good = |(index, record): (usize, &Record)| Some((index, record.lead.clone().ok()?));
+        let (indexes, leads): (Vec<usize>, Vec<pb::NewLead>) =
+            chunk.records.iter().enumerate().filter_map(good).unzip();
         if leads.is_empty() {
             return Ok(Answer::default());
         }
@@ -58,12 +59,12 @@ impl<'a> Sender<'a> {
         });
         let response = self.stream(messages.collect(), progress).await?;
         let refusal = |refused: pb::RefusedLead| {
-            let place = usize::try_from(refused.index).ok().and_then(|index| places.get(index));
-            let place = place.context("the service refused a lead that was not in the stream")?;
-            Ok((*place, format!("{}: {}", refused.reason, refused.message)))
+            let index = usize::try_from(refused.index).ok().and_then(|index| indexes.get(index));
+            let index = index.context("the service refused a lead that was not in the stream")?;
+            Ok((*index, format!("{}: {}", refused.reason, refused.message)))
         };
         let mut refused = response.refused.into_iter().map(refusal).collect::<anyhow::Result<Vec<_>>>()?;
-        refused.sort_by_key(|(place, _)| *place);
+        refused.sort_by_key(|(index, _)| *index);
         ensure!(
             i64::try_from(refused.len()) == Ok(response.refused_count),
             "the service refused {} leads and named {}",
@@ -80,9 +81,9 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// Sends a stream, anew while the service is away: adding a lead again changes nothing.
+    /// Sends a stream, and retries it while the service is unreachable. Adding a lead again changes nothing.
     ///
-    /// A repeat counts what an earlier try committed as existing, which it then is.
+    /// A retry counts leads that an earlier try committed as existing.
     async fn stream(
         &self,
         messages: Vec<pb::AddLeadsRequest>,
@@ -133,10 +134,10 @@ mod tests {
 
     /// Refuses leads whose number is divisible by 1000; the first stream breaks after its second message.
     #[derive(Debug, Default, Clone)]
-    struct Fake(Arc<Mutex<Seen>>);
+    struct Fake(Arc<Mutex<Received>>);
 
     #[derive(Debug, Default)]
-    struct Seen {
+    struct Received {
         streams: usize,
         messages: Vec<usize>,
         parents: Vec<String>,
@@ -228,7 +229,7 @@ mod tests {
             server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         });
 
-        // Every tenth line is refused here already, so that places in the stream and in the file differ.
+        // Every tenth line is refused here already, so that indexes in the stream and in the file differ.
         let mut file = "id\n".to_owned();
         for number in 1..=5000 {
             let prefix = if number % 10 == 1 { "no lead" } else { "lead" };
@@ -246,7 +247,7 @@ mod tests {
         let progress = Progress::new(1);
         let answer = sender.add(&chunk, &progress).await.unwrap();
         assert_eq!((answer.added, answer.existing), (4495, 0));
-        let lines: Vec<u64> = answer.refused.iter().map(|(place, _)| chunk.records[*place].line).collect();
+        let lines: Vec<u64> = answer.refused.iter().map(|(index, _)| chunk.records[*index].line).collect();
         assert_eq!(lines, [1001, 2001, 3001, 4001, 5001], "the header is line 1");
         assert_eq!(answer.refused[0].1, "BAD: lead-1000");
 

@@ -1,7 +1,7 @@
-//! A file of leads as chunks of records, each with its line number and its bytes as they stand in the file.
+//! Reads a file of leads as chunks of records, each with its line number and its original bytes.
 //!
-//! What is wrong with one record refuses that record. What makes it impossible to say where records begin, such as a
-//! quote that is never closed, ends the import. No record and no chunk grows without bound.
+//! An error within a record refuses that record. An error that hides where records begin, such as a quote that is never
+//! closed, ends the import. The size of records and chunks is bounded.
 
 use std::io::BufRead;
 
@@ -11,23 +11,23 @@ use tokio::sync::mpsc;
 use super::{csv_records::CsvRecords, ndjson_records::NdjsonRecords, record::Record};
 use crate::args::Format;
 
-/// Records of a chunk: as many refusals fit into one response of AddLeads, so each finds back to its line.
+/// Most records of a chunk. One response of AddLeads lists as many refusals, so each can be matched to its line.
 const CHUNK_RECORDS: usize = 10_000;
-/// Bytes of a chunk: 800 for each of its records, and 24 MiB in memory for the three chunks that exist at a time.
+/// Bytes of a chunk: 800 for each record, and 24 MiB of memory for the three chunks that exist at a time.
 const CHUNK_BYTES: usize = 8 << 20;
 
-/// Some records of the file.
+/// Consecutive records of the file.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    /// The records, in their order.
+    /// The records, in file order.
     pub records: Vec<Record>,
     /// Their bytes.
     pub raw: Vec<u8>,
-    /// Bytes of the file up to the end of the chunk.
+    /// Offset of the end of the chunk in the file, in bytes.
     pub end: u64,
 }
 
-/// What the columns of a refused file are.
+/// The columns of a file of refused lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Columns {
     /// Those of the CSV file.
@@ -46,7 +46,7 @@ pub enum Source<R> {
 }
 
 impl<R: BufRead> Source<R> {
-    /// Reads the head of a file.
+    /// Reads the beginning of a file: its byte order mark and its header.
     pub fn new(mut reader: R, format: Format) -> anyhow::Result<Self> {
         let head = reader.fill_buf()?;
         ensure!(!head.starts_with(b"\xff\xfe") && !head.starts_with(b"\xfe\xff"), "it is UTF-16; save it as UTF-8");
@@ -58,7 +58,7 @@ impl<R: BufRead> Source<R> {
         })
     }
 
-    /// The columns that a file of refused lines needs.
+    /// Returns the columns for a file of refused lines.
     pub fn columns(&self) -> Columns {
         match self {
             Self::Csv(records) => Columns::Csv(records.header().clone()),
@@ -66,7 +66,7 @@ impl<R: BufRead> Source<R> {
         }
     }
 
-    /// Reads all chunks into `chunks`, and says which columns were ignored. Ends early when nobody receives any more.
+    /// Sends all chunks into `chunks`, and returns the ignored columns. Ends early when the receiver is dropped.
     pub fn read_all(mut self, chunks: &mpsc::Sender<Chunk>) -> anyhow::Result<Vec<String>> {
         while let Some(chunk) = self.chunk()? {
             if chunks.blocking_send(chunk).is_err() {

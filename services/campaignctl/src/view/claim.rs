@@ -23,7 +23,7 @@ fn state(claim: &pb::Claim) -> Option<&'static str> {
     short(claim.state().as_str_name(), "CLAIM_STATE_")
 }
 
-/// The id of the lead's campaign.
+/// Returns the id of the campaign of a lead.
 fn campaign(claim: &pb::Claim) -> &str {
     claim.lead.split('/').nth(3).unwrap_or_default()
 }

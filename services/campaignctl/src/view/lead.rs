@@ -39,7 +39,7 @@ fn result(step: &pb::StepResult) -> Option<&'static str> {
     short(step.result().as_str_name(), "OUTCOME_KIND_")
 }
 
-/// What happened to a lead, in few words: `1 delivered, 2 bounced (INVALID_LEAD), replied`.
+/// Summarizes the facts of a lead: `1 delivered, 2 bounced (INVALID_LEAD), replied`.
 fn story(lead: &pb::Lead) -> Option<String> {
     let step = |step: &pb::StepResult| {
         let result = result(step).unwrap_or("-").to_lowercase();
