@@ -1,4 +1,4 @@
-//! What can be asked for: whom to play, how fast, and what becomes of messages.
+//! The command line: the accounts to play, the rate, and the results of messages.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -12,113 +12,113 @@ use clap::{Args, Parser, ValueEnum};
 const EXAMPLES: &str = "\
 Examples:
   campaign-simulator --rate 200
-      plays all accounts of the workspace until every campaign is finished
+      plays all accounts of the workspace until every campaign has finished
   campaign-simulator --account mail-1 --account mail-2 --create-accounts --senders 4
-      plays two accounts, made when they are missing, with four senders each
+      plays two accounts with four senders each, and creates missing accounts
   campaign-simulator --seed 7 --delivered-ratio 0.7 --bounced-ratio 0.2 --failure-reasons invalid-lead=3,other=1
-      plays leads of poor quality, the same on each run
+      plays leads of poor quality, with the same results in each run
   campaign-simulator --late-ratio 0.2 --duplicate-ratio 0.1 --shuffle --duration-seconds 60
       plays senders that report late, twice and out of order, for a minute
 
-What becomes of a message follows from the seed, the lead and the step alone. SIGINT and SIGTERM release what was not
-sent, report what was, and exit 0; a second one aborts.";
+The result of a message depends only on the seed, the lead and the step. On SIGINT or SIGTERM, the simulator releases
+claims that were not sent, reports the outcomes of the others, and exits with 0. A second signal aborts.";
 
-/// Plays sending accounts and their leads against the API: claims, sends nothing to anybody, and reports.
+/// Plays sending accounts and their leads: claims from the API and reports outcomes, but sends no messages.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "campaign-simulator", version, after_long_help = EXAMPLES)]
 pub struct Options {
     /// The service to call, and the workspace to work in.
     #[command(flatten)]
     pub connection: Connection,
-    /// An account to play; may be repeated [default: all accounts of the workspace].
+    /// Account to play; may be repeated [default: all accounts of the workspace].
     #[arg(short, long = "account", value_name = "ACCOUNT", value_parser = id::<AccountId>)]
     pub accounts: Vec<AccountId>,
     /// Create the accounts named by --account that do not exist.
     #[arg(long, requires = "accounts")]
     pub create_accounts: bool,
-    /// Stop when this campaign is finished; may be repeated [default: when all of the workspace are].
+    /// Stop when this campaign has finished; may be repeated [default: all campaigns of the workspace].
     #[arg(short, long = "campaign", value_name = "CAMPAIGN", value_parser = id::<CampaignId>)]
     pub campaigns: Vec<CampaignId>,
-    /// Senders per account, each with its own claims.
+    /// Senders of each account, each with its own claims.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub senders: u16,
-    /// Claims per call at most; fewer are asked for when the rate would not send them within a second.
+    /// Maximum number of claims of a call; lower if the rate would not send as many within a second.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_claims: u16,
-    /// How long claims are held; they are renewed after half of it.
+    /// Hold of claims; they are renewed after half of it.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub hold_seconds: u16,
-    /// Messages per second, over all senders.
+    /// Messages per second over all senders.
     #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = positive)]
     pub rate: f64,
-    /// Longest pause while nothing is granted.
+    /// Longest pause between claims while none is granted.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = positive)]
     pub poll_seconds: f64,
-    /// Stop after this time [default: when all is finished].
+    /// Stop after this time [default: when all campaigns have finished].
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub duration_seconds: Option<f64>,
-    /// What becomes of messages.
+    /// Results of messages.
     #[command(flatten)]
     pub behavior: Behavior,
-    /// Append each claim granted to this file: a line of JSON with time, asked, account, lead, step and claim_id.
+    /// Append each granted claim to this file, as a line of JSON with time, asked, account, lead, step and claim_id.
     #[arg(long, value_name = "FILE")]
     pub claims_log: Option<PathBuf>,
-    /// Form of the summary.
+    /// Format of the summary.
     #[arg(short, long, value_name = "FORM", value_enum, default_value = "text")]
     pub output: Output,
 }
 
 impl Options {
-    /// Longest pause while nothing is granted.
+    /// Returns the longest pause between claims while none is granted.
     pub fn poll(&self) -> Duration {
         Duration::from_secs_f64(self.poll_seconds)
     }
 
-    /// How long claims are held.
+    /// Returns the hold of claims.
     pub fn hold(&self) -> Duration {
         Duration::from_secs(self.hold_seconds.into())
     }
 }
 
-/// What becomes of messages, as shares between 0 and 1.
+/// Results of messages, as shares from 0 to 1.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "What becomes of messages")]
+#[command(next_help_heading = "Results of messages")]
 pub struct Behavior {
-    /// Decides all draws: the same seed plays the same.
+    /// Seed of all random draws: the same seed gives the same results.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Messages that are delivered.
+    /// Share of messages that are delivered.
     #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = share)]
     pub delivered_ratio: f64,
-    /// Messages that bounce; those neither delivered nor bounced fail.
+    /// Share of messages that bounce; those neither delivered nor bounced fail.
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
     pub bounced_ratio: f64,
-    /// Why messages fail or bounce, as weights.
+    /// Reasons why messages fail or bounce, with weights.
     #[arg(
         long,
         value_name = "REASON=WEIGHT,...",
         default_value = "account-issue=1,invalid-lead=5,rate-limited=2,content-rejected=1,other=1"
     )]
     pub failure_reasons: Reasons,
-    /// Delivered messages that get a reply.
+    /// Share of delivered messages that get a reply.
     #[arg(long, value_name = "SHARE", default_value_t = 0.08, value_parser = share)]
     pub reply_ratio: f64,
-    /// Delivered messages that get an automatic reply.
+    /// Share of delivered messages that get an automatic reply.
     #[arg(long, value_name = "SHARE", default_value_t = 0.03, value_parser = share)]
     pub auto_reply_ratio: f64,
-    /// Delivered messages that make their lead convert.
+    /// Share of delivered messages after which the lead converts.
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
     pub conversion_ratio: f64,
-    /// Delivered messages that make their lead opt out.
+    /// Share of delivered messages after which the lead opts out.
     #[arg(long, value_name = "SHARE", default_value_t = 0.005, value_parser = share)]
     pub opt_out_ratio: f64,
-    /// Messages whose outcomes are reported late.
+    /// Share of messages whose outcomes are reported late.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub late_ratio: f64,
-    /// How late at most; longer than the hold, claims become uncertain meanwhile.
+    /// Longest delay of late reports; claims become uncertain if it is longer than the hold.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = positive)]
     pub late_seconds: f64,
-    /// Messages whose outcomes are reported twice.
+    /// Share of messages whose outcomes are reported twice.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub duplicate_ratio: f64,
     /// Report outcomes out of order, replies before deliveries.
@@ -126,7 +126,7 @@ pub struct Behavior {
     pub shuffle: bool,
 }
 
-/// Form of the summary.
+/// Format of the summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
@@ -148,7 +148,7 @@ impl Reasons {
         ("other", FailureReason::Other),
     ];
 
-    /// Picks the reason at a point between 0 and 1 of all the weights.
+    /// Picks the reason at a point of the cumulated weights, from 0 to 1.
     pub fn at(&self, point: f64) -> FailureReason {
         let total: f64 = self.0.iter().map(|(_, weight)| f64::from(*weight)).sum();
         let mut left = point * total;
@@ -166,12 +166,12 @@ impl FromStr for Reasons {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let one = |part: &str| {
+        let weighted = |part: &str| {
             let (name, weight) = part.split_once('=')?;
             let (_, reason) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
             Some((*reason, weight.parse().ok()?))
         };
-        let weights: Option<Vec<_>> = text.split(',').map(one).collect();
+        let weights: Option<Vec<_>> = text.split(',').map(weighted).collect();
         let weights = weights.filter(|weights| weights.iter().any(|(_, weight)| *weight > 0));
         weights.map(Self).ok_or_else(|| {
             let names = Self::NAMES.map(|(name, _)| name).join(", ");

@@ -1,7 +1,7 @@
-//! Every claim granted, as a line of JSON, written as soon as the answer came in.
+//! Writes every granted claim as a line of JSON, as soon as the answer arrives.
 //!
-//! `asked` is when the grant was first asked for: a claim asked for after a pause was confirmed would prove the pause
-//! broken, while one that merely arrives after it was granted before.
+//! `asked` is the time of the first request for the grant. A claim that was requested after a confirmed pause proves
+//! that the pause does not work. A claim that only arrives after the pause may have been granted before it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -25,19 +25,19 @@ struct Line<'a> {
     claim_id: &'a str,
 }
 
-/// A file of claims, shared by all senders.
+/// A file of claims that all senders share.
 #[derive(Debug)]
 pub struct ClaimsLog(Mutex<File>);
 
 impl ClaimsLog {
-    /// Opens the file; what it holds stays.
+    /// Opens the file for appending.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("can't write the claims log {}", path.display()))?;
         Ok(Self(Mutex::new(file)))
     }
 
-    /// Appends the claims of one answer, all in one write.
+    /// Appends the claims of one answer in a single write.
     pub fn append(&self, asked: Timestamp, claims: &[pb::Claim]) -> anyhow::Result<()> {
         let time = Timestamp::now();
         let mut lines = Vec::new();

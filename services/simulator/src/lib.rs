@@ -1,15 +1,15 @@
-//! A real client of Campaign Metrics that plays sending accounts and leads.
+//! A client of Campaign Metrics that plays sending accounts and leads.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`args`] | what can be asked for |
-//! | [`play`] | what becomes of a message: a pure function of seed, lead and step |
+//! | [`args`] | the command line |
+//! | [`play`] | the result of a message: a pure function of seed, lead and step |
 //! | [`sender`] | one sender: claim, send, report |
 //! | [`reports`] | outcomes that wait to be reported, some of them late |
 //! | [`pace`] | the rate that all senders share |
-//! | [`service`] | calls with deadlines and repeats |
-//! | [`claims_log`] | every claim granted, as a file |
-//! | [`summary`] | what was done |
+//! | [`service`] | calls with deadlines and retries |
+//! | [`claims_log`] | a file of all granted claims |
+//! | [`summary`] | counts and latencies of a run |
 //! | [`process`] | a run as a process: log, signals, exit code |
 
 pub mod args;
@@ -42,11 +42,11 @@ use crate::{
     summary::{Stopped, Summary},
 };
 
-/// Resources per page: the most the service gives.
+/// Resources of a page: the maximum of the service.
 const PAGE: i32 = 1000;
 
-/// Plays until every campaign is finished, the time is up, or `shutdown`; then releases what was not sent and reports
-/// what was.
+/// Plays until every campaign has finished, the time is up, or `shutdown`. Then it releases claims that were not sent,
+/// and reports the outcomes of the others.
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<Summary> {
     let options = Arc::new(options);
     let stop = shutdown.child_token();
@@ -72,7 +72,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         tokio::select! {
             () = stop.cancelled() => break Stopped::Asked,
             () = async { tokio::time::sleep_until(end.unwrap_or(started)).await }, if end.is_some() => break Stopped::TimeUp,
-            // Senders end only after the stop, or when they fail.
+            // Before the stop, a sender ends only if it fails.
             Some(ended) = senders.join_next() => {
                 failure = ended?.err();
                 break Stopped::Asked;
@@ -91,7 +91,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     failure.map_or(Ok(summary), Err)
 }
 
-/// Finds the accounts to play: those named, or all of the workspace.
+/// Returns the accounts to play: the named ones, or all of the workspace.
 async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<String>> {
     let parent = WorkspaceName(options.connection.workspace.clone()).to_string();
     let name = |account| AccountName { workspace: options.connection.workspace.clone(), account };
@@ -138,7 +138,7 @@ async fn accounts(service: &Service, options: &Options) -> anyhow::Result<Vec<St
     Ok(found)
 }
 
-/// Waits a moment, then tells whether all campaigns are finished. A service that is away has not finished them.
+/// Waits for a poll interval, then returns whether all campaigns have finished. An unreachable service means `false`.
 async fn finished_soon(service: &Service, options: &Options) -> bool {
     tokio::time::sleep(options.poll()).await;
     match finished(service, options).await {

@@ -7,10 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What unused time may be made up for: enough for a late timer, too little for a burst.
+/// Unused time that may be made up: enough for a late timer, and too little for a burst.
 const CREDIT_MAX: Duration = Duration::from_millis(100);
 
-/// A rate in messages per second; each message takes its slot of time.
+/// A rate in messages per second. Each message takes one time slot.
 #[derive(Debug)]
 pub struct Pace {
     slot: Duration,
@@ -18,12 +18,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Starts now.
+    /// Creates a pace that starts now.
     pub fn new(rate: f64) -> Self {
         Self { slot: Duration::from_secs_f64(1.0 / rate), next: Mutex::new(Instant::now()) }
     }
 
-    /// Takes the slots of `count` messages, and says when they may go out.
+    /// Takes the slots of `count` messages, and returns when they may be sent.
     pub fn take(&self, count: u32) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -1,7 +1,7 @@
-//! What becomes of a message: a pure function of the seed, the lead and the step.
+//! Decides the result of a message: a pure function of the seed, the lead and the step.
 //!
-//! Lead and step stand for the send key, which is theirs alone but differs between installations: so a run against a
-//! fresh database plays the same. Nothing depends on the order of senders, or on how often a message is looked at.
+//! It uses the lead and the step instead of the send key, which differs between installations. So a run against a new
+//! database has the same results. They depend neither on the order of senders nor on the number of calls.
 
 use campaign_metrics::pb::{FailureReason, OutcomeKind};
 use rand::{Rng as _, SeedableRng as _};
@@ -10,16 +10,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::args::Behavior;
 
-/// What becomes of one message.
+/// The result of one message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Play {
     /// Delivered, failed or bounced.
     pub result: OutcomeKind,
     /// Why it failed or bounced.
     pub reason: FailureReason,
-    /// What the lead does after the delivery.
+    /// Reactions of the lead after the delivery.
     pub answers: Vec<OutcomeKind>,
-    /// How late the outcomes are reported, as a share of the longest time; on time when absent.
+    /// Delay of the report of the outcomes, as a share of the longest delay; `None` means on time.
     pub late: Option<f64>,
     /// Whether the outcomes are reported twice.
     pub repeat: Repeat,
@@ -32,18 +32,18 @@ pub enum Repeat {
     Never,
     /// Twice in the same call.
     AtOnce,
-    /// Again, later.
+    /// Twice, the second time later.
     Later,
 }
 
-/// Decides what becomes of the message of `step` to `lead`, a resource name.
+/// Decides the result of the message of `step` to `lead`, a resource name.
 pub fn play(behavior: &Behavior, lead: &str, step: i32) -> Play {
     let mut digest = Sha256::new();
     digest.update(behavior.seed.to_be_bytes());
     digest.update(step.to_be_bytes());
     digest.update(lead);
     let mut draws = ChaCha8Rng::from_seed(digest.finalize().into());
-    // Every draw is made, whatever came before: changing one share leaves what the others decide.
+    // All draws are made in every case, so that changing one share does not change the results of the others.
     let mut draw = || draws.random::<f64>();
     let (result, reason) = (draw(), draw());
     let lead_draws = [draw(), draw(), draw(), draw()];

@@ -1,4 +1,4 @@
-//! A run as a process of its own: log on stderr, summary on stdout, signals that stop it.
+//! Runs the simulator as a process: log on stderr, summary on stdout, and signals that stop it.
 
 use std::{
     io::{IsTerminal as _, stderr},
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Options;
 
-/// Plays until done or told to stop, and prints the summary. A second signal aborts.
+/// Plays until the end or a signal, and prints the summary. A second signal aborts.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
     log.with_target(false).init();

@@ -1,7 +1,7 @@
-//! Outcomes that wait to be reported, in a bounded queue by the time they are due.
+//! Holds outcomes until they are reported, in a bounded queue ordered by due time.
 //!
-//! The outcomes of one message stay together in one call: a reply that came in a call of its own could race the claim of
-//! the follow-up that it makes needless, and two runs would differ.
+//! One call reports all outcomes of a message. If a reply had its own call, it could race with the claim of the
+//! follow-up that it makes needless, and two runs would differ.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,9 +15,9 @@ use crate::{
     play::{Play, Repeat},
 };
 
-/// Messages that may wait; past this the earliest are reported before they are due.
+/// Most messages that may wait. Beyond this, the earliest are reported before they are due.
 const WAITING_MAX: usize = 10_000;
-/// Outcomes per call, and what one message can add to them: well below the 5000 that the service takes.
+/// Outcomes of a call, beyond which no message is added: well below the 5000 that the service accepts.
 const CALL_OUTCOMES: usize = 1000;
 
 /// The queue of one sender.
@@ -28,7 +28,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Puts in what became of the message sent now by `claim`.
+    /// Adds the outcomes of the message of `claim`, which is sent now.
     pub fn push(&mut self, behavior: &Behavior, claim: &pb::Claim, play: &Play, now: Instant) {
         let late = |share: f64| now + std::time::Duration::from_secs_f64(behavior.late_seconds * share);
         let due = play.late.map_or(now, late);
@@ -36,7 +36,7 @@ impl Reports {
             send_key: claim.send_key.clone(),
             kind: kind.into(),
             reason: reason.into(),
-            // On time, the time of receipt is that of the event.
+            // An outcome that is reported on time needs no time, since its time of receipt is the same.
             time: play.late.map(|_| timestamp(Timestamp::now())),
             ..pb::Outcome::default()
         };
@@ -55,12 +55,12 @@ impl Reports {
         self.waiting.insert((due, self.pushed), outcomes);
     }
 
-    /// When the next is due.
+    /// Returns when the next outcomes are due.
     pub fn next_due(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Takes what is due at `now`, at most a call's worth; `None` when nothing is.
+    /// Removes the outcomes that are due at `now`, at most those of one call; `None` when none are.
     pub fn take(&mut self, behavior: &Behavior, now: Instant) -> Option<Vec<pb::Outcome>> {
         let mut taken = VecDeque::new();
         while taken.len() < CALL_OUTCOMES {
@@ -77,7 +77,7 @@ impl Reports {
         Some(taken).filter(|taken| !taken.is_empty())
     }
 
-    /// Makes everything due: for the end.
+    /// Makes all outcomes due, at the end of a run.
     pub fn hurry(&mut self, now: Instant) {
         let all = std::mem::take(&mut self.waiting);
         self.waiting = all.into_iter().map(|((_, number), outcomes)| ((now, number), outcomes)).collect();

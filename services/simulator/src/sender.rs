@@ -1,7 +1,7 @@
-//! One sender: claims, sends at the shared pace, reports.
+//! One sender: it claims, sends at the shared pace, and reports.
 //!
-//! A claim whose answer was lost is asked for again under its request id, so none is stranded. What was claimed is sent
-//! or released, what was sent is reported: also at the stop.
+//! If the answer to a claim request is lost, the sender retries with the same request id, so that no claim is lost.
+//! Every claim is sent or released, and every sent message is reported, even after a stop.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     args::Options, claims_log::ClaimsLog, pace::Pace, play::play, reports::Reports, service::Service, summary::Stats,
 };
 
-/// Time worth of messages that are sent and reported together.
+/// Time span of the messages that are sent and reported together.
 const ROUND: Duration = Duration::from_millis(100);
 
 /// One sender of one account.
@@ -29,16 +29,16 @@ pub struct Sender {
     pace: Arc<Pace>,
     log: Option<Arc<ClaimsLog>>,
     stop: CancellationToken,
-    /// Claims asked for at once: what this sender's share of the rate sends in a second.
+    /// Claims of one request: the messages that this sender's share of the rate sends in a second.
     max_claims: u32,
-    /// Messages sent and reported together.
+    /// Messages that are sent and reported together.
     round: usize,
     reports: Reports,
     stats: Stats,
 }
 
 impl Sender {
-    /// Makes one of `count` senders.
+    /// Creates one of `count` senders.
     pub fn new(
         service: Service,
         account: &str,
@@ -108,19 +108,19 @@ impl Sender {
         prost_types::Duration { seconds: self.options.hold_seconds.into(), nanos: 0 }
     }
 
-    /// Waits until something can have changed: the service's advice, a report that falls due, or the longest pause.
+    /// Waits for the time that the service advises, for the next due report, or for the longest pause.
     async fn idle(&self, next_change: Option<Timestamp>) {
         let advised = next_change.and_then(|at| Duration::try_from(at.duration_since(Timestamp::now())).ok());
-        // Jitter, so that senders that went idle together do not ask together.
+        // Jitter, so that senders that became idle together do not claim together.
         let longest = self.options.poll().mul_f64(rand::random_range(0.5..1.0));
-        // Advice that has just passed would make a busy loop.
+        // A time that has just passed would cause a busy loop.
         let pause = advised.unwrap_or(longest).clamp(ROUND.min(longest), longest);
         let until = Instant::now() + pause;
         let until = self.reports.next_due().map_or(until, |due| until.min(due));
         self.stop.run_until_cancelled(tokio::time::sleep_until(until)).await;
     }
 
-    /// Sends claims in rounds, reporting after each; at the stop, releases what was not sent.
+    /// Sends claims in rounds and reports after each round. After a stop, it releases claims that were not sent.
     async fn send(&mut self, mut unsent: Vec<pb::Claim>) -> anyhow::Result<()> {
         let mut held_since = Instant::now();
         while !unsent.is_empty() {
@@ -148,13 +148,13 @@ impl Sender {
         Ok(())
     }
 
-    /// Sleeps; false when stopped meanwhile.
+    /// Sleeps. Returns false if the stop came first.
     async fn sleep_until(&self, at: Instant) -> bool {
         let slept = self.stop.run_until_cancelled(tokio::time::sleep_until(at)).await;
         slept.is_some() && !self.stop.is_cancelled()
     }
 
-    /// Renews claims; keeps those that may be sent, and releases those that were revoked.
+    /// Renews claims. Keeps those that may be sent, and releases those that were revoked.
     async fn renew(&mut self, claims: Vec<pb::Claim>) -> anyhow::Result<Vec<pb::Claim>> {
         let request = pb::RenewClaimsRequest {
             account: self.account.clone(),
@@ -195,7 +195,7 @@ impl Sender {
             .repeat(self.service.sending(), request, async |mut client, request| client.release_claims(request).await)
             .await;
         answer.map_err(|status| self.service.explain(&status))?;
-        // After a repeat some may count as not held, having been released by the first try.
+        // After a retry, claims that the first try released count as not held.
         self.stats.released += count as u64;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Calls with deadlines. Calls that change nothing when made twice are repeated while the service is away.
+//! Calls the service with deadlines, and retries idempotent calls while the service is unreachable.
 
 use std::{error::Error as _, time::Duration};
 
@@ -15,18 +15,18 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-/// Deadline of a call: a thousand times what one takes, and short enough to notice a service that hangs.
+/// Deadline of a call: a thousand times its usual duration, and short enough to detect a service that hangs.
 const CALL_MAX: Duration = Duration::from_secs(10);
-/// Time to connect.
+/// Deadline for connecting.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// First pause before a repeat; it doubles.
+/// First backoff. It doubles with each retry.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause before a repeat: senders go on soon after the service is back.
+/// Longest backoff, so that senders continue soon after the service is reachable again.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long calls are repeated after the stop: outcomes not reported by then are lost, and the run fails.
+/// Longest time of retries after the stop. Outcomes that are not reported by then are lost, and the run fails.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The service, as senders see it.
+/// The client of the service.
 #[derive(Debug, Clone)]
 pub struct Service {
     server: String,
@@ -35,7 +35,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Prepares the connection; it is made with the first call.
+    /// Creates a client, which connects with the first call.
     pub fn new(server: &str, stop: CancellationToken) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(server.to_owned())
             .ok()
@@ -48,27 +48,27 @@ impl Service {
         })
     }
 
-    /// Cancelled when senders are to stop.
+    /// Returns the token that is cancelled when senders must stop.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// The client of campaigns.
+    /// Returns the client of campaigns.
     pub fn campaigns(&self) -> CampaignServiceClient<Channel> {
         CampaignServiceClient::new(self.channel.clone())
     }
 
-    /// The client of accounts.
+    /// Returns the client of accounts.
     pub fn accounts(&self) -> AccountServiceClient<Channel> {
         AccountServiceClient::new(self.channel.clone())
     }
 
-    /// The client of sending.
+    /// Returns the client of sending.
     pub fn sending(&self) -> SendingServiceClient<Channel> {
         SendingServiceClient::new(self.channel.clone())
     }
 
-    /// Turns a call's error into one for people.
+    /// Converts the error of a call into one for people.
     pub fn explain(&self, status: &Status) -> anyhow::Error {
         let reason = status.get_details_error_info().map(|info| format!(" ({})", info.reason));
         let reason = reason.unwrap_or_else(|| format!(" ({:?})", status.code()));
@@ -89,13 +89,13 @@ impl Service {
         request.set_timeout(CALL_MAX);
         match tokio::time::timeout(CALL_MAX, method(request)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            // The transport says CANCELLED when the deadline of a request runs out; nothing else here cancels.
+            // The transport returns CANCELLED when the deadline of a request expires. Nothing else here cancels a call.
             Ok(Err(status)) if status.code() != Code::Cancelled => Err(status),
             _ => Err(Status::deadline_exceeded(format!("no answer within {} s", CALL_MAX.as_secs()))),
         }
     }
 
-    /// Makes a call until it is answered, or refused, or too long after the stop.
+    /// Makes a call, and retries it until it is answered or refused, or until [`STOP_PATIENCE`] after the stop.
     pub async fn repeat<C, M, T, F>(
         &self,
         client: C,
@@ -139,8 +139,8 @@ impl Service {
     }
 }
 
-/// Tells whether the same call may succeed later. A status with a source was made by the connection: whatever its code,
-/// the service has not answered.
+/// Returns whether a retry of the same call may succeed. A status with a source comes from the connection: whatever its
+/// code, the service did not answer.
 fn is_transient(status: &Status) -> bool {
     let code = status.code();
     matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted) || status.source().is_some()

@@ -1,4 +1,4 @@
-//! What was done: counts and latencies, merged from all senders.
+//! Summarizes a run: counts and latencies, merged from all senders.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::Output;
 
-/// Longest latency told apart from longer ones: repeats of an hour.
+/// Longest latency that is measured: retries of an hour.
 const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
 
 /// Latencies of one kind of call, in microseconds, within 1 %.
@@ -22,9 +22,9 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Notes one call.
+    /// Records one call.
     pub fn note(&mut self, elapsed: Duration) {
-        // It grows by itself; what exceeds 64 bits counts as the largest.
+        // The histogram resizes itself. A value above 64 bits counts as the largest.
         self.0.saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
     }
 
@@ -37,26 +37,26 @@ impl Latency {
     }
 }
 
-/// What one sender did, and all of them together.
+/// Counts and latencies of one sender, or of all senders.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Claims granted.
     pub claims: u64,
-    /// Messages sent, as the play has it.
+    /// Messages that the simulation sent.
     pub messages: u64,
-    /// Claims given back unsent.
+    /// Claims that were released without sending.
     pub released: u64,
-    /// Claims that were no longer held when they were to be renewed.
+    /// Claims that were no longer held at their renewal.
     pub not_held: u64,
     /// Outcomes that were new, by kind.
     pub applied: BTreeMap<&'static str, u64>,
-    /// Outcomes known already.
+    /// Outcomes that were known already.
     pub duplicates: u64,
-    /// Outcomes rejected, by reason.
+    /// Outcomes that were rejected, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Latencies of ClaimSends that granted something, repeats included.
+    /// Latencies of ClaimSends calls that granted claims, including retries.
     pub claim_latency: Latency,
-    /// Latencies of ReportOutcomes, repeats included.
+    /// Latencies of ReportOutcomes calls, including retries.
     pub report_latency: Latency,
 }
 
@@ -64,23 +64,23 @@ pub struct Stats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Stopped {
-    /// Somebody asked for it.
+    /// A signal or the caller stopped it.
     #[default]
     Asked,
     /// Its time was up.
     TimeUp,
-    /// Every campaign is finished.
+    /// Every campaign has finished.
     AllFinished,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Why it ended.
+    /// The reason of its end.
     pub stopped: Stopped,
-    /// How long it took.
+    /// Its duration.
     pub elapsed: Duration,
-    /// All counts.
+    /// Its counts and latencies.
     pub stats: Stats,
 }
 
@@ -111,7 +111,7 @@ struct LatencyView {
 }
 
 impl Summary {
-    /// Adds what one sender did.
+    /// Adds the counts and latencies of one sender.
     pub fn add(&mut self, other: Stats) -> anyhow::Result<()> {
         let all = &mut self.stats;
         all.claims += other.claims;
@@ -130,7 +130,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Renders it for people or programs.
+    /// Renders it as `output`.
     pub fn render(&self, output: Output) -> anyhow::Result<String> {
         let stats = &self.stats;
         let view = View {
