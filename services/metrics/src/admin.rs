@@ -21,23 +21,23 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// A scrape must be over before the next one, usually 15 s later.
+/// Deadline of a scrape: it must end before the next one, usually 15 s later.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A database that does not answer a ping within this is not ready for calls.
+/// Deadline of the ping that decides whether the database is ready.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the admin port shows.
+/// The state that the admin port serves.
 #[derive(Clone)]
 pub struct Admin {
     /// The database.
     pub store: Store,
     /// Metrics of this process.
     pub telemetry: Arc<Telemetry>,
-    /// Whether the database was reached and migrated.
+    /// Whether the database is reachable and migrated.
     pub ready: Arc<AtomicBool>,
-    /// Campaigns that have series of their own.
+    /// Maximum number of campaigns with series of their own.
     pub campaigns_max: i64,
-    /// Scrapes read the database one after the other, however many scrapers there are.
+    /// Lock under which a scrape reads the database, so that concurrent scrapes run one after the other.
     pub scrape: Arc<Mutex<()>>,
 }
 
@@ -63,8 +63,9 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(admin): State<Admin>) -> Result<([(&'static str, &'static str); 1], Body), StatusCode> {
     let read = async {
-        let _turn = admin.scrape.lock().await;
-        // With the deadline, so that no statement keeps its connection after it. Boxed, for two transactions are large.
+        let _lock = admin.scrape.lock().await;
+        // The deadline also ends the statements, so that none occupies its connection any longer. Boxed, since the
+        // future of two transactions is large.
         let fleet = Box::pin(admin.store.fleet(admin.campaigns_max));
         with_deadline(Instant::now() + SCRAPE_TIMEOUT, fleet).await
     };

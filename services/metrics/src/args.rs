@@ -25,7 +25,7 @@ use crate::{
     after_help = "Example:\n  campaign-metrics-service serve --insecure --database-url postgres://localhost/campaigns"
 )]
 pub struct Cli {
-    /// How log lines look; they go to standard error. RUST_LOG filters them (default `info`).
+    /// Format of the log, on standard error. RUST_LOG filters it (default `info`).
     #[arg(long, global = true, value_enum, default_value = "human")]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -34,21 +34,21 @@ pub struct Cli {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Human,
-    /// One JSON object a line, for log collectors.
+    /// One JSON object on each line, for log collectors.
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT, then drain; a second signal aborts. Migrates the database first.
+    /// Migrate the database and serve until SIGTERM or SIGINT, then drain. A second signal aborts.
     Serve(Serve),
-    /// Bring the database's schema up to date and exit.
+    /// Migrate the database to the latest schema and exit.
     Migrate(Database),
-    /// Recount every campaign and every account's days from facts, while the service runs.
+    /// Recount every campaign and the days of every account from facts, while the service runs.
     ///
-    /// Prints each number that differs and exits with 1 if there are any; the result is also a metric of the service.
+    /// Prints each number that differs, and exits with 1 if there are any. The result is also a metric of the service.
     Verify(Verify),
 }
 
@@ -56,14 +56,15 @@ enum Command {
 struct Verify {
     #[command(flatten)]
     database: Database,
-    /// Put right what differs: each campaign in one transaction, which nobody can claim from or report to meanwhile.
+    /// Repair the numbers that differ, in one transaction for each campaign. Claims and reports of that campaign wait
+    /// for it.
     #[arg(long)]
     repair: bool,
 }
 
 #[derive(Debug, Args)]
 struct Database {
-    /// Postgres 15 or later, as a URL or a `key=value` string. May carry a password: prefer the environment.
+    /// Postgres 15 or later, as a URL or a `key=value` string. It may contain a password, so prefer the environment.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 }
@@ -72,37 +73,38 @@ struct Database {
 struct Serve {
     #[command(flatten)]
     database: Database,
-    /// Address for gRPC; port 0 takes a free one, told on standard output.
+    /// Address for gRPC. Port 0 chooses a free port, which is printed on standard output.
     #[arg(long, default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
     /// Address for /livez, /readyz and /metrics.
     #[arg(long, default_value = "127.0.0.1:9464")]
     admin_listen: SocketAddr,
-    /// Serve everyone who can reach the port. Required: this version can't authenticate callers yet.
+    /// Serve without authentication. Required, since this version can't authenticate callers yet.
     #[arg(long)]
     insecure: bool,
-    /// Connections to the database at most, 4 or more; half of them serve claims and outcomes alone, a scrape takes two of the
-    /// others.
+    /// Maximum number of database connections, 4 or more. Half of them are reserved for claims and outcomes. A scrape
+    /// uses two of the others.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(4..))]
     pool_size: u16,
-    /// Days for which each outcome is kept in the log, 31 or more; whole months are dropped after it. No count changes. For
-    /// ever by default.
+    /// Days for which outcomes are kept in the log, 31 or more. Older outcomes are dropped by whole months. No count
+    /// changes. Default: forever.
     #[arg(long, value_name = "DAYS", env = "OUTCOME_RETENTION", value_parser = clap::value_parser!(u32).range(31..))]
     outcome_retention: Option<u32>,
-    /// Campaigns with metrics of their own at most: active ones first, then the most recently changed.
+    /// Maximum number of campaigns with metrics of their own: active campaigns first, then the most recently changed
+    /// ones.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
     metrics_max_campaigns: i64,
 }
 
 impl Cli {
-    /// Runs the command; an error is printed with its causes.
+    /// Runs the command. An error is printed with its causes.
     pub async fn run(self) -> ExitCode {
         self.start_logging();
         let result = match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Verify(verify) => match verify.run().await {
                 Ok(0) => Ok(()),
-                // Told already, number by number.
+                // The differences were printed already.
                 Ok(_) => return ExitCode::FAILURE,
                 Err(error) => Err(error),
             },
@@ -141,7 +143,7 @@ impl Verify {
         let then = if self.repair { VerifyMode::Repair } else { VerifyMode::Report };
         let list = store.verify_list().await?;
         let bar = ProgressBar::new(list.len() as u64);
-        // Indicatif shows it on a terminal only.
+        // Indicatif shows the bar on a terminal only.
         bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} recounted, {eta} left")?);
         let mut found = 0;
         for what in &list {

@@ -1,4 +1,4 @@
-//! The clock of the service: the system's, or one that tests move.
+//! The clock of the service: the clock of the system, or one that tests move.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-/// Tells the time to everything that decides by it.
+/// The source of time for all decisions.
 #[derive(Debug, Clone)]
 pub struct Clock(Source);
 
@@ -22,24 +22,24 @@ enum Source {
 }
 
 impl Clock {
-    /// The clock of the system.
+    /// Returns the clock of the system.
     pub fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that stands at `start` until it is moved.
+    /// Returns a manual clock, which shows `start` until it is moved.
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.as_microsecond()))))
     }
 
-    /// Moves a manual clock forward; the system's goes by itself.
+    /// Moves a manual clock forward. Does nothing to the clock of the system.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
             now.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 
-    /// The present moment, to the microsecond: as exact as Postgres keeps it, so that what was stored compares equal.
+    /// Returns the current time in whole microseconds: the precision of Postgres, so that a stored time compares equal.
     pub fn now(&self) -> Timestamp {
         let microseconds = match &self.0 {
             Source::System => Timestamp::now().as_microsecond(),

@@ -1,49 +1,49 @@
-//! The one error of the service. A variant exists only where a caller would act differently.
+//! The error of the service. A variant exists only where callers act differently.
 
 use std::error::Error as StdError;
 
 use campaign_metrics::{campaign::IllegalTransition, invalid::Invalid};
 
-/// What can go wrong with a call.
+/// The error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The named resource does not exist.
     #[error("{0} does not exist")]
     NotFound(String),
-    /// The named resource, or a request with this id, exists already.
+    /// The resource, or a request with this id, exists already.
     #[error("{message}")]
     AlreadyExists {
         /// Machine-readable reason.
         reason: &'static str,
-        /// What exists, and the remedy.
+        /// Text for people: what exists, and the remedy.
         message: String,
     },
     /// A field is not valid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The state of things forbids it, until somebody changes that.
+    /// The current state forbids the call, until something else changes.
     #[error("{message}")]
     Precondition {
         /// Machine-readable reason.
         reason: &'static str,
-        /// What forbids it, and the remedy.
+        /// Text for people: what forbids the call, and the remedy.
         message: String,
     },
-    /// Someone was faster: read again, then repeat.
+    /// Another caller was faster. The caller must read again before a retry.
     #[error("{message}")]
     Stale {
         /// Machine-readable reason.
         reason: &'static str,
-        /// What changed.
+        /// Text for people: what changed.
         message: String,
     },
-    /// The service has no room for it now.
+    /// The service is overloaded.
     #[error("{0}")]
     Exhausted(&'static str),
-    /// The deadline of the call ran out.
+    /// The deadline of the call expired.
     #[error("the deadline ran out; nothing was committed unless a repeat says so")]
     DeadlineExceeded,
-    /// Others kept changing the same rows while it was run again and again.
+    /// The transaction was retried too often, because others kept changing the same rows.
     #[error("others change the same rows; nothing was committed, repeat it")]
     Contended(#[source] Box<dyn StdError + Send + Sync>),
     /// The database can't be reached.
@@ -60,10 +60,10 @@ impl From<IllegalTransition> for Error {
     }
 }
 
-/// A result with the service's error.
+/// A result with the error of the service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with all its causes, for the log.
+/// Returns an error with all its causes, for the log.
 pub fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

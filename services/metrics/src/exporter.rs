@@ -1,11 +1,11 @@
-//! Business gauges: the state of campaigns and accounts, read fresh from rollups at each scrape.
+//! Business gauges: the state of campaigns and accounts, read from rollups at each scrape.
 //!
-//! Nothing is kept between scrapes, so a deleted campaign vanishes by itself and every replica says the same. When the
-//! database is down the series are left out and `campaign_metrics_collector_success` is 0.
+//! Nothing is kept between scrapes, so the series of a deleted campaign disappear, and all replicas export the same.
+//! When the database is unreachable, the series are left out and `campaign_metrics_collector_success` is 0.
 //!
-//! The text is written at once, in Prometheus' exposition format: the library builds each of some 400 000 series as an
-//! object of its own first, which takes longer than the whole scrape may. It comes metric by metric, so that the first are on
-//! their way while the others are written.
+//! This module writes the text of the Prometheus exposition format itself. The client library creates an object for
+//! each of about 400 000 series, which takes longer than a whole scrape may take. The text is streamed metric by
+//! metric, so that the first metrics are sent while others are written.
 
 use std::{fmt::Display, io::Write as _, sync::Arc};
 
@@ -18,14 +18,14 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::store::{AccountRow, CampaignRow, Fleet};
 
-/// Metrics that are written while earlier ones are sent.
+/// Parts that may be written ahead while earlier ones are sent.
 const AHEAD: usize = 2;
-/// Size of what is sent at a time.
+/// Size of a piece of text that is sent at a time, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
-/// Longest line, generously: two ids, a name and a number.
+/// Upper bound of the length of a line, in bytes: two ids, a name and a number.
 const LINE_BYTES_MAX: usize = 1 << 10;
 
-/// One snapshot, with the labels of each campaign and account; nothing of a database that can't be read.
+/// One snapshot, with the labels of each campaign and account. It is empty if the database can't be read.
 struct Snapshot {
     fleet: Option<Fleet>,
     campaigns: Vec<String>,
@@ -60,7 +60,7 @@ type Number<Row, Value> = fn(&Row) -> Value;
 /// Writes metrics of a snapshot.
 type Metric = fn(&mut Text, &Snapshot);
 
-/// Those of a database that can be read.
+/// The metrics that need a snapshot.
 const METRICS: [Metric; 13] = [
     campaign_leads,
     campaign_progress,
@@ -77,11 +77,11 @@ const METRICS: [Metric; 13] = [
     account_limits,
 ];
 
-/// Renders the gauges of one snapshot; `None` is a database that can't be read.
+/// Renders the gauges of one snapshot; `None` means that the database can't be read.
 pub fn render(fleet: Option<Fleet>) -> impl Stream<Item = Result<Vec<u8>, JoinError>> + use<> {
     let metrics: &[Metric] = if fleet.is_some() { &METRICS } else { &[] };
     let snapshot = Arc::new(Snapshot::new(fleet));
-    // Tens of megabytes are no work for a thread that serves calls.
+    // Rendering tens of megabytes would block a thread that serves calls.
     let parts = std::iter::once(&(collector as Metric)).chain(metrics).map(move |metric| {
         let snapshot = snapshot.clone();
         spawn_blocking(move || {
@@ -94,7 +94,7 @@ pub fn render(fleet: Option<Fleet>) -> impl Stream<Item = Result<Vec<u8>, JoinEr
     stream::iter(parts).buffered(AHEAD).try_flatten()
 }
 
-/// The text of a part, in pieces: growing one of megabytes would copy it again and again.
+/// A text in pieces. A single text of megabytes would be copied each time it grows.
 #[derive(Default)]
 struct Text {
     pieces: Vec<Vec<u8>>,
@@ -103,37 +103,37 @@ struct Text {
 }
 
 impl Text {
-    /// Ends a piece and begins the next one.
+    /// Completes a piece, and begins the next one.
     fn cut(&mut self) {
         self.pieces.push(std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES)));
     }
 
-    /// Begins a metric: what follows is of it.
+    /// Begins a metric. The series that follow belong to it.
     fn metric(&mut self, name: &'static str, help: &str) {
         self.name = name;
-        // Writing to memory does not fail.
+        // Writing to memory can't fail.
         let _ = write!(self.out, "# HELP campaign_metrics_{name} {help}\n# TYPE campaign_metrics_{name} gauge\n");
     }
 
-    /// The only series of a metric.
+    /// Writes the only series of a metric.
     fn value(&mut self, value: impl Display) {
         let _ = writeln!(self.out, "campaign_metrics_{} {value}", self.name);
     }
 
-    /// One series of a campaign or account, whose labels are rendered already: ids need no escapes.
-    fn of(&mut self, labels: &str, value: i64) {
+    /// Writes one series of a campaign or account. Its labels are rendered already; ids need no escaping.
+    fn series(&mut self, labels: &str, value: i64) {
         self.begin(labels);
         self.end("} ", value);
     }
 
-    /// The same of a number that may have a fraction.
-    fn fraction_of(&mut self, labels: &str, value: f64) {
+    /// Writes one series of a campaign or account with a fractional value.
+    fn fractional_series(&mut self, labels: &str, value: f64) {
         self.begin(labels);
         let _ = writeln!(self.out, "}} {value}");
     }
 
-    /// One series of a campaign or account, with one more label.
-    fn with(&mut self, labels: &str, label: &str, is: &str, value: i64) {
+    /// Writes one series of a campaign or account with one more label.
+    fn labelled_series(&mut self, labels: &str, label: &str, is: &str, value: i64) {
         self.begin(labels);
         for part in [",", label, "=\"", is] {
             self.out.extend_from_slice(part.as_bytes());
@@ -180,10 +180,10 @@ fn campaign_leads(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_leads", "Leads by status; they add up to all leads.");
     for (labels, row) in snapshot.campaigns() {
         let counts = row.lead_counts;
-        text.with(labels, "status", "sent", counts.sent);
-        text.with(labels, "status", "failed", counts.failed);
-        text.with(labels, "status", "pending", counts.pending);
-        text.with(labels, "status", "partial", counts.partial);
+        text.labelled_series(labels, "status", "sent", counts.sent);
+        text.labelled_series(labels, "status", "failed", counts.failed);
+        text.labelled_series(labels, "status", "pending", counts.pending);
+        text.labelled_series(labels, "status", "partial", counts.partial);
     }
 }
 
@@ -191,7 +191,7 @@ fn campaign_progress(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_progress_ratio", "(sent + failed) / all leads, 0 to 1; absent without leads.");
     for (labels, row) in snapshot.campaigns() {
         if let Some(ratio) = row.lead_counts.progress().ratio() {
-            text.fraction_of(labels, ratio);
+            text.fractional_series(labels, ratio);
         }
     }
 }
@@ -199,9 +199,9 @@ fn campaign_progress(text: &mut Text, snapshot: &Snapshot) {
 fn campaign_messages(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_messages", "Messages by the result of their step.");
     for (labels, row) in snapshot.campaigns() {
-        text.with(labels, "outcome", "delivered", row.message_counts.delivered);
-        text.with(labels, "outcome", "failed", row.message_counts.failed);
-        text.with(labels, "outcome", "bounced", row.message_counts.bounced);
+        text.labelled_series(labels, "outcome", "delivered", row.message_counts.delivered);
+        text.labelled_series(labels, "outcome", "failed", row.message_counts.failed);
+        text.labelled_series(labels, "outcome", "bounced", row.message_counts.bounced);
     }
 }
 
@@ -209,7 +209,7 @@ fn campaign_failed_messages(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_failed_messages", "Failed and bounced messages by reason.");
     for (labels, row) in snapshot.campaigns() {
         for (reason, count) in FailureReason::ALL.into_iter().zip(row.message_counts.by_reason) {
-            text.with(labels, "reason", reason_label(reason), count);
+            text.labelled_series(labels, "reason", reason_label(reason), count);
         }
     }
 }
@@ -218,10 +218,10 @@ fn campaign_lead_facts(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_lead_facts", "Leads by what they did, with or without a delivered message.");
     for (labels, row) in snapshot.campaigns() {
         let counts = &row.message_counts;
-        text.with(labels, "fact", "replied", counts.replied);
-        text.with(labels, "fact", "converted", counts.converted);
-        text.with(labels, "fact", "auto_replied", counts.auto_replied);
-        text.with(labels, "fact", "opted_out", counts.opted_out);
+        text.labelled_series(labels, "fact", "replied", counts.replied);
+        text.labelled_series(labels, "fact", "converted", counts.converted);
+        text.labelled_series(labels, "fact", "auto_replied", counts.auto_replied);
+        text.labelled_series(labels, "fact", "opted_out", counts.opted_out);
     }
 }
 
@@ -238,7 +238,7 @@ fn campaign_contacts(text: &mut Text, snapshot: &Snapshot) {
     for (name, help, count) in metrics {
         text.metric(name, help);
         for (labels, row) in snapshot.campaigns() {
-            text.of(labels, count(row));
+            text.series(labels, count(row));
         }
     }
 }
@@ -246,11 +246,11 @@ fn campaign_contacts(text: &mut Text, snapshot: &Snapshot) {
 fn campaign_claims(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_in_flight_claims", "Claims held and not expired.");
     for (labels, row) in snapshot.campaigns() {
-        text.of(labels, row.in_flight_claims);
+        text.series(labels, row.in_flight_claims);
     }
     text.metric("campaign_uncertain_claims", "Claims that expired without an outcome.");
     for (labels, row) in snapshot.campaigns() {
-        text.of(labels, row.uncertain_claims);
+        text.series(labels, row.uncertain_claims);
     }
 }
 
@@ -263,7 +263,7 @@ fn campaign_state(text: &mut Text, snapshot: &Snapshot) {
                 CampaignState::Paused => "paused",
                 CampaignState::Finished => "finished",
             };
-            text.with(labels, "state", label, i64::from(state == row.state));
+            text.labelled_series(labels, "state", label, i64::from(state == row.state));
         }
     }
 }
@@ -272,7 +272,7 @@ fn campaign_not_sending(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_not_sending", "1 for each reason for which nothing can be claimed, else 0.");
     for (labels, row) in snapshot.campaigns() {
         for reason in NotSending::ALL {
-            text.with(labels, "reason", reason.label(), i64::from(row.blocked.reasons.contains(&reason)));
+            text.labelled_series(labels, "reason", reason.label(), i64::from(row.blocked.reasons.contains(&reason)));
         }
     }
 }
@@ -282,7 +282,7 @@ fn campaign_next_due(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_next_due_timestamp_seconds", help);
     for (labels, row) in snapshot.campaigns() {
         if let Some(due) = row.next_due {
-            text.fraction_of(labels, seconds(due));
+            text.fractional_series(labels, seconds(due));
         }
     }
 }
@@ -290,7 +290,7 @@ fn campaign_next_due(text: &mut Text, snapshot: &Snapshot) {
 fn campaign_info(text: &mut Text, snapshot: &Snapshot) {
     text.metric("campaign_info", "Always 1; who manages the campaign: kubernetes or clients.");
     for (labels, row) in snapshot.campaigns() {
-        text.with(labels, "managed_by", if row.is_managed { "kubernetes" } else { "clients" }, 1);
+        text.labelled_series(labels, "managed_by", if row.is_managed { "kubernetes" } else { "clients" }, 1);
     }
 }
 
@@ -305,9 +305,9 @@ fn account_messages(text: &mut Text, snapshot: &Snapshot) {
         text.metric(name, help);
         for (labels, row) in snapshot.accounts() {
             let counts = performance(row);
-            text.with(labels, "outcome", "delivered", counts.delivered);
-            text.with(labels, "outcome", "failed", counts.failed);
-            text.with(labels, "outcome", "bounced", counts.bounced);
+            text.labelled_series(labels, "outcome", "delivered", counts.delivered);
+            text.labelled_series(labels, "outcome", "failed", counts.failed);
+            text.labelled_series(labels, "outcome", "bounced", counts.bounced);
         }
     }
 }
@@ -316,12 +316,12 @@ fn account_limits(text: &mut Text, snapshot: &Snapshot) {
     text.metric("account_daily_limit", "Claims per local day at most; absent without limit.");
     for (labels, row) in snapshot.accounts() {
         if let Some(limit) = row.daily_limit {
-            text.of(labels, limit.into());
+            text.series(labels, limit.into());
         }
     }
     text.metric("account_daily_reserved", "Reserved of the daily limit on the present local day.");
     for (labels, row) in snapshot.accounts() {
-        text.of(labels, row.reserved);
+        text.series(labels, row.reserved);
     }
 }
 

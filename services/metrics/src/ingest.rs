@@ -1,7 +1,9 @@
-//! Gathers the reports of all callers into few large transactions: one outcome a commit would be a tenth as fast.
+//! Gathers the reports of all callers into few large transactions. One commit for each outcome would be a tenth as
+//! fast.
 //!
-//! Nobody waits for a batch to fill: a writer takes what came while it was busy. What waits is bounded, and so is each
-//! caller's share by its own flow control. A report that breaks its batch is run alone, so that it harms only itself.
+//! No report waits for a batch to fill: a writer takes what arrived while it was busy. The queue is bounded, and flow
+//! control bounds the share of each caller. When a batch fails, its reports are run one by one, so that only the
+//! failing report is affected.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -21,37 +23,38 @@ use crate::{
     store::{Report, Store},
 };
 
-/// Outcomes that may wait for the database: a few tenths of a second of work, and some 10 MB.
+/// Most outcomes that may wait for the database: a few tenths of a second of work, and about 10 MB.
 const WAITING_MAX: u32 = 32_768;
-/// Outcomes after which a batch is not added to. Larger ones are hardly faster, and hold their locks longer.
+/// Outcomes after which a batch gets no more reports. Larger batches are hardly faster, and hold their locks longer.
 const BATCH: usize = 2_000;
-/// Batches that are executed at a time. Each lane has a writer, which helps in the other one while its own is empty: then one
-/// executes while the other commits.
+/// Batches that are executed at a time. Each lane has one writer. While its own lane is empty, a writer helps with the
+/// other one, so that one writer executes while the other commits.
 const LANES: usize = 2;
-/// Outcomes that may wait before both lanes get their share of a report: below, one keeps up, and a batch costs as much as
-/// fifty outcomes before it begins. Single outcomes can't be split, so they always go to their lane.
+/// Waiting outcomes above which a report is split over both lanes. Below, one lane keeps up, and splitting costs more
+/// than it gains, since the fixed cost of a batch equals that of fifty outcomes. A single outcome always goes to its
+/// own lane.
 const SPREAD_MIN: usize = 1_000;
 
-/// Where reports are handed in.
+/// The queue of reports.
 #[derive(Clone)]
 pub struct Ingest {
-    // Unbounded, since `room` bounds them.
+    // The channels are unbounded, since `room` bounds their content.
     lanes: [UnboundedSender<Job>; LANES],
     room: Arc<Semaphore>,
     waiting: IntGauge,
 }
 
-/// What a lane has to do for a report, with its room.
+/// The part of a report that goes to one lane, with its share of the room.
 struct Job {
     report: Report,
     verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
     room: Waiting,
 }
 
-/// The jobs of a lane.
+/// The receiving end of a lane.
 type Queue = UnboundedReceiver<Job>;
 
-/// Room of waiting outcomes, given back when dropped.
+/// The room that waiting outcomes take. It is released on drop.
 struct Waiting {
     _permit: Option<OwnedSemaphorePermit>,
     gauge: IntGauge,
@@ -64,7 +67,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The verdicts of a report that was handed in.
+/// The pending verdicts of a submitted report.
 pub struct Verdicts {
     /// The lane of each outcome.
     lanes: Vec<usize>,
@@ -78,7 +81,7 @@ impl Verdicts {
         for part in self.parts {
             let verdicts = match part {
                 None => Vec::new(),
-                // A writer ends without an answer only when the process is cut off.
+                // A writer ends without an answer only when the process is aborted.
                 Some(part) => part.await.unwrap_or_else(|_| Err(shutting_down()))?,
             };
             parts.push(verdicts.into_iter());
@@ -92,7 +95,8 @@ fn shutting_down() -> Error {
 }
 
 impl Ingest {
-    /// Makes the queue, and its writers, each to be run to its end; they end once every clone of the queue is gone.
+    /// Creates the queue and its writers. The caller must run each writer. They end when every clone of the queue is
+    /// dropped.
     pub fn new(store: &Store, waiting: IntGauge) -> (Self, [Writer; LANES]) {
         let (first, second) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let lanes = [first.0, second.0];
@@ -102,7 +106,7 @@ impl Ingest {
         (Self { lanes, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
     }
 
-    /// Hands in a report at once, or refuses it for lack of room.
+    /// Submits a report, or refuses it if the queue is full.
     pub fn submit(&self, report: Report) -> Result<Verdicts> {
         let permit = self.room.clone().try_acquire_many_owned(outcomes(&report));
         let permit =
@@ -110,7 +114,7 @@ impl Ingest {
         self.enqueue(report, permit)
     }
 
-    /// Hands in a report once there is room.
+    /// Submits a report as soon as the queue has room for it.
     pub async fn submit_when_room(&self, report: Report) -> Result<Verdicts> {
         let permit = self.room.clone().acquire_many_owned(outcomes(&report)).await;
         self.enqueue(report, permit.map_err(|error| Error::Internal(error.into()))?)
@@ -143,8 +147,8 @@ impl Ingest {
     }
 }
 
-/// The lane of an outcome: one for all leads whose claims share a row, as far as the outcome tells. Two writers that close
-/// claims of one row wait for each other until the commit.
+/// Returns the lane of an outcome: the same for all leads whose claims share a row, as far as the outcome tells. Two
+/// writers that close claims of one row would wait for each other until the commit.
 fn lane(lead: &LeadRef) -> usize {
     let number = match lead {
         LeadRef::Key(key) => (key.campaign_number + (key.lead_number >> 6)).unsigned_abs().into(),
@@ -164,12 +168,12 @@ fn outcomes(report: &Report) -> u32 {
 /// Writes reports, batch by batch.
 pub struct Writer {
     store: Store,
-    /// Of its own lane, and of the other one.
+    /// Its own lane, then the other one.
     queues: [Arc<Mutex<Queue>>; LANES],
 }
 
 impl Writer {
-    /// Writes until nobody can hand in any more, and all is written.
+    /// Writes until every clone of the queue is dropped and the queue is empty.
     pub async fn run(self) {
         let [own, other] = &self.queues;
         loop {
@@ -183,8 +187,10 @@ impl Writer {
         }
     }
 
-    /// Writes a batch; holds the queue until only the commit is left, for a large one until that is done, too: what follows
-    /// might correct outcomes that it could not see yet, and a large batch is dear to run again.
+    /// Writes a batch.
+    ///
+    /// It holds the queue until only the commit is left. For a large batch it also holds the queue during the commit:
+    /// the next batch might conflict with outcomes that it can't see yet, and running a large batch again is expensive.
     async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<Queue>) {
         let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
         let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
@@ -193,7 +199,7 @@ impl Writer {
         match self.store.outcomes_report(&reports, until_commit).await {
             Ok(verdicts) => {
                 for ((caller, _), verdicts) in callers.into_iter().zip(verdicts) {
-                    // It may have given up meanwhile; its outcomes are duplicates when it repeats them.
+                    // The caller may have disconnected. If it retries, its outcomes are duplicates.
                     let _ = caller.send(Ok(verdicts));
                 }
             }
@@ -212,8 +218,8 @@ impl Writer {
     }
 }
 
-/// Waits for a turn at the queue and for a report in it, and takes those behind it; none when there can't be any more. Nothing
-/// is lost when it is dropped while it waits.
+/// Waits for the lock of a queue and for a report, and returns it with those that follow; `None` when the queue is
+/// closed. It is cancel-safe.
 async fn next_batch(queue: &Arc<Mutex<Queue>>) -> Option<(Vec<Job>, OwnedMutexGuard<Queue>)> {
     let mut queue = queue.clone().lock_owned().await;
     let mut batch = Vec::new();
@@ -224,7 +230,7 @@ async fn next_batch(queue: &Arc<Mutex<Queue>>) -> Option<(Vec<Job>, OwnedMutexGu
             Err(_) if batch.is_empty() => queue.recv().await?,
             Err(_) => break,
         };
-        // Whoever gave up is not waited for, and repeats what it wants done.
+        // Skip callers that have disconnected; they will retry.
         if !job.verdicts.is_closed() {
             size += job.report.outcomes.len();
             batch.push(job);
@@ -233,7 +239,7 @@ async fn next_batch(queue: &Arc<Mutex<Queue>>) -> Option<(Vec<Job>, OwnedMutexGu
     Some((batch, queue))
 }
 
-/// The error of a batch, for one of its callers.
+/// Returns a copy of the error of a batch for one of its callers.
 fn shared(error: &Error) -> Error {
     match error {
         Error::Exhausted(problem) => Error::Exhausted(problem),

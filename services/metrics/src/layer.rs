@@ -1,7 +1,7 @@
-//! The one tower layer around every RPC: readiness, deadline, trace id, metrics.
+//! The tower layer around every RPC: readiness, deadline, trace id and metrics.
 //!
-//! A call's `grpc-timeout` bounds the call and, through the store, the statement timeout of Postgres. When it runs out
-//! the status is DEADLINE_EXCEEDED. Handlers know nothing of this.
+//! The `grpc-timeout` of a call bounds the call and, through the store, the statement timeout of Postgres. When it
+//! expires, the status is DEADLINE_EXCEEDED. Handlers do not deal with deadlines.
 
 use std::{
     convert::Infallible,
@@ -21,18 +21,18 @@ use tracing::Instrument as _;
 
 use crate::{error::Error, rpc, store, telemetry::Telemetry};
 
-/// Longest deadline that is honoured; a stream may live as long as it likes without one.
+/// Longest deadline that is enforced. A stream without a deadline may run forever.
 const DEADLINE_MAX: Duration = Duration::from_hours(1);
 
-/// How long before its deadline a call is answered: a round trip on a busy network, and ten timer ticks.
+/// Time before its deadline at which a call is answered: a round trip on a busy network and ten timer ticks.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 
-/// Wraps services; see the module.
+/// Wraps services as described at the module.
 #[derive(Clone)]
 pub struct CallLayer {
-    /// Where calls are counted.
+    /// Metrics of this process.
     pub telemetry: Arc<Telemetry>,
-    /// Whether the database was reached and migrated.
+    /// Whether the database is reachable and migrated.
     pub ready: Arc<AtomicBool>,
 }
 
@@ -44,7 +44,7 @@ impl<S> Layer<S> for CallLayer {
     }
 }
 
-/// A service whose calls are timed, bounded and traced.
+/// A service whose calls are measured, bounded by their deadline, and traced.
 #[derive(Clone)]
 pub struct Calls<S> {
     inner: S,
@@ -65,11 +65,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let method = Method::of(request.uri().path());
+        let method = Method::from_path(request.uri().path());
         let timeout = timeout(request.headers());
         let span = tracing::info_span!("rpc", method = method.name, trace_id = trace_id(request.headers()));
         let layer = self.layer.clone();
-        // The clone is ready only once polled: keep the polled one for this call.
+        // A clone is not ready until it is polled, so this call takes the service that was polled.
         let ready_clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready_clone);
         let call = async move {
@@ -100,7 +100,7 @@ where
     }
 }
 
-/// What the metrics call a method: only names of ours, so that callers can't invent labels.
+/// Returns the name of a method in metrics. Unknown methods share one name, so that callers can't create labels.
 #[derive(Clone, Copy)]
 struct Method {
     name: &'static str,
@@ -146,7 +146,7 @@ const METHODS: [&str; 34] = [
 ];
 
 impl Method {
-    fn of(path: &str) -> Self {
+    fn from_path(path: &str) -> Self {
         let path = path.trim_start_matches('/');
         match METHODS.into_iter().find(|name| *name == path) {
             Some(name) => Self { name, needs_database: true },
@@ -155,7 +155,7 @@ impl Method {
     }
 }
 
-/// Parses `grpc-timeout`: up to eight digits and a unit.
+/// Parses `grpc-timeout`: at most eight digits and a unit.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -172,12 +172,12 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
         "n" => Duration::from_nanos(count),
         _ => return None,
     };
-    // At the deadline itself tonic's transport, ours and the caller's, answers CANCELLED: be there just before.
+    // At the deadline itself, the transports of server and client answer CANCELLED. So this answer comes just before.
     let timeout = timeout.min(DEADLINE_MAX);
     Some(timeout.saturating_sub((timeout / 10).min(DEADLINE_MARGIN)))
 }
 
-/// The trace id of the caller's `traceparent` (W3C Trace Context), else a new one.
+/// Returns the trace id of the caller's `traceparent` (W3C Trace Context), or a new one.
 fn trace_id(headers: &HeaderMap) -> String {
     let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     let id = parent.and_then(|parent| parent.split('-').nth(1));

@@ -1,4 +1,4 @@
-//! The gRPC service of Campaign Metrics: owns campaigns, accounts and leads in Postgres.
+//! The gRPC service of Campaign Metrics. It owns campaigns, accounts and leads in Postgres.
 //!
 //! | module | does |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | [`store`] | all SQL |
 //! | [`exporter`], [`telemetry`], [`admin`] | gauges of campaigns, metrics of the process, their port |
 //!
-//! A call crosses `layer`, one handler of `rpc`, one method of `store`, and is a transaction by then; outcomes wait in
-//! `ingest` to share theirs.
+//! A call passes through `layer`, one handler of `rpc` and one method of `store`, which runs one transaction. Outcomes
+//! wait in `ingest` to share a transaction.
 
 pub mod admin;
 pub mod args;
@@ -27,7 +27,7 @@ pub mod telemetry;
 
 pub use clock::Clock;
 
-/// Brings the schema of the database at `database_url` up to date.
+/// Migrates the database at `database_url` to the latest schema.
 pub async fn migrate(database_url: &str) -> anyhow::Result<()> {
     store::migrate(&serve::Options::new(database_url)?.database).await
 }

@@ -1,4 +1,4 @@
-//! The service's binary; see the library for everything.
+//! The binary of the service. The library has all of its code.
 
 use std::process::ExitCode;
 

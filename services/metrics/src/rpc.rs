@@ -1,6 +1,6 @@
-//! The gRPC surface: parses requests, calls the store, renders answers. Knows neither SQL nor Postgres.
+//! The gRPC handlers: they parse requests, call the store and render answers. They do not use SQL or Postgres.
 //!
-//! Deadlines, status metrics and trace ids live in [`crate::layer`], never here.
+//! [`crate::layer`] handles deadlines, status metrics and trace ids.
 
 mod account;
 mod campaign;
@@ -29,24 +29,24 @@ use crate::{
 
 pub use self::status::unready;
 
-/// Serves all services from one store.
+/// Implements all gRPC services.
 #[derive(Clone)]
 pub struct Rpc {
     store: Store,
     ingest: Ingest,
     telemetry: Arc<Telemetry>,
-    /// Ends the streams that would otherwise outlive a drain.
+    /// Ends streams, which would outlast a drain otherwise.
     shutdown: CancellationToken,
 }
 
 impl Rpc {
-    /// Serves from `store`, to which outcomes go through `ingest`; `shutdown` ends streams.
+    /// Creates the handlers. Outcomes go to `store` through `ingest`, and `shutdown` ends streams.
     pub fn new(store: Store, ingest: Ingest, telemetry: Arc<Telemetry>, shutdown: CancellationToken) -> Self {
         Self { store, ingest, telemetry, shutdown }
     }
 }
 
-/// Reads a request id and digests the request it came with: the same id with another body is refused.
+/// Parses a request id, and digests its request, so that the same id with another body can be refused.
 fn request_id(method: &str, text: &str, request: &impl Message) -> Result<Option<RequestId>> {
     let Some(text) = campaign_metrics::wire::request_id(text)? else {
         return Ok(None);

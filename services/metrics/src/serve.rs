@@ -1,7 +1,7 @@
-//! Wires the service and owns every long-lived task of it: the gRPC server, the admin server, the upkeep.
+//! Wires the service, and owns its long-lived tasks: the gRPC server, the admin server and the upkeep.
 //!
-//! The ports answer from the start; calls are UNAVAILABLE until the database was reached and migrated. A task that ends
-//! or panics ends the service, so that a half-dead process is restarted instead of staying ready.
+//! The ports answer from the start. Calls return UNAVAILABLE until the database is reachable and migrated. A task that
+//! ends or panics ends the service, so that a partly broken process is restarted instead of staying ready.
 
 use std::{
     sync::{
@@ -37,37 +37,38 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How long calls may take to end after a shutdown was asked for: below the 30 s that Kubernetes gives a pod.
+/// Time in which calls may finish after a shutdown request: less than the 30 s that Kubernetes gives a pod.
 const DRAIN: Duration = Duration::from_secs(25);
-/// Longest pause between two attempts to reach the database at start.
+/// Longest backoff between two attempts to connect to the database at start.
 const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Time between two looks for results that become final: their times are days.
+/// Interval of the upkeep. The results that it finalizes become final after days.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
-/// Between two looks at what claims expired: until then counting them reads their leads.
-const SETTLE_PAUSE: Duration = Duration::from_secs(2);
-/// Connections to Postgres: enough to hide commit latency, few enough for several replicas on a default server.
+/// Interval for tidying expired claims. Until an expired claim is tidied, counting it reads its leads.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(2);
+/// Default connections to Postgres: enough to hide commit latency, and few enough for several replicas with the default
+/// configuration of a server.
 const POOL_SIZE: usize = 16;
-/// Campaigns with series of their own.
+/// Default number of campaigns with series of their own.
 const METRICS_CAMPAIGNS_MAX: i64 = 10_000;
 
-/// Silence after which a connection to the database is probed, and longest wait for the acknowledgement of what was sent.
+/// Idle time after which a database connection is probed, and longest wait for the acknowledgement of sent data.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-/// What can be set.
+/// Options of the service.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The database.
     pub database: Config,
-    /// Connections to it at most.
+    /// Maximum number of connections to it.
     pub pool_size: usize,
-    /// Campaigns with series of their own at most.
+    /// Maximum number of campaigns with series of their own.
     pub metrics_campaigns_max: i64,
-    /// Days for which outcomes are kept in the log; `None` is for ever.
+    /// Days for which outcomes are kept in the log; `None` means forever.
     pub outcome_retention_days: Option<u32>,
 }
 
 impl Options {
-    /// The defaults, with the database at `database_url`.
+    /// Creates the default options for the database at `database_url`.
     pub fn new(database_url: &str) -> anyhow::Result<Self> {
         let mut database: Config = database_url.parse().context("the database URL is not valid")?;
         if database.get_application_name().is_none() {
@@ -76,7 +77,7 @@ impl Options {
         if database.get_connect_timeout().is_none() {
             database.connect_timeout(Duration::from_secs(5));
         }
-        // A server that vanished without a word is noticed within a minute, not after the kernel's two hours.
+        // So a server that vanished is detected within a minute, and not after the two hours of the kernel.
         database.keepalives_idle(KEEPALIVE_IDLE);
         if database.get_tcp_user_timeout().is_none() {
             database.tcp_user_timeout(KEEPALIVE_IDLE);
@@ -90,7 +91,7 @@ impl Options {
     }
 }
 
-/// The sockets to serve on.
+/// The sockets of the service.
 #[derive(Debug)]
 pub struct Listeners {
     /// For gRPC.
@@ -99,7 +100,7 @@ pub struct Listeners {
     pub admin: TcpListener,
 }
 
-/// Serves until `shutdown`, then drains. Returns an error when a part of the service broke.
+/// Serves until `shutdown`, then drains. Returns an error if a part of the service failed.
 pub async fn run(
     options: Options,
     listeners: Listeners,
@@ -126,7 +127,7 @@ pub async fn run(
 
     let (ingest, writers) = Ingest::new(&store, telemetry.waiting());
     for writer in writers {
-        // Ends once the calls have ended, so that whatever was handed in is written.
+        // A writer ends after the calls have ended, so that every submitted report is written.
         tasks.spawn(async move {
             writer.run().await;
             Ok(())
@@ -137,7 +138,7 @@ pub async fn run(
         .layer(CallLayer { telemetry, ready: ready.clone() })
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
-        // Older clients ask by this name.
+        // Older clients use this name.
         .add_service(reflection().build_v1alpha()?)
         .add_service(pb::campaign_service_server::CampaignServiceServer::new(rpc.clone()))
         .add_service(pb::account_service_server::AccountServiceServer::new(rpc.clone()))
@@ -146,7 +147,8 @@ pub async fn run(
         .add_service(pb::sending_service_server::SendingServiceServer::new(rpc));
     let grpc_stop = stop.clone();
     tasks.spawn(async move {
-        // An answer is several small writes: each would else wait for the acknowledgement of the one before, 40 ms.
+        // An answer consists of several small writes. Without this, each waits 40 ms for the acknowledgement of the
+        // last.
         let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
         router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
@@ -156,16 +158,16 @@ pub async fn run(
         upkeep_stop.run_until_cancelled(upkeep(store, options, ready, upkeep_health)).await.unwrap_or(Ok(()))
     });
 
-    // Nothing ends by itself before the shutdown: what does is broken.
+    // No task ends before the shutdown unless it failed.
     let first = tokio::select! {
-        // First, because tasks end by themselves once it happened.
+        // The shutdown comes first, since tasks end after it.
         biased;
         () = stop.cancelled() => Ok(()),
         ended = tasks.join_next() => Err(broken(ended)),
     };
     tracing::info!("draining");
     set_health(&health, Health::NotServing).await;
-    // Ends the streams of those who watch, once they were told: the drain would else wait for them.
+    // Ends the watch streams after health has changed. Otherwise the drain would wait for them.
     for service in SERVICES {
         health.clear_service_status(service).await;
     }
@@ -184,7 +186,7 @@ pub async fn run(
     first
 }
 
-/// Describes every service that is served, so that grpcurl needs no .proto file.
+/// Describes every service for reflection, so that grpcurl needs no .proto files.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -199,7 +201,7 @@ fn broken(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> 
     }
 }
 
-/// What health can be asked for: the whole service, and each of its parts.
+/// The names in health checks: the whole service, and each of its gRPC services.
 const SERVICES: [&str; 6] = [
     "",
     "campaign_metrics.v1.CampaignService",
@@ -209,7 +211,7 @@ const SERVICES: [&str; 6] = [
     "campaign_metrics.v1.SendingService",
 ];
 
-/// What health checks are told.
+/// The answer to health checks.
 #[derive(Clone, Copy)]
 enum Health {
     NotServing,
@@ -226,7 +228,7 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
     }
 }
 
-/// Reaches and migrates the database, then keeps house in it. Never returns unless that is impossible.
+/// Connects to the database and migrates it, then runs the upkeep. Returns only if that is impossible.
 async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
     let mut pause = Duration::from_millis(250);
     while let Err(error) = migrate(&options.database).await {
@@ -239,21 +241,22 @@ async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: 
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
     }
     if let Err(error) = store.maintain().await {
-        // Without this month's partition the log goes to the default one: no reason not to serve.
+        // Without the partition of this month, the log is written to the default partition. So serving can start.
         tracing::warn!(error = chain(&error), "preparing the database failed; it is tried again later");
     }
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
     tracing::info!("ready");
-    tokio::join!(Box::pin(settle(&store)), Box::pin(keep_house(&store, &options))).0
+    tokio::join!(Box::pin(tidy_expired_claims(&store)), Box::pin(maintain(&store, &options))).0
 }
 
-/// Settles what expired of claims; now and then also what somebody else held when it did.
-async fn settle(store: &Store) -> ! {
+/// Tidies the rows of expired claims. At intervals it starts from the beginning, to catch claims that were locked
+/// before.
+async fn tidy_expired_claims(store: &Store) -> ! {
     let mut since = Timestamp::UNIX_EPOCH;
     let mut next = Instant::now() + UPKEEP_PAUSE;
     loop {
-        sleep(jittered(SETTLE_PAUSE)).await;
+        sleep(jittered(EXPIRY_PAUSE)).await;
         if Instant::now() >= next {
             since = Timestamp::UNIX_EPOCH;
             next = Instant::now() + UPKEEP_PAUSE;
@@ -261,14 +264,15 @@ async fn settle(store: &Store) -> ! {
         let now = store.clock().now();
         let settled = store.claims_compact(since).await;
         if settled.is_ok() {
-            // A claim that is committed late has hardly expired that long ago.
+            // The margin covers claims that are committed late.
             since = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::UNIX_EPOCH);
         }
         warn_of_failure(settled);
     }
 }
 
-async fn keep_house(store: &Store, options: &Options) -> ! {
+/// Runs the rest of the upkeep at intervals.
+async fn maintain(store: &Store, options: &Options) -> ! {
     loop {
         sleep(jittered(UPKEEP_PAUSE)).await;
         let finalized = store.campaigns_finalize().await.map(|_| ());
@@ -293,12 +297,12 @@ fn warn_of_failure(result: Result<()>) {
     }
 }
 
-/// Half to the whole of a pause, so that replicas do not act in step.
+/// Returns a random time from half a pause to the whole pause, so that replicas do not act at the same time.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
-/// Where the database is, without secrets.
+/// Returns the addresses of the database, without secrets.
 fn addresses(database: &Config) -> String {
     let hosts = database.get_hosts().iter().map(|host| match host {
         tokio_postgres::config::Host::Tcp(host) => host.clone(),

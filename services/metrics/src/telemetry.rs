@@ -1,4 +1,4 @@
-//! Metrics of this process: what it did, as opposed to the state of campaigns (see [`crate::exporter`]).
+//! Metrics of this process and its work. For the state of campaigns see [`crate::exporter`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use prometheus::{
 };
 use tonic::Code;
 
-/// Bounds of latencies in seconds: from an index probe to a call that waited for its deadline.
+/// Buckets of latencies in seconds: from an index look-up to a call that reaches its deadline.
 const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-/// Bounds of batch sizes.
+/// Buckets of batch sizes.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0];
 
-/// Counters and histograms of this process, in their own registry.
+/// Counters and histograms of this process, in a registry of their own.
 pub struct Telemetry {
     registry: Registry,
     handled: IntCounterVec,
@@ -27,26 +27,26 @@ pub struct Telemetry {
     watchers: IntGauge,
 }
 
-/// What the store counts of its own work.
+/// Counters of the store.
 #[derive(Clone)]
 pub struct StoreCounters {
-    /// Time of each attempt of a transaction, by its name.
+    /// Duration of each attempt of a transaction, by name.
     pub transactions: HistogramVec,
-    /// Transactions that were run again, by name.
+    /// Transactions that were retried, by name.
     pub retries: IntCounterVec,
-    /// Claims that were answered, by way.
+    /// Claim requests that were answered, by how they were granted.
     pub claims: IntCounterVec,
 }
 
 impl StoreCounters {
-    /// Counts an attempt of a transaction; its retries are exported from then on, at 0 as long as there are none.
+    /// Records an attempt of a transaction, and creates the series of its retries, which then starts at 0.
     pub fn transaction_ended(&self, name: &str, elapsed: Duration) {
         self.transactions.with_label_values(&[name]).observe(elapsed.as_secs_f64());
         self.retries.with_label_values(&[name]);
     }
 }
 
-/// Counts a call in flight until dropped.
+/// Counts a call or stream as open until it is dropped.
 pub struct InFlight(IntGauge);
 
 impl Drop for InFlight {
@@ -56,7 +56,7 @@ impl Drop for InFlight {
 }
 
 impl Telemetry {
-    /// Registers everything.
+    /// Registers all metrics.
     pub fn new() -> prometheus::Result<Arc<Self>> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -124,7 +124,7 @@ impl Telemetry {
         }))
     }
 
-    /// Counts a call until the returned guard is dropped.
+    /// Counts a call as in flight until the returned guard is dropped.
     pub fn call_started(&self, method: &str) -> InFlight {
         let gauge = self.in_flight.with_label_values(&[method]);
         gauge.inc();
@@ -152,17 +152,17 @@ impl Telemetry {
         InFlight(self.watchers.clone())
     }
 
-    /// The gauge of outcomes that wait for their commit.
+    /// Returns the gauge of outcomes that wait for their commit.
     pub fn waiting(&self) -> IntGauge {
         self.waiting.clone()
     }
 
-    /// The counters of the store.
+    /// Returns the counters of the store.
     pub fn store_counters(&self) -> StoreCounters {
         self.store.clone()
     }
 
-    /// Takes a snapshot; the pool's state as of now.
+    /// Gathers all metrics, with the current state of the connection pool.
     pub fn gather(&self, pool: &deadpool_postgres::Status) -> Vec<prometheus::proto::MetricFamily> {
         let idle = pool.available;
         self.pool.with_label_values(&["idle"]).set(i64::try_from(idle).unwrap_or(0));

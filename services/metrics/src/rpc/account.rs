@@ -1,4 +1,4 @@
-//! AccountService.
+//! Handlers of AccountService.
 
 use campaign_metrics::{
     account::AccountState,

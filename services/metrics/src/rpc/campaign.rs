@@ -1,4 +1,4 @@
-//! CampaignService.
+//! Handlers of CampaignService.
 
 use campaign_metrics::{
     campaign::{Campaign, CampaignState},
@@ -19,7 +19,7 @@ use crate::{
     store::{Actor, NewCampaign},
 };
 
-/// Parses a parent of campaigns; `None` is all workspaces.
+/// Parses a parent of campaigns; `None` means all workspaces.
 pub(super) fn parent(text: &str) -> Result<Option<WorkspaceId>> {
     if text == "workspaces/-" {
         return Ok(None);

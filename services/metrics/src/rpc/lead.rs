@@ -1,4 +1,4 @@
-//! LeadService.
+//! Handlers of LeadService.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::{
     store::{LeadFilter, NewLead, Refusal},
 };
 
-/// Longest wait for the next message of a stream: a client that is silent for longer is gone.
+/// Longest wait for the next message of a stream. A client that is silent for longer is taken as disconnected.
 const STREAM_IDLE: Duration = Duration::from_mins(1);
-/// Refused leads that a response lists; more would not fit into its message.
+/// Most refused leads in a response. More would exceed the size of a message.
 const REFUSED_MAX: usize = 10_000;
-/// Accounts that may take over leads in one call.
+/// Most accounts that may take over leads in one call.
 const REASSIGN_ACCOUNTS_MAX: usize = 100;
 
 impl Rpc {
@@ -48,7 +48,7 @@ impl Rpc {
         Ok(response)
     }
 
-    /// Adds the leads of one message; returns how many there were, refused ones included.
+    /// Adds the leads of one message. Returns their number, including refused leads.
     async fn add_message(
         &self,
         campaign: &CampaignName,
@@ -61,19 +61,19 @@ impl Rpc {
             let problem = format!("has {count} entries, at most {LEADS_MAX} fit in one message; split it");
             return Err(Invalid::new("leads", problem).into());
         }
-        let at = |place: usize| offset + i64::try_from(place).unwrap_or(0);
+        let at = |index: usize| offset + i64::try_from(index).unwrap_or(0);
         let mut refused: Vec<pb::RefusedLead> = Vec::new();
         let mut leads = Vec::with_capacity(count);
-        let mut places = Vec::with_capacity(count);
-        for (place, lead) in message.leads.into_iter().enumerate() {
+        let mut indexes = Vec::with_capacity(count);
+        for (index, lead) in message.leads.into_iter().enumerate() {
             match new_lead(&lead) {
                 Ok(lead) => {
                     leads.push(lead);
-                    places.push(place);
+                    indexes.push(index);
                 }
                 Err((reason, invalid)) => {
                     refused.push(pb::RefusedLead {
-                        index: at(place),
+                        index: at(index),
                         reason: reason.to_owned(),
                         message: invalid.to_string(),
                     });
@@ -81,7 +81,7 @@ impl Rpc {
             }
         }
         let added = self.store.leads_add(campaign, &leads, message.lead_list_complete).await?;
-        refused.extend(added.refused.into_iter().map(|(place, refusal)| refused_lead(at(places[place]), &refusal)));
+        refused.extend(added.refused.into_iter().map(|(index, refusal)| refused_lead(at(indexes[index]), &refusal)));
         refused.sort_by_key(|refused| refused.index);
         response.added_count += added.added;
         response.existing_count += added.existing;
@@ -131,7 +131,7 @@ impl Rpc {
         let from = in_workspace("from_account", &request.from_account, &campaign)?;
         batch_size("to_accounts", request.to_accounts.len(), REASSIGN_ACCOUNTS_MAX)?;
         let to = request.to_accounts.iter().enumerate();
-        let to = to.map(|(place, account)| in_workspace(&format!("to_accounts[{place}]"), account, &campaign));
+        let to = to.map(|(index, account)| in_workspace(&format!("to_accounts[{index}]"), account, &campaign));
         let reassigned = self.store.leads_reassign(&campaign, &from, &to.collect::<Result<Vec<_>>>()?).await?;
         Ok(pb::ReassignLeadsResponse { reassigned_count: reassigned.count, more: reassigned.more })
     }

@@ -1,4 +1,4 @@
-//! OptOutService.
+//! Handlers of OptOutService.
 
 use campaign_metrics::{
     name::{LeadId, OptOutName, WorkspaceName},

@@ -1,9 +1,9 @@
-//! Page tokens: a cursor, bound to the query it came from. Opaque to callers.
+//! Page tokens: a cursor that is bound to its query. They are opaque to callers.
 
 use campaign_metrics::invalid::Invalid;
 use sha2::{Digest as _, Sha256};
 
-/// A query, less what may change between its pages.
+/// The digest of a query, without the parts that may change between its pages.
 pub struct Query(u64);
 
 impl Query {
@@ -18,7 +18,7 @@ impl Query {
         Self(digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// The token of the page after `cursor`.
+    /// Returns the token of the page after `cursor`.
     pub fn token(&self, cursor: &str) -> String {
         let mut token = format!("{:016x}", self.0);
         for byte in cursor.bytes() {
@@ -28,8 +28,8 @@ impl Query {
         token
     }
 
-    /// Cuts a page that was read one longer than asked: the rest says that there are more. Returns it with the token of the
-    /// next, empty when it is the last.
+    /// Truncates a page that was read with one row more than requested. If that row exists, there is a next page.
+    /// Returns the page and the token of the next one, which is empty for the last page.
     pub fn page<T>(&self, mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> (Vec<T>, String) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = items.len() > limit;
@@ -39,7 +39,7 @@ impl Query {
         (items, token)
     }
 
-    /// The cursor of a token; `None` for the first page.
+    /// Returns the cursor of a token; `None` for the first page.
     pub fn cursor(&self, token: &str) -> Result<Option<String>, Invalid> {
         if token.is_empty() {
             return Ok(None);
@@ -58,7 +58,7 @@ impl Query {
     }
 }
 
-/// The error for a cursor that this query never made.
+/// Returns the error for a token of another query.
 pub fn bad_cursor() -> Invalid {
     Invalid::new("page_token", "is damaged; start anew without it")
 }

@@ -1,4 +1,4 @@
-//! ReportOutcomes and StreamOutcomes: reads outcomes, hands them in, renders their verdicts.
+//! Handlers of ReportOutcomes and StreamOutcomes: they parse outcomes, submit them, and render their verdicts.
 
 use std::collections::VecDeque;
 
@@ -22,15 +22,15 @@ use crate::{
     store::Report,
 };
 
-/// Requests of one stream whose responses it has not read yet.
+/// Most requests of one stream that wait for their response.
 const STREAM_REQUESTS_MAX: usize = 64;
-/// Outcomes of these: half of what may wait in all, so that one stream does not keep out the others.
+/// Most outcomes of these requests: half of the queue, so that one stream does not block the others.
 const STREAM_OUTCOMES_MAX: usize = 16_384;
 
-/// What was read of a request: its outcomes that can be handed in, and the places of those that can't.
+/// A parsed request: the outcomes that can be submitted, and the rejections of the others.
 struct Read {
     report: Report,
-    /// For each outcome of the request, why it is refused.
+    /// The rejection of each outcome of the request; `None` for an outcome that is submitted.
     refused: Vec<Option<Verdict>>,
 }
 
@@ -72,7 +72,7 @@ impl Rpc {
         Ok(verdicts.into_iter().map(Into::into).collect())
     }
 
-    /// Answers the requests of a stream in their order, and reads ahead as far as the bounds allow.
+    /// Answers the requests of a stream in order, and reads ahead up to the bounds.
     pub(super) fn report_stream(
         &self,
         requests: Streaming<pb::StreamOutcomesRequest>,
@@ -92,7 +92,7 @@ impl Rpc {
     }
 }
 
-/// A stream of requests, with the responses that it owes.
+/// A stream of requests, with the responses that are pending.
 struct ReportStream {
     rpc: Rpc,
     requests: Streaming<pb::StreamOutcomesRequest>,
@@ -100,7 +100,7 @@ struct ReportStream {
     pending: VecDeque<Pending>,
     /// Outcomes in `pending`.
     outcomes: usize,
-    /// Set once no more is read: how the stream ends after what is pending.
+    /// Set when no more requests are read: how the stream ends after the pending responses.
     end: Option<Result<(), Status>>,
 }
 
@@ -110,7 +110,7 @@ struct Pending {
 }
 
 impl ReportStream {
-    /// The next response; `None` at the end.
+    /// Returns the next response; `None` at the end.
     async fn next(&mut self) -> Result<Option<pb::StreamOutcomesResponse>, Status> {
         loop {
             let has_room = self.pending.len() < STREAM_REQUESTS_MAX && self.outcomes < STREAM_OUTCOMES_MAX;
@@ -133,10 +133,10 @@ impl ReportStream {
                         self.end = Some(Err(error.into()));
                     },
                     Ok(None) => self.end = Some(Ok(())),
-                    // The caller is gone: nobody is left to be told.
+                    // The caller has disconnected, so there is no one to answer.
                     Err(status) => self.end = Some(Err(status)),
                 },
-                // Nothing is pending and nothing more is read.
+                // No response is pending, and no more requests are read.
                 else => return self.end.take().unwrap_or(Ok(())).map(|()| None),
             }
         }
@@ -161,7 +161,7 @@ impl ReportStream {
     }
 }
 
-/// Waits for the results at the head; for ever where there are none.
+/// Waits for the first pending results; forever if there are none.
 async fn first(pending: &mut VecDeque<Pending>) -> Result<Vec<pb::OutcomeResult>> {
     match pending.front_mut() {
         Some(head) => (&mut head.results).await,

@@ -1,4 +1,4 @@
-//! SendingService.
+//! Handlers of SendingService.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     store::{ClaimRequest, Renewal, Resolution},
 };
 
-/// How far ahead a released step may become due.
+/// Longest time until a released step becomes due again.
 const NOT_BEFORE_MAX: Duration = Duration::from_hours(365 * 24);
 
 impl Rpc {
@@ -116,13 +116,13 @@ impl Rpc {
     }
 }
 
-fn resolution((place, item): (usize, &pb::ClaimResolution)) -> Result<(ClaimId, Resolution)> {
-    let id = wire::parse(&format!("resolutions[{place}].claim_id"), &item.claim_id)?;
+fn resolution((index, item): (usize, &pb::ClaimResolution)) -> Result<(ClaimId, Resolution)> {
+    let id = wire::parse(&format!("resolutions[{index}].claim_id"), &item.claim_id)?;
     let resolution = match item.resolution() {
         pb::Resolution::Sent => Resolution::Sent,
         pb::Resolution::NotSent => Resolution::NotSent,
         pb::Resolution::Unspecified => {
-            return Err(Invalid::new(format!("resolutions[{place}].resolution"), "must be SENT or NOT_SENT").into());
+            return Err(Invalid::new(format!("resolutions[{index}].resolution"), "must be SENT or NOT_SENT").into());
         }
     };
     Ok((id, resolution))
@@ -130,7 +130,7 @@ fn resolution((place, item): (usize, &pb::ClaimResolution)) -> Result<(ClaimId, 
 
 fn claim_ids(ids: &[String]) -> Result<Vec<ClaimId>> {
     batch_size("claim_ids", ids.len(), CLAIMS_MAX)?;
-    let parse = |(place, id): (usize, &String)| Ok(wire::parse(&format!("claim_ids[{place}]"), id)?);
+    let parse = |(index, id): (usize, &String)| Ok(wire::parse(&format!("claim_ids[{index}]"), id)?);
     ids.iter().enumerate().map(parse).collect()
 }
 

@@ -1,7 +1,7 @@
-//! The only place where an error of the service becomes a gRPC status.
+//! Converts errors of the service to gRPC statuses, in this place only.
 //!
-//! Every status carries a google.rpc.ErrorInfo; bad fields a BadRequest; what is worth a retry a RetryInfo. What is
-//! internal is logged here, once, with its whole chain, and never sent.
+//! Every status carries a google.rpc.ErrorInfo. An invalid field adds a BadRequest, and an error that is worth a retry
+//! adds a RetryInfo. Internal errors are logged here once, with all their causes, and are never sent.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,9 +11,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::error::{Error, chain};
 
-/// When to try again after the database was away: it is back within seconds, or an operator is needed.
+/// Advised retry delay when the database is unreachable: it recovers within seconds, or an operator is needed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
-/// When to try again after an overload, or when others were in the way: long enough for a queue to drain.
+/// Advised retry delay after an overload or contention: long enough for a queue to drain.
 const RETRY_EXHAUSTED: Duration = Duration::from_millis(500);
 
 impl From<Error> for Status {
@@ -58,7 +58,7 @@ impl From<Error> for Status {
     }
 }
 
-/// The status of calls that come before the database was reached and migrated.
+/// Returns the status of calls before the database is reachable and migrated.
 pub fn unready() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("NOT_READY", ERROR_DOMAIN, HashMap::new());

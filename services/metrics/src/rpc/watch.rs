@@ -1,7 +1,7 @@
-//! WatchCampaigns: what exists, then what changed.
+//! Handler of WatchCampaigns: it sends all campaigns, then those that changed.
 //!
-//! The stream compares what it sent with what is, at most once per interval; it keeps the last message of each campaign. It never
-//! queues: a slow reader makes the next look come later, and then sees the latest state.
+//! The stream keeps the last message of each campaign, and compares it with the current state at most once in each
+//! interval. It queues nothing: a slow reader delays the next comparison, and then gets the latest state.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,7 +19,7 @@ use crate::{error::Result, store::Store, telemetry::InFlight};
 /// The stream of WatchCampaigns.
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCampaignsResponse, Status>> + Send>>;
 
-/// Campaigns read at once while looking for changes.
+/// Campaigns of one read.
 const PAGE: i64 = 1000;
 
 struct Watch {
@@ -33,7 +33,7 @@ struct Watch {
     synced: bool,
 }
 
-/// Watches the campaigns of a workspace, or of all, until `shutdown` or until the reader goes.
+/// Watches the campaigns of one workspace or of all workspaces, until `shutdown` or until the reader disconnects.
 pub fn watch(
     store: Store,
     workspace: Option<WorkspaceId>,
