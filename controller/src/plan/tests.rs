@@ -86,7 +86,7 @@ fn the_next_step_follows_from_what_was_applied_and_what_is_seen() {
 }
 
 #[test]
-fn refusals_are_told_apart_by_whether_an_edit_must_mend_them() {
+fn refusals_are_told_apart_by_whether_an_edit_must_repair_them() {
     let table = [
         (Code::InvalidArgument, "INVALID", "InvalidSpec", Retry::WhenEdited),
         (Code::FailedPrecondition, "CAMPAIGN_OWNED", "CampaignOwned", Retry::WhenEdited),

@@ -43,7 +43,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Interval of the upkeep. The results that it finalizes become final after days.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
-/// Interval for tidying expired claims. Until an expired claim is tidied, counting it reads its leads.
+/// Interval for compacting expired claims. Until an expired claim is compacted, counting it reads its leads.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(2);
 /// Default connections to Postgres: enough to hide commit latency, and few enough for several replicas with the default
 /// configuration of a server.
@@ -247,12 +247,12 @@ async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: 
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
     tracing::info!("ready");
-    tokio::join!(Box::pin(tidy_expired_claims(&store)), Box::pin(maintain(&store, &options))).0
+    tokio::join!(Box::pin(compact_expired_claims(&store)), Box::pin(maintain(&store, &options))).0
 }
 
-/// Tidies the rows of expired claims. At intervals it starts from the beginning, to catch claims that were locked
+/// Compacts the rows of expired claims. At intervals it starts from the beginning, to catch claims that were locked
 /// before.
-async fn tidy_expired_claims(store: &Store) -> ! {
+async fn compact_expired_claims(store: &Store) -> ! {
     let mut since = Timestamp::UNIX_EPOCH;
     let mut next = Instant::now() + UPKEEP_PAUSE;
     loop {
@@ -262,12 +262,12 @@ async fn tidy_expired_claims(store: &Store) -> ! {
             next = Instant::now() + UPKEEP_PAUSE;
         }
         let now = store.clock().now();
-        let settled = store.claims_compact(since).await;
-        if settled.is_ok() {
+        let compacted = store.claims_compact(since).await;
+        if compacted.is_ok() {
             // The margin covers claims that are committed late.
             since = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::UNIX_EPOCH);
         }
-        warn_of_failure(settled);
+        warn_of_failure(compacted);
     }
 }
 

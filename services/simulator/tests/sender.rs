@@ -98,7 +98,7 @@ impl SendingService for Fake {
         request: Request<pb::RenewClaimsRequest>,
     ) -> Result<Response<pb::RenewClaimsResponse>, Status> {
         self.book.lock().unwrap().renewed += 1;
-        // A campaign paused for good: nothing may be sent any more.
+        // The campaign stays paused, so nothing may be sent any more.
         let revoked =
             |claim_id| pb::RenewResult { claim_id, verdict: pb::RenewVerdict::Revoked.into(), expire_time: None };
         let results = request.into_inner().claim_ids.into_iter().map(revoked).collect();

@@ -1,4 +1,4 @@
-//! What is drift: each setting that differs from what was applied, by itself, and nothing else of a campaign.
+//! Drift: each setting that differs from the applied one is drift, and no other field is.
 
 use std::collections::BTreeSet;
 
@@ -117,7 +117,7 @@ fn whatever_else_a_campaign_has_is_no_drift() {
     let rate = Some(pb::Rate { numerator: 1, denominator: 2, ratio: Some(0.5) });
     let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let settings = settled();
-    // Every field is named, so that whoever adds one decides here whether it is a setting.
+    // Every field is named, so that adding a field requires a decision whether it is a setting.
     let moved_on = pb::Campaign {
         name: settings.name,
         uid: "c-2".into(),
