@@ -1,7 +1,7 @@
 //! What is used of the daily limits, by local day: what claims reserved, and what was sent without a claim.
 //!
 //! Claims change their part under the lock of the account and of the campaign, so that no limit is exceeded; reports hold
-//! no such lock and keep theirs apart, at epoch -1. See migration 2.
+//! no such lock and keep theirs apart, at epoch -1. See "Epochs" in `migrations/0004_counts.sql`.
 
 use campaign_metrics::schedule::local_day;
 use deadpool_postgres::Transaction;

@@ -8,20 +8,12 @@ use refinery_core::{Migration, Runner};
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 13] = [
-    ("V1__campaigns", include_str!("../../migrations/0001_campaigns.sql")),
-    ("V2__sending", include_str!("../../migrations/0002_sending.sql")),
-    ("V3__removal", include_str!("../../migrations/0003_removal.sql")),
-    ("V4__storage", include_str!("../../migrations/0004_storage.sql")),
-    ("V5__claim_take", include_str!("../../migrations/0005_claim_take.sql")),
-    ("V6__log_lookups", include_str!("../../migrations/0006_log_lookups.sql")),
-    ("V7__claims_by_facts", include_str!("../../migrations/0007_claims_by_facts.sql")),
-    ("V8__counters_add", include_str!("../../migrations/0008_counters_add.sql")),
-    ("V9__account_days_by_window", include_str!("../../migrations/0009_account_days_by_window.sql")),
-    ("V10__is_over", include_str!("../../migrations/0010_is_over.sql")),
-    ("V11__claims_of_account", include_str!("../../migrations/0011_claims_of_account.sql")),
-    ("V12__claims_by_key", include_str!("../../migrations/0012_claims_by_key.sql")),
-    ("V13__account_days_by_result", include_str!("../../migrations/0013_account_days_by_result.sql")),
+const MIGRATIONS: [(&str, &str); 5] = [
+    ("V1__facts", include_str!("../../migrations/0001_facts.sql")),
+    ("V2__resources", include_str!("../../migrations/0002_resources.sql")),
+    ("V3__leads", include_str!("../../migrations/0003_leads.sql")),
+    ("V4__counts", include_str!("../../migrations/0004_counts.sql")),
+    ("V5__claims", include_str!("../../migrations/0005_claims.sql")),
 ];
 
 /// Applies the migrations that the database lacks; does nothing when it is up to date.

@@ -1,4 +1,4 @@
-//! Takes due steps of one campaign for one account, and records their claims: by the function of migrations 5 and 10.
+//! Takes due steps of one campaign for one account, and records their claims: by the SQL function `claim_take`.
 
 use campaign_metrics::{lead::Step, name::LeadId};
 use deadpool_postgres::Transaction;

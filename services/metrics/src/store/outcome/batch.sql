@@ -21,7 +21,7 @@ WITH event AS MATERIALIZED (
     FROM event WHERE bit < 48
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 ), claim AS MATERIALIZED (
-    -- Locked, so that nobody gives them back meanwhile, and not written: see migration 7.
+    -- Locked, so that nobody gives them back meanwhile, and not written: see the table `claims`.
     SELECT c.*, b.bits
     FROM block b CROSS JOIN LATERAL (
         SELECT c.*, c AS claim FROM claims c
@@ -145,7 +145,7 @@ WITH event AS MATERIALIZED (
         SELECT workspace_id, message_account, (happened_at AT TIME ZONE 'UTC')::date AS day, result AS message_result, 1 AS count
         FROM booked WHERE result <> old_result
         UNION ALL
-        -- It counted on the day of the fact that was its result so far; see migration 13.
+        -- It counted on the day of the fact that was its result so far; see the table `account_days`.
         SELECT workspace_id, message_account, coalesce((old_result_at AT TIME ZONE 'UTC')::date, '-infinity'), old_result, -1
         FROM booked WHERE result <> old_result AND old_result <> 0
     ) d

@@ -1,6 +1,119 @@
--- Whether nothing is to be sent any more at a step that is listed: its row can go. An outcome that is under way may make
--- the step due again, finds the row that is there, and adds none. So the lead is locked, and looked at once it is; one that
--- somebody else has locked keeps its row, for another time.
+-- Claims: their rows, which of them are open, how they end, and how a campaign grants them.
+
+CREATE TABLE claims (
+    workspace_id int4 NOT NULL,
+    campaign_id int4 NOT NULL,
+    block int4 NOT NULL,
+    step int2 NOT NULL,
+    grant_no int8 NOT NULL,
+    account_id int4 NOT NULL,
+    held int8 NOT NULL,
+    is_exact bool NOT NULL DEFAULT false,
+    expires_at timestamptz NOT NULL,
+    account_day date NOT NULL,
+    campaign_day date NOT NULL,
+    PRIMARY KEY (workspace_id, campaign_id, block, step, grant_no)
+) WITH (
+    fillfactor = 50,
+    -- A queue: closed rows lie dead before the next ones.
+    autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
+);
+-- Two indexes by an expression, which only the statements write that mean them. By plain columns the planner takes such
+-- an index for the look-up of a block while the table is small, since it finds a workspace as well as the primary key
+-- does. A claim of follow-ups then reads all claims of the workspace for each lead.
+CREATE INDEX claims_expiry ON claims (((workspace_id::int8 << 32) + campaign_id), expires_at);
+COMMENT ON INDEX claims_expiry IS 'Finds the claims of a campaign by expiry.';
+CREATE INDEX claims_of_account ON claims (((workspace_id::int8 << 32) + account_id), grant_no);
+COMMENT ON INDEX claims_of_account IS 'Finds the claims of an account by grant.';
+CREATE INDEX claims_unsettled ON claims (expires_at) WHERE NOT is_exact;
+COMMENT ON INDEX claims_unsettled IS 'Finds rows that expired and are not exact yet.';
+COMMENT ON TABLE claims IS
+    'Claims of one grant and step on a block of 64 neighbouring leads. An outcome locks the row and does not write '
+    'it: a row that 64 outcomes write has 64 versions behind an old snapshot, and every look-up walks over them. A '
+    'claim is open while its bit is set and its lead has no result for the step; claim_open says so. The batch '
+    'deletes the row that has outcomes for all of it, or for the last of it. Upkeep makes exact what is left when it '
+    'expires.';
+COMMENT ON COLUMN claims.workspace_id IS 'Workspace of the leads.';
+COMMENT ON COLUMN claims.campaign_id IS 'Campaign of the leads.';
+COMMENT ON COLUMN claims.block IS 'lead_no / 64.';
+COMMENT ON COLUMN claims.step IS 'Number of the step.';
+COMMENT ON COLUMN claims.grant_no IS 'Number of the grant: drawn at random, one for each call that claims.';
+COMMENT ON COLUMN claims.account_id IS 'Account that sends.';
+COMMENT ON COLUMN claims.held IS
+    'One bit for each lead of the block, bit lead_no % 64: granted and not given back. A claim that an outcome closed '
+    'keeps its bit, unless the row is exact.';
+COMMENT ON COLUMN claims.is_exact IS
+    'Bits of closed claims were cleared after the expiry. From then on an outcome clears its bit itself, so that '
+    'uncertain claims are counted without reading leads.';
+COMMENT ON COLUMN claims.expires_at IS 'Open claims are held until then, and uncertain after it.';
+COMMENT ON COLUMN claims.account_day IS 'Day of account_reservations that a release gives back.';
+COMMENT ON COLUMN claims.campaign_day IS 'Day of campaign_reservations that a release gives back.';
+
+CREATE FUNCTION claim_open(c claims) RETURNS int8 LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off AS $$
+BEGIN
+    IF c.is_exact THEN
+        RETURN c.held;
+    END IF;
+    RETURN c.held & ~coalesce((
+        SELECT bit_or(1::int8 << (l.lead_no & 63)) FROM leads l
+        WHERE l.workspace_id = c.workspace_id AND l.campaign_id = c.campaign_id
+            AND l.lead_no >= c.block * 64 AND l.lead_no < c.block * 64 + 64
+            AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (c.step - 1) & 1 = 1
+    ), 0);
+END
+$$;
+COMMENT ON FUNCTION claim_open(claims) IS
+    'Returns the bits of a row of claims that are open: those whose leads have no result for the step. Planned once '
+    'for each connection, hence by the index even where the planner takes leads for small.';
+
+-- What ends claims works row by row: a statement that deletes by a join begins with all claims where the planner takes
+-- the table for empty, as it does after any idle time. The caller holds the row lock. Each function is VOLATILE and so
+-- reads with a snapshot of its own: it sees the outcomes that the caller waited for.
+
+CREATE FUNCTION claim_keep(c claims, open int8) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF open = 0 THEN
+        DELETE FROM claims d WHERE d.workspace_id = c.workspace_id AND d.campaign_id = c.campaign_id
+            AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
+    ELSE
+        UPDATE claims d SET held = open, is_exact = true WHERE d.workspace_id = c.workspace_id
+            AND d.campaign_id = c.campaign_id AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION claim_keep(claims, int8) IS
+    'Reduces a row of claims to its open bits and makes it exact; deletes it when none is open.';
+
+CREATE FUNCTION claim_close(c claims, bits int8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    open int8 := CASE WHEN c.held & ~bits = 0 THEN 0 ELSE claim_open(c) & ~bits END;
+BEGIN
+    IF open = 0 OR c.is_exact THEN
+        PERFORM claim_keep(c, open);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION claim_close(claims, int8) IS
+    'Closes the claims of these bits: deletes the row when no other is open, clears the bits of an exact row, and '
+    'otherwise writes nothing.';
+
+CREATE FUNCTION claim_settle(c claims) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM claim_keep(c, claim_open(c));
+END
+$$;
+COMMENT ON FUNCTION claim_settle(claims) IS 'Makes an expired row exact; deletes it when none of it is open.';
+
+CREATE FUNCTION claim_end(c claims) RETURNS int8 LANGUAGE plpgsql AS $$
+DECLARE
+    open int8 := claim_open(c);
+BEGIN
+    PERFORM claim_keep(c, 0);
+    RETURN open;
+END
+$$;
+COMMENT ON FUNCTION claim_end(claims) IS 'Deletes a row of claims; returns the bits that were open.';
+
 CREATE FUNCTION is_over(r returns, all_steps int4) RETURNS bool LANGUAGE plpgsql AS $$
 DECLARE
     facts int8;
@@ -15,9 +128,19 @@ BEGIN
         WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no);
 END
 $$;
+COMMENT ON FUNCTION is_over(returns, int4) IS
+    'Locks the lead of a listed step and returns whether the step is outdated, so that its row can be deleted. An '
+    'outcome in flight may make the step due again; it finds the row that exists and adds none. Hence the lock, and '
+    'the look at the facts under it. Returns false where another transaction has the lead locked: the row stays for a '
+    'later claim.';
 
--- As in migration 5, but for rows that are outdated: is_over says whether they go.
-CREATE OR REPLACE FUNCTION claim_take(
+-- A function, not one statement of a dozen parts: setting up the parts that most claims do not need took longer than
+-- the claim.
+--
+-- Rows of `returns` and `segments` are hints: every lead is checked against its facts. Rows are looked up one by one,
+-- by LATERAL ... LIMIT or by values that another part returned. Where the planner is free to join, it reads all leads
+-- of the campaign while it takes the table for small.
+CREATE FUNCTION claim_take(
     workspace int4, campaign int4, account int4, want int8, at timestamptz, all_steps int4, ends_first int8,
     grant_id int8, expiry timestamptz, day_of_account date, day_of_campaign date,
     from_due timestamptz, from_lead int4, moves int4, odd int4,
@@ -38,7 +161,8 @@ BEGIN
     lead_nos := '{}';
     steps := '{}';
 
-    -- New leads, its own before those of any account. Leads that are being added make a segment grow once they are there.
+    -- New leads: those of the account before those of any account. A segment grows when the leads that are added to it
+    -- are committed.
     SELECT * INTO segment FROM segments s
     WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = account AND s.lo >= from_lead
     ORDER BY s.lo LIMIT 1;
@@ -49,8 +173,8 @@ BEGIN
     END IF;
     fresh := ARRAY(
         SELECT l.lead_no FROM leads l
-        WHERE l.workspace_id = workspace AND l.campaign_id = campaign AND l.lead_no >= segment.lo AND l.lead_no < segment.hi
-            AND l.mask & ends_first = 0
+        WHERE l.workspace_id = workspace AND l.campaign_id = campaign
+            AND l.lead_no >= segment.lo AND l.lead_no < segment.hi AND l.mask & ends_first = 0
         ORDER BY l.lead_no LIMIT want
     );
 
@@ -64,7 +188,7 @@ BEGIN
                 (SELECT r.* FROM returns r
                 WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = account
                     AND r.due_at <= at AND r.due_at >= from_due
-                    -- The lead goes on once its other claim has ended.
+                    -- Skip a lead that has an open claim.
                     AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
                         AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
                         AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
@@ -85,7 +209,7 @@ BEGIN
             ORDER BY due_at, lead_no LIMIT want
         ), judged AS MATERIALIZED (
             SELECT b.*, coalesce(lead_next_step(l.mask, all_steps) = b.step, false) AS is_due,
-                -- A step can be listed twice, as a follow-up and as a claim that came back.
+                -- A step can be listed twice: as a follow-up and as a released claim.
                 row_number() OVER (PARTITION BY b.lead_no, b.step ORDER BY b.due_at) = 1 AS is_first
             FROM back b LEFT JOIN LATERAL (
                 SELECT l.mask FROM leads l
@@ -102,9 +226,10 @@ BEGIN
                     ELSE is_over(r, all_steps) END
             RETURNING r.lead_no
         )
-        SELECT ARRAY(SELECT t.lead_no FROM returned t), ARRAY(SELECT t.step FROM returned t), (SELECT count(*) FROM judged),
+        SELECT ARRAY(SELECT t.lead_no FROM returned t), ARRAY(SELECT t.step FROM returned t),
+            (SELECT count(*) FROM judged),
             (SELECT count(*) FROM gone),
-            -- Where to look next time: at what is due and was not taken, else behind what was looked at.
+            -- Where to begin next time: at the first due step that was not taken, otherwise after the last one read.
             coalesce(
                 (SELECT min(due_at) FROM judged
                 WHERE is_due AND (lead_no, step) NOT IN (SELECT t.lead_no, t.step FROM returned t)),
@@ -114,13 +239,14 @@ BEGIN
         INTO lead_nos, steps, looked_at, removed, next_due;
     END IF;
 
-    -- New leads up to the last that is taken, or to the end of the segment where there are no more.
+    -- Move the segment past the last new lead taken, or to its end when it has no more.
     kept := least(cardinality(fresh), want - cardinality(lead_nos));
     IF segment.lo IS NOT NULL THEN
         next_lead := CASE WHEN kept < cardinality(fresh) OR kept = want THEN coalesce(fresh[kept] + 1, segment.lo)
             ELSE segment.hi END;
         IF next_lead >= segment.hi THEN
-            -- Not moved to its end, where another one may begin. Unless leads were added to it meanwhile.
+            -- Delete it rather than move it to its end, where another one may begin; unless leads were added to it
+            -- meanwhile.
             DELETE FROM segments s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
                 AND s.account_id = segment.account_id AND s.lo = segment.lo AND s.hi = segment.hi;
             is_emptied := FOUND;
@@ -135,7 +261,8 @@ BEGIN
         END IF;
     END IF;
     ids := ARRAY(
-        -- Every lead that can be taken has an id. In order, so that the index of the ids does not serve.
+        -- Every lead that can be taken has an id. Ordered by number, so that the planner does not use the index of the
+        -- ids.
         SELECT i.lead_id FROM unnest(lead_nos) WITH ORDINALITY AS t (lead_no, place) CROSS JOIN LATERAL (
             SELECT lead_id FROM lead_ids i
             WHERE i.workspace_id = workspace AND i.campaign_id = campaign AND i.lead_no >= t.lead_no
@@ -150,7 +277,7 @@ BEGIN
         END IF;
         lead_nos := lead_nos || fresh;
         steps := steps || array_fill(1::int2, ARRAY[kept]);
-        -- New leads lie together: one scan, not a look-up for each, which IS TRUE keeps the planner from.
+        -- New leads lie together: one range scan. IS TRUE keeps the planner from a look-up for each lead.
         ids := ids || ARRAY(
             SELECT i.lead_id FROM lead_ids i
             WHERE i.workspace_id = workspace AND i.campaign_id = campaign
@@ -160,7 +287,7 @@ BEGIN
     END IF;
 
     taken := cardinality(lead_nos);
-    -- The segment has an end, but there may be others; what is outdated took the place of what is due.
+    -- There may be other segments, and outdated rows took the place of due ones.
     more := taken < want AND (segment.lo IS NOT NULL OR looked_at >= want);
     serving := EXISTS (SELECT FROM campaign_accounts s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
         AND s.account_id = account AND NOT s.removed);
@@ -181,7 +308,7 @@ BEGIN
         SELECT e.epoch FROM campaign_claims e
         WHERE e.workspace_id = workspace AND e.campaign_id = campaign ORDER BY e.epoch DESC LIMIT 1
     );
-    -- Epoch -1 is what was sent without a claim; it is never refused, so it may change meanwhile.
+    -- Epoch -1 counts messages without a claim. They are never refused, so it may change meanwhile.
     UPDATE account_reservations r SET reserved = r.reserved + taken, epoch = r.epoch + moves
     WHERE r.workspace_id = workspace AND r.account_id = account AND r.day = day_of_account AND r.epoch = (
         SELECT e.epoch FROM account_reservations e
@@ -212,3 +339,14 @@ BEGIN
         WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.day = day_of_campaign AND r.epoch = -1), 0);
 END
 $$;
+COMMENT ON FUNCTION claim_take IS
+    'Takes due steps of one campaign for one account, records their claims and counts them: half from `returns`, half '
+    'first steps from `segments`; what one kind lacks, the other may take. The caller has locked account and '
+    'campaign, so no other claim runs. want: most leads. at: now. all_steps: steps of the campaign. ends_first: mask '
+    'of the facts that end a first step. grant_id, expiry, day_of_account, day_of_campaign: for the rows of claims. '
+    'from_due, from_lead: hints where to begin. moves: 1 moves the rows that every claim changes to their next epoch, '
+    'else 0. odd: which kind an odd step is taken from, 1 returns, 0 segments. lead_nos, steps, ids: the leads taken. '
+    'more: another call may find others at once. next_due, next_lead: where to begin next time. serving: the account '
+    'serves the campaign. reserved_of_account, reserved_of_campaign: reserved of the days after this; null when '
+    'nothing was taken. Fails with 40001 where another transaction changed what it had read; the caller runs the '
+    'transaction again.';
