@@ -70,6 +70,8 @@ mod readme;
 mod removal;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/schema.rs"]
+mod schema;
 #[path = "integration/sharing.rs"]
 mod sharing;
 #[path = "integration/shown.rs"]

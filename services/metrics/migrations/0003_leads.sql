@@ -111,6 +111,11 @@ CREATE TABLE outcomes (
     detail text
 ) PARTITION BY RANGE (received_at);
 CREATE INDEX ON outcomes (workspace_id, campaign_id, lead_no);
+-- Workspaces move between databases by logical replication, which has to tell rows apart when they change. A key of
+-- outcomes would have to contain received_at and would make every insert of the hot path dearer. FULL costs nothing on
+-- insert: the whole old row is written only when a lead is forgotten or a deleted campaign is removed. Partitions do not
+-- inherit it.
+ALTER TABLE outcomes REPLICA IDENTITY FULL;
 COMMENT ON TABLE outcomes IS
     'Log of facts, each with its circumstances. One partition for each month of receipt. Rows are only added, except '
     'that a forgotten lead loses its texts and a deleted campaign its rows.';
@@ -127,6 +132,7 @@ COMMENT ON COLUMN outcomes.received_at IS 'When the service took it in.';
 COMMENT ON COLUMN outcomes.detail IS 'Text for people; null once the lead was forgotten.';
 
 CREATE TABLE outcomes_default PARTITION OF outcomes DEFAULT;
+ALTER TABLE outcomes_default REPLICA IDENTITY FULL;
 COMMENT ON TABLE outcomes_default IS 'Takes outcomes of a month whose partition does not exist yet.';
 
 CREATE TABLE conversion_values (

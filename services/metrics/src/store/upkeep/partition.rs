@@ -52,12 +52,14 @@ impl Store {
             if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
                 return Ok(());
             }
-            // The default partition took what came while this one could not be made; it must be empty of it.
+            // The default partition may hold rows of this month, which must leave it before the new one is attached. Whole rows
+            // move, whatever columns they have: this statement is not kept. A partition does not inherit the replica identity.
             let make = format!(
                 "CREATE TABLE {name} (LIKE outcomes INCLUDING DEFAULTS);
                 LOCK TABLE outcomes_default IN ACCESS EXCLUSIVE MODE;
                 WITH moved AS (DELETE FROM outcomes_default WHERE received_at >= {range} AND received_at < {until} RETURNING *)
                 INSERT INTO {name} SELECT * FROM moved;
+                ALTER TABLE {name} REPLICA IDENTITY FULL;
                 ALTER TABLE outcomes ATTACH PARTITION {name} FOR VALUES FROM ({range}) TO ({until});"
             );
             Ok(txn.batch_execute(&make).await?)

@@ -1,0 +1,1217 @@
+-- The schema as the migrations leave it, for reading. Never edit it: `make update` writes it, a test compares it.
+
+CREATE TYPE counter_changes AS (
+	workspace_id integer,
+	campaign_id integer,
+	pending bigint,
+	partial bigint,
+	sent bigint,
+	failed bigint,
+	delivered_messages bigint,
+	failed_messages bigint,
+	bounced_messages bigint,
+	account_issue bigint,
+	invalid_lead bigint,
+	rate_limited bigint,
+	content_rejected bigint,
+	other_reason bigint,
+	contacted bigint,
+	replied bigint,
+	converted bigint,
+	auto_replied bigint,
+	opted_out bigint,
+	contacted_replied bigint,
+	contacted_converted bigint,
+	conversion_value_micros bigint,
+	closed_claims bigint
+);
+
+COMMENT ON TYPE counter_changes IS 'What a batch adds to the counters of one campaign. Running replicas cast rows to it by position: a count more needs a new type.';
+
+CREATE FUNCTION account_days_of_log(workspace integer, campaign integer, without regclass) RETURNS TABLE(account_id integer, day date, delivered bigint, failed bigint, bounced bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    WITH message AS (
+        SELECT o.account_id, o.bit & 15 AS step_bit, l.mask, bit_or(1::int8 << o.bit) AS logged,
+            min(o.happened_at) FILTER (WHERE o.bit < 16) AS delivered_at,
+            min(o.happened_at) FILTER (WHERE o.bit BETWEEN 16 AND 31) AS failed_at,
+            min(o.happened_at) FILTER (WHERE o.bit BETWEEN 32 AND 47) AS bounced_at
+        FROM outcomes o
+        JOIN leads l ON l.workspace_id = o.workspace_id AND l.campaign_id = o.campaign_id AND l.lead_no = o.lead_no
+        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign) AND o.bit < 48
+            AND o.account_id IS NOT NULL AND (without IS NULL OR o.tableoid <> without)
+            AND NOT EXISTS (SELECT FROM deleted_campaigns d
+                WHERE d.workspace_id = o.workspace_id AND d.campaign_id = o.campaign_id AND d.is_closed)
+        GROUP BY o.campaign_id, o.lead_no, o.bit & 15, o.account_id, l.mask
+    ), judged AS (
+        SELECT account_id, (coalesce(bounced_at, delivered_at, failed_at) AT TIME ZONE 'UTC')::date AS day,
+            step_result(logged, step_bit) AS result, step_result(mask & ~logged, step_bit) AS gone_result
+        FROM message
+        -- Otherwise a removed fact is still the result.
+        WHERE step_result(logged, step_bit) = step_result(mask, step_bit)
+    ), counted AS (
+        SELECT account_id, day, result, 1 AS count FROM judged
+        UNION ALL
+        SELECT account_id, '-infinity', gone_result, -1 FROM judged WHERE gone_result <> 0
+    )
+    SELECT account_id, day, coalesce(sum(count) FILTER (WHERE result = 1), 0),
+        coalesce(sum(count) FILTER (WHERE result = 2), 0),
+        coalesce(sum(count) FILTER (WHERE result = 3), 0)
+    FROM counted GROUP BY account_id, day
+$$;
+
+COMMENT ON FUNCTION account_days_of_log(workspace integer, campaign integer, without regclass) IS 'Recounts the account days of a workspace, or of one campaign, from the rows that the log still has. `without` leaves out the rows of one partition; null leaves out none.';
+
+CREATE TABLE claims (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    block integer NOT NULL,
+    step smallint NOT NULL,
+    grant_no bigint NOT NULL,
+    account_id integer NOT NULL,
+    held bigint NOT NULL,
+    is_exact boolean DEFAULT false NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    account_day date NOT NULL,
+    campaign_day date NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE claims IS 'Claims of one grant and step on a block of 64 neighbouring leads. An outcome locks the row and does not write it: a row that 64 outcomes write has 64 versions behind an old snapshot, and every look-up walks over them. A claim is open while its bit is set and its lead has no result for the step; claim_open says so. The batch deletes the row that has outcomes for all of it, or for the last of it. Upkeep makes exact what is left when it expires.';
+
+COMMENT ON COLUMN claims.workspace_id IS 'Workspace of the leads.';
+
+COMMENT ON COLUMN claims.campaign_id IS 'Campaign of the leads.';
+
+COMMENT ON COLUMN claims.block IS 'lead_no / 64.';
+
+COMMENT ON COLUMN claims.step IS 'Number of the step.';
+
+COMMENT ON COLUMN claims.grant_no IS 'Number of the grant: drawn at random, one for each call that claims.';
+
+COMMENT ON COLUMN claims.account_id IS 'Account that sends.';
+
+COMMENT ON COLUMN claims.held IS 'One bit for each lead of the block, bit lead_no % 64: granted and not given back. A claim that an outcome closed keeps its bit, unless the row is exact.';
+
+COMMENT ON COLUMN claims.is_exact IS 'Bits of closed claims were cleared after the expiry. From then on an outcome clears its bit itself, so that uncertain claims are counted without reading leads.';
+
+COMMENT ON COLUMN claims.expires_at IS 'Open claims are held until then, and uncertain after it.';
+
+COMMENT ON COLUMN claims.account_day IS 'Day of account_reservations that a release gives back.';
+
+COMMENT ON COLUMN claims.campaign_day IS 'Day of campaign_reservations that a release gives back.';
+
+CREATE FUNCTION claim_close(c claims, bits bigint) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    open int8 := CASE WHEN c.held & ~bits = 0 THEN 0 ELSE claim_open(c) & ~bits END;
+BEGIN
+    IF open = 0 OR c.is_exact THEN
+        PERFORM claim_keep(c, open);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION claim_close(c claims, bits bigint) IS 'Closes the claims of these bits: deletes the row when no other is open, clears the bits of an exact row, and otherwise writes nothing.';
+
+CREATE FUNCTION claim_end(c claims) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    open int8 := claim_open(c);
+BEGIN
+    PERFORM claim_keep(c, 0);
+    RETURN open;
+END
+$$;
+
+COMMENT ON FUNCTION claim_end(c claims) IS 'Deletes a row of claims; returns the bits that were open.';
+
+CREATE FUNCTION claim_keep(c claims, open bigint) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF open = 0 THEN
+        DELETE FROM claims d WHERE d.workspace_id = c.workspace_id AND d.campaign_id = c.campaign_id
+            AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
+    ELSE
+        UPDATE claims d SET held = open, is_exact = true WHERE d.workspace_id = c.workspace_id
+            AND d.campaign_id = c.campaign_id AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION claim_keep(c claims, open bigint) IS 'Reduces a row of claims to its open bits and makes it exact; deletes it when none is open.';
+
+CREATE FUNCTION claim_open(c claims) RETURNS bigint
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    IF c.is_exact THEN
+        RETURN c.held;
+    END IF;
+    RETURN c.held & ~coalesce((
+        SELECT bit_or(1::int8 << (l.lead_no & 63)) FROM leads l
+        WHERE l.workspace_id = c.workspace_id AND l.campaign_id = c.campaign_id
+            AND l.lead_no >= c.block * 64 AND l.lead_no < c.block * 64 + 64
+            AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (c.step - 1) & 1 = 1
+    ), 0);
+END
+$$;
+
+COMMENT ON FUNCTION claim_open(c claims) IS 'Returns the bits of a row of claims that are open: those whose leads have no result for the step. Planned once for each connection, hence by the index even where the planner takes leads for small.';
+
+CREATE FUNCTION claim_settle(c claims) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM claim_keep(c, claim_open(c));
+END
+$$;
+
+COMMENT ON FUNCTION claim_settle(c claims) IS 'Makes an expired row exact; deletes it when none of it is open.';
+
+CREATE FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, ends_first bigint, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    segment segments;
+    fresh int4[];
+    kept int4;
+    taken int4;
+    looked_at int4 := 0;
+    removed int4 := 0;
+    is_emptied bool := false;
+BEGIN
+    next_due := from_due;
+    next_lead := from_lead;
+    lead_nos := '{}';
+    steps := '{}';
+
+    -- New leads: those of the account before those of any account. A segment grows when the leads that are added to it
+    -- are committed.
+    SELECT * INTO segment FROM segments s
+    WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = account AND s.lo >= from_lead
+    ORDER BY s.lo LIMIT 1;
+    IF NOT FOUND THEN
+        SELECT * INTO segment FROM segments s
+        WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = 0 AND s.lo >= from_lead
+        ORDER BY s.lo LIMIT 1;
+    END IF;
+    fresh := ARRAY(
+        SELECT l.lead_no FROM leads l
+        WHERE l.workspace_id = workspace AND l.campaign_id = campaign
+            AND l.lead_no >= segment.lo AND l.lead_no < segment.hi AND l.mask & ends_first = 0
+        ORDER BY l.lead_no LIMIT want
+    );
+
+    IF EXISTS (SELECT FROM returns r WHERE r.workspace_id = workspace AND r.campaign_id = campaign
+            AND r.account_id = account AND r.due_at <= at AND r.due_at >= from_due)
+        OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = workspace AND r.campaign_id = campaign
+            AND r.account_id = 0 AND r.due_at <= at AND r.due_at >= from_due)
+    THEN
+        WITH back AS MATERIALIZED (
+            SELECT * FROM (
+                (SELECT r.* FROM returns r
+                WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = account
+                    AND r.due_at <= at AND r.due_at >= from_due
+                    -- Skip a lead that has an open claim.
+                    AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
+                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
+                        AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
+                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1) = 0
+                        LIMIT 1) IS NULL
+                ORDER BY r.due_at, r.lead_no LIMIT want)
+                UNION ALL
+                (SELECT r.* FROM returns r
+                WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = 0
+                    AND r.due_at <= at AND r.due_at >= from_due
+                    AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
+                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
+                        AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
+                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1) = 0
+                        LIMIT 1) IS NULL
+                ORDER BY r.due_at, r.lead_no LIMIT want)
+            ) r
+            ORDER BY due_at, lead_no LIMIT want
+        ), judged AS MATERIALIZED (
+            SELECT b.*, coalesce(lead_next_step(l.mask, all_steps) = b.step, false) AS is_due,
+                -- A step can be listed twice: as a follow-up and as a released claim.
+                row_number() OVER (PARTITION BY b.lead_no, b.step ORDER BY b.due_at) = 1 AS is_first
+            FROM back b LEFT JOIN LATERAL (
+                SELECT l.mask FROM leads l
+                WHERE l.workspace_id = workspace AND l.campaign_id = campaign AND l.lead_no = b.lead_no LIMIT 1
+            ) l ON true
+        ), returned AS MATERIALIZED (
+            SELECT lead_no, step FROM judged WHERE is_due AND is_first
+            ORDER BY due_at, lead_no LIMIT greatest((want + odd) / 2, want - cardinality(fresh))
+        ), gone AS (
+            DELETE FROM returns r USING judged j
+            WHERE r.workspace_id = j.workspace_id AND r.campaign_id = j.campaign_id AND r.account_id = j.account_id
+                AND r.due_at = j.due_at AND r.lead_no = j.lead_no AND r.step = j.step
+                AND CASE WHEN j.is_due THEN (j.lead_no, j.step) IN (SELECT t.lead_no, t.step FROM returned t)
+                    ELSE is_over(r, all_steps) END
+            RETURNING r.lead_no
+        )
+        SELECT ARRAY(SELECT t.lead_no FROM returned t), ARRAY(SELECT t.step FROM returned t),
+            (SELECT count(*) FROM judged),
+            (SELECT count(*) FROM gone),
+            -- Where to begin next time: at the first due step that was not taken, otherwise after the last one read.
+            coalesce(
+                (SELECT min(due_at) FROM judged
+                WHERE is_due AND (lead_no, step) NOT IN (SELECT t.lead_no, t.step FROM returned t)),
+                (SELECT max(due_at) FROM judged),
+                from_due
+            )
+        INTO lead_nos, steps, looked_at, removed, next_due;
+    END IF;
+
+    -- Move the segment past the last new lead taken, or to its end when it has no more.
+    kept := least(cardinality(fresh), want - cardinality(lead_nos));
+    IF segment.lo IS NOT NULL THEN
+        next_lead := CASE WHEN kept < cardinality(fresh) OR kept = want THEN coalesce(fresh[kept] + 1, segment.lo)
+            ELSE segment.hi END;
+        IF next_lead >= segment.hi THEN
+            -- Delete it rather than move it to its end, where another one may begin; unless leads were added to it
+            -- meanwhile.
+            DELETE FROM segments s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
+                AND s.account_id = segment.account_id AND s.lo = segment.lo AND s.hi = segment.hi;
+            is_emptied := FOUND;
+        END IF;
+        IF next_lead > segment.lo AND NOT is_emptied THEN
+            UPDATE segments s SET lo = next_lead
+            WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = segment.account_id
+                AND s.lo = segment.lo;
+            IF NOT FOUND THEN
+                RAISE serialization_failure USING MESSAGE = 'the segment of new leads went';
+            END IF;
+        END IF;
+    END IF;
+    ids := ARRAY(
+        -- Every lead that can be taken has an id. Ordered by number, so that the planner does not use the index of the
+        -- ids.
+        SELECT i.lead_id FROM unnest(lead_nos) WITH ORDINALITY AS t (lead_no, place) CROSS JOIN LATERAL (
+            SELECT lead_id FROM lead_ids i
+            WHERE i.workspace_id = workspace AND i.campaign_id = campaign AND i.lead_no >= t.lead_no
+            ORDER BY i.lead_no LIMIT 1
+        ) i
+        ORDER BY t.place
+    );
+    IF kept > 0 THEN
+        fresh := fresh[:kept];
+        IF lead_nos && fresh THEN
+            RAISE serialization_failure USING MESSAGE = 'a new lead was reported on meanwhile';
+        END IF;
+        lead_nos := lead_nos || fresh;
+        steps := steps || array_fill(1::int2, ARRAY[kept]);
+        -- New leads lie together: one range scan. IS TRUE keeps the planner from a look-up for each lead.
+        ids := ids || ARRAY(
+            SELECT i.lead_id FROM lead_ids i
+            WHERE i.workspace_id = workspace AND i.campaign_id = campaign
+                AND i.lead_no >= fresh[1] AND i.lead_no <= fresh[kept] AND (i.lead_no IN (SELECT unnest(fresh))) IS TRUE
+            ORDER BY i.lead_no
+        );
+    END IF;
+
+    taken := cardinality(lead_nos);
+    -- There may be other segments, and outdated rows took the place of due ones.
+    more := taken < want AND (segment.lo IS NOT NULL OR looked_at >= want);
+    serving := EXISTS (SELECT FROM campaign_accounts s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
+        AND s.account_id = account AND NOT s.removed);
+    IF taken = 0 THEN
+        IF looked_at >= want AND removed = 0 THEN
+            RAISE serialization_failure USING MESSAGE = 'what is listed first is being reported on';
+        END IF;
+        RETURN;
+    END IF;
+    INSERT INTO claims
+        (workspace_id, campaign_id, block, step, grant_no, account_id, held, expires_at, account_day, campaign_day)
+    SELECT workspace, campaign, t.lead_no >> 6, t.step, grant_id, account, bit_or(1::int8 << (t.lead_no & 63)), expiry,
+        day_of_account, day_of_campaign
+    FROM unnest(lead_nos, steps) AS t (lead_no, step) GROUP BY t.lead_no >> 6, t.step
+    ON CONFLICT (workspace_id, campaign_id, block, step, grant_no) DO UPDATE SET held = claims.held | excluded.held;
+    UPDATE campaign_claims k SET granted = k.granted + taken, epoch = k.epoch + moves
+    WHERE k.workspace_id = workspace AND k.campaign_id = campaign AND k.epoch = (
+        SELECT e.epoch FROM campaign_claims e
+        WHERE e.workspace_id = workspace AND e.campaign_id = campaign ORDER BY e.epoch DESC LIMIT 1
+    );
+    -- Epoch -1 counts messages without a claim. They are never refused, so it may change meanwhile.
+    UPDATE account_reservations r SET reserved = r.reserved + taken, epoch = r.epoch + moves
+    WHERE r.workspace_id = workspace AND r.account_id = account AND r.day = day_of_account AND r.epoch = (
+        SELECT e.epoch FROM account_reservations e
+        WHERE e.workspace_id = workspace AND e.account_id = account AND e.day = day_of_account AND e.epoch >= 0
+        ORDER BY e.epoch DESC LIMIT 1
+    )
+    RETURNING r.reserved INTO reserved_of_account;
+    IF NOT FOUND THEN
+        INSERT INTO account_reservations (workspace_id, account_id, day, epoch, reserved)
+        VALUES (workspace, account, day_of_account, 0, taken);
+        reserved_of_account := taken;
+    END IF;
+    reserved_of_account := reserved_of_account + coalesce((SELECT r.reserved FROM account_reservations r
+        WHERE r.workspace_id = workspace AND r.account_id = account AND r.day = day_of_account AND r.epoch = -1), 0);
+    UPDATE campaign_reservations r SET reserved = r.reserved + taken, epoch = r.epoch + moves
+    WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.day = day_of_campaign AND r.epoch = (
+        SELECT e.epoch FROM campaign_reservations e
+        WHERE e.workspace_id = workspace AND e.campaign_id = campaign AND e.day = day_of_campaign AND e.epoch >= 0
+        ORDER BY e.epoch DESC LIMIT 1
+    )
+    RETURNING r.reserved INTO reserved_of_campaign;
+    IF NOT FOUND THEN
+        INSERT INTO campaign_reservations (workspace_id, campaign_id, day, epoch, reserved)
+        VALUES (workspace, campaign, day_of_campaign, 0, taken);
+        reserved_of_campaign := taken;
+    END IF;
+    reserved_of_campaign := reserved_of_campaign + coalesce((SELECT r.reserved FROM campaign_reservations r
+        WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.day = day_of_campaign AND r.epoch = -1), 0);
+END
+$$;
+
+COMMENT ON FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, ends_first bigint, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) IS 'Takes due steps of one campaign for one account, records their claims and counts them: half from `returns`, half first steps from `segments`; what one kind lacks, the other may take. The caller has locked account and campaign, so no other claim runs. want: most leads. at: now. all_steps: steps of the campaign. ends_first: mask of the facts that end a first step. grant_id, expiry, day_of_account, day_of_campaign: for the rows of claims. from_due, from_lead: hints where to begin. moves: 1 moves the rows that every claim changes to their next epoch, else 0. odd: which kind an odd step is taken from, 1 returns, 0 segments. lead_nos, steps, ids: the leads taken. more: another call may find others at once. next_due, next_lead: where to begin next time. serving: the account serves the campaign. reserved_of_account, reserved_of_campaign: reserved of the days after this; null when nothing was taken. Fails with 40001 where another transaction changed what it had read; the caller runs the transaction again.';
+
+CREATE FUNCTION counters_add(d counter_changes) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    is_complete bool;
+BEGIN
+    UPDATE campaign_counters k SET
+        pending = k.pending + d.pending, partial = k.partial + d.partial,
+        sent = k.sent + d.sent, failed = k.failed + d.failed,
+        delivered_messages = k.delivered_messages + d.delivered_messages,
+        failed_messages = k.failed_messages + d.failed_messages,
+        bounced_messages = k.bounced_messages + d.bounced_messages,
+        account_issue = k.account_issue + d.account_issue, invalid_lead = k.invalid_lead + d.invalid_lead,
+        rate_limited = k.rate_limited + d.rate_limited, content_rejected = k.content_rejected + d.content_rejected,
+        other_reason = k.other_reason + d.other_reason,
+        contacted = k.contacted + d.contacted, replied = k.replied + d.replied, converted = k.converted + d.converted,
+        auto_replied = k.auto_replied + d.auto_replied, opted_out = k.opted_out + d.opted_out,
+        contacted_replied = k.contacted_replied + d.contacted_replied,
+        contacted_converted = k.contacted_converted + d.contacted_converted,
+        conversion_value_micros = k.conversion_value_micros + d.conversion_value_micros,
+        closed_claims = k.closed_claims + d.closed_claims,
+        version = k.version + 1,
+        -- A hundred or so versions fill the page that they share.
+        epoch = k.epoch + (k.version & 127 = 127)::int4
+    WHERE k.workspace_id = d.workspace_id AND k.campaign_id = d.campaign_id AND k.epoch >= (
+        SELECT c.epoch FROM campaign_counters c
+        WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
+        ORDER BY c.epoch DESC LIMIT 1
+    )
+    RETURNING k.total > 0 AND k.pending + k.partial = 0 INTO is_complete;
+    RETURN is_complete;
+END
+$$;
+
+COMMENT ON FUNCTION counters_add(d counter_changes) IS 'Adds the changes of a batch to the counters of a campaign; returns whether no lead is pending or partial any more. A function, because batches of one campaign wait for each other here. A statement that finds a row changed after a wait sets all of itself up again, which takes a millisecond for the statement of a batch. This one is small.';
+
+CREATE TABLE returns (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    lead_no integer NOT NULL,
+    step smallint NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE returns IS 'Queue of steps that become due at a time: follow-ups, and steps whose claims were released or are retried. A hint: later facts can outdate a row, and the same step can be listed twice. A claim checks the facts of the lead.';
+
+COMMENT ON COLUMN returns.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN returns.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN returns.account_id IS 'Account of the lead; 0 is any account of the campaign.';
+
+COMMENT ON COLUMN returns.due_at IS 'When the step may be sent.';
+
+COMMENT ON COLUMN returns.lead_no IS 'Number of the lead.';
+
+COMMENT ON COLUMN returns.step IS 'Number of the step.';
+
+CREATE FUNCTION is_over(r returns, all_steps integer) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    facts int8;
+BEGIN
+    SELECT l.mask INTO facts FROM leads l
+    WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no
+    FOR NO KEY UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        RETURN lead_next_step(facts, all_steps) <> r.step;
+    END IF;
+    RETURN NOT EXISTS (SELECT FROM leads l
+        WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no);
+END
+$$;
+
+COMMENT ON FUNCTION is_over(r returns, all_steps integer) IS 'Locks the lead of a listed step and returns whether the step is outdated, so that its row can be deleted. An outcome in flight may make the step due again; it finds the row that exists and adds none. Hence the lock, and the look at the facts under it. Returns false where another transaction has the lead locked: the row stays for a later claim.';
+
+CREATE FUNCTION lead_following_step(mask bigint) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (length(ltrim((((((mask & (~ (mask >> 32))) & (65535)::bigint))::integer)::bit(16))::text, '0'::text)) + 1);
+
+COMMENT ON FUNCTION lead_following_step(mask bigint) IS 'Returns the step after the highest delivered one: 1 where none is delivered, 17 where step 16 is.';
+
+CREATE FUNCTION lead_status(mask bigint, steps integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((mask & ((3)::bigint << 48)) <> 0) THEN 3 WHEN (((~ (mask & (~ (mask >> 32)))) & (((1)::bigint << steps) - 1)) = 0) THEN 3 WHEN ((mask & ((1)::bigint << 51)) <> 0) THEN CASE WHEN (((mask & (~ (mask >> 32))) & (65535)::bigint) = 0) THEN 4 ELSE 3 END WHEN (((((mask >> 16) & (~ mask)) | (mask >> 32)) & (65535)::bigint) <> 0) THEN 4 WHEN ((mask & (65535)::bigint) <> 0) THEN 2 ELSE 1 END;
+
+COMMENT ON FUNCTION lead_status(mask bigint, steps integer) IS 'Returns the status of a lead in a campaign of so many steps: 1 pending, 2 partial, 3 sent, 4 failed. The rules, in their order: replied, converted or every step delivered is sent; opted out is sent where a step was delivered, else failed; any failed or bounced step is failed; any delivered step is partial; else pending.';
+
+CREATE FUNCTION lead_next_step(mask bigint, steps integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((lead_status(mask, steps) > 2) OR (lead_following_step(mask) > steps)) THEN 0 ELSE lead_following_step(mask) END;
+
+COMMENT ON FUNCTION lead_next_step(mask bigint, steps integer) IS 'Returns the step to send next; 0 when the lead is sent or failed, or no step follows the highest delivered one.';
+
+CREATE FUNCTION log_message_account(workspace integer, campaign integer, lead integer, step_bit integer) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(o.account_id, 0) FROM outcomes o
+        WHERE o.workspace_id = workspace AND o.campaign_id = campaign AND o.lead_no = lead
+            AND o.bit IN (step_bit, step_bit + 16, step_bit + 32)
+        ORDER BY o.received_at, o.batch_ordinal LIMIT 1
+    );
+END
+$$;
+
+COMMENT ON FUNCTION log_message_account(workspace integer, campaign integer, lead integer, step_bit integer) IS 'Returns the account on which the message of a step was booked first: 0 for none, null where the log has no such message. step_bit is the number of the step less 1.';
+
+CREATE FUNCTION log_time(workspace integer, campaign integer, lead integer, fact_bit integer) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
+    RETURN (
+        SELECT o.happened_at FROM outcomes o
+        WHERE o.workspace_id = workspace AND o.campaign_id = campaign AND o.lead_no = lead AND o.bit = fact_bit
+        LIMIT 1
+    );
+END
+$$;
+
+COMMENT ON FUNCTION log_time(workspace integer, campaign integer, lead integer, fact_bit integer) IS 'Returns when a fact happened; null where the log has no such fact.';
+
+CREATE FUNCTION step_result(mask bigint, step_bit integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (((mask >> (step_bit + 32)) & (1)::bigint) = 1) THEN 3 WHEN (((mask >> step_bit) & (1)::bigint) = 1) THEN 1 WHEN (((mask >> (step_bit + 16)) & (1)::bigint) = 1) THEN 2 ELSE 0 END;
+
+COMMENT ON FUNCTION step_result(mask bigint, step_bit integer) IS 'Returns the result of a step, its strongest fact: 0 none, 1 delivered, 2 failed, 3 bounced. Bounced is stronger than delivered, delivered is stronger than failed. step_bit is the number of the step less 1.';
+
+CREATE TABLE account_days (
+    workspace_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed bigint NOT NULL,
+    bounced bigint NOT NULL
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE account_days IS 'Messages of an account by UTC day. A message counts once, on the day of the fact that is its result. A stronger fact subtracts it from the day where it counted, or from -infinity where the log no longer has that day. So the rows do not depend on the order of arrival, and every sum over days counts messages. account_days = account_days_closed + account_days_of_log.';
+
+COMMENT ON COLUMN account_days.workspace_id IS 'Workspace of the account.';
+
+COMMENT ON COLUMN account_days.account_id IS 'The account.';
+
+COMMENT ON COLUMN account_days.day IS 'UTC day; -infinity for corrections of days that the log no longer has.';
+
+COMMENT ON COLUMN account_days.delivered IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN account_days.failed IS 'Messages whose result is failed.';
+
+COMMENT ON COLUMN account_days.bounced IS 'Messages whose result is bounced.';
+
+CREATE TABLE account_days_closed (
+    workspace_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed bigint NOT NULL,
+    bounced bigint NOT NULL
+);
+
+COMMENT ON TABLE account_days_closed IS 'The part of account_days that comes from log rows that were removed: with a dropped partition, or with a deleted campaign. Single numbers can be negative, sums can not.';
+
+COMMENT ON COLUMN account_days_closed.workspace_id IS 'Workspace of the account.';
+
+COMMENT ON COLUMN account_days_closed.account_id IS 'The account.';
+
+COMMENT ON COLUMN account_days_closed.day IS 'UTC day; -infinity as in account_days.';
+
+COMMENT ON COLUMN account_days_closed.delivered IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN account_days_closed.failed IS 'Messages whose result is failed.';
+
+COMMENT ON COLUMN account_days_closed.bounced IS 'Messages whose result is bounced.';
+
+CREATE TABLE account_reservations (
+    workspace_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    epoch integer DEFAULT '-1'::integer NOT NULL,
+    reserved bigint NOT NULL
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE account_reservations IS 'Messages counted against the daily limit of an account: the sum of the row of claims (latest epoch) and of the row at epoch -1.';
+
+COMMENT ON COLUMN account_reservations.workspace_id IS 'Workspace of the account.';
+
+COMMENT ON COLUMN account_reservations.account_id IS 'The account.';
+
+COMMENT ON COLUMN account_reservations.day IS 'Local day in the time zone of the account.';
+
+COMMENT ON COLUMN account_reservations.epoch IS '-1: messages reported without a claim. Reports hold no lock of account or campaign, so that row keeps its epoch. From 0 on: what claims reserved, changed under that lock; see "Epochs" in the migration.';
+
+COMMENT ON COLUMN account_reservations.reserved IS 'Messages.';
+
+CREATE TABLE accounts (
+    workspace_id integer NOT NULL,
+    account_id integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    uid uuid NOT NULL,
+    display_name text NOT NULL,
+    state smallint NOT NULL,
+    daily_limit integer,
+    time_zone text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    revision bigint NOT NULL,
+    CONSTRAINT accounts_daily_limit_check CHECK ((daily_limit >= 0)),
+    CONSTRAINT accounts_state_check CHECK ((state = ANY (ARRAY[1, 2])))
+);
+
+COMMENT ON TABLE accounts IS 'One row for each sending account. Every claim of the account locks its row.';
+
+COMMENT ON COLUMN accounts.workspace_id IS 'Workspace of the account.';
+
+COMMENT ON COLUMN accounts.account_id IS 'Number of the account; above 0.';
+
+COMMENT ON COLUMN accounts.name IS 'Id of the account in resource names.';
+
+COMMENT ON COLUMN accounts.uid IS 'Tells an account from an earlier one of the same name.';
+
+COMMENT ON COLUMN accounts.display_name IS 'Text for people.';
+
+COMMENT ON COLUMN accounts.state IS '1 active, 2 suspended.';
+
+COMMENT ON COLUMN accounts.daily_limit IS 'Most messages in a day of its time zone; 0 sends nothing, null is no limit.';
+
+COMMENT ON COLUMN accounts.time_zone IS 'IANA time zone in which its days begin.';
+
+COMMENT ON COLUMN accounts.created_at IS 'When it was created.';
+
+COMMENT ON COLUMN accounts.updated_at IS 'When its settings or state last changed.';
+
+COMMENT ON COLUMN accounts.revision IS 'Changes with every update; the etag.';
+
+ALTER TABLE accounts ALTER COLUMN account_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME accounts_account_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE campaign_accounts (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    removed boolean DEFAULT false NOT NULL
+);
+
+COMMENT ON TABLE campaign_accounts IS 'One row for each account that serves a campaign, or has leads of it.';
+
+COMMENT ON COLUMN campaign_accounts.workspace_id IS 'Workspace of both.';
+
+COMMENT ON COLUMN campaign_accounts.campaign_id IS 'The campaign.';
+
+COMMENT ON COLUMN campaign_accounts.account_id IS 'The account.';
+
+COMMENT ON COLUMN campaign_accounts.removed IS 'The account no longer serves the campaign, but leads still wait for it.';
+
+CREATE TABLE campaign_claims (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    epoch integer DEFAULT 0 NOT NULL,
+    granted bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE campaign_claims IS 'Claims ever granted of a campaign. Open claims (held or uncertain) = granted - campaign_counters.closed_claims. Grants and outcomes each change their own number, so they do not wait for each other. Changed under the row lock of the campaign.';
+
+COMMENT ON COLUMN campaign_claims.workspace_id IS 'Workspace of the campaign.';
+
+COMMENT ON COLUMN campaign_claims.campaign_id IS 'The campaign.';
+
+COMMENT ON COLUMN campaign_claims.epoch IS 'Grows about every hundredth change; see "Epochs" in the migration.';
+
+COMMENT ON COLUMN campaign_claims.granted IS 'Claims ever granted.';
+
+CREATE TABLE campaign_counters (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    epoch integer DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    next_lead_no integer DEFAULT 1 NOT NULL,
+    total bigint DEFAULT 0 NOT NULL,
+    pending bigint DEFAULT 0 NOT NULL,
+    partial bigint DEFAULT 0 NOT NULL,
+    sent bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    delivered_messages bigint DEFAULT 0 NOT NULL,
+    failed_messages bigint DEFAULT 0 NOT NULL,
+    bounced_messages bigint DEFAULT 0 NOT NULL,
+    account_issue bigint DEFAULT 0 NOT NULL,
+    invalid_lead bigint DEFAULT 0 NOT NULL,
+    rate_limited bigint DEFAULT 0 NOT NULL,
+    content_rejected bigint DEFAULT 0 NOT NULL,
+    other_reason bigint DEFAULT 0 NOT NULL,
+    contacted bigint DEFAULT 0 NOT NULL,
+    replied bigint DEFAULT 0 NOT NULL,
+    converted bigint DEFAULT 0 NOT NULL,
+    contacted_replied bigint DEFAULT 0 NOT NULL,
+    contacted_converted bigint DEFAULT 0 NOT NULL,
+    auto_replied bigint DEFAULT 0 NOT NULL,
+    opted_out bigint DEFAULT 0 NOT NULL,
+    conversion_value_micros bigint DEFAULT 0 NOT NULL,
+    closed_claims bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT campaign_counters_check CHECK (((((pending + partial) + sent) + failed) = total))
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE campaign_counters IS 'Every count of a campaign, in one row: the transaction that handles the last lead sees the whole count.';
+
+COMMENT ON COLUMN campaign_counters.workspace_id IS 'Workspace of the campaign.';
+
+COMMENT ON COLUMN campaign_counters.campaign_id IS 'The campaign.';
+
+COMMENT ON COLUMN campaign_counters.epoch IS 'Grows about every hundredth change; see "Epochs" in the migration.';
+
+COMMENT ON COLUMN campaign_counters.version IS 'Grows by 1 with every change; decides when the epoch grows.';
+
+COMMENT ON COLUMN campaign_counters.next_lead_no IS 'Number of the next lead that is added.';
+
+COMMENT ON COLUMN campaign_counters.total IS 'Leads: pending + partial + sent + failed.';
+
+COMMENT ON COLUMN campaign_counters.pending IS 'Leads with status pending.';
+
+COMMENT ON COLUMN campaign_counters.partial IS 'Leads with status partial.';
+
+COMMENT ON COLUMN campaign_counters.sent IS 'Leads with status sent.';
+
+COMMENT ON COLUMN campaign_counters.failed IS 'Leads with status failed.';
+
+COMMENT ON COLUMN campaign_counters.delivered_messages IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN campaign_counters.failed_messages IS 'Messages whose result is failed.';
+
+COMMENT ON COLUMN campaign_counters.bounced_messages IS 'Messages whose result is bounced.';
+
+COMMENT ON COLUMN campaign_counters.account_issue IS 'Failed and bounced messages with the reason account issue.';
+
+COMMENT ON COLUMN campaign_counters.invalid_lead IS 'Failed and bounced messages with the reason invalid lead.';
+
+COMMENT ON COLUMN campaign_counters.rate_limited IS 'Failed and bounced messages with the reason rate limited.';
+
+COMMENT ON COLUMN campaign_counters.content_rejected IS 'Failed and bounced messages with the reason content rejected.';
+
+COMMENT ON COLUMN campaign_counters.other_reason IS 'Failed and bounced messages with the reason other.';
+
+COMMENT ON COLUMN campaign_counters.contacted IS 'Leads with a delivered message.';
+
+COMMENT ON COLUMN campaign_counters.replied IS 'Leads that replied.';
+
+COMMENT ON COLUMN campaign_counters.converted IS 'Leads that converted.';
+
+COMMENT ON COLUMN campaign_counters.contacted_replied IS 'Leads with a delivered message that replied.';
+
+COMMENT ON COLUMN campaign_counters.contacted_converted IS 'Leads with a delivered message that converted.';
+
+COMMENT ON COLUMN campaign_counters.auto_replied IS 'Leads with an automatic reply.';
+
+COMMENT ON COLUMN campaign_counters.opted_out IS 'Leads that opted out.';
+
+COMMENT ON COLUMN campaign_counters.conversion_value_micros IS 'Sum of conversion_values.value_micros.';
+
+COMMENT ON COLUMN campaign_counters.closed_claims IS 'Claims ever closed: by an outcome, a release, a retry, a resolution or a removal.';
+
+CREATE TABLE campaign_reservations (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    day date NOT NULL,
+    epoch integer DEFAULT '-1'::integer NOT NULL,
+    reserved bigint NOT NULL
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE campaign_reservations IS 'Messages counted against the daily limit of a campaign; as account_reservations.';
+
+COMMENT ON COLUMN campaign_reservations.workspace_id IS 'Workspace of the campaign.';
+
+COMMENT ON COLUMN campaign_reservations.campaign_id IS 'The campaign.';
+
+COMMENT ON COLUMN campaign_reservations.day IS 'Local day in the time zone of the campaign.';
+
+COMMENT ON COLUMN campaign_reservations.epoch IS '-1: messages reported without a claim. From 0 on: what claims reserved.';
+
+COMMENT ON COLUMN campaign_reservations.reserved IS 'Messages.';
+
+CREATE TABLE campaigns (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    uid uuid NOT NULL,
+    salt integer NOT NULL,
+    display_name text NOT NULL,
+    state smallint NOT NULL,
+    finish_reason smallint,
+    steps smallint NOT NULL,
+    follow_up_delay_ms bigint NOT NULL,
+    time_zone text NOT NULL,
+    active_windows text[] NOT NULL,
+    daily_limit integer,
+    claim_expiry_policy smallint NOT NULL,
+    settle_seconds integer NOT NULL,
+    attribution_days integer NOT NULL,
+    lead_list_complete boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    finalized_at timestamp with time zone,
+    revision bigint NOT NULL,
+    owner_resource text,
+    owner_uid text,
+    owner_generation bigint,
+    owner_fencing_token bigint,
+    CONSTRAINT campaigns_attribution_days_check CHECK ((attribution_days >= 0)),
+    CONSTRAINT campaigns_check CHECK ((((state = 3) = (finished_at IS NOT NULL)) AND ((state = 3) = (finish_reason IS NOT NULL)))),
+    CONSTRAINT campaigns_claim_expiry_policy_check CHECK ((claim_expiry_policy = ANY (ARRAY[1, 2]))),
+    CONSTRAINT campaigns_daily_limit_check CHECK ((daily_limit >= 0)),
+    CONSTRAINT campaigns_finish_reason_check CHECK ((finish_reason = ANY (ARRAY[1, 2]))),
+    CONSTRAINT campaigns_follow_up_delay_ms_check CHECK ((follow_up_delay_ms >= 0)),
+    CONSTRAINT campaigns_settle_seconds_check CHECK ((settle_seconds >= 0)),
+    CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY[1, 2, 3]))),
+    CONSTRAINT campaigns_steps_check CHECK (((steps >= 1) AND (steps <= 16)))
+);
+
+COMMENT ON TABLE campaigns IS 'Settings and state of a campaign. Every claim of the campaign locks its row; outcomes write it only to finish the campaign.';
+
+COMMENT ON COLUMN campaigns.workspace_id IS 'Workspace of the campaign.';
+
+COMMENT ON COLUMN campaigns.campaign_id IS 'Number of the campaign.';
+
+COMMENT ON COLUMN campaigns.name IS 'Id of the campaign in resource names.';
+
+COMMENT ON COLUMN campaigns.uid IS 'Tells a campaign from an earlier one of the same name.';
+
+COMMENT ON COLUMN campaigns.salt IS 'Drawn with the campaign; part of each send key, so that a key of another installation names nothing.';
+
+COMMENT ON COLUMN campaigns.display_name IS 'Text for people.';
+
+COMMENT ON COLUMN campaigns.state IS '1 active, 2 paused, 3 finished.';
+
+COMMENT ON COLUMN campaigns.finish_reason IS '1 completed, 2 requested; null before the finish.';
+
+COMMENT ON COLUMN campaigns.steps IS 'Messages to each lead, 1 to 16; fixed when the campaign is created.';
+
+COMMENT ON COLUMN campaigns.follow_up_delay_ms IS 'Milliseconds from the delivery of a step to the next step.';
+
+COMMENT ON COLUMN campaigns.time_zone IS 'IANA time zone of its days and active windows.';
+
+COMMENT ON COLUMN campaigns.active_windows IS 'Active hours, each as {days on which the window begins, 1 is Monday} {start} {end}. Example: 12345 09:00 17:00. Empty is always.';
+
+COMMENT ON COLUMN campaigns.daily_limit IS 'Most messages in a day of its time zone; 0 sends nothing, null is no limit.';
+
+COMMENT ON COLUMN campaigns.claim_expiry_policy IS 'What happens to a claim that expires without an outcome: 1 hold, it stays uncertain; 2 retry, its step becomes due again.';
+
+COMMENT ON COLUMN campaigns.settle_seconds IS 'Seconds from the finish, and from the expiry of the last claim, until results are final.';
+
+COMMENT ON COLUMN campaigns.attribution_days IS 'Days after the finish in which replies and conversions are still taken.';
+
+COMMENT ON COLUMN campaigns.lead_list_complete IS 'No more leads will be added, so the campaign can finish by itself.';
+
+COMMENT ON COLUMN campaigns.created_at IS 'When it was created.';
+
+COMMENT ON COLUMN campaigns.updated_at IS 'When its settings or state last changed.';
+
+COMMENT ON COLUMN campaigns.finished_at IS 'When it finished; null before.';
+
+COMMENT ON COLUMN campaigns.finalized_at IS 'When its results became final; null before.';
+
+COMMENT ON COLUMN campaigns.revision IS 'Changes with every update; the etag.';
+
+COMMENT ON COLUMN campaigns.owner_resource IS 'Kubernetes resource that manages the campaign; null for none.';
+
+COMMENT ON COLUMN campaigns.owner_uid IS 'UID of that resource.';
+
+COMMENT ON COLUMN campaigns.owner_generation IS 'Generation of that resource that was applied last; an older one is refused.';
+
+COMMENT ON COLUMN campaigns.owner_fencing_token IS 'Token of the controller that applied it last; an older one is refused.';
+
+ALTER TABLE campaigns ALTER COLUMN campaign_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME campaigns_campaign_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE conversion_values (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    lead_no integer NOT NULL,
+    value_micros bigint NOT NULL,
+    CONSTRAINT conversion_values_value_micros_check CHECK ((value_micros >= 0))
+);
+
+COMMENT ON TABLE conversion_values IS 'What conversions are worth, where the caller said so. A table of its own, so that it outlives the log.';
+
+COMMENT ON COLUMN conversion_values.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN conversion_values.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN conversion_values.lead_no IS 'Number of the lead.';
+
+COMMENT ON COLUMN conversion_values.value_micros IS 'Value in millionths of the unit that the caller counts in.';
+
+CREATE TABLE deleted_campaigns (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    deleted_at timestamp with time zone NOT NULL,
+    is_closed boolean DEFAULT false NOT NULL
+);
+
+COMMENT ON TABLE deleted_campaigns IS 'Campaigns that were deleted, while upkeep removes their leads and log in portions.';
+
+COMMENT ON COLUMN deleted_campaigns.workspace_id IS 'Workspace of the campaign.';
+
+COMMENT ON COLUMN deleted_campaigns.campaign_id IS 'Number that the campaign had.';
+
+COMMENT ON COLUMN deleted_campaigns.deleted_at IS 'When it was deleted.';
+
+COMMENT ON COLUMN deleted_campaigns.is_closed IS 'account_days_closed has what the log of the campaign says, so a recount leaves that log out.';
+
+CREATE TABLE lead_ids (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    lead_no integer NOT NULL,
+    lead_id text NOT NULL COLLATE pg_catalog."C"
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.2');
+
+COMMENT ON TABLE lead_ids IS 'Ids of leads, as callers chose them. The row of a lead that was forgotten is deleted.';
+
+COMMENT ON COLUMN lead_ids.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN lead_ids.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN lead_ids.lead_no IS 'Number of the lead.';
+
+COMMENT ON COLUMN lead_ids.lead_id IS 'Id of the lead in resource names.';
+
+CREATE TABLE leads (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    lead_no integer NOT NULL,
+    account_id integer,
+    mask bigint DEFAULT 0 NOT NULL,
+    failed_reasons bigint DEFAULT 0 NOT NULL,
+    bounced_reasons bigint DEFAULT 0 NOT NULL,
+    last_action_at timestamp with time zone
+)
+WITH (fillfactor='46', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
+
+COMMENT ON TABLE leads IS 'One row for each lead: its facts. No index may contain a column that outcomes change, so that every update is heap-only (HOT).';
+
+COMMENT ON COLUMN leads.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN leads.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN leads.lead_no IS 'Number of the lead within its campaign: 1 and on, in the order in which leads are added.';
+
+COMMENT ON COLUMN leads.account_id IS 'Account that sends to the lead; null before its first claim ends, unless the lead was added with an account. An open claim says it.';
+
+COMMENT ON COLUMN leads.mask IS 'Facts, one bit each: 0-15 delivered, 16-31 failed, 32-47 bounced (step 1 is the lowest of each range), 48 replied, 49 converted, 50 auto-replied, 51 opted out, 52 forgotten on request. Bits are only ever added.';
+
+COMMENT ON COLUMN leads.failed_reasons IS 'Why steps failed, three bits for each step, step 1 lowest: 1 account issue, 2 invalid lead, 3 rate limited, 4 content rejected, 5 other.';
+
+COMMENT ON COLUMN leads.bounced_reasons IS 'Why steps bounced, in the same form. Both are kept; the result of the step says which one counts.';
+
+COMMENT ON COLUMN leads.last_action_at IS 'Latest time of any fact; null before the first.';
+
+CREATE TABLE opt_outs (
+    workspace_id integer NOT NULL,
+    lead_id text NOT NULL COLLATE pg_catalog."C",
+    created_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE opt_outs IS 'Lead ids that want no messages, in any campaign of their workspace. An opt-out locks the row of the workspace FOR NO KEY UPDATE, adding leads locks it FOR SHARE. So an id that is listed and a lead that is added at the same time see each other.';
+
+COMMENT ON COLUMN opt_outs.workspace_id IS 'Workspace in which it holds.';
+
+COMMENT ON COLUMN opt_outs.lead_id IS 'Id of the lead, as callers chose it.';
+
+COMMENT ON COLUMN opt_outs.created_at IS 'When it was listed.';
+
+CREATE TABLE outcomes (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    lead_no integer NOT NULL,
+    "bit" smallint NOT NULL,
+    reason smallint,
+    batch_ordinal integer NOT NULL,
+    account_id integer,
+    happened_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    detail text
+)
+PARTITION BY RANGE (received_at);
+
+ALTER TABLE ONLY outcomes REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE outcomes IS 'Log of facts, each with its circumstances. One partition for each month of receipt. Rows are only added, except that a forgotten lead loses its texts and a deleted campaign its rows.';
+
+COMMENT ON COLUMN outcomes.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN outcomes.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN outcomes.lead_no IS 'Number of the lead.';
+
+COMMENT ON COLUMN outcomes."bit" IS 'The fact: its place in leads.mask.';
+
+COMMENT ON COLUMN outcomes.reason IS 'Why a message failed or bounced, by the numbers of leads.failed_reasons; null for other facts.';
+
+COMMENT ON COLUMN outcomes.batch_ordinal IS 'Place within the batch: orders outcomes of the same received_at.';
+
+COMMENT ON COLUMN outcomes.account_id IS 'Account of the message; null where none is known.';
+
+COMMENT ON COLUMN outcomes.happened_at IS 'When it happened, as reported.';
+
+COMMENT ON COLUMN outcomes.received_at IS 'When the service took it in.';
+
+COMMENT ON COLUMN outcomes.detail IS 'Text for people; null once the lead was forgotten.';
+
+CREATE TABLE outcomes_default (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    lead_no integer NOT NULL,
+    "bit" smallint NOT NULL,
+    reason smallint,
+    batch_ordinal integer NOT NULL,
+    account_id integer,
+    happened_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    detail text
+);
+
+ALTER TABLE ONLY outcomes_default REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE outcomes_default IS 'Takes outcomes of a month whose partition does not exist yet.';
+
+CREATE TABLE requests (
+    workspace_id integer NOT NULL,
+    request_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    grant_no bigint,
+    created_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE requests IS 'Request ids of the last 24 hours, so that a retry is answered and not done twice.';
+
+COMMENT ON COLUMN requests.workspace_id IS 'Workspace of the call.';
+
+COMMENT ON COLUMN requests.request_id IS 'Id that the caller chose.';
+
+COMMENT ON COLUMN requests.digest IS 'Digest of method and body: the same id with another body is refused.';
+
+COMMENT ON COLUMN requests.grant_no IS 'Number of the grant that the request got; null where it granted no claims.';
+
+COMMENT ON COLUMN requests.created_at IS 'When the request came first.';
+
+CREATE TABLE segments (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    lo integer NOT NULL,
+    hi integer NOT NULL,
+    CONSTRAINT segments_check CHECK ((hi >= lo))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE segments IS 'Ranges of leads that were never claimed. Claims take from the low end.';
+
+COMMENT ON COLUMN segments.workspace_id IS 'Workspace of the leads.';
+
+COMMENT ON COLUMN segments.campaign_id IS 'Campaign of the leads.';
+
+COMMENT ON COLUMN segments.account_id IS 'Account of the leads; 0 is any account of the campaign.';
+
+COMMENT ON COLUMN segments.lo IS 'Number of the first lead.';
+
+COMMENT ON COLUMN segments.hi IS 'Number after the last lead.';
+
+CREATE TABLE verifications (
+    verified_at timestamp with time zone NOT NULL,
+    differences bigint NOT NULL,
+    repaired boolean NOT NULL
+);
+
+COMMENT ON TABLE verifications IS 'Runs of `verify`; the latest is a metric.';
+
+COMMENT ON COLUMN verifications.verified_at IS 'When the run ended.';
+
+COMMENT ON COLUMN verifications.differences IS 'Numbers that differed from the recount.';
+
+COMMENT ON COLUMN verifications.repaired IS 'The run put them right.';
+
+CREATE TABLE workspaces (
+    workspace_id integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    created_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE workspaces IS 'One row for each tenant; made with its first resource.';
+
+COMMENT ON COLUMN workspaces.workspace_id IS 'Number of the workspace; leads every other key.';
+
+COMMENT ON COLUMN workspaces.name IS 'Id of the workspace in resource names.';
+
+COMMENT ON COLUMN workspaces.created_at IS 'When its first resource was created.';
+
+ALTER TABLE workspaces ALTER COLUMN workspace_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME workspaces_workspace_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE ONLY outcomes ATTACH PARTITION outcomes_default DEFAULT;
+
+ALTER TABLE ONLY account_days_closed
+    ADD CONSTRAINT account_days_closed_pkey PRIMARY KEY (workspace_id, account_id, day);
+
+ALTER TABLE ONLY account_days
+    ADD CONSTRAINT account_days_pkey PRIMARY KEY (workspace_id, account_id, day);
+
+ALTER TABLE ONLY account_reservations
+    ADD CONSTRAINT account_reservations_pkey PRIMARY KEY (workspace_id, account_id, day, epoch);
+
+ALTER TABLE ONLY accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (workspace_id, account_id);
+
+ALTER TABLE ONLY accounts
+    ADD CONSTRAINT accounts_workspace_id_name_key UNIQUE (workspace_id, name);
+
+ALTER TABLE ONLY campaign_accounts
+    ADD CONSTRAINT campaign_accounts_pkey PRIMARY KEY (workspace_id, campaign_id, account_id);
+
+ALTER TABLE ONLY campaign_claims
+    ADD CONSTRAINT campaign_claims_pkey PRIMARY KEY (workspace_id, campaign_id, epoch);
+
+ALTER TABLE ONLY campaign_counters
+    ADD CONSTRAINT campaign_counters_pkey PRIMARY KEY (workspace_id, campaign_id, epoch);
+
+ALTER TABLE ONLY campaign_reservations
+    ADD CONSTRAINT campaign_reservations_pkey PRIMARY KEY (workspace_id, campaign_id, day, epoch);
+
+ALTER TABLE ONLY campaigns
+    ADD CONSTRAINT campaigns_pkey PRIMARY KEY (workspace_id, campaign_id);
+
+ALTER TABLE ONLY campaigns
+    ADD CONSTRAINT campaigns_workspace_id_name_key UNIQUE (workspace_id, name);
+
+ALTER TABLE ONLY campaigns
+    ADD CONSTRAINT campaigns_workspace_id_owner_uid_key UNIQUE (workspace_id, owner_uid);
+
+ALTER TABLE ONLY claims
+    ADD CONSTRAINT claims_pkey PRIMARY KEY (workspace_id, campaign_id, block, step, grant_no);
+
+ALTER TABLE ONLY conversion_values
+    ADD CONSTRAINT conversion_values_pkey PRIMARY KEY (workspace_id, campaign_id, lead_no);
+
+ALTER TABLE ONLY deleted_campaigns
+    ADD CONSTRAINT deleted_campaigns_pkey PRIMARY KEY (workspace_id, campaign_id);
+
+ALTER TABLE ONLY lead_ids
+    ADD CONSTRAINT lead_ids_pkey PRIMARY KEY (workspace_id, campaign_id, lead_no);
+
+ALTER TABLE ONLY lead_ids
+    ADD CONSTRAINT lead_ids_workspace_id_lead_id_campaign_id_key UNIQUE (workspace_id, lead_id, campaign_id);
+
+ALTER TABLE ONLY leads
+    ADD CONSTRAINT leads_pkey PRIMARY KEY (workspace_id, campaign_id, lead_no);
+
+ALTER TABLE ONLY opt_outs
+    ADD CONSTRAINT opt_outs_pkey PRIMARY KEY (workspace_id, lead_id);
+
+ALTER TABLE ONLY requests
+    ADD CONSTRAINT requests_pkey PRIMARY KEY (workspace_id, request_id);
+
+ALTER TABLE ONLY returns
+    ADD CONSTRAINT returns_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, due_at, lead_no, step);
+
+ALTER TABLE ONLY segments
+    ADD CONSTRAINT segments_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, lo);
+
+ALTER TABLE ONLY verifications
+    ADD CONSTRAINT verifications_pkey PRIMARY KEY (verified_at);
+
+ALTER TABLE ONLY workspaces
+    ADD CONSTRAINT workspaces_name_key UNIQUE (name);
+
+ALTER TABLE ONLY workspaces
+    ADD CONSTRAINT workspaces_pkey PRIMARY KEY (workspace_id);
+
+CREATE INDEX campaign_accounts_workspace_id_account_id_campaign_id_idx ON campaign_accounts USING btree (workspace_id, account_id, campaign_id);
+
+CREATE INDEX claims_expiry ON claims USING btree (((((workspace_id)::bigint << 32) + campaign_id)), expires_at);
+
+COMMENT ON INDEX claims_expiry IS 'Finds the claims of a campaign by expiry.';
+
+CREATE INDEX claims_of_account ON claims USING btree (((((workspace_id)::bigint << 32) + account_id)), grant_no);
+
+COMMENT ON INDEX claims_of_account IS 'Finds the claims of an account by grant.';
+
+CREATE INDEX claims_unsettled ON claims USING btree (expires_at) WHERE (NOT is_exact);
+
+COMMENT ON INDEX claims_unsettled IS 'Finds rows that expired and are not exact yet.';
+
+CREATE INDEX outcomes_workspace_id_campaign_id_lead_no_idx ON ONLY outcomes USING btree (workspace_id, campaign_id, lead_no);
+
+CREATE INDEX outcomes_default_workspace_id_campaign_id_lead_no_idx ON outcomes_default USING btree (workspace_id, campaign_id, lead_no);
+
+CREATE INDEX requests_created_at_idx ON requests USING btree (created_at);
+
+ALTER INDEX outcomes_workspace_id_campaign_id_lead_no_idx ATTACH PARTITION outcomes_default_workspace_id_campaign_id_lead_no_idx;
+
+ALTER TABLE ONLY accounts
+    ADD CONSTRAINT accounts_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(workspace_id);
+
+ALTER TABLE ONLY campaign_accounts
+    ADD CONSTRAINT campaign_accounts_workspace_id_account_id_fkey FOREIGN KEY (workspace_id, account_id) REFERENCES accounts(workspace_id, account_id);
+
+ALTER TABLE ONLY campaign_accounts
+    ADD CONSTRAINT campaign_accounts_workspace_id_campaign_id_fkey FOREIGN KEY (workspace_id, campaign_id) REFERENCES campaigns(workspace_id, campaign_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY campaign_claims
+    ADD CONSTRAINT campaign_claims_workspace_id_campaign_id_fkey FOREIGN KEY (workspace_id, campaign_id) REFERENCES campaigns(workspace_id, campaign_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY campaign_counters
+    ADD CONSTRAINT campaign_counters_workspace_id_campaign_id_fkey FOREIGN KEY (workspace_id, campaign_id) REFERENCES campaigns(workspace_id, campaign_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY campaigns
+    ADD CONSTRAINT campaigns_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(workspace_id);
+
+ALTER TABLE ONLY opt_outs
+    ADD CONSTRAINT opt_outs_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(workspace_id);
