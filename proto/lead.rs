@@ -1,8 +1,8 @@
 //! Leads: the known facts of a lead, and its status as a pure function of them.
 //!
 //! Facts only accumulate. So they can arrive late, twice, in any order and in parallel: the set is the same, and so is
-//! everything computed from it. `services/metrics/migrations` repeats [`Facts::status`] in SQL; a test compares the
-//! two.
+//! everything computed from it. `services/metrics/migrations/0001_facts.sql` has the same bits and rules in SQL; a test
+//! compares the two.
 
 use jiff::Timestamp;
 
@@ -57,9 +57,11 @@ const AUTO_REPLIED: u8 = 50;
 const OPTED_OUT: u8 = 51;
 const STEPS_MASK: i64 = 0xffff;
 
+/// The bit of a lead that was forgotten on request; not a fact that anyone reports.
+pub const FORGOTTEN: u8 = 52;
+
 impl Fact {
-    /// Returns the bit of the fact in the mask: 0-15 delivered, 16-31 failed, 32-47 bounced, then one bit for each fact
-    /// about the lead.
+    /// Returns the bit of the fact in the mask of its lead ([`Facts`] has the table).
     pub fn bit(self) -> u8 {
         match self {
             Self::Delivered(step) => step.0 - 1,
@@ -72,7 +74,7 @@ impl Fact {
         }
     }
 
-    /// Returns the fact of a bit of the mask.
+    /// Returns the fact of a bit; `None` for bits that are no fact.
     pub fn from_bit(bit: u8) -> Option<Self> {
         Some(match bit {
             0..FAILED => Self::Delivered(Step(bit + 1)),
@@ -147,6 +149,17 @@ pub enum LeadStatus {
 }
 
 /// The set of known facts of a lead, as the stored bit mask.
+///
+/// | bits | what is known |
+/// |---|---|
+/// | 0 to 15 | the message of step 1 (bit 0) to 16 (bit 15) was delivered |
+/// | 16 to 31 | the message of step 1 (bit 16) to 16 (bit 31) failed |
+/// | 32 to 47 | the message of step 1 (bit 32) to 16 (bit 47) bounced |
+/// | 48 | the lead replied |
+/// | 49 | the lead converted |
+/// | 50 | a machine replied for the lead |
+/// | 51 | the lead opted out |
+/// | 52 | the lead was forgotten on request ([`FORGOTTEN`]) |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Facts(pub i64);
 

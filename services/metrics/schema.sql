@@ -28,21 +28,27 @@ CREATE TYPE counter_changes AS (
 
 COMMENT ON TYPE counter_changes IS 'What a batch adds to the counters of one campaign. Running replicas cast rows to it by position: a count more needs a new type.';
 
+CREATE FUNCTION account_active() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION account_active() IS 'accounts.state: it may send.';
+
 CREATE FUNCTION account_days_of_log(workspace integer, campaign integer, without regclass) RETURNS TABLE(account_id integer, day date, delivered bigint, failed bigint, bounced bigint)
     LANGUAGE sql STABLE
     AS $$
     WITH message AS (
-        SELECT o.account_id, o.bit & 15 AS step_bit, l.mask, bit_or(1::int8 << o.bit) AS logged,
-            min(o.happened_at) FILTER (WHERE o.bit < 16) AS delivered_at,
-            min(o.happened_at) FILTER (WHERE o.bit BETWEEN 16 AND 31) AS failed_at,
-            min(o.happened_at) FILTER (WHERE o.bit BETWEEN 32 AND 47) AS bounced_at
+        SELECT o.account_id, step_bit_of(o.bit) AS step_bit, l.mask, bit_or(fact_mask(o.bit)) AS logged,
+            min(o.happened_at) FILTER (WHERE is_delivered(o.bit)) AS delivered_at,
+            min(o.happened_at) FILTER (WHERE is_failed(o.bit)) AS failed_at,
+            min(o.happened_at) FILTER (WHERE is_bounced(o.bit)) AS bounced_at
         FROM outcomes o
         JOIN leads l ON l.workspace_id = o.workspace_id AND l.campaign_id = o.campaign_id AND l.lead_no = o.lead_no
-        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign) AND o.bit < 48
+        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign) AND is_message(o.bit)
             AND o.account_id IS NOT NULL AND (without IS NULL OR o.tableoid <> without)
             AND NOT EXISTS (SELECT FROM deleted_campaigns d
                 WHERE d.workspace_id = o.workspace_id AND d.campaign_id = o.campaign_id AND d.is_closed)
-        GROUP BY o.campaign_id, o.lead_no, o.bit & 15, o.account_id, l.mask
+        GROUP BY o.campaign_id, o.lead_no, step_bit_of(o.bit), o.account_id, l.mask
     ), judged AS (
         SELECT account_id, (coalesce(bounced_at, delivered_at, failed_at) AT TIME ZONE 'UTC')::date AS day,
             step_result(logged, step_bit) AS result, step_result(mask & ~logged, step_bit) AS gone_result
@@ -52,15 +58,51 @@ CREATE FUNCTION account_days_of_log(workspace integer, campaign integer, without
     ), counted AS (
         SELECT account_id, day, result, 1 AS count FROM judged
         UNION ALL
-        SELECT account_id, '-infinity', gone_result, -1 FROM judged WHERE gone_result <> 0
+        SELECT account_id, '-infinity', gone_result, -1 FROM judged WHERE gone_result <> result_none()
     )
-    SELECT account_id, day, coalesce(sum(count) FILTER (WHERE result = 1), 0),
-        coalesce(sum(count) FILTER (WHERE result = 2), 0),
-        coalesce(sum(count) FILTER (WHERE result = 3), 0)
+    SELECT account_id, day, coalesce(sum(count) FILTER (WHERE result = result_delivered()), 0),
+        coalesce(sum(count) FILTER (WHERE result = result_failed()), 0),
+        coalesce(sum(count) FILTER (WHERE result = result_bounced()), 0)
     FROM counted GROUP BY account_id, day
 $$;
 
 COMMENT ON FUNCTION account_days_of_log(workspace integer, campaign integer, without regclass) IS 'Recounts the account days of a workspace, or of one campaign, from the rows that the log still has. `without` leaves out the rows of one partition; null leaves out none.';
+
+CREATE FUNCTION account_suspended() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION account_suspended() IS 'accounts.state: it gets no claims.';
+
+CREATE FUNCTION any_account() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 0;
+
+COMMENT ON FUNCTION any_account() IS 'segments.account_id and returns.account_id: any account of the campaign.';
+
+CREATE FUNCTION auto_replied_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 50;
+
+COMMENT ON FUNCTION auto_replied_bit() IS 'Fact: a machine replied for the lead. It ends nothing.';
+
+CREATE FUNCTION campaign_active() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION campaign_active() IS 'campaigns.state: messages go out.';
+
+CREATE FUNCTION campaign_finished() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 3;
+
+COMMENT ON FUNCTION campaign_finished() IS 'campaigns.state: no claim is granted ever again.';
+
+CREATE FUNCTION campaign_paused() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION campaign_paused() IS 'campaigns.state: no claim is granted.';
 
 CREATE TABLE claims (
     workspace_id integer NOT NULL,
@@ -69,7 +111,7 @@ CREATE TABLE claims (
     step smallint NOT NULL,
     grant_no bigint NOT NULL,
     account_id integer NOT NULL,
-    held bigint NOT NULL,
+    claimed bigint NOT NULL,
     is_exact boolean DEFAULT false NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     account_day date NOT NULL,
@@ -83,7 +125,7 @@ COMMENT ON COLUMN claims.workspace_id IS 'Workspace of the leads.';
 
 COMMENT ON COLUMN claims.campaign_id IS 'Campaign of the leads.';
 
-COMMENT ON COLUMN claims.block IS 'lead_no / 64.';
+COMMENT ON COLUMN claims.block IS 'Block of the leads; see lead_block.';
 
 COMMENT ON COLUMN claims.step IS 'Number of the step.';
 
@@ -91,7 +133,7 @@ COMMENT ON COLUMN claims.grant_no IS 'Number of the grant: drawn at random, one 
 
 COMMENT ON COLUMN claims.account_id IS 'Account that sends.';
 
-COMMENT ON COLUMN claims.held IS 'One bit for each lead of the block, bit lead_no % 64: granted and not given back. A claim that an outcome closed keeps its bit, unless the row is exact.';
+COMMENT ON COLUMN claims.claimed IS 'One bit for each lead of the block, see lead_bit: claimed and not given back. A claim that an outcome closed keeps its bit, unless the row is exact.';
 
 COMMENT ON COLUMN claims.is_exact IS 'Bits of closed claims were cleared after the expiry. From then on an outcome clears its bit itself, so that uncertain claims are counted without reading leads.';
 
@@ -105,44 +147,38 @@ CREATE FUNCTION claim_close(c claims, bits bigint) RETURNS void
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    open int8 := CASE WHEN c.held & ~bits = 0 THEN 0 ELSE claim_open(c) & ~bits END;
+    open int8 := CASE WHEN c.claimed & ~bits = 0 THEN 0 ELSE claim_open(c) & ~bits END;
 BEGIN
     IF open = 0 OR c.is_exact THEN
-        PERFORM claim_keep(c, open);
+        PERFORM claim_reduce(c, open);
     END IF;
 END
 $$;
 
 COMMENT ON FUNCTION claim_close(c claims, bits bigint) IS 'Closes the claims of these bits: deletes the row when no other is open, clears the bits of an exact row, and otherwise writes nothing.';
 
-CREATE FUNCTION claim_end(c claims) RETURNS bigint
+CREATE FUNCTION claim_compact(c claims) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM claim_reduce(c, claim_open(c));
+END
+$$;
+
+COMMENT ON FUNCTION claim_compact(c claims) IS 'Makes an expired row exact; deletes it when none of it is open.';
+
+CREATE FUNCTION claim_delete(c claims) RETURNS bigint
     LANGUAGE plpgsql
     AS $$
 DECLARE
     open int8 := claim_open(c);
 BEGIN
-    PERFORM claim_keep(c, 0);
+    PERFORM claim_reduce(c, 0);
     RETURN open;
 END
 $$;
 
-COMMENT ON FUNCTION claim_end(c claims) IS 'Deletes a row of claims; returns the bits that were open.';
-
-CREATE FUNCTION claim_keep(c claims, open bigint) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    IF open = 0 THEN
-        DELETE FROM claims d WHERE d.workspace_id = c.workspace_id AND d.campaign_id = c.campaign_id
-            AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
-    ELSE
-        UPDATE claims d SET held = open, is_exact = true WHERE d.workspace_id = c.workspace_id
-            AND d.campaign_id = c.campaign_id AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
-    END IF;
-END
-$$;
-
-COMMENT ON FUNCTION claim_keep(c claims, open bigint) IS 'Reduces a row of claims to its open bits and makes it exact; deletes it when none is open.';
+COMMENT ON FUNCTION claim_delete(c claims) IS 'Deletes a row of claims; returns the bits that were open.';
 
 CREATE FUNCTION claim_open(c claims) RETURNS bigint
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -150,34 +186,42 @@ CREATE FUNCTION claim_open(c claims) RETURNS bigint
     AS $$
 BEGIN
     IF c.is_exact THEN
-        RETURN c.held;
+        RETURN c.claimed;
     END IF;
-    RETURN c.held & ~coalesce((
-        SELECT bit_or(1::int8 << (l.lead_no & 63)) FROM leads l
+    RETURN c.claimed & ~coalesce((
+        SELECT bit_or(lead_bit(l.lead_no)) FROM leads l
         WHERE l.workspace_id = c.workspace_id AND l.campaign_id = c.campaign_id
             AND l.lead_no >= c.block * 64 AND l.lead_no < c.block * 64 + 64
-            AND (l.mask | (l.mask >> 16) | (l.mask >> 32)) >> (c.step - 1) & 1 = 1
+            AND has_result(l.mask, c.step - 1)
     ), 0);
 END
 $$;
 
 COMMENT ON FUNCTION claim_open(c claims) IS 'Returns the bits of a row of claims that are open: those whose leads have no result for the step. Planned once for each connection, hence by the index even where the planner takes leads for small.';
 
-CREATE FUNCTION claim_settle(c claims) RETURNS void
+CREATE FUNCTION claim_reduce(c claims, open bigint) RETURNS void
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    PERFORM claim_keep(c, claim_open(c));
+    IF open = 0 THEN
+        DELETE FROM claims d WHERE d.workspace_id = c.workspace_id AND d.campaign_id = c.campaign_id
+            AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
+    ELSE
+        UPDATE claims d SET claimed = open, is_exact = true WHERE d.workspace_id = c.workspace_id
+            AND d.campaign_id = c.campaign_id AND d.block = c.block AND d.step = c.step AND d.grant_no = c.grant_no;
+    END IF;
 END
 $$;
 
-COMMENT ON FUNCTION claim_settle(c claims) IS 'Makes an expired row exact; deletes it when none of it is open.';
+COMMENT ON FUNCTION claim_reduce(c claims, open bigint) IS 'Reduces a row of claims to its open bits and makes it exact; deletes it when none is open.';
 
-CREATE FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, ends_first bigint, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) RETURNS record
+CREATE FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) RETURNS record
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    segment segments;
+    segment_account int4;
+    segment_lo int4;
+    segment_hi int4;
     fresh int4[];
     kept int4;
     taken int4;
@@ -192,52 +236,54 @@ BEGIN
 
     -- New leads: those of the account before those of any account. A segment grows when the leads that are added to it
     -- are committed.
-    SELECT * INTO segment FROM segments s
+    SELECT s.account_id, s.lo, s.hi INTO segment_account, segment_lo, segment_hi FROM segments s
     WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = account AND s.lo >= from_lead
     ORDER BY s.lo LIMIT 1;
     IF NOT FOUND THEN
-        SELECT * INTO segment FROM segments s
-        WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = 0 AND s.lo >= from_lead
+        SELECT s.account_id, s.lo, s.hi INTO segment_account, segment_lo, segment_hi FROM segments s
+        WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = any_account()
+            AND s.lo >= from_lead
         ORDER BY s.lo LIMIT 1;
     END IF;
     fresh := ARRAY(
         SELECT l.lead_no FROM leads l
         WHERE l.workspace_id = workspace AND l.campaign_id = campaign
-            AND l.lead_no >= segment.lo AND l.lead_no < segment.hi AND l.mask & ends_first = 0
+            AND l.lead_no >= segment_lo AND l.lead_no < segment_hi AND l.mask & ends_first_step() = 0
         ORDER BY l.lead_no LIMIT want
     );
 
     IF EXISTS (SELECT FROM returns r WHERE r.workspace_id = workspace AND r.campaign_id = campaign
             AND r.account_id = account AND r.due_at <= at AND r.due_at >= from_due)
         OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = workspace AND r.campaign_id = campaign
-            AND r.account_id = 0 AND r.due_at <= at AND r.due_at >= from_due)
+            AND r.account_id = any_account() AND r.due_at <= at AND r.due_at >= from_due)
     THEN
         WITH back AS MATERIALIZED (
-            SELECT * FROM (
-                (SELECT r.* FROM returns r
+            SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at, r.lead_no, r.step FROM (
+                (SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at, r.lead_no, r.step FROM returns r
                 WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = account
                     AND r.due_at <= at AND r.due_at >= from_due
                     -- Skip a lead that has an open claim.
                     AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
-                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
-                        AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
-                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1) = 0
+                        AND c.block = lead_block(r.lead_no) AND has_lead(c.claimed, r.lead_no)
+                        AND (SELECT NOT has_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
+                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1)
                         LIMIT 1) IS NULL
                 ORDER BY r.due_at, r.lead_no LIMIT want)
                 UNION ALL
-                (SELECT r.* FROM returns r
-                WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = 0
+                (SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at, r.lead_no, r.step FROM returns r
+                WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.account_id = any_account()
                     AND r.due_at <= at AND r.due_at >= from_due
                     AND (SELECT 1 FROM claims c WHERE c.workspace_id = workspace AND c.campaign_id = campaign
-                        AND c.block = r.lead_no >> 6 AND c.held >> (r.lead_no & 63) & 1 = 1
-                        AND (SELECT step_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
-                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1) = 0
+                        AND c.block = lead_block(r.lead_no) AND has_lead(c.claimed, r.lead_no)
+                        AND (SELECT NOT has_result(l.mask, c.step - 1) FROM leads l WHERE l.workspace_id = workspace
+                            AND l.campaign_id = campaign AND l.lead_no = r.lead_no LIMIT 1)
                         LIMIT 1) IS NULL
                 ORDER BY r.due_at, r.lead_no LIMIT want)
             ) r
             ORDER BY due_at, lead_no LIMIT want
         ), judged AS MATERIALIZED (
-            SELECT b.*, coalesce(lead_next_step(l.mask, all_steps) = b.step, false) AS is_due,
+            SELECT b.workspace_id, b.campaign_id, b.account_id, b.due_at, b.lead_no, b.step,
+                coalesce(lead_next_step(l.mask, all_steps) = b.step, false) AS is_due,
                 -- A step can be listed twice: as a follow-up and as a released claim.
                 row_number() OVER (PARTITION BY b.lead_no, b.step ORDER BY b.due_at) = 1 AS is_first
             FROM back b LEFT JOIN LATERAL (
@@ -252,7 +298,7 @@ BEGIN
             WHERE r.workspace_id = j.workspace_id AND r.campaign_id = j.campaign_id AND r.account_id = j.account_id
                 AND r.due_at = j.due_at AND r.lead_no = j.lead_no AND r.step = j.step
                 AND CASE WHEN j.is_due THEN (j.lead_no, j.step) IN (SELECT t.lead_no, t.step FROM returned t)
-                    ELSE is_over(r, all_steps) END
+                    ELSE return_lock_outdated(r, all_steps) END
             RETURNING r.lead_no
         )
         SELECT ARRAY(SELECT t.lead_no FROM returned t), ARRAY(SELECT t.step FROM returned t),
@@ -270,20 +316,20 @@ BEGIN
 
     -- Move the segment past the last new lead taken, or to its end when it has no more.
     kept := least(cardinality(fresh), want - cardinality(lead_nos));
-    IF segment.lo IS NOT NULL THEN
-        next_lead := CASE WHEN kept < cardinality(fresh) OR kept = want THEN coalesce(fresh[kept] + 1, segment.lo)
-            ELSE segment.hi END;
-        IF next_lead >= segment.hi THEN
+    IF segment_lo IS NOT NULL THEN
+        next_lead := CASE WHEN kept < cardinality(fresh) OR kept = want THEN coalesce(fresh[kept] + 1, segment_lo)
+            ELSE segment_hi END;
+        IF next_lead >= segment_hi THEN
             -- Delete it rather than move it to its end, where another one may begin; unless leads were added to it
             -- meanwhile.
             DELETE FROM segments s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
-                AND s.account_id = segment.account_id AND s.lo = segment.lo AND s.hi = segment.hi;
+                AND s.account_id = segment_account AND s.lo = segment_lo AND s.hi = segment_hi;
             is_emptied := FOUND;
         END IF;
-        IF next_lead > segment.lo AND NOT is_emptied THEN
+        IF next_lead > segment_lo AND NOT is_emptied THEN
             UPDATE segments s SET lo = next_lead
-            WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = segment.account_id
-                AND s.lo = segment.lo;
+            WHERE s.workspace_id = workspace AND s.campaign_id = campaign AND s.account_id = segment_account
+                AND s.lo = segment_lo;
             IF NOT FOUND THEN
                 RAISE serialization_failure USING MESSAGE = 'the segment of new leads went';
             END IF;
@@ -317,7 +363,7 @@ BEGIN
 
     taken := cardinality(lead_nos);
     -- There may be other segments, and outdated rows took the place of due ones.
-    more := taken < want AND (segment.lo IS NOT NULL OR looked_at >= want);
+    more := taken < want AND (segment_lo IS NOT NULL OR looked_at >= want);
     serving := EXISTS (SELECT FROM campaign_accounts s WHERE s.workspace_id = workspace AND s.campaign_id = campaign
         AND s.account_id = account AND NOT s.removed);
     IF taken = 0 THEN
@@ -327,11 +373,12 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO claims
-        (workspace_id, campaign_id, block, step, grant_no, account_id, held, expires_at, account_day, campaign_day)
-    SELECT workspace, campaign, t.lead_no >> 6, t.step, grant_id, account, bit_or(1::int8 << (t.lead_no & 63)), expiry,
+        (workspace_id, campaign_id, block, step, grant_no, account_id, claimed, expires_at, account_day, campaign_day)
+    SELECT workspace, campaign, lead_block(t.lead_no), t.step, grant_id, account, bit_or(lead_bit(t.lead_no)), expiry,
         day_of_account, day_of_campaign
-    FROM unnest(lead_nos, steps) AS t (lead_no, step) GROUP BY t.lead_no >> 6, t.step
-    ON CONFLICT (workspace_id, campaign_id, block, step, grant_no) DO UPDATE SET held = claims.held | excluded.held;
+    FROM unnest(lead_nos, steps) AS t (lead_no, step) GROUP BY lead_block(t.lead_no), t.step
+    ON CONFLICT (workspace_id, campaign_id, block, step, grant_no)
+        DO UPDATE SET claimed = claims.claimed | excluded.claimed;
     UPDATE campaign_claims k SET granted = k.granted + taken, epoch = k.epoch + moves
     WHERE k.workspace_id = workspace AND k.campaign_id = campaign AND k.epoch = (
         SELECT e.epoch FROM campaign_claims e
@@ -369,7 +416,13 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, ends_first bigint, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) IS 'Takes due steps of one campaign for one account, records their claims and counts them: half from `returns`, half first steps from `segments`; what one kind lacks, the other may take. The caller has locked account and campaign, so no other claim runs. want: most leads. at: now. all_steps: steps of the campaign. ends_first: mask of the facts that end a first step. grant_id, expiry, day_of_account, day_of_campaign: for the rows of claims. from_due, from_lead: hints where to begin. moves: 1 moves the rows that every claim changes to their next epoch, else 0. odd: which kind an odd step is taken from, 1 returns, 0 segments. lead_nos, steps, ids: the leads taken. more: another call may find others at once. next_due, next_lead: where to begin next time. serving: the account serves the campaign. reserved_of_account, reserved_of_campaign: reserved of the days after this; null when nothing was taken. Fails with 40001 where another transaction changed what it had read; the caller runs the transaction again.';
+COMMENT ON FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) IS 'Takes due steps of one campaign for one account, records their claims and counts them: half from `returns`, half first steps from `segments`; what one kind lacks, the other may take. The caller has locked account and campaign, so no other claim runs. want: most leads. at: now. all_steps: steps of the campaign. grant_id, expiry, day_of_account, day_of_campaign: for the rows of claims. from_due, from_lead: hints where to begin. moves: 1 moves the rows that every claim changes to their next epoch, else 0. odd: which kind an odd step is taken from, 1 returns, 0 segments. lead_nos, steps, ids: the leads taken. more: another call may find others at once. next_due, next_lead: where to begin next time. serving: the account serves the campaign. reserved_of_account, reserved_of_campaign: reserved of the days after this; null when nothing was taken. Fails with 40001 where another transaction changed what it had read; the caller runs the transaction again.';
+
+CREATE FUNCTION converted_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 49;
+
+COMMENT ON FUNCTION converted_bit() IS 'Fact: the lead converted.';
 
 CREATE FUNCTION counters_add(d counter_changes) RETURNS boolean
     LANGUAGE plpgsql
@@ -407,64 +460,177 @@ $$;
 
 COMMENT ON FUNCTION counters_add(d counter_changes) IS 'Adds the changes of a batch to the counters of a campaign; returns whether no lead is pending or partial any more. A function, because batches of one campaign wait for each other here. A statement that finds a row changed after a wait sets all of itself up again, which takes a millisecond for the statement of a batch. This one is small.';
 
-CREATE TABLE returns (
-    workspace_id integer NOT NULL,
-    campaign_id integer NOT NULL,
-    account_id integer NOT NULL,
-    due_at timestamp with time zone NOT NULL,
-    lead_no integer NOT NULL,
-    step smallint NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+CREATE FUNCTION delivered_steps(mask bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((mask & (~ (mask >> 32))) & (65535)::bigint);
 
-COMMENT ON TABLE returns IS 'Queue of steps that become due at a time: follow-ups, and steps whose claims were released or are retried. A hint: later facts can outdate a row, and the same step can be listed twice. A claim checks the facts of the lead.';
+COMMENT ON FUNCTION delivered_steps(mask bigint) IS 'Returns the steps whose result is delivered, one bit each.';
 
-COMMENT ON COLUMN returns.workspace_id IS 'Workspace of the lead.';
+CREATE FUNCTION fact_mask(fact_bit integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((1)::bigint << fact_bit);
 
-COMMENT ON COLUMN returns.campaign_id IS 'Campaign of the lead.';
+COMMENT ON FUNCTION fact_mask(fact_bit integer) IS 'Returns the mask of one fact.';
 
-COMMENT ON COLUMN returns.account_id IS 'Account of the lead; 0 is any account of the campaign.';
+CREATE FUNCTION opted_out_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 51;
 
-COMMENT ON COLUMN returns.due_at IS 'When the step may be sent.';
+COMMENT ON FUNCTION opted_out_bit() IS 'Fact: the lead opted out.';
 
-COMMENT ON COLUMN returns.lead_no IS 'Number of the lead.';
+CREATE FUNCTION replied_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 48;
 
-COMMENT ON COLUMN returns.step IS 'Number of the step.';
+COMMENT ON FUNCTION replied_bit() IS 'Fact: the lead replied.';
 
-CREATE FUNCTION is_over(r returns, all_steps integer) RETURNS boolean
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    facts int8;
-BEGIN
-    SELECT l.mask INTO facts FROM leads l
-    WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no
-    FOR NO KEY UPDATE SKIP LOCKED;
-    IF FOUND THEN
-        RETURN lead_next_step(facts, all_steps) <> r.step;
-    END IF;
-    RETURN NOT EXISTS (SELECT FROM leads l
-        WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no);
-END
-$$;
+CREATE FUNCTION ends_first_step() RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((((((1)::bigint << 48) - 1) | fact_mask(replied_bit())) | fact_mask(converted_bit())) | fact_mask(opted_out_bit()));
 
-COMMENT ON FUNCTION is_over(r returns, all_steps integer) IS 'Locks the lead of a listed step and returns whether the step is outdated, so that its row can be deleted. An outcome in flight may make the step due again; it finds the row that exists and adds none. Hence the lock, and the look at the facts under it. Returns false where another transaction has the lead locked: the row stays for a later claim.';
+COMMENT ON FUNCTION ends_first_step() IS 'Returns the mask of the facts that end the first step: any fact of a message, a reply, a conversion, an opt-out.';
+
+CREATE FUNCTION expiry_hold() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION expiry_hold() IS 'campaigns.claim_expiry_policy: a claim that expires stays uncertain.';
+
+CREATE FUNCTION expiry_retry() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION expiry_retry() IS 'campaigns.claim_expiry_policy: the step of a claim that expires becomes due again.';
+
+CREATE FUNCTION failed_or_bounced_steps(mask bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((((mask >> 16) & (~ mask)) | (mask >> 32)) & (65535)::bigint);
+
+COMMENT ON FUNCTION failed_or_bounced_steps(mask bigint) IS 'Returns the steps whose result is failed or bounced, one bit each.';
+
+CREATE FUNCTION finish_completed() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION finish_completed() IS 'campaigns.finish_reason: every lead was sent or failed.';
+
+CREATE FUNCTION finish_requested() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION finish_requested() IS 'campaigns.finish_reason: a caller asked for it.';
+
+CREATE FUNCTION forgotten_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 52;
+
+COMMENT ON FUNCTION forgotten_bit() IS 'The lead was forgotten on request: its id and texts are deleted, its facts still count. Not a fact that is reported.';
+
+CREATE FUNCTION has_delivery(mask bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((mask & (65535)::bigint) <> 0);
+
+COMMENT ON FUNCTION has_delivery(mask bigint) IS 'Whether any message was delivered, also if it bounced later.';
+
+CREATE FUNCTION has_fact(mask bigint, fact_bit integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((mask >> fact_bit) & (1)::bigint) = 1);
+
+COMMENT ON FUNCTION has_fact(mask bigint, fact_bit integer) IS 'Whether a fact is known.';
+
+CREATE FUNCTION has_lead(bits bigint, lead_no integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((bits >> (lead_no & 63)) & (1)::bigint) = 1);
+
+COMMENT ON FUNCTION has_lead(bits bigint, lead_no integer) IS 'Whether the bit of a lead is set.';
+
+CREATE FUNCTION has_result(mask bigint, step_bit integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((((mask | (mask >> 16)) | (mask >> 32)) >> step_bit) & (1)::bigint) = 1);
+
+COMMENT ON FUNCTION has_result(mask bigint, step_bit integer) IS 'Whether a step has a result.';
+
+CREATE FUNCTION is_bounced(fact_bit integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((fact_bit >= 32) AND (fact_bit <= 47));
+
+COMMENT ON FUNCTION is_bounced(fact_bit integer) IS 'Whether a fact is that the message of a step bounced.';
+
+CREATE FUNCTION is_contacted(mask bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (delivered_steps(mask) <> 0);
+
+COMMENT ON FUNCTION is_contacted(mask bigint) IS 'Whether any message was delivered and did not bounce.';
+
+CREATE FUNCTION is_delivered(fact_bit integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (fact_bit < 16);
+
+COMMENT ON FUNCTION is_delivered(fact_bit integer) IS 'Whether a fact is that the message of a step was delivered.';
+
+CREATE FUNCTION is_failed(fact_bit integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((fact_bit >= 16) AND (fact_bit <= 31));
+
+COMMENT ON FUNCTION is_failed(fact_bit integer) IS 'Whether a fact is that the message of a step failed.';
+
+CREATE FUNCTION is_message(fact_bit integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (fact_bit < 48);
+
+COMMENT ON FUNCTION is_message(fact_bit integer) IS 'Whether a fact is about the message of a step, not about the lead.';
+
+CREATE FUNCTION lead_bit(lead_no integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((1)::bigint << (lead_no & 63));
+
+COMMENT ON FUNCTION lead_bit(lead_no integer) IS 'Returns the bit of a lead within its block.';
+
+CREATE FUNCTION lead_block(lead_no integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (lead_no >> 6);
+
+COMMENT ON FUNCTION lead_block(lead_no integer) IS 'Returns the block of a lead.';
 
 CREATE FUNCTION lead_following_step(mask bigint) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (length(ltrim((((((mask & (~ (mask >> 32))) & (65535)::bigint))::integer)::bit(16))::text, '0'::text)) + 1);
+    RETURN (length(ltrim((((delivered_steps(mask))::integer)::bit(16))::text, '0'::text)) + 1);
 
 COMMENT ON FUNCTION lead_following_step(mask bigint) IS 'Returns the step after the highest delivered one: 1 where none is delivered, 17 where step 16 is.';
 
+CREATE FUNCTION status_failed() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 4;
+
+COMMENT ON FUNCTION status_failed() IS 'lead_status: failed.';
+
+CREATE FUNCTION status_partial() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION status_partial() IS 'lead_status: some steps delivered, others to be sent.';
+
+CREATE FUNCTION status_pending() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION status_pending() IS 'lead_status: nothing delivered yet.';
+
+CREATE FUNCTION status_sent() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 3;
+
+COMMENT ON FUNCTION status_sent() IS 'lead_status: done.';
+
 CREATE FUNCTION lead_status(mask bigint, steps integer) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN ((mask & ((3)::bigint << 48)) <> 0) THEN 3 WHEN (((~ (mask & (~ (mask >> 32)))) & (((1)::bigint << steps) - 1)) = 0) THEN 3 WHEN ((mask & ((1)::bigint << 51)) <> 0) THEN CASE WHEN (((mask & (~ (mask >> 32))) & (65535)::bigint) = 0) THEN 4 ELSE 3 END WHEN (((((mask >> 16) & (~ mask)) | (mask >> 32)) & (65535)::bigint) <> 0) THEN 4 WHEN ((mask & (65535)::bigint) <> 0) THEN 2 ELSE 1 END;
+    RETURN CASE WHEN (has_fact(mask, replied_bit()) OR has_fact(mask, converted_bit())) THEN status_sent() WHEN (((~ delivered_steps(mask)) & (((1)::bigint << steps) - 1)) = 0) THEN status_sent() WHEN has_fact(mask, opted_out_bit()) THEN CASE WHEN is_contacted(mask) THEN status_sent() ELSE status_failed() END WHEN (failed_or_bounced_steps(mask) <> 0) THEN status_failed() WHEN is_contacted(mask) THEN status_partial() ELSE status_pending() END;
 
-COMMENT ON FUNCTION lead_status(mask bigint, steps integer) IS 'Returns the status of a lead in a campaign of so many steps: 1 pending, 2 partial, 3 sent, 4 failed. The rules, in their order: replied, converted or every step delivered is sent; opted out is sent where a step was delivered, else failed; any failed or bounced step is failed; any delivered step is partial; else pending.';
+COMMENT ON FUNCTION lead_status(mask bigint, steps integer) IS 'Returns the status of a lead in a campaign of so many steps. The rules, in their order: replied, converted or every step delivered is sent; opted out is sent where a step was delivered, else failed; any failed or bounced step is failed; any delivered step is partial; else pending.';
 
 CREATE FUNCTION lead_next_step(mask bigint, steps integer) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN ((lead_status(mask, steps) > 2) OR (lead_following_step(mask) > steps)) THEN 0 ELSE lead_following_step(mask) END;
+    RETURN CASE WHEN ((lead_status(mask, steps) > status_partial()) OR (lead_following_step(mask) > steps)) THEN 0 ELSE lead_following_step(mask) END;
 
 COMMENT ON FUNCTION lead_next_step(mask bigint, steps integer) IS 'Returns the step to send next; 0 when the lead is sent or failed, or no step follows the highest delivered one.';
 
@@ -475,7 +641,7 @@ BEGIN
     RETURN (
         SELECT coalesce(o.account_id, 0) FROM outcomes o
         WHERE o.workspace_id = workspace AND o.campaign_id = campaign AND o.lead_no = lead
-            AND o.bit IN (step_bit, step_bit + 16, step_bit + 32)
+            AND is_message(o.bit) AND step_bit_of(o.bit) = step_bit
         ORDER BY o.received_at, o.batch_ordinal LIMIT 1
     );
 END
@@ -497,11 +663,138 @@ $$;
 
 COMMENT ON FUNCTION log_time(workspace integer, campaign integer, lead integer, fact_bit integer) IS 'Returns when a fact happened; null where the log has no such fact.';
 
+CREATE FUNCTION reason_account_issue() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION reason_account_issue() IS 'Reason of a failure or bounce: the account is blocked or signed out.';
+
+CREATE FUNCTION reason_content_rejected() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 4;
+
+COMMENT ON FUNCTION reason_content_rejected() IS 'Reason of a failure or bounce: the provider refused the content.';
+
+CREATE FUNCTION reason_invalid_lead() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION reason_invalid_lead() IS 'Reason of a failure or bounce: the lead can not be reached.';
+
+CREATE FUNCTION reason_mask(reason integer, step_bit integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((reason)::bigint << (3 * step_bit));
+
+COMMENT ON FUNCTION reason_mask(reason integer, step_bit integer) IS 'Returns the bits of a reason in leads.failed_reasons or bounced_reasons.';
+
+CREATE FUNCTION reason_other() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 5;
+
+COMMENT ON FUNCTION reason_other() IS 'Reason of a failure or bounce: anything else.';
+
+CREATE FUNCTION reason_rate_limited() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 3;
+
+COMMENT ON FUNCTION reason_rate_limited() IS 'Reason of a failure or bounce: the provider refused the rate.';
+
+CREATE FUNCTION result_bounced() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 3;
+
+COMMENT ON FUNCTION result_bounced() IS 'step_result: bounced.';
+
+CREATE FUNCTION result_delivered() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1;
+
+COMMENT ON FUNCTION result_delivered() IS 'step_result: delivered, and not bounced.';
+
+CREATE FUNCTION result_failed() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;
+
+COMMENT ON FUNCTION result_failed() IS 'step_result: failed, and neither delivered nor bounced.';
+
+CREATE FUNCTION result_bit(result integer, step_bit integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (step_bit + CASE result WHEN result_delivered() THEN 0 WHEN result_failed() THEN 16 WHEN result_bounced() THEN 32 ELSE NULL::integer END);
+
+COMMENT ON FUNCTION result_bit(result integer, step_bit integer) IS 'Returns the bit of the fact that a result comes from; null for none.';
+
+CREATE FUNCTION result_none() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 0;
+
+COMMENT ON FUNCTION result_none() IS 'step_result: the step has no fact.';
+
+CREATE TABLE returns (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    lead_no integer NOT NULL,
+    step smallint NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE returns IS 'Queue of steps that become due at a time: follow-ups, and steps whose claims were released or are retried. A hint: later facts can outdate a row, and the same step can be listed twice. A claim checks the facts of the lead.';
+
+COMMENT ON COLUMN returns.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN returns.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN returns.account_id IS 'Account of the lead, or any_account().';
+
+COMMENT ON COLUMN returns.due_at IS 'When the step may be sent.';
+
+COMMENT ON COLUMN returns.lead_no IS 'Number of the lead.';
+
+COMMENT ON COLUMN returns.step IS 'Number of the step.';
+
+CREATE FUNCTION return_lock_outdated(r returns, all_steps integer) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    facts int8;
+BEGIN
+    SELECT l.mask INTO facts FROM leads l
+    WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no
+    FOR NO KEY UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        RETURN lead_next_step(facts, all_steps) <> r.step;
+    END IF;
+    RETURN NOT EXISTS (SELECT FROM leads l
+        WHERE l.workspace_id = r.workspace_id AND l.campaign_id = r.campaign_id AND l.lead_no = r.lead_no);
+END
+$$;
+
+COMMENT ON FUNCTION return_lock_outdated(r returns, all_steps integer) IS 'Locks the lead of a listed step and returns whether the step is outdated, so that its row can be deleted. An outcome in flight may make the step due again; it finds the row that exists and adds none. Hence the lock, and the look at the facts under it. Returns false where another transaction has the lead locked: the row stays for a later claim.';
+
+CREATE FUNCTION step_bit_of(fact_bit integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (fact_bit & 15);
+
+COMMENT ON FUNCTION step_bit_of(fact_bit integer) IS 'Returns the step_bit of a fact about a message.';
+
+CREATE FUNCTION step_mask(step_bit integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (('000000000000000100000000000000010000000000000001'::"bit")::bigint << step_bit);
+
+COMMENT ON FUNCTION step_mask(step_bit integer) IS 'Returns the mask of the three facts of a step.';
+
+CREATE FUNCTION step_reason(reasons bigint, step_bit integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((reasons >> (3 * step_bit)) & (7)::bigint);
+
+COMMENT ON FUNCTION step_reason(reasons bigint, step_bit integer) IS 'Returns the reason of a step in leads.failed_reasons or bounced_reasons; 0 for none.';
+
 CREATE FUNCTION step_result(mask bigint, step_bit integer) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN (((mask >> (step_bit + 32)) & (1)::bigint) = 1) THEN 3 WHEN (((mask >> step_bit) & (1)::bigint) = 1) THEN 1 WHEN (((mask >> (step_bit + 16)) & (1)::bigint) = 1) THEN 2 ELSE 0 END;
+    RETURN CASE WHEN has_fact(mask, (step_bit + 32)) THEN result_bounced() WHEN has_fact(mask, step_bit) THEN result_delivered() WHEN has_fact(mask, (step_bit + 16)) THEN result_failed() ELSE result_none() END;
 
-COMMENT ON FUNCTION step_result(mask bigint, step_bit integer) IS 'Returns the result of a step, its strongest fact: 0 none, 1 delivered, 2 failed, 3 bounced. Bounced is stronger than delivered, delivered is stronger than failed. step_bit is the number of the step less 1.';
+COMMENT ON FUNCTION step_result(mask bigint, step_bit integer) IS 'Returns the result of a step, its strongest fact: bounced is stronger than delivered, delivered is stronger than failed.';
 
 CREATE TABLE account_days (
     workspace_id integer NOT NULL,
@@ -584,7 +877,7 @@ CREATE TABLE accounts (
     updated_at timestamp with time zone NOT NULL,
     revision bigint NOT NULL,
     CONSTRAINT accounts_daily_limit_check CHECK ((daily_limit >= 0)),
-    CONSTRAINT accounts_state_check CHECK ((state = ANY (ARRAY[1, 2])))
+    CONSTRAINT accounts_state_check CHECK ((state = ANY (ARRAY[account_active(), account_suspended()])))
 );
 
 COMMENT ON TABLE accounts IS 'One row for each sending account. Every claim of the account locks its row.';
@@ -599,7 +892,7 @@ COMMENT ON COLUMN accounts.uid IS 'Tells an account from an earlier one of the s
 
 COMMENT ON COLUMN accounts.display_name IS 'Text for people.';
 
-COMMENT ON COLUMN accounts.state IS '1 active, 2 suspended.';
+COMMENT ON COLUMN accounts.state IS 'account_active() or account_suspended().';
 
 COMMENT ON COLUMN accounts.daily_limit IS 'Most messages in a day of its time zone; 0 sends nothing, null is no limit.';
 
@@ -792,13 +1085,13 @@ CREATE TABLE campaigns (
     owner_generation bigint,
     owner_fencing_token bigint,
     CONSTRAINT campaigns_attribution_days_check CHECK ((attribution_days >= 0)),
-    CONSTRAINT campaigns_check CHECK ((((state = 3) = (finished_at IS NOT NULL)) AND ((state = 3) = (finish_reason IS NOT NULL)))),
-    CONSTRAINT campaigns_claim_expiry_policy_check CHECK ((claim_expiry_policy = ANY (ARRAY[1, 2]))),
+    CONSTRAINT campaigns_check CHECK ((((state = campaign_finished()) = (finished_at IS NOT NULL)) AND ((state = campaign_finished()) = (finish_reason IS NOT NULL)))),
+    CONSTRAINT campaigns_claim_expiry_policy_check CHECK ((claim_expiry_policy = ANY (ARRAY[expiry_hold(), expiry_retry()]))),
     CONSTRAINT campaigns_daily_limit_check CHECK ((daily_limit >= 0)),
-    CONSTRAINT campaigns_finish_reason_check CHECK ((finish_reason = ANY (ARRAY[1, 2]))),
+    CONSTRAINT campaigns_finish_reason_check CHECK ((finish_reason = ANY (ARRAY[finish_completed(), finish_requested()]))),
     CONSTRAINT campaigns_follow_up_delay_ms_check CHECK ((follow_up_delay_ms >= 0)),
     CONSTRAINT campaigns_settle_seconds_check CHECK ((settle_seconds >= 0)),
-    CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY[1, 2, 3]))),
+    CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY[campaign_active(), campaign_paused(), campaign_finished()]))),
     CONSTRAINT campaigns_steps_check CHECK (((steps >= 1) AND (steps <= 16)))
 );
 
@@ -816,9 +1109,9 @@ COMMENT ON COLUMN campaigns.salt IS 'Drawn with the campaign; part of each send 
 
 COMMENT ON COLUMN campaigns.display_name IS 'Text for people.';
 
-COMMENT ON COLUMN campaigns.state IS '1 active, 2 paused, 3 finished.';
+COMMENT ON COLUMN campaigns.state IS 'campaign_active(), campaign_paused() or campaign_finished().';
 
-COMMENT ON COLUMN campaigns.finish_reason IS '1 completed, 2 requested; null before the finish.';
+COMMENT ON COLUMN campaigns.finish_reason IS 'finish_completed() or finish_requested(); null before the finish.';
 
 COMMENT ON COLUMN campaigns.steps IS 'Messages to each lead, 1 to 16; fixed when the campaign is created.';
 
@@ -830,7 +1123,7 @@ COMMENT ON COLUMN campaigns.active_windows IS 'Active hours, each as {days on wh
 
 COMMENT ON COLUMN campaigns.daily_limit IS 'Most messages in a day of its time zone; 0 sends nothing, null is no limit.';
 
-COMMENT ON COLUMN campaigns.claim_expiry_policy IS 'What happens to a claim that expires without an outcome: 1 hold, it stays uncertain; 2 retry, its step becomes due again.';
+COMMENT ON COLUMN campaigns.claim_expiry_policy IS 'What happens to a claim that expires without an outcome: expiry_hold() or expiry_retry().';
 
 COMMENT ON COLUMN campaigns.settle_seconds IS 'Seconds from the finish, and from the expiry of the last claim, until results are final.';
 
@@ -940,9 +1233,9 @@ COMMENT ON COLUMN leads.lead_no IS 'Number of the lead within its campaign: 1 an
 
 COMMENT ON COLUMN leads.account_id IS 'Account that sends to the lead; null before its first claim ends, unless the lead was added with an account. An open claim says it.';
 
-COMMENT ON COLUMN leads.mask IS 'Facts, one bit each: 0-15 delivered, 16-31 failed, 32-47 bounced (step 1 is the lowest of each range), 48 replied, 49 converted, 50 auto-replied, 51 opted out, 52 forgotten on request. Bits are only ever added.';
+COMMENT ON COLUMN leads.mask IS 'Facts, one bit each: proto/lead.rs has the table. Bits are only ever added.';
 
-COMMENT ON COLUMN leads.failed_reasons IS 'Why steps failed, three bits for each step, step 1 lowest: 1 account issue, 2 invalid lead, 3 rate limited, 4 content rejected, 5 other.';
+COMMENT ON COLUMN leads.failed_reasons IS 'Why steps failed: three bits for each step, the number of a reason; see step_reason.';
 
 COMMENT ON COLUMN leads.bounced_reasons IS 'Why steps bounced, in the same form. Both are kept; the result of the step says which one counts.';
 
@@ -988,7 +1281,7 @@ COMMENT ON COLUMN outcomes.lead_no IS 'Number of the lead.';
 
 COMMENT ON COLUMN outcomes."bit" IS 'The fact: its place in leads.mask.';
 
-COMMENT ON COLUMN outcomes.reason IS 'Why a message failed or bounced, by the numbers of leads.failed_reasons; null for other facts.';
+COMMENT ON COLUMN outcomes.reason IS 'Why a message failed or bounced, the number of a reason; null for other facts.';
 
 COMMENT ON COLUMN outcomes.batch_ordinal IS 'Place within the batch: orders outcomes of the same received_at.';
 
@@ -1053,7 +1346,7 @@ COMMENT ON COLUMN segments.workspace_id IS 'Workspace of the leads.';
 
 COMMENT ON COLUMN segments.campaign_id IS 'Campaign of the leads.';
 
-COMMENT ON COLUMN segments.account_id IS 'Account of the leads; 0 is any account of the campaign.';
+COMMENT ON COLUMN segments.account_id IS 'Account of the leads, or any_account().';
 
 COMMENT ON COLUMN segments.lo IS 'Number of the first lead.';
 
@@ -1179,13 +1472,13 @@ CREATE INDEX claims_expiry ON claims USING btree (((((workspace_id)::bigint << 3
 
 COMMENT ON INDEX claims_expiry IS 'Finds the claims of a campaign by expiry.';
 
+CREATE INDEX claims_inexact ON claims USING btree (expires_at) WHERE (NOT is_exact);
+
+COMMENT ON INDEX claims_inexact IS 'Finds rows that expired and are not exact yet.';
+
 CREATE INDEX claims_of_account ON claims USING btree (((((workspace_id)::bigint << 32) + account_id)), grant_no);
 
 COMMENT ON INDEX claims_of_account IS 'Finds the claims of an account by grant.';
-
-CREATE INDEX claims_unsettled ON claims USING btree (expires_at) WHERE (NOT is_exact);
-
-COMMENT ON INDEX claims_unsettled IS 'Finds rows that expired and are not exact yet.';
 
 CREATE INDEX outcomes_workspace_id_campaign_id_lead_no_idx ON ONLY outcomes USING btree (workspace_id, campaign_id, lead_no);
 

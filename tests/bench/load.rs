@@ -136,7 +136,7 @@ async fn add_campaigns(sql: &Client, workspaces: u32, campaigns: u32, leads: u32
 /// Claims every lead in ranges of 100, by the accounts in turn.
 async fn claim_all(sql: &Client) -> Result<()> {
     sql.batch_execute(
-        "INSERT INTO claims (workspace_id, campaign_id, block, step, grant_no, account_id, held, expires_at, account_day, campaign_day)
+        "INSERT INTO claims (workspace_id, campaign_id, block, step, grant_no, account_id, claimed, expires_at, account_day, campaign_day)
         SELECT l.workspace_id, l.campaign_id, lead_no >> 6, 1, (lead_no - 1) / 100::int8 * 7919 + l.campaign_id, a.account_id,
             bit_or(1::int8 << (lead_no & 63)), now() + interval '10 hours', current_date, current_date
         FROM leads l JOIN LATERAL (
@@ -173,7 +173,7 @@ async fn fleet(sql: &Client, campaigns: u32) -> Result<()> {
         SELECT workspace_id, campaign_id, i, CASE WHEN i > 10 THEN 3 ELSE 0 END, NULL FROM added, generate_series(1, 20) i;
         INSERT INTO segments SELECT workspace_id, campaign_id, 0, 6, 11 FROM added;
         INSERT INTO claims
-            (workspace_id, campaign_id, block, step, grant_no, account_id, held, is_exact, expires_at, account_day, campaign_day)
+            (workspace_id, campaign_id, block, step, grant_no, account_id, claimed, is_exact, expires_at, account_day, campaign_day)
         SELECT a.workspace_id, campaign_id, 0, 1, campaign_id, min(account_id), 62, campaign_id % 10 = 0,
             now() + CASE WHEN campaign_id % 10 = 0 THEN -interval '1 hour' ELSE interval '10 hours' END, current_date, current_date
         FROM added a JOIN campaign_accounts USING (workspace_id, campaign_id) GROUP BY 1, 2;

@@ -21,7 +21,7 @@ async fn hold_counters(service: &Service) -> Connection {
 }
 
 async fn rows(sql: &Connection) -> Vec<(i64, bool)> {
-    let rows = sql.query("SELECT bit_count(held::bit(64)), is_exact FROM claims ORDER BY block", &[]).await.unwrap();
+    let rows = sql.query("SELECT bit_count(claimed::bit(64)), is_exact FROM claims ORDER BY block", &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use campaign_metrics_service::store::Store;
 use proptest::{
     prelude::*,
+    strategy::ValueTree as _,
     test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner},
 };
 
@@ -58,6 +59,8 @@ const CASES: u32 = 200;
 const WORKERS: u32 = 4;
 /// Crowds, one after the other.
 const ROUNDS: u32 = 3;
+/// Sequences before and after a migration that adds columns: enough for every kind of operation.
+const AROUND_A_MIGRATION: u32 = 16;
 /// Time for finding a smaller sequence that fails, too.
 const SHRINK_MILLIS: u32 = 60_000;
 
@@ -91,6 +94,17 @@ async fn play(service: &Service, store: &Store, told: &Told, number: u32, (zones
     play.clean_up().await
 }
 
+fn sequences() -> impl Strategy<Value = Sequence> {
+    (0..24_usize, 0..3_usize, prop::collection::vec((prop::bool::weighted(0.25), op()), 20..70))
+}
+
+fn runner(config: Config, number: u32, seed: u64) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..12].copy_from_slice(&number.to_le_bytes());
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
 /// Sequences on a service of their own; returns the fields that they told something of.
 fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -107,13 +121,8 @@ fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
             .map_or(u32::MAX, |steps| steps.parse().expect("a number")),
         ..Config::default()
     };
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8..12].copy_from_slice(&number.to_le_bytes());
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let count = std::cell::Cell::new(0);
-    let sequences = (0..24_usize, 0..3_usize, prop::collection::vec((prop::bool::weighted(0.25), op()), 20..70));
-    let result = runner.run(&sequences, |sequence| {
+    let result = runner(config, number, seed).run(&sequences(), |sequence| {
         count.set(count.get() + 1);
         runtime.block_on(play(&service, &store, &told, count.get(), &sequence))
     });
@@ -169,4 +178,38 @@ async fn many_clients_on_two_replicas_leave_what_they_were_told() {
     }
     let (first, second) = (served(&service).await, served(&other).await);
     assert!(first.guess + second.guess > 0 && first.full + second.full > 0, "both ways served: {first:?} {second:?}");
+}
+
+/// A migration runs while replicas of the version before it serve: their connections keep prepared statements.
+#[tokio::test]
+async fn columns_that_are_added_under_a_running_service_break_no_call() {
+    let service = Service::on(
+        &database().await,
+        campaign_metrics_service::Clock::manual(STARTS[0].parse().expect("a timestamp")),
+    )
+    .await;
+    let (store, told) = (service.store(), Told::default());
+    // The same sequences before and after, so that what runs after was prepared before.
+    let mut runner = runner(Config::default(), 0, 17);
+    let sequences: Vec<Sequence> = (0..AROUND_A_MIGRATION)
+        .map(|_| sequences().new_tree(&mut runner).expect("nothing is filtered out").current())
+        .collect();
+    let mut number = 0;
+    for half in ["before", "after"] {
+        for sequence in &sequences {
+            number += 1;
+            let played = play(&service, &store, &told, number, sequence).await;
+            played.unwrap_or_else(|failure| panic!("{half} the migration: {failure}"));
+        }
+        if half == "before" {
+            let sql = service.sql().await;
+            let tables = "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1";
+            for row in sql.query(tables, &[]).await.unwrap() {
+                let table: String = row.get(0);
+                let add = format!("ALTER TABLE {table} ADD COLUMN added_later int8 NOT NULL DEFAULT 7");
+                sql.batch_execute(&add).await.unwrap();
+            }
+        }
+    }
 }

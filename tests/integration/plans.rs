@@ -81,7 +81,7 @@ async fn plans_of_claim_take(url: &str) -> Vec<String> {
         SET LOCAL auto_explain.log_nested_statements = on;
         SET LOCAL auto_explain.log_level = notice;
         SET LOCAL auto_explain.log_min_duration = 0;
-        SELECT * FROM claim_take(1, 1, 1, 4, now(), 2, 1, 7, now(), current_date, current_date, '1970-01-01', 900000, 1, 1);
+        SELECT * FROM claim_take(1, 1, 1, 4, now(), 2, 7, now(), current_date, current_date, '1970-01-01', 900000, 1, 1);
         ROLLBACK;";
     sql.batch_execute(script).await.unwrap();
     drop(sql);

@@ -3,7 +3,7 @@
 -- For every table of the schema:
 -- * workspace_id leads every key, so that workspaces can be spread over several databases.
 -- * Workspaces, accounts, campaigns and leads are numbered with int4. Ids that callers chose stay in `name` and
---   `lead_ids`.
+-- `lead_ids`.
 -- * Time comes in as a parameter. Nothing here reads a clock.
 -- * docs/architecture.md, "Lock order", says in which order rows are locked.
 
@@ -23,7 +23,7 @@ CREATE TABLE accounts (
     name text COLLATE "C" NOT NULL,
     uid uuid NOT NULL,
     display_name text NOT NULL,
-    state int2 NOT NULL CHECK (state IN (1, 2)),
+    state int2 NOT NULL CHECK (state IN (account_active(), account_suspended())),
     daily_limit int4 CHECK (daily_limit >= 0),
     time_zone text NOT NULL,
     created_at timestamptz NOT NULL,
@@ -38,7 +38,7 @@ COMMENT ON COLUMN accounts.account_id IS 'Number of the account; above 0.';
 COMMENT ON COLUMN accounts.name IS 'Id of the account in resource names.';
 COMMENT ON COLUMN accounts.uid IS 'Tells an account from an earlier one of the same name.';
 COMMENT ON COLUMN accounts.display_name IS 'Text for people.';
-COMMENT ON COLUMN accounts.state IS '1 active, 2 suspended.';
+COMMENT ON COLUMN accounts.state IS 'account_active() or account_suspended().';
 COMMENT ON COLUMN accounts.daily_limit IS 'Most messages in a day of its time zone; 0 sends nothing, null is no limit.';
 COMMENT ON COLUMN accounts.time_zone IS 'IANA time zone in which its days begin.';
 COMMENT ON COLUMN accounts.created_at IS 'When it was created.';
@@ -52,14 +52,14 @@ CREATE TABLE campaigns (
     uid uuid NOT NULL,
     salt int4 NOT NULL,
     display_name text NOT NULL,
-    state int2 NOT NULL CHECK (state IN (1, 2, 3)),
-    finish_reason int2 CHECK (finish_reason IN (1, 2)),
+    state int2 NOT NULL CHECK (state IN (campaign_active(), campaign_paused(), campaign_finished())),
+    finish_reason int2 CHECK (finish_reason IN (finish_completed(), finish_requested())),
     steps int2 NOT NULL CHECK (steps BETWEEN 1 AND 16),
     follow_up_delay_ms int8 NOT NULL CHECK (follow_up_delay_ms >= 0),
     time_zone text NOT NULL,
     active_windows text[] NOT NULL,
     daily_limit int4 CHECK (daily_limit >= 0),
-    claim_expiry_policy int2 NOT NULL CHECK (claim_expiry_policy IN (1, 2)),
+    claim_expiry_policy int2 NOT NULL CHECK (claim_expiry_policy IN (expiry_hold(), expiry_retry())),
     settle_seconds int4 NOT NULL CHECK (settle_seconds >= 0),
     attribution_days int4 NOT NULL CHECK (attribution_days >= 0),
     lead_list_complete bool NOT NULL,
@@ -75,7 +75,10 @@ CREATE TABLE campaigns (
     PRIMARY KEY (workspace_id, campaign_id),
     UNIQUE (workspace_id, name),
     UNIQUE (workspace_id, owner_uid),
-    CHECK ((state = 3) = (finished_at IS NOT NULL) AND (state = 3) = (finish_reason IS NOT NULL))
+    CHECK (
+        (state = campaign_finished()) = (finished_at IS NOT NULL)
+        AND (state = campaign_finished()) = (finish_reason IS NOT NULL)
+    )
 );
 COMMENT ON TABLE campaigns IS
     'Settings and state of a campaign. Every claim of the campaign locks its row; outcomes write it only to finish '
@@ -87,8 +90,8 @@ COMMENT ON COLUMN campaigns.uid IS 'Tells a campaign from an earlier one of the 
 COMMENT ON COLUMN campaigns.salt IS
     'Drawn with the campaign; part of each send key, so that a key of another installation names nothing.';
 COMMENT ON COLUMN campaigns.display_name IS 'Text for people.';
-COMMENT ON COLUMN campaigns.state IS '1 active, 2 paused, 3 finished.';
-COMMENT ON COLUMN campaigns.finish_reason IS '1 completed, 2 requested; null before the finish.';
+COMMENT ON COLUMN campaigns.state IS 'campaign_active(), campaign_paused() or campaign_finished().';
+COMMENT ON COLUMN campaigns.finish_reason IS 'finish_completed() or finish_requested(); null before the finish.';
 COMMENT ON COLUMN campaigns.steps IS 'Messages to each lead, 1 to 16; fixed when the campaign is created.';
 COMMENT ON COLUMN campaigns.follow_up_delay_ms IS 'Milliseconds from the delivery of a step to the next step.';
 COMMENT ON COLUMN campaigns.time_zone IS 'IANA time zone of its days and active windows.';
@@ -98,8 +101,7 @@ COMMENT ON COLUMN campaigns.active_windows IS
 COMMENT ON COLUMN campaigns.daily_limit IS
     'Most messages in a day of its time zone; 0 sends nothing, null is no limit.';
 COMMENT ON COLUMN campaigns.claim_expiry_policy IS
-    'What happens to a claim that expires without an outcome: 1 hold, it stays uncertain; 2 retry, its step becomes '
-    'due again.';
+    'What happens to a claim that expires without an outcome: expiry_hold() or expiry_retry().';
 COMMENT ON COLUMN campaigns.settle_seconds IS
     'Seconds from the finish, and from the expiry of the last claim, until results are final.';
 COMMENT ON COLUMN campaigns.attribution_days IS

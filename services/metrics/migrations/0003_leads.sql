@@ -27,12 +27,9 @@ COMMENT ON COLUMN leads.lead_no IS
 COMMENT ON COLUMN leads.account_id IS
     'Account that sends to the lead; null before its first claim ends, unless the lead was added with an account. An '
     'open claim says it.';
-COMMENT ON COLUMN leads.mask IS
-    'Facts, one bit each: 0-15 delivered, 16-31 failed, 32-47 bounced (step 1 is the lowest of each range), 48 '
-    'replied, 49 converted, 50 auto-replied, 51 opted out, 52 forgotten on request. Bits are only ever added.';
+COMMENT ON COLUMN leads.mask IS 'Facts, one bit each: proto/lead.rs has the table. Bits are only ever added.';
 COMMENT ON COLUMN leads.failed_reasons IS
-    'Why steps failed, three bits for each step, step 1 lowest: 1 account issue, 2 invalid lead, 3 rate limited, 4 '
-    'content rejected, 5 other.';
+    'Why steps failed: three bits for each step, the number of a reason; see step_reason.';
 COMMENT ON COLUMN leads.bounced_reasons IS
     'Why steps bounced, in the same form. Both are kept; the result of the step says which one counts.';
 COMMENT ON COLUMN leads.last_action_at IS 'Latest time of any fact; null before the first.';
@@ -71,7 +68,7 @@ CREATE TABLE segments (
 COMMENT ON TABLE segments IS 'Ranges of leads that were never claimed. Claims take from the low end.';
 COMMENT ON COLUMN segments.workspace_id IS 'Workspace of the leads.';
 COMMENT ON COLUMN segments.campaign_id IS 'Campaign of the leads.';
-COMMENT ON COLUMN segments.account_id IS 'Account of the leads; 0 is any account of the campaign.';
+COMMENT ON COLUMN segments.account_id IS 'Account of the leads, or any_account().';
 COMMENT ON COLUMN segments.lo IS 'Number of the first lead.';
 COMMENT ON COLUMN segments.hi IS 'Number after the last lead.';
 
@@ -93,7 +90,7 @@ COMMENT ON TABLE returns IS
     'lead.';
 COMMENT ON COLUMN returns.workspace_id IS 'Workspace of the lead.';
 COMMENT ON COLUMN returns.campaign_id IS 'Campaign of the lead.';
-COMMENT ON COLUMN returns.account_id IS 'Account of the lead; 0 is any account of the campaign.';
+COMMENT ON COLUMN returns.account_id IS 'Account of the lead, or any_account().';
 COMMENT ON COLUMN returns.due_at IS 'When the step may be sent.';
 COMMENT ON COLUMN returns.lead_no IS 'Number of the lead.';
 COMMENT ON COLUMN returns.step IS 'Number of the step.';
@@ -113,8 +110,8 @@ CREATE TABLE outcomes (
 CREATE INDEX ON outcomes (workspace_id, campaign_id, lead_no);
 -- Workspaces move between databases by logical replication, which has to tell rows apart when they change. A key of
 -- outcomes would have to contain received_at and would make every insert of the hot path dearer. FULL costs nothing on
--- insert: the whole old row is written only when a lead is forgotten or a deleted campaign is removed. Partitions do not
--- inherit it.
+-- insert: the old row is written whole only when a lead is forgotten or a deleted campaign is removed. Partitions do
+-- not inherit it.
 ALTER TABLE outcomes REPLICA IDENTITY FULL;
 COMMENT ON TABLE outcomes IS
     'Log of facts, each with its circumstances. One partition for each month of receipt. Rows are only added, except '
@@ -123,8 +120,7 @@ COMMENT ON COLUMN outcomes.workspace_id IS 'Workspace of the lead.';
 COMMENT ON COLUMN outcomes.campaign_id IS 'Campaign of the lead.';
 COMMENT ON COLUMN outcomes.lead_no IS 'Number of the lead.';
 COMMENT ON COLUMN outcomes.bit IS 'The fact: its place in leads.mask.';
-COMMENT ON COLUMN outcomes.reason IS
-    'Why a message failed or bounced, by the numbers of leads.failed_reasons; null for other facts.';
+COMMENT ON COLUMN outcomes.reason IS 'Why a message failed or bounced, the number of a reason; null for other facts.';
 COMMENT ON COLUMN outcomes.batch_ordinal IS 'Place within the batch: orders outcomes of the same received_at.';
 COMMENT ON COLUMN outcomes.account_id IS 'Account of the message; null where none is known.';
 COMMENT ON COLUMN outcomes.happened_at IS 'When it happened, as reported.';
@@ -159,7 +155,7 @@ BEGIN
     RETURN (
         SELECT coalesce(o.account_id, 0) FROM outcomes o
         WHERE o.workspace_id = workspace AND o.campaign_id = campaign AND o.lead_no = lead
-            AND o.bit IN (step_bit, step_bit + 16, step_bit + 32)
+            AND is_message(o.bit) AND step_bit_of(o.bit) = step_bit
         ORDER BY o.received_at, o.batch_ordinal LIMIT 1
     );
 END

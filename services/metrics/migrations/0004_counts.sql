@@ -242,17 +242,17 @@ CREATE FUNCTION account_days_of_log(workspace int4, campaign int4, without regcl
 RETURNS TABLE (account_id int4, day date, delivered int8, failed int8, bounced int8)
 LANGUAGE sql STABLE AS $$
     WITH message AS (
-        SELECT o.account_id, o.bit & 15 AS step_bit, l.mask, bit_or(1::int8 << o.bit) AS logged,
-            min(o.happened_at) FILTER (WHERE o.bit < 16) AS delivered_at,
-            min(o.happened_at) FILTER (WHERE o.bit BETWEEN 16 AND 31) AS failed_at,
-            min(o.happened_at) FILTER (WHERE o.bit BETWEEN 32 AND 47) AS bounced_at
+        SELECT o.account_id, step_bit_of(o.bit) AS step_bit, l.mask, bit_or(fact_mask(o.bit)) AS logged,
+            min(o.happened_at) FILTER (WHERE is_delivered(o.bit)) AS delivered_at,
+            min(o.happened_at) FILTER (WHERE is_failed(o.bit)) AS failed_at,
+            min(o.happened_at) FILTER (WHERE is_bounced(o.bit)) AS bounced_at
         FROM outcomes o
         JOIN leads l ON l.workspace_id = o.workspace_id AND l.campaign_id = o.campaign_id AND l.lead_no = o.lead_no
-        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign) AND o.bit < 48
+        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign) AND is_message(o.bit)
             AND o.account_id IS NOT NULL AND (without IS NULL OR o.tableoid <> without)
             AND NOT EXISTS (SELECT FROM deleted_campaigns d
                 WHERE d.workspace_id = o.workspace_id AND d.campaign_id = o.campaign_id AND d.is_closed)
-        GROUP BY o.campaign_id, o.lead_no, o.bit & 15, o.account_id, l.mask
+        GROUP BY o.campaign_id, o.lead_no, step_bit_of(o.bit), o.account_id, l.mask
     ), judged AS (
         SELECT account_id, (coalesce(bounced_at, delivered_at, failed_at) AT TIME ZONE 'UTC')::date AS day,
             step_result(logged, step_bit) AS result, step_result(mask & ~logged, step_bit) AS gone_result
@@ -262,11 +262,11 @@ LANGUAGE sql STABLE AS $$
     ), counted AS (
         SELECT account_id, day, result, 1 AS count FROM judged
         UNION ALL
-        SELECT account_id, '-infinity', gone_result, -1 FROM judged WHERE gone_result <> 0
+        SELECT account_id, '-infinity', gone_result, -1 FROM judged WHERE gone_result <> result_none()
     )
-    SELECT account_id, day, coalesce(sum(count) FILTER (WHERE result = 1), 0),
-        coalesce(sum(count) FILTER (WHERE result = 2), 0),
-        coalesce(sum(count) FILTER (WHERE result = 3), 0)
+    SELECT account_id, day, coalesce(sum(count) FILTER (WHERE result = result_delivered()), 0),
+        coalesce(sum(count) FILTER (WHERE result = result_failed()), 0),
+        coalesce(sum(count) FILTER (WHERE result = result_bounced()), 0)
     FROM counted GROUP BY account_id, day
 $$;
 COMMENT ON FUNCTION account_days_of_log(int4, int4, regclass) IS

@@ -20,7 +20,7 @@ use tokio::sync::{
 
 use crate::{
     error::{Error, Result},
-    store::{Report, Store},
+    store::{Report, Store, lead_block},
 };
 
 /// Most outcomes that may wait for the database: a few tenths of a second of work, and about 10 MB.
@@ -151,7 +151,7 @@ impl Ingest {
 /// writers that close claims of one row would wait for each other until the commit.
 fn lane(lead: &LeadRef) -> usize {
     let number = match lead {
-        LeadRef::Key(key) => (key.campaign_number + (key.lead_number >> 6)).unsigned_abs().into(),
+        LeadRef::Key(key) => (key.campaign_number + lead_block(key.lead_number)).unsigned_abs().into(),
         LeadRef::Name(name) => {
             let mut hasher = DefaultHasher::new();
             name.hash(&mut hasher);

@@ -33,6 +33,7 @@ mod sqlstate;
 mod transaction;
 mod upkeep;
 
+pub(crate) use self::row::lead_block;
 pub use self::{
     account::NewAccount,
     campaign::{NewCampaign, lock::Actor},

@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::{
     request::{RequestId, RequestStatus, request_record_in_txn},
     row::{
-        account_key, account_key_in_txn, account_lock_in_txn, account_state, check_etag, workspace_ensure_in_txn,
-        workspace_in_txn,
+        account_columns, account_key, account_key_in_txn, account_lock_in_txn, account_state, check_etag,
+        workspace_ensure_in_txn, workspace_in_txn,
     },
     transaction::{Kind, Store, in_txn},
 };
@@ -172,7 +172,11 @@ async fn accounts_load_in_txn(
     let today = local_day(&TimeZone::UTC, now);
     let (first, last) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
     let recent_from = first_recent_day(now);
-    let accounts = "SELECT * FROM accounts WHERE workspace_id = $1 AND account_id = ANY ($2) ORDER BY name";
+    let accounts = concat!(
+        "SELECT ",
+        account_columns!(),
+        " FROM accounts a WHERE a.workspace_id = $1 AND a.account_id = ANY ($2) ORDER BY a.name"
+    );
     let campaigns =
         "SELECT s.account_id, c.name FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
         WHERE s.workspace_id = $1 AND s.account_id = ANY ($2) AND NOT s.removed ORDER BY c.name";

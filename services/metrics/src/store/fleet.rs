@@ -93,7 +93,7 @@ macro_rules! is_chosen {
     () => {
         "(SELECT campaigns <= $1 FROM total) OR (workspace_id, campaign_id) IN (
             SELECT workspace_id, campaign_id FROM campaigns
-            ORDER BY state = 1 DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
+            ORDER BY state = campaign_active() DESC, updated_at DESC, workspace_id, campaign_id LIMIT $1
         )"
     };
 }
@@ -101,7 +101,7 @@ macro_rules! is_chosen {
 const CAMPAIGNS: &str = concat!(
     total!(),
     "SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
-        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total), c.claim_expiry_policy = 2
+        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total), c.claim_expiry_policy = expiry_retry()
     FROM campaigns c JOIN workspaces w USING (workspace_id) WHERE ",
     is_chosen!()
 );
@@ -130,7 +130,7 @@ const RETURNS: &str = "
     WITH RECURSIVE head AS (
         (SELECT workspace_id, campaign_id, account_id, due_at FROM returns ORDER BY 1, 2, 3, 4 LIMIT 1)
         UNION ALL
-        SELECT n.* FROM head h CROSS JOIN LATERAL (
+        SELECT n.workspace_id, n.campaign_id, n.account_id, n.due_at FROM head h CROSS JOIN LATERAL (
             SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at FROM returns r
             WHERE (r.workspace_id, r.campaign_id, r.account_id) > (h.workspace_id, h.campaign_id, h.account_id)
             ORDER BY 1, 2, 3, 4 LIMIT 1

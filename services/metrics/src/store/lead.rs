@@ -28,21 +28,25 @@ pub struct LeadFilter<'a> {
 
 /// Until an outcome tells the lead its account, its claim knows it. Those who ask add [`LEAD_ID`].
 const LEADS: &str = "
-    SELECT l.*, n.steps, a.name AS account
+    SELECT l.workspace_id, l.campaign_id, l.lead_no, l.mask, l.failed_reasons, l.bounced_reasons, l.last_action_at, n.steps,
+        a.name AS account
     FROM leads l
     JOIN campaigns n USING (workspace_id, campaign_id)
     LEFT JOIN LATERAL (
         SELECT c.account_id FROM claims c
         WHERE c.workspace_id = l.workspace_id AND c.campaign_id = l.campaign_id
             -- The block, in order, as with the ids.
-            AND c.block >= l.lead_no >> 6 AND c.block <= l.lead_no >> 6
-            AND c.held >> (l.lead_no & 63) & 1 = 1 AND step_result(l.mask, c.step - 1) = 0
+            AND c.block >= lead_block(l.lead_no) AND c.block <= lead_block(l.lead_no)
+            AND has_lead(c.claimed, l.lead_no) AND NOT has_result(l.mask, c.step - 1)
         ORDER BY c.block LIMIT 1
     ) h ON l.account_id IS NULL
     LEFT JOIN accounts a ON a.workspace_id = l.workspace_id AND a.account_id = coalesce(l.account_id, h.account_id)
     WHERE l.workspace_id = $1 AND l.campaign_id = $2
         -- Not forgotten: those have no id, and do not count in a page.
-        AND l.mask >> 52 & 1 = 0";
+        AND NOT has_fact(l.mask, forgotten_bit())";
+
+/// The columns of [`LEADS`] that [`lead_from_row`] reads.
+const COLUMNS: &str = "l.lead_no, l.mask, l.failed_reasons, l.bounced_reasons, l.last_action_at, l.steps, l.account";
 
 /// Leads that a filtered page looks at before it ends, found or not: keeps a page of a rare status from reading millions.
 const SCAN_MAX: i64 = 50_000;
@@ -50,7 +54,7 @@ const SCAN_MAX: i64 = 50_000;
 impl Store {
     /// Reads a lead.
     pub async fn lead_get(&self, name: &LeadName) -> Result<Lead> {
-        let sql = format!("SELECT l.*, i.lead_id FROM ({LEADS} AND l.lead_no = $3 LIMIT 1) l {LEAD_ID}");
+        let sql = format!("SELECT {COLUMNS}, i.lead_id FROM ({LEADS} AND l.lead_no = $3 LIMIT 1) l {LEAD_ID}");
         in_txn!(self, "lead_get", Kind::Read, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, &name.campaign).await?;
             let lead_no = lead_no_in_txn(&txn, (workspace_id, campaign_id), name).await?;
@@ -69,7 +73,7 @@ impl Store {
         limit: i64,
     ) -> Result<(Vec<Lead>, Option<i32>)> {
         let sql = format!(
-            "SELECT l.*, i.lead_id FROM (
+            "SELECT {COLUMNS}, i.lead_id FROM (
                 {LEADS} AND l.lead_no > $3 AND l.lead_no <= $4
                     AND ($5::int4 IS NULL OR lead_status(l.mask, n.steps) = $5) AND ($6::text IS NULL OR a.name = $6)
                 ORDER BY l.lead_no LIMIT $7
@@ -106,7 +110,7 @@ impl Store {
             SELECT o.bit, o.reason, o.detail, o.happened_at, o.received_at, a.name AS account, v.value_micros
             FROM outcomes o
             LEFT JOIN accounts a ON a.workspace_id = o.workspace_id AND a.account_id = o.account_id
-            LEFT JOIN conversion_values v ON o.bit = 49 AND v.workspace_id = o.workspace_id AND v.campaign_id = o.campaign_id
+            LEFT JOIN conversion_values v ON o.bit = converted_bit() AND v.workspace_id = o.workspace_id AND v.campaign_id = o.campaign_id
                 AND v.lead_no = o.lead_no
             WHERE o.workspace_id = $1 AND o.campaign_id = $2 AND o.lead_no = $3
             ORDER BY o.received_at, o.batch_ordinal, o.bit OFFSET $4 LIMIT $5";

@@ -64,10 +64,22 @@ pub(super) async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName
     row.as_ref().map(account_key).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
+/// The columns of a row `a` of `accounts`. Named, since a prepared statement fails once a migration adds a column to what it
+/// returns.
+macro_rules! account_columns {
+    () => {
+        "a.workspace_id, a.account_id, a.name, a.uid, a.display_name, a.state, a.daily_limit, a.time_zone, a.created_at,
+        a.updated_at, a.revision"
+    };
+}
+pub(super) use account_columns;
+
 /// Locks an account against claims, suspension and updates. `$1` is the workspace, `$2` the account.
-pub(super) const ACCOUNT_LOCK: &str = "
-    SELECT a.* FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2
-    FOR NO KEY UPDATE OF a";
+pub(super) const ACCOUNT_LOCK: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2 FOR NO KEY UPDATE OF a"
+);
 
 /// Locks an account against claims, suspension and updates.
 pub(super) async fn account_lock_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<Row> {
@@ -107,11 +119,22 @@ pub(super) fn check_etag(row: &Row, etag: Option<i64>) -> Result<()> {
     Ok(())
 }
 
+/// Block of a lead in `claims`: as the SQL function of this name.
+pub(crate) fn lead_block(lead_no: i32) -> i32 {
+    lead_no >> 6
+}
+
+/// Bit of a lead within its block: as the SQL function of this name.
+pub(super) fn lead_bit(lead_no: i32) -> i64 {
+    1 << (lead_no & 63)
+}
+
 /// The place of a row in the arrays that were unnested.
 pub(super) fn element_index(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(0)
 }
 
+/// The state of a stored number; `migrations/0001_facts.sql` has their names in SQL.
 pub(super) fn account_state(stored: i16) -> Result<AccountState> {
     match stored {
         1 => Ok(AccountState::Active),
@@ -120,6 +143,7 @@ pub(super) fn account_state(stored: i16) -> Result<AccountState> {
     }
 }
 
+/// The state of a stored number; `migrations/0001_facts.sql` has their names in SQL.
 pub(super) fn campaign_state(stored: i16) -> Result<CampaignState> {
     match stored {
         1 => Ok(CampaignState::Active),

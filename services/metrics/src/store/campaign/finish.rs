@@ -17,9 +17,9 @@ pub(in crate::store) async fn campaigns_finish_in_txn(
 ) -> Result<()> {
     let sql = "
         UPDATE campaigns c
-        SET state = 3, finish_reason = 1, finished_at = $3, updated_at = $3, revision = revision + 1
+        SET state = campaign_finished(), finish_reason = finish_completed(), finished_at = $3, updated_at = $3, revision = revision + 1
         FROM campaign_counters k
-        WHERE c.workspace_id = $1 AND c.campaign_id = ANY ($2) AND c.state <> 3 AND c.lead_list_complete
+        WHERE c.workspace_id = $1 AND c.campaign_id = ANY ($2) AND c.state <> campaign_finished() AND c.lead_list_complete
             AND k.workspace_id = $1 AND k.campaign_id = c.campaign_id AND k.total > 0 AND k.pending + k.partial = 0";
     let statement = txn.prepare_cached(sql).await?;
     txn.execute(&statement, &[&workspace_id, &campaign_ids, &now]).await?;

@@ -4,7 +4,7 @@ use campaign_metrics::{campaign::Owner, name::CampaignName};
 use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
-use super::row::owner_from_row;
+use super::row::{campaign_columns, owner_from_row};
 use crate::error::{Error, Result};
 
 /// On whose behalf a campaign is changed.
@@ -18,8 +18,12 @@ pub enum Actor<'a> {
 
 /// Locks a campaign against claims and other changes, not against outcomes.
 pub(in crate::store) async fn campaign_lock_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<Row> {
-    let sql = "SELECT c.* FROM campaigns c JOIN workspaces w USING (workspace_id)
-        WHERE w.name = $1 AND c.name = $2 FOR NO KEY UPDATE OF c";
+    let sql = concat!(
+        "SELECT ",
+        campaign_columns!(),
+        " FROM campaigns c JOIN workspaces w USING (workspace_id)
+        WHERE w.name = $1 AND c.name = $2 FOR NO KEY UPDATE OF c"
+    );
     let statement = txn.prepare_cached(sql).await?;
     let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
     row.ok_or_else(|| Error::NotFound(name.to_string()))

@@ -14,6 +14,18 @@ use crate::{
     store::row::broken,
 };
 
+/// The columns of a row `c` of `campaigns`. Named, since a prepared statement fails once a migration adds a column to what it
+/// returns.
+macro_rules! campaign_columns {
+    () => {
+        "c.workspace_id, c.campaign_id, c.name, c.uid, c.salt, c.display_name, c.state, c.finish_reason, c.steps,
+        c.follow_up_delay_ms, c.time_zone, c.active_windows, c.daily_limit, c.claim_expiry_policy, c.settle_seconds,
+        c.attribution_days, c.lead_list_complete, c.created_at, c.updated_at, c.finished_at, c.finalized_at, c.revision,
+        c.owner_resource, c.owner_uid, c.owner_generation, c.owner_fencing_token"
+    };
+}
+pub(in crate::store) use campaign_columns;
+
 /// The columns that [`counts_from_row`] reads, of a row `k` of `campaign_counters`.
 macro_rules! counts {
     () => {

@@ -145,12 +145,12 @@ async fn account_remove_in_txn(
         // Leads never claimed, and first steps that came back, go to any account; so do their rows. What is looked up is looked
         // up one by one, by LIMIT: a join could go through all of it for each row.
         "UPDATE leads l SET account_id = NULL
-            WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND l.mask & 65535 = 0
+            WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND NOT has_delivery(l.mask)
                 AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
-                    AND c.block = l.lead_no >> 6 AND c.held >> (l.lead_no & 63) & 1 = 1
-                    AND step_result(l.mask, c.step - 1) = 0 LIMIT 1) IS NULL",
-        "UPDATE segments SET account_id = 0 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
-        "UPDATE returns r SET account_id = 0
+                    AND c.block = lead_block(l.lead_no) AND has_lead(c.claimed, l.lead_no)
+                    AND NOT has_result(l.mask, c.step - 1) LIMIT 1) IS NULL",
+        "UPDATE segments SET account_id = any_account() WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
+        "UPDATE returns r SET account_id = any_account()
             WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.step = 1
                 AND (SELECT l.account_id FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2
                     AND l.lead_no = r.lead_no LIMIT 1) IS DISTINCT FROM $3",

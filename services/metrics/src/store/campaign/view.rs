@@ -12,7 +12,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::Row;
 
-use super::row::{counts, counts_from_row, owner_from_row, settings_from_row};
+use super::row::{campaign_columns, counts, counts_from_row, owner_from_row, settings_from_row};
 use crate::{
     error::{Error, Result},
     store::{
@@ -28,7 +28,9 @@ const CAMPAIGNS: &str = concat!(
     "SELECT ",
     counts!(),
     ",
-    w.name AS workspace, c.*, serving.*,
+    w.name AS workspace, ",
+    campaign_columns!(),
+    ", serving.account_ids, serving.account_names, serving.account_states, serving.account_limits, serving.account_zones,
         expired.claims AS uncertain, expired.of_serving AS uncertain_of_serving, open.claims - expired.claims AS in_flight,
         -- Rows of claims that are closed lie among those in flight until they expire. Behind so many of them the next row says
         -- when, at the latest; and the first one when something may change, at the earliest.
@@ -91,7 +93,9 @@ const CAMPAIGNS: &str = concat!(
     JOIN workspaces w USING (workspace_id)
     -- The latest first: behind an old snapshot the dead versions before it are many.
     CROSS JOIN LATERAL (
-        SELECT * FROM campaign_counters k WHERE k.workspace_id = c.workspace_id AND k.campaign_id = c.campaign_id
+        SELECT ",
+    counts!(),
+    ", k.closed_claims, k.epoch FROM campaign_counters k WHERE k.workspace_id = c.workspace_id AND k.campaign_id = c.campaign_id
         ORDER BY k.epoch DESC LIMIT 1
     ) k
     -- What is not closed is held or uncertain; only what expired is looked at one by one.

@@ -16,20 +16,23 @@ use tokio_postgres::{Row, Statement, types::ToSql};
 use crate::{
     error::{Error, Result},
     store::{
-        campaign::row::settings_from_row,
+        campaign::row::{campaign_columns, settings_from_row},
         hint::cursor::{Cursor, Cursors},
         limit::{LimitOwner, reserved_sql},
         row::{ACCOUNT_LOCK, CampaignKey, campaign_state, element_index},
     },
 };
 
-const LOCK_CAMPAIGNS: &str = "
-    SELECT c.* FROM workspaces w
+const LOCK_CAMPAIGNS: &str = concat!(
+    "SELECT ",
+    campaign_columns!(),
+    " FROM workspaces w
     JOIN accounts a ON a.workspace_id = w.workspace_id AND a.name = $2
     JOIN campaign_accounts s ON s.workspace_id = a.workspace_id AND s.account_id = a.account_id AND NOT s.removed
-    JOIN campaigns c ON c.workspace_id = s.workspace_id AND c.campaign_id = s.campaign_id AND c.state <> 3
+    JOIN campaigns c ON c.workspace_id = s.workspace_id AND c.campaign_id = s.campaign_id AND c.state <> campaign_finished()
     WHERE w.name = $1 AND ($3::int4[] IS NULL OR s.campaign_id = ANY ($3))
-    ORDER BY c.campaign_id FOR NO KEY UPDATE OF c";
+    ORDER BY c.campaign_id FOR NO KEY UPDATE OF c"
+);
 
 /// A campaign of the account that asks.
 pub(super) struct Candidate {
@@ -152,11 +155,11 @@ pub(super) async fn candidates_in_txn(
             EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = key.campaign_id
                 AND n.account_id = $2 AND n.lo >= key.lo AND n.lo < n.hi)
             OR EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = key.campaign_id
-                AND n.account_id = 0 AND n.lo >= key.lo AND n.lo < n.hi)
+                AND n.account_id = any_account() AND n.lo >= key.lo AND n.lo < n.hi)
             OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = key.campaign_id
                 AND r.account_id = $2 AND r.due_at >= key.due_at AND r.due_at <= $3)
             OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = key.campaign_id
-                AND r.account_id = 0 AND r.due_at >= key.due_at AND r.due_at <= $3) AS is_due,
+                AND r.account_id = any_account() AND r.due_at >= key.due_at AND r.due_at <= $3) AS is_due,
             {} AS reserved
         FROM unnest($4::int4[], $5::date[], $6::int4[], $7::timestamptz[]) WITH ORDINALITY
             AS key (campaign_id, day, lo, due_at, place)
@@ -200,18 +203,20 @@ pub(super) async fn candidates_examine_in_txn(
     account: &AccountName,
     now: Timestamp,
 ) -> Result<()> {
-    let sql = "
-        SELECT c.*,
+    let sql = concat!(
+        "SELECT ",
+        campaign_columns!(),
+        ",
             EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = c.campaign_id
-                AND n.account_id IN ($2, 0) AND n.lo < n.hi)
+                AND n.account_id IN ($2, any_account()) AND n.lo < n.hi)
             OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
-                AND r.account_id IN ($2, 0) AND r.due_at <= $3) AS is_due,
+                AND r.account_id IN ($2, any_account()) AND r.due_at <= $3) AS is_due,
             least(
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
                     AND r.account_id = $2 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
-                    AND r.account_id = 0 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
-                CASE WHEN c.state = 1 AND c.claim_expiry_policy = 2 THEN (
+                    AND r.account_id = any_account() AND r.due_at > $3 ORDER BY due_at LIMIT 1),
+                CASE WHEN c.state = campaign_active() AND c.claim_expiry_policy = expiry_retry() THEN (
                     SELECT coalesce(
                         min(expires_at) FILTER (WHERE is_open),
                         -- All of them are closed: then those after them count.
@@ -231,8 +236,9 @@ pub(super) async fn candidates_examine_in_txn(
                     AND h.account_id = $2 AND h.expires_at <= $3)
                 AS uncertain
         FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
-        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND (c.state = 3 OR c.campaign_id = ANY ($4))
-        ORDER BY c.campaign_id";
+        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND (c.state = campaign_finished() OR c.campaign_id = ANY ($4))
+        ORDER BY c.campaign_id"
+    );
     let statement = txn.prepare_cached(sql).await?;
     let numbers: Vec<i32> = candidates.iter().map(|candidate| candidate.key.1).collect();
     let mut complete = Vec::with_capacity(candidates.len());

@@ -33,6 +33,9 @@ const CLAIMS: &str = "
     ) l
     WHERE (c.workspace_id::int8 << 32) + c.account_id = ($1::int4::int8 << 32) + $2::int4";
 
+/// The columns of [`CLAIMS`] that [`claim_from_row`] reads.
+const COLUMNS: &str = "l.campaign_id, l.campaign, l.salt, l.lead_no, l.step, l.grant_no, l.expires_at";
+
 impl Store {
     /// Reads held and uncertain claims of an account by campaign and lead, after `after`, at most `limit`.
     pub async fn claim_list(
@@ -43,7 +46,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Claim>> {
         let sql = format!(
-            "SELECT l.*, i.lead_id FROM (
+            "SELECT {COLUMNS}, i.lead_id FROM (
                 {CLAIMS} AND ($3::bool IS NULL OR (c.expires_at > $4) = $3)
                     AND ($5::int4 IS NULL OR c.campaign_id >= $5 AND (c.campaign_id, l.lead_no, c.step) > ($5, $6::int4, $7::int2))
                 ORDER BY c.campaign_id, l.lead_no, c.step LIMIT $8
@@ -72,7 +75,7 @@ pub(super) async fn claims_of_grant_in_txn(
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let sql = format!(
-        "SELECT l.*, i.lead_id FROM ({CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 OFFSET 0) l {LEAD_ID}
+        "SELECT {COLUMNS}, i.lead_id FROM ({CLAIMS} AND c.grant_no = $3 AND c.expires_at > $4 OFFSET 0) l {LEAD_ID}
         ORDER BY l.campaign_id, l.lead_no"
     );
     let statement = txn.prepare_cached(&sql).await?;

@@ -30,12 +30,13 @@ pub(super) async fn claims_lock_in_txn(
     // workspace as long as it takes the table for empty.
     let lock = "
         SELECT FROM (
-            SELECT * FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS id (campaign_id, lead_no, step, grant_no)
-            ORDER BY campaign_id, lead_no >> 6, step, grant_no OFFSET 0
+            SELECT campaign_id, lead_block(lead_no) AS block, step, grant_no
+            FROM unnest($2::int4[], $3::int4[], $4::int2[], $5::int8[]) AS id (campaign_id, lead_no, step, grant_no)
+            ORDER BY campaign_id, block, step, grant_no OFFSET 0
         ) id
         CROSS JOIN LATERAL (
             SELECT FROM claims c
-            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6 AND c.step = id.step
+            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.block AND c.step = id.step
                 AND c.grant_no = id.grant_no
             FOR NO KEY UPDATE
         ) c";
@@ -45,20 +46,22 @@ pub(super) async fn claims_lock_in_txn(
         FROM unnest($3::int4[], $4::int4[], $5::int2[], $6::int8[], $7::int4[])
             WITH ORDINALITY AS id (campaign_id, lead_no, step, grant_no, salt, place)
         CROSS JOIN LATERAL (
-            SELECT * FROM campaigns n WHERE n.workspace_id = $1 AND n.campaign_id = id.campaign_id LIMIT 1
+            SELECT n.salt, n.state, n.time_zone, n.active_windows, n.steps FROM campaigns n WHERE n.workspace_id = $1 AND n.campaign_id = id.campaign_id LIMIT 1
         ) n
         CROSS JOIN LATERAL (
-            SELECT * FROM claims c
-            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = id.lead_no >> 6 AND c.step = id.step
-                AND c.grant_no = id.grant_no
+            SELECT c.workspace_id, c.campaign_id, c.block, c.step, c.grant_no, c.account_id, c.claimed, c.expires_at,
+                c.account_day, c.campaign_day
+            FROM claims c
+            WHERE c.workspace_id = $1 AND c.campaign_id = id.campaign_id AND c.block = lead_block(id.lead_no)
+                AND c.step = id.step AND c.grant_no = id.grant_no
             LIMIT 1
         ) c
         CROSS JOIN LATERAL (
             SELECT l.mask FROM leads l
             WHERE l.workspace_id = $1 AND l.campaign_id = id.campaign_id AND l.lead_no = id.lead_no LIMIT 1
         ) l
-        WHERE n.salt = id.salt AND c.account_id = $2 AND c.held >> (id.lead_no & 63) & 1 = 1
-            AND step_result(l.mask, id.step - 1) = 0 AND (c.expires_at > $8) = $9
+        WHERE n.salt = id.salt AND c.account_id = $2 AND has_lead(c.claimed, id.lead_no)
+            AND NOT has_result(l.mask, id.step - 1) AND (c.expires_at > $8) = $9
         ORDER BY c.campaign_id, c.block, c.step, c.grant_no";
     let (workspace_id, account_id): (i32, i32) = (holder.get("workspace_id"), holder.get("account_id"));
     let campaigns: Vec<i32> = ids.iter().map(|id| id.key.campaign_number).collect();

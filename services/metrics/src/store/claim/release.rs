@@ -17,7 +17,7 @@ use crate::{
     store::{
         campaign::counters::claims_closed_in_txn,
         limit::{LimitOwner, reservation_add_in_txn},
-        row::account_lock_in_txn,
+        row::{account_lock_in_txn, lead_bit, lead_block},
         transaction::{Kind, Store, in_txn},
     },
 };
@@ -67,16 +67,16 @@ pub(super) async fn release_in_txn(
     let mut closed: BTreeMap<i32, i64> = BTreeMap::new();
     for (id, row) in held {
         let key = id.key;
-        let block = (key.campaign_number, key.lead_number >> 6, i16::from(key.step.number()), id.grant);
-        *blocks.entry(block).or_default() |= 1 << (key.lead_number & 63);
+        let block = (key.campaign_number, lead_block(key.lead_number), i16::from(key.step.number()), id.grant);
+        *blocks.entry(block).or_default() |= lead_bit(key.lead_number);
         *days.entry((LimitOwner::Account, account_id, row.get("account_day"))).or_default() -= 1;
         *days.entry((LimitOwner::Campaign, key.campaign_number, row.get("campaign_day"))).or_default() -= 1;
         *closed.entry(key.campaign_number).or_default() += 1;
     }
-    let shrink = "UPDATE claims SET held = held & ~$6::int8
+    let shrink = "UPDATE claims SET claimed = claimed & ~$6::int8
         WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5";
     let delete = "DELETE FROM claims
-        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5 AND held = 0";
+        WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND step = $4 AND grant_no = $5 AND claimed = 0";
     let (shrink, delete) = futures::try_join!(txn.prepare_cached(shrink), txn.prepare_cached(delete))?;
     for ((campaign_id, block, step, grant), bits) in &blocks {
         let row: [&(dyn ToSql + Sync); 6] = [&workspace_id, campaign_id, block, step, grant, bits];

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     store::{
         campaign::row::active_hours_from_row,
-        row::{account_lock_in_txn, account_state, campaign_state},
+        row::{account_lock_in_txn, account_state, campaign_state, lead_block},
         transaction::{Kind, Store, in_txn},
     },
 };
@@ -67,7 +67,7 @@ async fn renew_in_txn(txn: &Transaction<'_>, rows: &[Row], ids: &[ClaimId], resu
         let place = usize::try_from(row.get::<_, i32>("place")).unwrap_or(0);
         if let Renewal::Renewed(until) = results[place] {
             let (key, workspace_id) = (ids[place].key, row.get::<_, i32>("workspace_id"));
-            let (block, step) = (key.lead_number >> 6, i16::from(key.step.number()));
+            let (block, step) = (lead_block(key.lead_number), i16::from(key.step.number()));
             txn.execute(&statement, &[&workspace_id, &key.campaign_number, &block, &step, &ids[place].grant, &until])
                 .await?;
         }

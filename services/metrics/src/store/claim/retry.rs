@@ -20,7 +20,7 @@ pub(in crate::store) async fn claims_retry_in_txn(
     now: Timestamp,
 ) -> Result<usize> {
     let end = "
-        SELECT (c).account_id, (c).step, (c).block, claim_end(c) AS open FROM (
+        SELECT (c).account_id, (c).step, (c).block, claim_delete(c) AS open FROM (
             SELECT c FROM claims c
             WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
                 AND claim_open(c) <> 0
@@ -65,8 +65,9 @@ pub(super) async fn leads_return_in_txn(
     // outcome that is under way may make the step due again, finds the row that is there, and adds none.
     let sql = "
         WITH back AS MATERIALIZED (
-            SELECT b.*, l.mask, n.steps FROM (
-                SELECT $1::int4 AS workspace_id, back.* FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
+            SELECT b.workspace_id, b.campaign_id, b.lead_no, b.step, l.mask, n.steps FROM (
+                SELECT $1::int4 AS workspace_id, campaign_id, lead_no, step
+                FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
                 ORDER BY campaign_id, lead_no OFFSET 0
             ) b
             CROSS JOIN LATERAL (

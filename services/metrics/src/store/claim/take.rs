@@ -13,14 +13,14 @@ use crate::{
     },
 };
 
-/// Facts that end the first step: any result, a reply, a conversion, an opt-out; an automatic reply does not.
-const ENDS_FIRST_STEP: i64 = ((1 << 50) - 1) | (1 << 51);
 /// One in so many claims moves the rows that every claim changes on to their next epoch: about as many versions as share
 /// a page.
 const CLAIMS_PER_EPOCH: u32 = 64;
 
 /// The statement; what its parameters and columns mean stands at the function.
-const CLAIM_TAKE: &str = "SELECT * FROM claim_take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+const CLAIM_TAKE: &str = "
+    SELECT lead_nos, steps, ids, more, next_due, next_lead, serving, reserved_of_account, reserved_of_campaign
+    FROM claim_take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 /// What was taken, and what the locked rows said after it.
 #[derive(Debug, Default)]
@@ -66,7 +66,6 @@ impl Take {
                 &left,
                 &self.now,
                 &steps,
-                &ENDS_FIRST_STEP,
                 &self.grant_no,
                 &self.expires_at,
                 &self.account_day,

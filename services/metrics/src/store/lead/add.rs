@@ -103,7 +103,7 @@ async fn listed_in_txn(
         CROSS JOIN LATERAL (
             SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = i.lead_no LIMIT 1
         ) l
-        WHERE l.mask >> 51 & 1 = 0";
+        WHERE NOT has_fact(l.mask, opted_out_bit())";
     let ids: Vec<&str> = leads.iter().map(|lead| lead.id.as_str()).collect();
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query(&statement, &[&campaign.0, &campaign.1, &ids]).await?;
@@ -240,7 +240,9 @@ async fn groups_insert_in_txn(
         segments.push((account_id, lo, next));
     }
     let insert = "
-        WITH new AS MATERIALIZED (SELECT * FROM unnest($3::int4[], $4::text[], $5::int4[]) AS new (lead_no, lead_id, account_id)),
+        WITH new AS MATERIALIZED (
+            SELECT lead_no, lead_id, account_id FROM unnest($3::int4[], $4::text[], $5::int4[]) AS new (lead_no, lead_id, account_id)
+        ),
         named AS (INSERT INTO lead_ids (workspace_id, campaign_id, lead_no, lead_id) SELECT $1, $2, lead_no, lead_id FROM new)
         INSERT INTO leads (workspace_id, campaign_id, lead_no, account_id) SELECT $1, $2, lead_no, account_id FROM new";
     let insert = txn.prepare_cached(insert).await?;

@@ -84,9 +84,10 @@ async fn reassign_in_txn(
 ) -> Result<Reassigned> {
     let sql = "
         WITH listed AS MATERIALIZED (
-            SELECT r.*, l.account_id AS lead_account_id, coalesce(lead_next_step(l.mask, $6) = r.step, false) AS waits
+            SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at, r.lead_no, r.step, l.account_id AS lead_account_id,
+                coalesce(lead_next_step(l.mask, $6) = r.step, false) AS waits
             FROM (
-                SELECT * FROM returns
+                SELECT workspace_id, campaign_id, account_id, due_at, lead_no, step FROM returns
                 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no, step LIMIT $5
             ) r
             LEFT JOIN LATERAL (
@@ -97,7 +98,7 @@ async fn reassign_in_txn(
             -- Here and below: nothing but what each row says, so that no plan begins with all rows of the campaign.
             DELETE FROM returns r USING listed d
             WHERE r.workspace_id = d.workspace_id AND r.campaign_id = d.campaign_id AND r.account_id = d.account_id
-                AND r.due_at = d.due_at AND r.lead_no = d.lead_no AND r.step = d.step AND (d.waits OR is_over(r, $6))
+                AND r.due_at = d.due_at AND r.lead_no = d.lead_no AND r.step = d.step AND (d.waits OR return_lock_outdated(r, $6))
         ), given AS MATERIALIZED (
             -- A lead that is listed twice goes to one account, when it was due first; one that has another account to that.
             SELECT DISTINCT ON (lead_no) workspace_id, campaign_id, account_id, lead_no, due_at, step, coalesce(

@@ -11,7 +11,7 @@ use crate::{
     store::{
         campaign::{counters::claims_closed_in_txn, finish::campaigns_finish_in_txn, lock::campaign_lock_in_txn},
         outcome::opt_out::opt_out_in_txn,
-        row::{campaign_key, lead_no_in_txn},
+        row::{campaign_key, lead_bit, lead_block, lead_no_in_txn},
         transaction::{Kind, Store, in_txn},
     },
 };
@@ -51,19 +51,19 @@ async fn claims_drop_in_txn(
     lead: &[&(dyn ToSql + Sync); 3],
     lead_no: i32,
 ) -> Result<(i64, i64)> {
-    let (block, bit) = (lead_no >> 6, 1_i64 << (lead_no & 63));
+    let (block, bit) = (lead_block(lead_no), lead_bit(lead_no));
     let lock = "SELECT FROM claims WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3
         ORDER BY step, grant_no FOR NO KEY UPDATE";
     txn.execute(lock, &[lead[0], lead[1], &block]).await?;
     let mask = "SELECT mask FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3 FOR UPDATE";
     let mask: i64 = txn.query_one(mask, lead).await?.get(0);
     let drop = "WITH dropped AS (
-            UPDATE claims SET held = held & ~$4::int8
-            WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held & $4 <> 0
-            RETURNING step_result($5, step - 1) = 0 AS was_open
+            UPDATE claims SET claimed = claimed & ~$4::int8
+            WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND claimed & $4 <> 0
+            RETURNING NOT has_result($5, step - 1) AS was_open
         ) SELECT count(*) FILTER (WHERE was_open) FROM dropped";
     let closed: i64 = txn.query_one(drop, &[lead[0], lead[1], &block, &bit, &mask]).await?.get(0);
-    let empty = "DELETE FROM claims WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND held = 0";
+    let empty = "DELETE FROM claims WHERE workspace_id = $1 AND campaign_id = $2 AND block = $3 AND claimed = 0";
     txn.execute(empty, &[lead[0], lead[1], &block]).await?;
     Ok((closed, mask))
 }
@@ -83,7 +83,7 @@ async fn lead_drop_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]
 /// Removes whatever names or describes a lead.
 async fn lead_forget_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]) -> Result<()> {
     for sql in [
-        "UPDATE leads SET mask = mask | (1::int8 << 52) WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3",
+        "UPDATE leads SET mask = mask | fact_mask(forgotten_bit()) WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3",
         "UPDATE outcomes SET detail = NULL
             WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3 AND detail IS NOT NULL",
         "DELETE FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3",

@@ -175,7 +175,7 @@ impl Batch<'_> {
         let find = "SELECT EXISTS (
             SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int8[]) AS e (workspace_id, campaign_id, lead_no, bits)
             CROSS JOIN generate_series(0, 47) AS bit (bit)
-            WHERE bits >> bit & 1 = 1 AND log_time(workspace_id, campaign_id, lead_no, bit) IS NOT NULL
+            WHERE has_fact(bits, bit) AND log_time(workspace_id, campaign_id, lead_no, bit) IS NOT NULL
         )";
         let workspaces: Vec<i32> = missed.iter().map(|missed| missed.campaign.0).collect();
         let campaigns: Vec<i32> = missed.iter().map(|missed| missed.campaign.1).collect();
@@ -208,14 +208,14 @@ impl Batch<'_> {
             return Ok(());
         }
         let lock =
-            "SELECT FROM campaigns WHERE (workspace_id, campaign_id) IN (SELECT * FROM unnest($1::int4[], $2::int4[]))
+            "SELECT FROM campaigns WHERE (workspace_id, campaign_id) IN (SELECT w, c FROM unnest($1::int4[], $2::int4[]) AS key (w, c))
             ORDER BY workspace_id, campaign_id FOR NO KEY UPDATE NOWAIT";
         let find = "SELECT EXISTS (
             SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[]) AS e (workspace_id, campaign_id, lead_no, step)
             CROSS JOIN LATERAL (
                 SELECT FROM claims c
-                WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = e.lead_no >> 6
-                    AND c.step = e.step AND c.held >> (e.lead_no & 63) & 1 = 1
+                WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = lead_block(e.lead_no)
+                    AND c.step = e.step AND has_lead(c.claimed, e.lead_no)
                 LIMIT 1
             ) c
         )";

@@ -60,7 +60,7 @@ impl Store {
             SELECT $1, lead_id, $3 FROM unnest($2::text[]) AS new (lead_id) ORDER BY lead_id ON CONFLICT DO NOTHING";
         let find = "SELECT i.campaign_id, i.lead_no FROM lead_ids i
             JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
-            WHERE i.workspace_id = $1 AND i.lead_id = ANY ($2) AND l.mask >> 51 & 1 = 0";
+            WHERE i.workspace_id = $1 AND i.lead_id = ANY ($2) AND NOT has_fact(l.mask, opted_out_bit())";
         let ids: Vec<&str> = leads.iter().map(LeadId::as_str).collect();
         in_txn!(self, "opt_out_add", Kind::Hot, |txn, attempt| {
             let workspace_id = workspace_ensure_in_txn(&txn, workspace, self.clock.now()).await?;
@@ -141,7 +141,7 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
             WHERE s.workspace_id = l.workspace_id AND s.lead_id >= i.lead_id AND s.lead_id <= i.lead_id
             ORDER BY s.lead_id OFFSET 0
         ) s
-        WHERE l.mask >> 51 & 1 = 0"
+        WHERE NOT has_fact(l.mask, opted_out_bit())"
     );
     workspaces_lock_in_txn(txn, &workspaces).await?;
     let statement = txn.prepare_cached(&sql).await?;

@@ -11,21 +11,23 @@ use crate::{
     },
 };
 
-/// Rows of claims settled by one transaction.
-const SETTLED_MAX: i64 = 1024;
+/// Rows of claims that one transaction compacts.
+const COMPACTED_MAX: i64 = 1024;
 
 impl Store {
     /// Makes expired claims due again where the campaign's policy says so, also those that nobody asks for.
     pub async fn claims_retry(&self) -> Result<()> {
         let sql = "SELECT workspace_id, campaign_id FROM campaigns c
-            WHERE state = 1 AND claim_expiry_policy = 2 AND EXISTS (
+            WHERE state = campaign_active() AND claim_expiry_policy = expiry_retry() AND EXISTS (
                 SELECT FROM claims h
                 WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
                     AND h.expires_at <= $1 AND claim_open(h) <> 0
             )
             ORDER BY workspace_id, campaign_id";
         let lock = "SELECT FROM campaigns
-            WHERE workspace_id = $1 AND campaign_id = $2 AND state = 1 AND claim_expiry_policy = 2 FOR NO KEY UPDATE";
+            WHERE workspace_id = $1 AND campaign_id = $2 AND state = campaign_active()
+                AND claim_expiry_policy = expiry_retry()
+            FOR NO KEY UPDATE";
         let now = self.clock.now();
         let campaigns: Result<Vec<Row>> =
             in_txn!(self, "claims_retry", Kind::Read, |txn, attempt| Ok(txn.query(sql, &[&now]).await?));
@@ -46,20 +48,20 @@ impl Store {
         Ok(())
     }
 
-    /// Takes what is closed out of the rows of claims that expired after `since`, and those rows away in which nothing is left.
+    /// Clears the bits of closed claims in rows that expired after `since`; deletes rows in which no claim is open.
     pub async fn claims_compact(&self, since: Timestamp) -> Result<()> {
-        // Whoever holds a row is an outcome or another process that settles: another time will do.
-        let settle = "SELECT claim_settle(c) FROM (
+        // A row that is locked has an outcome in flight, or another replica compacts it: the next run takes it.
+        let compact = "SELECT claim_compact(c) FROM (
             SELECT c FROM claims c WHERE NOT is_exact AND expires_at <= $1 AND expires_at > $2
             ORDER BY expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
         ) c";
         loop {
-            let settled: Result<usize> = in_txn!(self, "claims_compact", Kind::Hot, |txn, attempt| {
+            let compacted: Result<usize> = in_txn!(self, "claims_compact", Kind::Hot, |txn, attempt| {
                 let now = self.clock.now();
-                let settle = txn.prepare_cached(settle).await?;
-                Ok(txn.query(&settle, &[&now, &since, &SETTLED_MAX]).await?.len())
+                let compact = txn.prepare_cached(compact).await?;
+                Ok(txn.query(&compact, &[&now, &since, &COMPACTED_MAX]).await?.len())
             });
-            if i64::try_from(settled?) != Ok(SETTLED_MAX) {
+            if i64::try_from(compacted?) != Ok(COMPACTED_MAX) {
                 return Ok(());
             }
         }

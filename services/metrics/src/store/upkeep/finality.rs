@@ -11,7 +11,7 @@ impl Store {
         let sql = "
             WITH due AS (
                 SELECT workspace_id, campaign_id FROM campaigns c
-                WHERE state = 3 AND finalized_at IS NULL
+                WHERE state = campaign_finished() AND finalized_at IS NULL
                     AND finished_at + make_interval(secs => settle_seconds) <= $1
                     AND NOT EXISTS (
                         SELECT FROM claims h

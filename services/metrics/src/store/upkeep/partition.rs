@@ -84,12 +84,12 @@ impl Store {
 
     async fn partition_drop(&self, name: &str) -> Result<()> {
         let keep = format!(
-            "INSERT INTO account_days_closed AS a
-            SELECT w.workspace_id, d.* FROM (SELECT DISTINCT workspace_id FROM {name}) w
+            "INSERT INTO account_days_closed AS a (workspace_id, account_id, day, delivered, failed, bounced)
+            SELECT w.workspace_id, d.account_id, d.day, d.delivered, d.failed, d.bounced FROM (SELECT DISTINCT workspace_id FROM {name}) w
             CROSS JOIN LATERAL (
-                SELECT account_id, day, sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8
+                SELECT account_id, day, sum(delivered)::int8 AS delivered, sum(failed)::int8 AS failed, sum(bounced)::int8 AS bounced
                 FROM (
-                    SELECT * FROM account_days_of_log(w.workspace_id, NULL, NULL)
+                    SELECT account_id, day, delivered, failed, bounced FROM account_days_of_log(w.workspace_id, NULL, NULL)
                     UNION ALL
                     SELECT account_id, day, -delivered, -failed, -bounced
                     FROM account_days_of_log(w.workspace_id, NULL, '{name}'::regclass)

@@ -30,9 +30,9 @@ impl Store {
         // Who claims or reassigns has it locked, and needs no help.
         let lock = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2
             FOR NO KEY UPDATE SKIP LOCKED";
-        let settle = "WITH over AS MATERIALIZED (
-                SELECT r.* FROM (
-                    SELECT * FROM returns
+        let tidy = "WITH over AS MATERIALIZED (
+                SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at, r.lead_no, r.step FROM (
+                    SELECT workspace_id, campaign_id, account_id, due_at, lead_no, step FROM returns
                     WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 ORDER BY due_at, lead_no, step LIMIT $5
                 ) r
                 LEFT JOIN LATERAL (
@@ -42,20 +42,20 @@ impl Store {
             )
             DELETE FROM returns r USING over o
             WHERE r.workspace_id = o.workspace_id AND r.campaign_id = o.campaign_id AND r.account_id = o.account_id
-                AND r.due_at = o.due_at AND r.lead_no = o.lead_no AND r.step = o.step AND is_over(r, $4)";
+                AND r.due_at = o.due_at AND r.lead_no = o.lead_no AND r.step = o.step AND return_lock_outdated(r, $4)";
         let lists: Result<Vec<Row>> =
             in_txn!(self, "returns_tidy", Kind::Read, |txn, attempt| Ok(txn.query(find, &[]).await?));
         for list in lists? {
             let (workspace_id, campaign_id, account_id): (i32, i32, i32) = (list.get(0), list.get(1), list.get(2));
             loop {
-                let settled: Result<u64> = in_txn!(self, "returns_tidy", Kind::Write, |txn, attempt| {
+                let deleted: Result<u64> = in_txn!(self, "returns_tidy", Kind::Write, |txn, attempt| {
                     let Some(campaign) = txn.query_opt(lock, &[&workspace_id, &campaign_id]).await? else {
                         return Ok(0);
                     };
                     let steps: i32 = campaign.get(0);
-                    Ok(txn.execute(settle, &[&workspace_id, &campaign_id, &account_id, &steps, &LISTED_MAX]).await?)
+                    Ok(txn.execute(tidy, &[&workspace_id, &campaign_id, &account_id, &steps, &LISTED_MAX]).await?)
                 });
-                if settled? == 0 {
+                if deleted? == 0 {
                     break;
                 }
             }

@@ -75,33 +75,39 @@ const COLUMNS: [&str; 21] = [
 ];
 
 const RECOUNT: &str = "
-    SELECT count(*), count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status = 3),
-        count(*) FILTER (WHERE status = 4),
+    SELECT count(*), count(*) FILTER (WHERE status = status_pending()), count(*) FILTER (WHERE status = status_partial()),
+        count(*) FILTER (WHERE status = status_sent()), count(*) FILTER (WHERE status = status_failed()),
         coalesce(sum(m.delivered), 0)::int8, coalesce(sum(m.failed), 0)::int8, coalesce(sum(m.bounced), 0)::int8,
-        coalesce(sum(m.reason_1), 0)::int8, coalesce(sum(m.reason_2), 0)::int8, coalesce(sum(m.reason_3), 0)::int8,
-        coalesce(sum(m.reason_4), 0)::int8, coalesce(sum(m.reason_5), 0)::int8,
-        count(*) FILTER (WHERE contacted), count(*) FILTER (WHERE mask >> 48 & 1 = 1), count(*) FILTER (WHERE mask >> 49 & 1 = 1),
-        count(*) FILTER (WHERE contacted AND mask >> 48 & 1 = 1), count(*) FILTER (WHERE contacted AND mask >> 49 & 1 = 1),
-        count(*) FILTER (WHERE mask >> 50 & 1 = 1), count(*) FILTER (WHERE mask >> 51 & 1 = 1),
+        coalesce(sum(m.account_issue), 0)::int8, coalesce(sum(m.invalid_lead), 0)::int8, coalesce(sum(m.rate_limited), 0)::int8,
+        coalesce(sum(m.content_rejected), 0)::int8, coalesce(sum(m.other_reason), 0)::int8,
+        count(*) FILTER (WHERE contacted), count(*) FILTER (WHERE has_fact(mask, replied_bit())),
+        count(*) FILTER (WHERE has_fact(mask, converted_bit())),
+        count(*) FILTER (WHERE contacted AND has_fact(mask, replied_bit())),
+        count(*) FILTER (WHERE contacted AND has_fact(mask, converted_bit())),
+        count(*) FILTER (WHERE has_fact(mask, auto_replied_bit())), count(*) FILTER (WHERE has_fact(mask, opted_out_bit())),
         (SELECT coalesce(sum(value_micros), 0)::int8 FROM conversion_values WHERE workspace_id = $1 AND campaign_id = $2)
     FROM (
-        SELECT *, lead_status(mask, $3) AS status, mask & ~(mask >> 32) & 65535 <> 0 AS contacted
+        SELECT mask, failed_reasons, bounced_reasons, lead_status(mask, $3) AS status, is_contacted(mask) AS contacted
         FROM leads WHERE workspace_id = $1 AND campaign_id = $2
     ) l
     CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE result = 1) AS delivered, count(*) FILTER (WHERE result = 2) AS failed,
-            count(*) FILTER (WHERE result = 3) AS bounced, count(*) FILTER (WHERE reason = 1) AS reason_1,
-            count(*) FILTER (WHERE reason = 2) AS reason_2, count(*) FILTER (WHERE reason = 3) AS reason_3,
-            count(*) FILTER (WHERE reason = 4) AS reason_4, count(*) FILTER (WHERE reason = 5) AS reason_5
+        SELECT count(*) FILTER (WHERE result = result_delivered()) AS delivered,
+            count(*) FILTER (WHERE result = result_failed()) AS failed,
+            count(*) FILTER (WHERE result = result_bounced()) AS bounced,
+            count(*) FILTER (WHERE reason = reason_account_issue()) AS account_issue,
+            count(*) FILTER (WHERE reason = reason_invalid_lead()) AS invalid_lead,
+            count(*) FILTER (WHERE reason = reason_rate_limited()) AS rate_limited,
+            count(*) FILTER (WHERE reason = reason_content_rejected()) AS content_rejected,
+            count(*) FILTER (WHERE reason = reason_other()) AS other_reason
         FROM (
-            SELECT result, CASE result WHEN 2 THEN l.failed_reasons >> (3 * step_bit) & 7
-                WHEN 3 THEN l.bounced_reasons >> (3 * step_bit) & 7 END AS reason
+            SELECT result, CASE result WHEN result_failed() THEN step_reason(l.failed_reasons, step_bit)
+                WHEN result_bounced() THEN step_reason(l.bounced_reasons, step_bit) END AS reason
             FROM (SELECT step_bit, step_result(l.mask, step_bit) AS result FROM generate_series(0, $3 - 1) AS step_bit) s
         ) r
     ) m";
 
-const STORED: &str =
-    "SELECT k.*, (SELECT granted FROM campaign_claims g WHERE g.workspace_id = $1 AND g.campaign_id = $2
+/// Follows `SELECT` and [`COLUMNS`].
+const STORED: &str = ", (SELECT granted FROM campaign_claims g WHERE g.workspace_id = $1 AND g.campaign_id = $2
         ORDER BY epoch DESC LIMIT 1) - k.closed_claims AS open_claims,
         (SELECT coalesce(sum(bit_count(claim_open(c)::bit(64))), 0)::int8 FROM claims c
             WHERE c.workspace_id = $1 AND c.campaign_id = $2) AS counted_claims
@@ -110,11 +116,11 @@ const STORED: &str =
 const ACCOUNT_DAYS: &str = "
     SELECT a.account_id, a.name, day::text, coalesce(s.delivered, 0), coalesce(s.failed, 0), coalesce(s.bounced, 0),
         coalesce(r.delivered, 0)::int8, coalesce(r.failed, 0)::int8, coalesce(r.bounced, 0)::int8
-    FROM (SELECT * FROM account_days WHERE workspace_id = $1) s
+    FROM (SELECT account_id, day, delivered, failed, bounced FROM account_days WHERE workspace_id = $1) s
     FULL JOIN (
         SELECT account_id, day, sum(delivered) AS delivered, sum(failed) AS failed, sum(bounced) AS bounced
         FROM (
-            SELECT * FROM account_days_of_log($1, NULL, NULL)
+            SELECT account_id, day, delivered, failed, bounced FROM account_days_of_log($1, NULL, NULL)
             UNION ALL
             SELECT account_id, day, delivered, failed, bounced FROM account_days_closed WHERE workspace_id = $1
         ) n GROUP BY account_id, day
@@ -272,7 +278,8 @@ async fn campaign_recount_in_txn(
         return Ok(Vec::new());
     };
     let steps: i32 = steps.get(0);
-    let stored = txn.query_one(STORED, &[&workspace_id, &campaign_id]).await?;
+    let stored = format!("SELECT {} {STORED}", COLUMNS.join(", "));
+    let stored = txn.query_one(&stored, &[&workspace_id, &campaign_id]).await?;
     let recounted = txn.query_one(RECOUNT, &[&workspace_id, &campaign_id, &steps]).await?;
     let numbers =
         COLUMNS.iter().enumerate().map(|(place, column)| (*column, stored.get(*column), recounted.get(place)));
