@@ -50,6 +50,8 @@ mod layout;
 mod limits;
 #[path = "integration/local_days.rs"]
 mod local_days;
+#[path = "integration/lock_order.rs"]
+mod lock_order;
 #[path = "integration/model.rs"]
 mod model;
 #[path = "integration/outcomes.rs"]

@@ -31,7 +31,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
     "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "facts", "gauges",
-    "guesses", "inputs", "limits", "local_days", "model::many_clients", "outcomes", "outside", "pages", "reading",
+    "guesses", "inputs", "limits", "local_days", "lock_order", "model::many_clients", "outcomes", "outside", "pages", "reading",
     "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
 ];
 
