@@ -30,10 +30,14 @@ mod schema;
 mod select;
 #[path = "mutants/session.rs"]
 mod session;
+#[path = "mutants/sites.rs"]
+mod sites;
 #[path = "mutants/sql.rs"]
 mod sql;
 #[path = "mutants/sql_text.rs"]
 mod sql_text;
+#[path = "mutants/sql_tokens.rs"]
+mod sql_tokens;
 #[path = "mutants/swaps.rs"]
 mod swaps;
 #[path = "mutants/switch.rs"]
