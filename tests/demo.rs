@@ -2,9 +2,9 @@
 //!
 //! It starts Postgres, a Kubernetes API server, the service and the controller, applies the Campaign resources of
 //! `examples/`, imports their leads, lets senders work, and shows how every campaign is doing. With a number of seconds
-//! it needs nobody: it pauses a campaign by `kubectl edit`, proves that nothing is claimed from then on, resumes it,
+//! it runs unattended: it pauses a campaign by `kubectl edit`, proves that nothing is claimed from then on, resumes it,
 //! waits until all have finished, and compares four views of every count.
-//! Whatever it started ends with it, also when it is killed; everything is kept in one folder that it names.
+//! All processes that it starts end with it, even if it is killed. Everything is kept in one folder that it names.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -80,7 +80,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn show(args: &Args) -> Result<ExitCode> {
-    // Builds what is missing, and dies of Ctrl-C with it: signals are taken over only after.
+    // Builds missing parts. Until then Ctrl-C ends both; signals are handled only afterwards.
     harness::parts::part("kubectl")?;
     let begun = Instant::now();
     let mut interrupts = Interrupts::new()?;
@@ -100,7 +100,7 @@ async fn show(args: &Args) -> Result<ExitCode> {
     println!("\nStopping what was started; Ctrl-C again stops it at once");
     let stopped = tokio::select! {
         stopped = stop(stage) => stopped,
-        // What still runs sees us end, and ends.
+        // What still runs ends with this process.
         () = interrupts.next() => std::process::exit(130),
     };
     if code == ExitCode::SUCCESS && stopped.is_ok() {

@@ -36,8 +36,6 @@ mod facts;
 mod fleet;
 #[path = "integration/gauges.rs"]
 mod gauges;
-#[path = "integration/guesses.rs"]
-mod guesses;
 #[path = "integration/imports.rs"]
 mod imports;
 #[path = "integration/inputs.rs"]
@@ -54,6 +52,8 @@ mod local_days;
 mod lock_order;
 #[path = "integration/model.rs"]
 mod model;
+#[path = "integration/optimistic.rs"]
+mod optimistic;
 #[path = "integration/outcomes.rs"]
 mod outcomes;
 #[path = "integration/outside.rs"]

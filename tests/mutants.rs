@@ -1,10 +1,9 @@
-//! Mutation testing: puts small mistakes into the code, one at a time, and reports which of them no test notices.
+//! Mutation testing: makes small mistakes in the code, one at a time, and reports those that no test notices.
 //!
-//! cargo-mutants says what to change in the Rust code, a list of edits what to change in the SQL. Rust mutants are compiled
-//! in all at once, each behind a switch; SQL mutants are written over the text in a copy of the built binaries. So the
-//! workspace is built once, and a mutant costs no more than the tests that cover it. What is known stands in
-//! `target/mutants/results.jsonl` and is not run again; `target/mutants/report.md` names every mutant that was missed.
-//! docs/testing.md says how to use it.
+//! cargo-mutants lists mutants of Rust code, our own list those of SQL. All Rust mutants are compiled at once, each
+//! behind a switch. SQL mutants overwrite the text in a copy of the built binaries. So the workspace is built once, and
+//! a mutant costs only the tests that cover it. Results are kept in `target/mutants/results.jsonl` and not run again;
+//! `target/mutants/report.md` names every missed mutant. docs/testing.md describes how to use it.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The baselines without a service: the same exact work by the statement itself, and the log alone by COPY.
+//! Baselines without a service: the same work by the statement itself, and the log alone by COPY.
 
 use std::time::Instant;
 
@@ -75,7 +75,7 @@ impl Writer {
         let mut keys: Vec<(i32, i32)> = sorted.iter().map(|event| (event.workspace, event.campaign)).collect();
         keys.dedup();
         let (workspaces, campaigns): (Vec<i32>, Vec<i32>) = keys.into_iter().unzip();
-        // The statement takes one outcome a lead.
+        // The statement takes one outcome for each lead.
         let mut rounds: Vec<Vec<Event>> = Vec::new();
         let mut nth = 0;
         for (place, event) in sorted.iter().enumerate() {

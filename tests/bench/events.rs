@@ -1,5 +1,5 @@
-//! What is reported: one outcome for each lead, with one in a hundred a failure, and beside these one in a hundred each of
-//! duplicates, unknown leads and bounces.
+//! The outcomes to report: one for each lead, 1 % of them failures, plus 1 % each of duplicates, unknown leads and
+//! bounces.
 
 use campaign_metrics::pb::{self, OutcomeKind};
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
@@ -44,7 +44,7 @@ pub fn events(campaigns: i32, workspaces: i32, leads: i32, order: Order) -> Even
     let mut keys: Vec<(i32, i32)> =
         (1..=leads).flat_map(|lead| (1..=campaigns).map(move |campaign| (campaign, lead))).collect();
     if order == Order::Random {
-        // The same for every run, so that runs compare.
+        // The same seed for every run, so that runs are comparable.
         keys.shuffle(&mut StdRng::seed_from_u64(1));
     }
     let mut all = Events { events: Vec::with_capacity(keys.len() * 103 / 100), applied: keys.len() };
@@ -53,7 +53,7 @@ pub fn events(campaigns: i32, workspaces: i32, leads: i32, order: Order) -> Even
         let event = |lead, bit| Event { workspace, campaign, lead, bit };
         all.events.push(event(lead, if place % 100 == 50 { FAILED } else { 0 }));
         match place % 100 {
-            // Of one some way back, in another batch.
+            // Of an earlier lead, in another batch.
             33 if place > 3000 => all.events.push(all.events[all.events.len() - 2050]),
             66 => all.events.push(event(leads + lead, 0)),
             99 => {

@@ -167,7 +167,7 @@ async fn naive_unary(stage: &Stage, campaigns: u32) -> Result<f64> {
     let (address, server) = naive::serve(&database).await?;
     let leads = (NAIVE_LEADS / campaigns).cast_signed();
     let all = events(campaigns.cast_signed(), 1, leads, Order::Random);
-    // It knows no corrections: how many it applies is up to it.
+    // It has no corrections, so the number it applies differs.
     let rate = calls(&format!("http://{address}"), &all, None).await?;
     server.abort();
     database.remove().await?;

@@ -1,4 +1,4 @@
-//! What databases are filled with before a run, by SQL: as the service would have left it.
+//! Fills databases by SQL before a run, as the service would have left them.
 
 use anyhow::Result;
 use tokio_postgres::Client;
@@ -16,7 +16,7 @@ pub enum Load {
     Twenty { leads: u32 },
     /// Many leads whose follow-ups are due.
     FollowUps { leads: u32 },
-    /// Many leads whose first step was claimed and given back.
+    /// Many leads whose first step was claimed and released.
     Returned { leads: u32 },
     /// Many campaigns, small ones, with five accounts in each of a hundred workspaces.
     Fleet { campaigns: u32 },

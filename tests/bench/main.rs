@@ -1,8 +1,8 @@
-//! The benchmark: what the product promises about speed, as ratios to baselines of the same run.
+//! The benchmark: the product's promises about speed, as ratios to baselines of the same run.
 //!
 //! It starts a Postgres of its own with durable defaults and the released service as a process, talks gRPC over real
-//! sockets, repeats each case interleaved with its baseline, prints a table and writes `target/bench.json`. A run in
-//! which fewer outcomes were applied than its generator meant is void. `make bench CASE=claim` runs what begins so.
+//! sockets, repeats each case interleaved with its baseline, prints a table and writes `target/bench.json`. A run that
+//! applies fewer outcomes than were generated is void. `make bench CASE=claim` runs the cases with that prefix.
 
 use std::process::ExitCode;
 
@@ -93,7 +93,7 @@ async fn run(case: &str) -> Result<()> {
             "reads" => reads::measure(&stage, &mut report).await,
             _ => sustained::measure(&stage, &mut report).await,
         };
-        // What the others yield is worth having.
+        // The results of the other cases are kept.
         if let Err(error) = measured {
             progress.say(&format!("{group}: {error:#}"));
             failed.push(*group);

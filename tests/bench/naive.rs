@@ -1,4 +1,4 @@
-//! The naive service: the same contract for one outcome, done as one thinks of first: one row and one transaction a call.
+//! The naive baseline: the same contract for one outcome, with one row and one transaction for each call.
 
 use std::net::SocketAddr;
 

@@ -75,7 +75,7 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    /// The rate that came about, and the latencies of both kinds of calls beside it.
+    /// The achieved rate, and the latencies of both kinds of calls.
     async fn sampled_at(&mut self, rate: f64) -> Result<(f64, Histogram<u64>, Histogram<u64>)> {
         let (service, stop) = (self.service, CancellationToken::new());
         let (reported, samples) = tokio::join!(self.at(rate, stop.clone()), sampled(service, stop));
@@ -83,8 +83,8 @@ impl Beside<'_> {
         Ok((reported?, large, small))
     }
 
-    /// Reports at a rate until stopped, in messages like those of the measured rate, by a stream that waits for nothing;
-    /// returns the rate that came about.
+    /// Reports at a rate until stopped, in messages of the measured size, by a stream that does not wait for answers.
+    /// Returns the achieved rate.
     async fn at(&mut self, rate: f64, stop: CancellationToken) -> Result<f64> {
         let mut ticks = interval(Duration::from_secs_f64(count(MESSAGE) / rate).max(Duration::from_nanos(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -110,7 +110,8 @@ impl Beside<'_> {
     }
 }
 
-/// Calls in turn at fixed times, whether the one before was answered or not; latencies in microseconds from these times.
+/// Calls in turn at fixed times, whether or not the previous call was answered. Returns latencies in microseconds from
+/// these times.
 async fn sampled(service: &Service, stop: CancellationToken) -> Result<(Histogram<u64>, Histogram<u64>)> {
     let _stop = stop.drop_guard();
     let campaigns = service.campaigns().await?;
@@ -172,7 +173,7 @@ async fn scrape(stage: &Stage, report: &mut Report) -> Result<()> {
 
 /// Scans of the leads so far, and rows that these read.
 async fn lead_reads(sql: &Connection) -> Result<(i64, i64)> {
-    // Sessions report what they read at most once a second, and when they go.
+    // Sessions report statistics at most once a second, and when they end.
     sql.batch_execute("SELECT pg_stat_force_next_flush()").await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let reads = "SELECT seq_tup_read, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'leads'";

@@ -22,18 +22,18 @@ struct Case {
     ok: bool,
 }
 
-/// What the ratio is held against.
+/// The target of a ratio.
 #[derive(Clone, Copy)]
 pub enum Target {
-    /// As good as that, or better.
+    /// At least that.
     AtLeast(f64),
-    /// No more than that.
+    /// At most that.
     AtMost(f64),
-    /// None: it is only reported.
+    /// No target: only reported.
     None,
 }
 
-/// How far it is: a bar on a terminal, lines elsewhere.
+/// Progress: a bar on a terminal, lines elsewhere.
 #[derive(Clone)]
 pub struct Progress(Option<ProgressBar>);
 
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub fn say(&self, text: &str) {
         match &self.0 {
             Some(bar) => bar.suspend(|| println!("{text}")),
@@ -87,7 +87,7 @@ pub struct Report {
     started: Instant,
 }
 
-/// The middle of the values.
+/// Returns the median.
 pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What every case runs on: a Postgres of its own, a fresh database for each run, the released service as a process.
+//! What every case runs on: its own Postgres, a fresh database for each run, and the released service as a process.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
@@ -21,17 +21,17 @@ use crate::{
     report::Progress,
 };
 
-/// What a server for such a load is given; all that makes it durable stays as it comes.
+/// Settings of the server for this load. Durability stays at its defaults.
 const SETTINGS: [&str; 2] = ["ALTER SYSTEM SET shared_buffers = '2GB'", "ALTER SYSTEM SET max_wal_size = '8GB'"];
 
-/// The server and where everything of the benchmark lies; gone with it.
+/// The server and the directory of the benchmark, which is removed at the end.
 pub struct Stage {
     pub progress: Progress,
     server: Server,
     directory: TempDir,
 }
 
-/// A database of one run, which it outlives by nothing.
+/// A database, dropped after its run.
 pub struct Database {
     pub url: String,
     name: String,
@@ -80,7 +80,7 @@ impl Stage {
             inside.batch_execute("VACUUM ANALYZE").await?;
         }
         let name = format!("run_{}", rand::random::<u32>());
-        // The copy of files: faster than the log for databases of this size.
+        // Copies files, which is faster than the log for databases of this size.
         let copy = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
         until("the template is free", SOON, async || Ok(sql.batch_execute(&copy).await?)).await?;
         sql.batch_execute("CHECKPOINT").await?;
@@ -122,7 +122,7 @@ impl Service {
     }
 
     pub async fn sending(&self) -> Result<SendingServiceClient<Channel>> {
-        // Without a timeout: a stream lives as long as its case.
+        // No timeout: a stream lasts as long as its case.
         Ok(SendingServiceClient::new(Endpoint::from_shared(self.url.clone())?.connect().await?))
     }
 

@@ -1,4 +1,4 @@
-//! Ingest for minutes, with and without an old snapshot: does it stay as fast, and does the memory stay flat.
+//! Ingest for minutes, with and without an old snapshot: speed and memory must stay constant.
 
 use std::time::{Duration, Instant};
 

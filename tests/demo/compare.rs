@@ -19,7 +19,7 @@ use crate::{
     view,
 };
 
-/// How long views may differ: three times as long as counts may take into the status.
+/// How long views may differ: three times the delay of counts in the status.
 const SETTLE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -27,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Comparison(Vec<(String, Views)>);
 
 impl Comparison {
-    /// Looks until all views agree, or have had the time to.
-    pub async fn settled(stage: &Stage) -> Result<Self> {
+    /// Repeats until all views agree or the time is over.
+    pub async fn agreed(stage: &Stage) -> Result<Self> {
         let begun = Instant::now();
         let mut interval = tokio::time::interval(LOOK_EVERY);
         loop {

@@ -1,10 +1,10 @@
-//! Loads what lies in `examples/`: accounts first, then the Campaign resources, then their leads.
+//! Loads `examples/`: accounts, then Campaign resources, then their leads.
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{harness::parts::repository, stage::Stage, step};
 
-/// The accounts that the resources name. Carla serves the campaign alone that is paused.
+/// The accounts that the resources name. Only carla serves the campaign that is paused.
 pub const ACCOUNTS: [&str; 5] = ["alma", "bruno", "carla", "dario", "elena"];
 
 /// The campaigns; each has a resource and a file of leads.

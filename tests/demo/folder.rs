@@ -1,6 +1,6 @@
 //! The one folder that everything of a run is kept in: data, logs, claims.
 //!
-//! It stays after a failure or an interrupt, for people to look at, and goes after a proof that succeeded.
+//! It is kept after a failure or an interrupt, for people to look at, and removed after a successful proof.
 
 use std::{
     fs::{self, Permissions},
@@ -18,7 +18,7 @@ impl Folder {
     /// Makes a folder, at a path where nothing is yet or among the temporary files.
     pub fn new(path: Option<&Path>) -> Result<Self> {
         let mut builder = tempfile::Builder::new();
-        // Postgres, which runs as another user when we are root, has to get to its data.
+        // Postgres runs as another user if we are root, and must reach its data.
         builder.permissions(Permissions::from_mode(0o755));
         let folder = match path {
             None => builder.prefix("campaign-metrics-demo-").tempdir()?,

@@ -1,7 +1,7 @@
 //! Pauses a campaign as a person does, by `kubectl edit`, and proves that no claim is granted from the confirmation on.
 //!
-//! Three witnesses: the senders, which keep asking and write down every claim; a claimer of our own, which has to be
-//! told that the campaign is paused; and the reservations in the database, which every grant adds to.
+//! Three witnesses: the senders, which keep asking and log every claim; our own claimer, which must be told that the
+//! campaign is paused; and the reservations in the database, which every grant increases.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ async fn confirmed(stage: &Stage, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-/// Asks for claims, which has to be answered by the reason and nothing else.
+/// Asks for claims. The answer must be the reason and no claim.
 async fn refused(stage: &Stage) -> Result<()> {
     let request = ClaimSendsRequest {
         account: format!("workspaces/{NAMESPACE}/accounts/{ACCOUNT}"),
@@ -91,7 +91,7 @@ async fn refused(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Sends of the campaign that were ever reserved, less those given back; every grant adds to it in its transaction.
+/// Sends of the campaign that were ever reserved, less those released; every grant adds to it in its transaction.
 async fn reserved(stage: &Stage) -> Result<i64> {
     let row = stage
         .sql()

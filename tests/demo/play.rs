@@ -1,4 +1,4 @@
-//! What happens on the stage: unattended, in so many seconds and with a proof, or for people to watch and to try.
+//! The script of the demo: unattended with a proof in so many seconds, or for people to watch and try.
 
 use std::{
     convert::Infallible,
@@ -19,12 +19,12 @@ use crate::{
 
 /// Between two looks at the campaigns.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long people watch, if they do nothing: long enough to pause something in a second terminal.
+/// Duration for people: long enough to pause something in a second terminal.
 const WATCHED: Duration = Duration::from_mins(4);
-/// What the end takes of the seconds: the senders' last reports, the comparison, the stop.
+/// Seconds for the end: last reports, comparison, stop.
 const END: Duration = Duration::from_secs(8);
-/// Share of the time left in which everything is sent at the pace aimed at; the rest is for the follow-up delay and the
-/// end of the campaign that was paused. While it was, the senders were as busy with the others.
+/// Share of the time in which everything is sent at the intended pace. The rest is for the follow-up delay and the end
+/// of the paused campaign; during its pause the senders are busy with the others.
 const SENDING_SHARE: f64 = 0.85;
 /// Share of its leads that the campaign has contacted when it is paused.
 const PAUSED_AT: f64 = 0.3;
@@ -70,7 +70,7 @@ pub async fn until_interrupted(stage: &Stage) -> Result<()> {
 
 async fn compare(stage: &Stage, view: &View) -> Result<()> {
     view.say("Waiting until API, recount, gauges and resources say the same");
-    let comparison = Comparison::settled(stage).await?;
+    let comparison = Comparison::agreed(stage).await?;
     view.say(&comparison.table());
     comparison.verdict()
 }
@@ -93,7 +93,7 @@ async fn play(
     }
 }
 
-/// Looks at the campaigns and shows them, again and again; ends when something that has to run does not.
+/// Polls and shows the campaigns. Ends when a required process does not run.
 async fn follow(stage: &Stage, view: &View, look: &watch::Sender<Vec<pb::Campaign>>) -> Result<Infallible> {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     loop {

@@ -32,10 +32,10 @@ pub fn start(stage: &Stage, messages_per_second: f64) -> Result<()> {
         let mut command = Command::new(binary("campaign-simulator")?);
         command
             .args(["--server", &stage.service_url, "--workspace", NAMESPACE])
-            // The same for both: what becomes of a message then depends on its lead alone, whoever sends it.
+            // The same seed for both: the outcome of a message depends on its lead, not on the sender.
             .args(["--seed", "1", "--rate"])
             .arg(format!("{:.1}", messages_per_second / f64::from(SENDERS)))
-            // Reports as bad as they get in real life.
+            // Duplicates, late and reordered reports, as in real life.
             .args(["--late-ratio", "0.1", "--late-seconds", "2", "--duplicate-ratio", "0.05", "--shuffle"])
             .arg("--claims-log")
             .arg(claims_log(stage, number));
@@ -46,7 +46,7 @@ pub fn start(stage: &Stage, messages_per_second: f64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until they have reported what they still hold; with nothing left to send they end by themselves, or soon do.
+/// Waits until they have reported all claims that they hold. Without work they end by themselves.
 pub async fn finish(stage: &Stage) -> Result<()> {
     for mut sender in stage.take_added() {
         let status = sender.stop(GRACE).await?;

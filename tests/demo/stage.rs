@@ -32,7 +32,7 @@ use crate::{
 /// Namespace of the resources, and so the workspace of the campaigns.
 pub const NAMESPACE: &str = "demo";
 
-/// No call of the demo takes nearly as long; a service that hangs is to fail it.
+/// Deadline of a call, far above its usual duration: a hanging service must fail the demo.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The service and the controller.
@@ -109,7 +109,7 @@ impl Stage {
     }
 
     fn processes(&self) -> std::sync::MutexGuard<'_, Vec<Process>> {
-        // Nobody leaves the list half changed.
+        // A panic can't leave the list half changed.
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,12 +118,12 @@ impl Stage {
         self.processes().push(process);
     }
 
-    /// Takes back the processes that were added.
+    /// Returns the processes that were added.
     pub fn take_added(&self) -> Vec<Process> {
         self.processes().split_off(DAEMONS)
     }
 
-    /// Fails when a process ended that has to run; one that was added may end when it has done its work.
+    /// Fails if a required process has ended. An added process may end when its work is done.
     pub fn check(&self) -> Result<()> {
         for (place, process) in self.processes().iter_mut().enumerate() {
             if let Some(status) = process.exited()?
@@ -195,7 +195,7 @@ impl Stage {
         ))
     }
 
-    /// Stops everything, and returns the first failure; what is not ours is left as it was found.
+    /// Stops everything, and returns the first failure. Parts that ran already are left as they were.
     pub async fn stop(self) -> Result<()> {
         let mut stopped = Vec::new();
         for mut process in self.take_added() {

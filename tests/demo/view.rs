@@ -1,4 +1,5 @@
-//! The live view: one line for each campaign, of 80 columns at most, redrawn in place on a terminal, printed every few seconds elsewhere.
+//! The live view: one line for each campaign, of 80 columns at most, redrawn in place on a terminal, printed every few
+//! seconds elsewhere.
 
 use std::{
     cell::RefCell,
@@ -39,7 +40,7 @@ impl View {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let style = ProgressStyle::with_template("{prefix} {bar:10.green/black.bright} {pos:>3}%{msg}")?;
         let style = style.progress_chars("██░");
-        // The last lines stay, however the view ends.
+        // The last lines stay on the screen however the view ends.
         let bar = |style| ProgressBar::new(100).with_style(style).with_finish(ProgressFinish::Abandon);
         let (head, mut bars) = (bar(ProgressStyle::with_template("{msg}")?), Vec::new());
         if std::io::stdout().is_terminal() {
@@ -67,7 +68,7 @@ impl View {
         }
     }
 
-    /// Prints what has changed since the last time, which is some while ago.
+    /// Prints what has changed since the last print.
     fn print(&self, campaigns: &[pb::Campaign]) {
         let lines: Vec<String> = campaigns.iter().map(plain).collect();
         let lines = lines.join("\n");

@@ -1,8 +1,7 @@
-//! Four independent views of every count of a campaign: the API, the rows of leads in Postgres counted anew in Rust, the
+//! Compares four independent views of every count of a campaign: the API, a recount of the lead rows in Rust, the
 //! gauges, and the status of the Kubernetes resource.
 //!
-//! The first two are exact at once; gauges are read at the scrape and the status follows within seconds, so a
-//! difference is one only if it lasts.
+//! The first two are exact at any moment. Gauges and the status lag by seconds, so only a difference that lasts counts.
 
 use anyhow::Result;
 use campaign_metrics::pb;
@@ -22,19 +21,19 @@ pub const HEADS: [&str; 4] = ["API", "recount", "gauges", "resource"];
 pub struct Views(pub [Counts; 4]);
 
 impl Views {
-    /// Looks at a campaign from all sides: as the API gave it, in the database, on a page of metrics, and in a status.
+    /// Collects the views of a campaign from an API answer, the database, a page of metrics and a status.
     pub async fn look(sql: &Client, campaign: &pb::Campaign, page: &Page, status: &Value) -> Result<Self> {
         let recounted = recount(sql, &campaign.name).await?;
         Ok(Self([of_api(campaign), recounted, of_gauges(page, &campaign.name), of_resource(status)]))
     }
 
-    /// Whether the views differ in a count; one that lacks it differs.
+    /// Returns whether the views differ in a count. A view without the count differs.
     pub fn differs(&self, name: &str) -> bool {
         let [first, others @ ..] = &self.0;
         others.iter().any(|other| other.get(name) != first.get(name) || !other.contains_key(name))
     }
 
-    /// Every count in which the views differ, with what each says.
+    /// Returns every count in which the views differ, with the value of each view.
     pub fn differences(&self) -> Vec<String> {
         let told = |name| HEADS.iter().zip(&self.0).map(move |(head, counts)| format!("{head} {}", cell(counts, name)));
         names()
@@ -49,12 +48,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     LEADS.into_iter().chain(MESSAGES)
 }
 
-/// A count for people.
+/// Formats a count for people.
 pub fn cell(counts: &Counts, name: &str) -> String {
     counts.get(name).map_or_else(|| "absent".to_owned(), i64::to_string)
 }
 
-/// The gauges of a campaign (by resource name); one that is missing is missing in the counts.
+/// Returns the gauges of a campaign, given its resource name. A missing gauge is a missing count.
 fn of_gauges(page: &Page, campaign: &str) -> Counts {
     let mut parts = campaign.split('/').skip(1).step_by(2);
     let (workspace, id) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -66,7 +65,7 @@ fn of_gauges(page: &Page, campaign: &str) -> Counts {
     let mut counts = Counts::new();
     for name in names() {
         let count = match name {
-            // No gauge of its own: the statuses add up to it.
+            // It has no gauge: it is the sum of the statuses.
             "total" => LEADS[1..].iter().map(|name| gauge("leads", Some(("status", name)))).sum(),
             "sent" | "failed" | "pending" | "partial" => gauge("leads", Some(("status", name))),
             "delivered_messages" | "failed_messages" | "bounced_messages" => {
@@ -83,7 +82,7 @@ fn of_gauges(page: &Page, campaign: &str) -> Counts {
     counts
 }
 
-/// The counts of a resource's status; one that it should have and has not is missing.
+/// Returns the counts in a resource's status. An absent field is a missing count.
 fn of_resource(status: &Value) -> Counts {
     let mut counts = Counts::new();
     for name in names() {

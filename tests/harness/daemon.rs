@@ -1,5 +1,5 @@
-//! Our own daemons as processes of their own: the very binaries that ship, told apart from the in-process [`Service`]
-//! by what only a process has, such as signals, exit statuses and logs.
+//! Runs our daemons as processes, from the binaries that ship. Use them to test what the in-process [`Service`] does
+//! not have: signals, exit statuses, logs.
 //!
 //! [`Service`]: super::service::Service
 
@@ -35,18 +35,18 @@ fn serve(listen: &str, database_url: &str) -> Result<Command> {
 }
 
 impl Daemon {
-    /// Starts the service with its logs in `directory`; it need not be ready yet, as its database may be away.
+    /// Starts the service with its logs in `directory`. It may not be ready yet: its database may be away.
     pub async fn service(database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
         Self::service_at("127.0.0.1:0", database_url, directory, then).await
     }
 
-    /// The same at an address of the caller's choice: for one that takes the place of another.
+    /// Starts the service at a given address, to replace an earlier one.
     pub async fn service_at(listen: &str, database_url: &str, directory: &Path, then: Directory) -> Result<Self> {
         let command = serve(listen, database_url)?;
         Self::start("campaign-metrics-service", &command, directory, then).await
     }
 
-    /// The same by a clock that the test moves, and with more arguments.
+    /// Starts the service with a clock that the test moves, and with more arguments.
     pub async fn service_by(
         clock: &MovedClock,
         database_url: &str,

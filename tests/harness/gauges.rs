@@ -1,7 +1,7 @@
-//! The metrics page of the service, read by a parser of its own, and what its gauges have to be by what the API says.
+//! Parses the metrics page of the service, and derives from the API what its gauges must be.
 //!
-//! [`compare`] is exact in both directions: no series may be missing, none may be there that nobody expects. A metric that
-//! neither [`GAUGES`] nor [`PROCESS`] names is a difference by itself, so each new one gets a comparison or fails.
+//! [`compare`] is exact in both directions: a missing series is a difference, and so is an unexpected one. A metric
+//! that neither [`GAUGES`] nor [`PROCESS`] names is a difference, too. So a new metric needs a comparison.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{self, CampaignState, FailureReason, NotSendingReason as Why};
 use jiff::Timestamp;
 
-/// What all names of ours begin with.
+/// The prefix of our metrics.
 const PREFIX: &str = "campaign_metrics_";
 
 /// Metrics of campaigns and accounts, without prefix: [`expected`] makes every series of them.
@@ -41,7 +41,8 @@ pub const GAUGES: [&str; 22] = [
     "collector_success",
 ];
 
-/// Metrics of the process, without prefix, with their types: `tests/integration/telemetry.rs` reads each after real calls.
+/// Metrics of the process without prefix, with their types. `tests/integration/telemetry.rs` reads each after real
+/// calls.
 pub const PROCESS: [(&str, &str); 12] = [
     ("build_info", "gauge"),
     ("claim_calls_total", "counter"),
@@ -57,7 +58,7 @@ pub const PROCESS: [(&str, &str); 12] = [
     ("watch_streams", "gauge"),
 ];
 
-/// A series: its name without our prefix, and its labels.
+/// A series: its name without prefix, and its labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
     pub name: String,
@@ -90,7 +91,7 @@ pub fn series(name: &str, labels: &[(&str, &str)]) -> Series {
 }
 
 impl Page {
-    /// Reads a page; an error for a line that is none, a series said twice, or one whose metric has no type and help.
+    /// Parses a page. Fails on a malformed line, a repeated series, and a metric without type or help.
     pub fn parse(text: &str) -> Result<Self> {
         let mut page = Self::default();
         let mut helped = BTreeSet::new();
@@ -100,14 +101,14 @@ impl Page {
         Ok(page)
     }
 
-    /// The value of a series that has to be there.
+    /// Returns the value of a series that must exist.
     #[track_caller]
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted = series(name, labels);
         *self.values.get(&wanted).unwrap_or_else(|| panic!("there is no series {wanted}"))
     }
 
-    /// The value of a series that counts whole things.
+    /// Returns the value of a series of whole numbers.
     #[track_caller]
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
         let value = self.value(name, labels);
@@ -153,7 +154,7 @@ fn read(line: &str, page: &mut Page, helped: &mut BTreeSet<String>) -> Result<()
     Ok(())
 }
 
-/// The metric of a series: those of a histogram have an ending.
+/// Returns the metric of a series: series of a histogram have a suffix.
 fn family<'a>(page: &Page, name: &'a str) -> &'a str {
     let endings = ["_bucket", "_sum", "_count"].iter().filter_map(|ending| name.strip_suffix(ending));
     let histogram = endings.into_iter().find(|name| page.types.get(*name).is_some_and(|kind| kind == "histogram"));
@@ -163,7 +164,7 @@ fn family<'a>(page: &Page, name: &'a str) -> &'a str {
 /// What gauges show and the API does not.
 #[derive(Debug, Clone, Default)]
 pub struct Unseen {
-    /// When the next step is due, by the resource name of the campaign; those in which nothing waits are not in it.
+    /// When the next step is due, by the campaign's resource name. Campaigns without a waiting step are absent.
     pub next_due: BTreeMap<String, Timestamp>,
     /// Campaigns left out.
     pub omitted: u32,
@@ -171,7 +172,7 @@ pub struct Unseen {
     pub verification: Option<(u32, Timestamp)>,
 }
 
-/// Every series of campaigns and accounts that a page has to have, where the database can be read.
+/// Returns every series of campaigns and accounts that a page must have while the database can be read.
 pub fn expected(campaigns: &[pb::Campaign], accounts: &[pb::Account], unseen: &Unseen) -> Values {
     let mut values = Values::new();
     values.insert(series("collector_success", &[]), 1.0);
@@ -279,14 +280,14 @@ fn of_account(account: &pb::Account, values: &mut Values) {
     set("account_daily_reserved", None, number(account.reserved_today));
 }
 
-/// Says what differs between a page and what it has to be, series by series; nothing where all agree.
+/// Returns the differences between a page and the expected series, one for each series.
 pub fn compare(page: &Page, expected: &Values) -> Vec<String> {
     let mut differences = Vec::new();
     for (name, kind) in &page.types {
         let known = match PROCESS.iter().find(|(process, _)| process == name) {
             Some((_, known)) => Some(*known),
             None if GAUGES.contains(&name.as_str()) => Some("gauge"),
-            // The library's own, which all processes have.
+            // Made by the library for every process.
             None if name.starts_with("process_") => Some(kind.as_str()),
             None => None,
         };
@@ -299,7 +300,7 @@ pub fn compare(page: &Page, expected: &Values) -> Vec<String> {
     let is_ours = |series: &&Series| GAUGES.contains(&series.name.as_str());
     for series in page.values.keys().filter(is_ours).chain(expected.keys()).collect::<BTreeSet<_>>() {
         match (page.values.get(series), expected.get(series)) {
-            // Numbers of whole things are exact in both; a ratio or a time has one way to be divided.
+            // Whole numbers are exact in both. Ratios and times are computed by the same division.
             #[expect(clippy::float_cmp, reason = "both are made of the same whole numbers by one division")]
             (Some(shown), Some(expected)) if shown == expected => {}
             (Some(shown), Some(expected)) => differences.push(format!("{series} is {shown}, not {expected}")),

@@ -1,4 +1,4 @@
-//! Golden files: what a test makes has to equal what is checked in; `make update` rewrites it, and the diff shows.
+//! Golden files: a test's output must equal a checked-in file. `make update` rewrites the files; review the diff.
 
 use std::{env, fs};
 

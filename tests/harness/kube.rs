@@ -1,7 +1,7 @@
 //! Kubernetes: one real API server with its etcd for all tests of a run, and kubectl; each test has a namespace.
 //!
-//! Nothing of a cluster runs behind it: no namespace finishes deleting, no Deployment makes a Pod, no garbage is
-//! collected. What the API server does itself (validation, CEL, RBAC, pod security, watches) is all there.
+//! No other part of a cluster runs: a namespace never finishes deleting, a Deployment makes no Pod, no garbage is
+//! collected. What the API server does itself works: validation, CEL, RBAC, pod security, watches.
 
 use std::{
     ffi::OsStr,
@@ -25,13 +25,13 @@ use super::{
     run::{Output, run},
 };
 
-/// The API server is ready 3 s after its start, on a machine that does nothing else.
+/// On an idle machine the API server is ready 3 s after its start.
 const START_MAX: Duration = Duration::from_secs(90);
 
-/// An API server, ours or one that runs already.
+/// An API server: our own, or one that runs already.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Who and where kubectl and clients are: the value of KUBECONFIG.
+    /// The value of KUBECONFIG for kubectl and clients.
     pub kubeconfig: PathBuf,
     parts: Option<Parts>,
 }
@@ -43,11 +43,11 @@ struct Parts {
     etcd: Process,
 }
 
-/// The administrator's token: the API server listens on loopback only, and keeps nothing but tests and the demo.
+/// The administrator's token. The API server listens on loopback only and holds only data of tests and the demo.
 const TOKEN: &str = "campaign-metrics-admin";
 
 impl Cluster {
-    /// Starts etcd and an API server, with all they keep in `directory`, and installs the CRD.
+    /// Starts etcd and an API server with their data in `directory`, and installs the CRD.
     pub async fn start(directory: &Path, then: Directory) -> Result<Self> {
         fs::create_dir_all(directory)?;
         let (etcd, etcd_url) = start_etcd(directory, then).await?;
@@ -112,10 +112,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops the API server, then etcd; a cluster that ran already goes on.
+    /// Stops the API server, then etcd. A cluster that ran already keeps running.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(mut parts) = self.parts.take() {
-            // It waits up to a minute for watches to end; nothing in it is worth that.
+            // A graceful stop waits up to a minute for watches to end. Its data is not worth that.
             parts.apiserver.stop(Duration::from_secs(3)).await?;
             parts.etcd.stop(GRACE).await?;
         }
@@ -127,7 +127,7 @@ impl Cluster {
         self.parts.as_ref().map(|parts| &parts.apiserver)
     }
 
-    /// A client with the administrator's rights, for the runtime it is made in.
+    /// Returns a client with the administrator's rights. It belongs to the runtime that makes it.
     pub async fn client(&self) -> Result<kube::Client> {
         client(&self.kubeconfig).await
     }
@@ -153,7 +153,7 @@ impl Cluster {
         kubectl_command(&self.kubeconfig)
     }
 
-    /// Makes a namespace that no other test has.
+    /// Makes a namespace for one test.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +193,7 @@ async fn start_etcd(directory: &Path, then: Directory) -> Result<(Process, Strin
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "warn"])
-        // What is lost with the machine is a test's, or a demo's.
+        // Only data of tests and the demo is lost when the machine crashes.
         .arg("--unsafe-no-fsync");
     let mut etcd = Process::start("etcd", &command, directory, Signal::TERM, then)?;
     let health = format!("{client}/health");

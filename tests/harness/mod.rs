@@ -1,10 +1,11 @@
-//! Gives any test the real parts: a Postgres database, a running service, a Kubernetes API server, kubectl.
+//! Gives tests and the demo real parts: a Postgres database, a running service, a Kubernetes API server, kubectl.
 //!
-//! What is costly to start is started once for all tests of a run, at the first use; what a test can spoil (a database,
-//! a namespace, a service) is its own. Statics hold processes and addresses only: a connection belongs to the runtime
-//! of one test. Nothing started here outlives us, even when we are killed: see [`process`].
+//! Parts that are slow to start are started once, at the first use, and shared by all tests of a run. What a test can
+//! spoil (a database, a namespace, a service) is its own. Statics hold processes and addresses only, because a
+//! connection belongs to the runtime of one test. No process started here outlives this one, even if it is killed: see
+//! [`process`].
 //!
-//! The demo starts its parts with the same modules. What is missing fails loudly: no test skips.
+//! A missing part fails the test. No test skips.
 
 #![allow(dead_code, reason = "the tests and the demo each use their own part of it")]
 #![allow(missing_docs, reason = "private to the tests and the demo")]

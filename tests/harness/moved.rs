@@ -1,5 +1,5 @@
-//! The system's clock as a binary sees it, moved by a test while the binary runs: by libfaketime, so that what runs is what
-//! ships, without a switch for tests. Only the time of day moves; timers and deadlines of the process stay real.
+//! Moves the system clock that a binary sees, while the binary runs. libfaketime does that, so the binary under test is
+//! the one that ships. Only the time of day moves: timers and deadlines of the process stay real.
 
 use std::{
     fs,
@@ -22,36 +22,36 @@ pub struct MovedClock {
 }
 
 impl MovedClock {
-    /// A clock that goes right, kept in a directory of the test.
+    /// Makes a clock that shows the real time, kept in a directory of the test.
     pub fn new(directory: &Path) -> Result<Self> {
         let clock = Self { file: directory.join("clock"), ahead_seconds: AtomicU64::new(0) };
         clock.advance(Duration::ZERO)?;
         Ok(clock)
     }
 
-    /// Moves it forward by whole seconds, for whoever goes by it: at their next look.
+    /// Moves the clock forward by whole seconds. Processes see that when they next read it.
     pub fn advance(&self, by: Duration) -> Result<()> {
         let ahead_seconds = self.ahead_seconds.fetch_add(by.as_secs(), Ordering::SeqCst) + by.as_secs();
         let next = self.file.with_extension("next");
         fs::write(&next, format!("+{ahead_seconds}"))?;
-        // Whole at any moment: a look at half a number would be a jump.
+        // Replaced atomically: half a number would be a jump of the clock.
         Ok(fs::rename(next, &self.file)?)
     }
 
-    /// What it shows.
+    /// Returns the time that it shows.
     pub fn now(&self) -> Timestamp {
         Timestamp::now() + Duration::from_secs(self.ahead_seconds.load(Ordering::SeqCst))
     }
 
-    /// Has a command go by it.
+    /// Makes a command use this clock.
     pub fn wind(&self, command: &mut Command) -> Result<()> {
         command
             .env("LD_PRELOAD", part("libfaketime")?)
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
-            // Read anew at each look, not every ten seconds.
+            // Without caching, which lasts ten seconds by default.
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            // It has nothing to tell to child processes.
+            // Shared memory would pass the clock on to child processes.
             .env("FAKETIME_DISABLE_SHM", "1");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Where the binaries are: the real parts by `tests/real-parts`, our own beside the running one.
+//! Finds binaries: real parts through `tests/real-parts`, our own beside the running one.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ pub fn repository() -> &'static Path {
 }
 
 fn ask() -> Result<BTreeMap<String, PathBuf>> {
-    // What it builds or waits for it says on stderr, which goes to the terminal.
+    // It reports its progress on stderr, which goes to the terminal.
     let answer = Command::new(repository().join("tests/real-parts"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -31,7 +31,7 @@ fn ask() -> Result<BTreeMap<String, PathBuf>> {
         .collect())
 }
 
-/// Path of a real part (`kubectl`, `postgres`, ...), which is built or installed first if need be.
+/// Returns the path of a real part (`kubectl`, `postgres`, ...). Builds or installs it if it is missing.
 pub fn part(name: &str) -> Result<PathBuf> {
     static PARTS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let parts = match PARTS.get() {

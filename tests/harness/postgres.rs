@@ -1,8 +1,8 @@
 //! Postgres: one server for all tests of a run, one database for each test.
 //!
 //! A database is a copy of a template that was migrated once, which takes some 30 ms. With `DATABASE_URL` the databases
-//! are made on that server instead, for one run at a time: what an earlier run left there is dropped first.
-//! A test that takes the server away starts one of its own ([`Server`]), and so does the demo.
+//! are made on that server; then only one run may use it at a time, and databases of an earlier run are dropped first.
+//! A test that stops Postgres starts a server of its own ([`Server`]), and so does the demo.
 
 use std::{
     fs,
@@ -29,13 +29,13 @@ use super::{
 /// Whether commits survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// They do not, and cost no sync: for tests.
+    /// They do not: no sync, for tests.
     Fast,
     /// They do: for data that people look at.
     Durable,
 }
 
-/// A connection with the task that drives it; dropping it closes both.
+/// A connection with the task that drives it. Dropping it ends both.
 pub struct Connection {
     client: tokio_postgres::Client,
     _driver: AbortOnDropHandle<()>,
@@ -66,7 +66,7 @@ pub async fn connect(url: &str) -> Result<Connection> {
     Ok(Connection { client, _driver: AbortOnDropHandle::new(driver) })
 }
 
-/// A Postgres server of our own, on a loopback port, that trusts everyone on this machine.
+/// A Postgres server of our own on a loopback port. It trusts every local user.
 pub struct Server {
     process: Option<Process>,
     directory: PathBuf,
@@ -76,14 +76,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with its data in `directory`, which is made if need be; data of an earlier start is kept.
+    /// Starts a server with its data in `directory`, which is created if it is missing. Existing data is kept.
     pub async fn start(directory: &Path, durability: Durability, then: Directory) -> Result<Self> {
         fs::create_dir_all(directory)?;
         let mut server = Self { process: None, directory: directory.to_owned(), port: free_port()?, durability, then };
         if !server.data().exists() {
             server.initialise().await?;
         }
-        // Someone may take a port between the look and the start; never five times in a row.
+        // Another process may take the port before Postgres binds it; hardly five times in a row.
         for _ in 0..4 {
             match server.start_again().await {
                 Err(error) if format!("{error:#}").contains("in use") => server.port = free_port()?,
@@ -94,17 +94,18 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts it again after a stop: same port, same data.
+    /// Starts the server again after a stop, with the same port and data.
     pub async fn start_again(&mut self) -> Result<()> {
         let mut command = unprivileged(&part("postgres")?);
         let port = self.port.to_string();
         command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &port]);
-        // No socket in a directory that other servers share; and two services with their pools, for many tests at once.
+        // No socket in a directory that other servers share. Connections for two services in each of many parallel
+        // tests.
         command.args(["-c", "unix_socket_directories=", "-c", "max_connections=400"]);
         if self.durability == Durability::Fast {
             command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
         }
-        // INT is Postgres' fast shutdown: it does not wait for clients.
+        // INT is the fast shutdown of Postgres: it does not wait for clients.
         let mut process = Process::start("postgres", &command, &self.directory, Signal::INT, self.then)?;
         let url = self.url("postgres");
         process.ready(SOON, async || connect(&url).await).await?;
@@ -120,7 +121,7 @@ impl Server {
         Ok(())
     }
 
-    /// URL of a database on this server; `postgres` is always there.
+    /// Returns the URL of a database on this server. `postgres` always exists.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://campaign_metrics@127.0.0.1:{}/{database}", self.port)
     }
@@ -153,7 +154,7 @@ impl Server {
         let mut initdb = Process::start("initdb", &command, &self.directory, Signal::TERM, self.then)?;
         let status = initdb.end(Duration::from_mins(1)).await?;
         if !status.success() {
-            // A half-made data directory would be taken for a whole one by the next start.
+            // The next start would take an incomplete data directory for a complete one.
             fs::remove_dir_all(&data)?;
         }
         ensure!(status.success(), "initdb failed:\n{}", initdb.log());
@@ -161,8 +162,8 @@ impl Server {
     }
 }
 
-/// A loopback port that is free and that the kernel gives to no one by itself (its own begin at 32 768), so that a
-/// server that was stopped finds its port again.
+/// Returns a free loopback port below the kernel's ephemeral range (which begins at 32 768), so that a stopped server
+/// can bind it again.
 pub fn free_port() -> Result<u16> {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     std::iter::repeat_with(|| rand::random_range(10_000..32_000))
@@ -171,7 +172,7 @@ pub fn free_port() -> Result<u16> {
         .context("no free port on 127.0.0.1")
 }
 
-/// Ids to run Postgres with when we are root, which it refuses.
+/// Returns user and group for Postgres if we are root, as which it refuses to run.
 fn unprivileged_ids() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -200,17 +201,17 @@ fn unprivileged(program: &Path) -> Command {
     }
 }
 
-/// Starts a server of its own for a test that stops it, with a directory that goes with it: keep both.
+/// Starts a server for a test that stops it, with a temporary directory. Keep both.
 pub async fn separate_server() -> Result<(Server, TempDir)> {
     let directory = tempfile::Builder::new().prefix("campaign-metrics-postgres-").tempdir()?;
-    // Postgres, as another user, has to get to its data.
+    // Postgres runs as another user and must reach its data.
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
     let server = Server::start(directory.path(), Durability::Fast, Directory::Remove).await?;
     Ok((server, directory))
 }
 
 struct Shared {
-    // Kept running until this process ends.
+    // Runs until this process ends.
     _server: Option<(Server, TempDir)>,
     url: String,
 }
@@ -274,7 +275,7 @@ async fn create(template: &str) -> TestDatabase {
     let name = format!("campaign_metrics_test_{}_{number}", process::id());
     let shared = shared().await;
     let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
-    // The template counts as in use until the backend of the last connection to it is gone, some ms after its end.
+    // The template is in use until the backend of its last connection has exited, some ms after the connection ended.
     until("a database", SOON, async || {
         let sql = connect(&shared.url).await?;
         Ok(sql.batch_execute(&statement).await?)
@@ -285,12 +286,12 @@ async fn create(template: &str) -> TestDatabase {
     TestDatabase { url }
 }
 
-/// Makes a migrated database of its own for a test.
+/// Makes a migrated database for one test.
 pub async fn database() -> TestDatabase {
     create(TEMPLATE).await
 }
 
-/// Makes an empty database of its own for a test of the migrations.
+/// Makes an empty database for a test of the migrations.
 pub async fn empty_database() -> TestDatabase {
     create("template0").await
 }

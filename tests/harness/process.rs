@@ -1,9 +1,9 @@
-//! A child process that never outlives us.
+//! Runs a child process that never outlives this one.
 //!
-//! A watcher, a small shell beside the child, reads from a pipe that only we hold open. However we end, killed or
-//! not, the pipe closes, and the watcher stops the child and removes its directory. The child itself is exactly the
-//! program that was asked for: its pid, its exit status, its signals.
-//! stdout and stderr go to files in the child's directory, so nothing has to be read for the child to go on.
+//! A watcher, a small shell beside the child, reads from a pipe that only this process holds open. When this process
+//! ends, even by SIGKILL, the pipe closes; the watcher then stops the child and removes its directory. The child is
+//! exactly the requested program, with its own pid, exit status and signals. stdout and stderr go to files in its
+//! directory, so the child never blocks on a full pipe.
 
 use std::{
     fs::{self, File},
@@ -20,12 +20,12 @@ use rustix::process::{Pid, kill_process};
 
 use super::wait::until;
 
-/// How long a child has to end by itself: drains take milliseconds where no call hangs.
+/// Time for a child to end after its signal. Drains take milliseconds unless a call hangs.
 pub const GRACE: Duration = Duration::from_secs(15);
 
-/// `$1` is the signal to stop by, `$2` a directory to remove then (or empty), the rest the command.
-/// `$$` is the shell that becomes the command, also where the watcher says it. The watcher is a grandchild that init
-/// adopts, as a part such as Postgres is surprised by children it did not make. A line on the pipe dismisses it.
+/// `$1` is the signal to stop with, `$2` a directory to remove afterwards (or empty), the rest is the command. `$$` is
+/// the shell that becomes the command, in the watcher too. The watcher is a grandchild that init adopts, because
+/// Postgres does not expect children that it did not fork. A line on the pipe dismisses the watcher.
 const WATCHED: &str = r#"
 signal=$1 remove=$2
 shift 2
@@ -45,12 +45,12 @@ exec 3<&0
 exec "$@" </dev/null 3<&-
 "#;
 
-/// Whether a child's directory goes when it is stopped because we ended.
+/// What happens to a child's directory when the watcher stops the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Directory {
-    /// It stays, for people to look at.
+    /// It is kept for people.
     Keep,
-    /// It goes.
+    /// It is removed.
     Remove,
 }
 
@@ -85,7 +85,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(file("out")?)
             .stderr(file("log")?)
-            // Ctrl-C on a terminal is for us: we stop our children in their order.
+            // Ctrl-C on a terminal reaches this process only, which stops its children in order.
             .process_group(0);
         for (key, value) in command.get_envs() {
             match value {
@@ -117,12 +117,12 @@ impl Process {
         self.directory.join(format!("{}.log", self.name))
     }
 
-    /// Its exit status, once it ended.
+    /// Returns its exit status once it has ended.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits until a look succeeds; an error with the end of its log when it exits first, or `limit` passes.
+    /// Waits until `look` succeeds. Fails with the end of its log when the child exits first or `limit` passes.
     pub async fn ready<T>(&mut self, limit: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> Result<T> {
         let name = self.name.clone();
         let found = until(&format!("{name} to be ready"), limit, async || match self.child.try_wait()? {
@@ -163,7 +163,7 @@ impl Process {
         Ok(status)
     }
 
-    /// Asks it to end, and kills it when it has not by `grace`.
+    /// Signals it to end, and kills it after `grace`.
     pub async fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
         if self.exited()?.is_none() {
             self.signal(self.stop_by)?;
@@ -174,14 +174,14 @@ impl Process {
         self.end(grace).await
     }
 
-    /// Closes the pipe as the kernel does when we are killed: for the test of that.
+    /// Closes the pipe as the kernel does when this process is killed, for the test of the watcher.
     pub fn close_pipe_as_if_killed(&mut self) {
         self.watcher = None;
     }
 
     fn dismiss_watcher(&mut self) {
         if let Some(mut pipe) = self.watcher.take() {
-            // An error means that it is gone already.
+            // An error means that it has exited already.
             let _ = pipe.write_all(b"\n");
         }
     }
@@ -197,7 +197,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let running = |child: &mut Child| matches!(child.try_wait(), Ok(None));
         if running(&mut self.child) {
-            // An error means that it ended just now.
+            // An error means that it has just exited.
             let _ = self.signal(self.stop_by);
             let asked = Instant::now();
             while running(&mut self.child) && asked.elapsed() < GRACE {

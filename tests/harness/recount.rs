@@ -1,4 +1,4 @@
-//! An independent recount of a campaign: from its rows of `leads`, by the domain in Rust, never by SQL's own counts.
+//! Recounts a campaign independently of SQL: from its rows of `leads`, with the domain types in Rust.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub type Counts = BTreeMap<&'static str, i64>;
 /// Leads by status.
 pub const LEADS: [&str; 5] = ["total", "sent", "failed", "pending", "partial"];
 
-/// Messages by result, failed and bounced ones by reason (in the order of `FailureReason::ALL`), leads by what they
-/// did, and of those with a delivered message, which the rates are made of.
+/// Messages by result, failures by reason (in the order of `FailureReason::ALL`), leads by fact, and the facts of leads
+/// with a delivered message, from which the rates are computed.
 pub const MESSAGES: [&str; 15] = [
     "delivered_messages",
     "failed_messages",
@@ -41,7 +41,7 @@ fn zero() -> Counts {
     LEADS.into_iter().chain(MESSAGES).map(|name| (name, 0)).collect()
 }
 
-/// Counts the leads of a campaign (by resource name) anew.
+/// Recounts the leads of a campaign, given its resource name.
 pub async fn recount(sql: &Client, campaign: &str) -> Result<Counts> {
     let name: CampaignName = campaign.parse()?;
     let row = sql
@@ -147,7 +147,7 @@ pub fn of_api(campaign: &pb::Campaign) -> Counts {
     counts
 }
 
-/// Panics when the counts of a campaign, as the API gave them, differ from the recount, or its statuses from its total.
+/// Panics if the API's counts of a campaign differ from the recount, or its statuses do not add up to its total.
 pub async fn assert_counts(sql: &Client, campaign: &pb::Campaign) {
     let recounted = recount(sql, &campaign.name).await.expect("the rows can be counted");
     let counts = of_api(campaign);

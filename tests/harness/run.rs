@@ -1,28 +1,28 @@
-//! Commands that run to their end: kubectl, helm, grpcurl, promtool, our own tools.
+//! Runs commands to completion: kubectl, helm, grpcurl, promtool, our own tools.
 
 use std::{process::ExitStatus, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-/// No command of a test takes longer; `helm install` is the slowest, at a few seconds.
+/// Time limit of a command. The slowest, `helm install`, takes a few seconds.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The command line, for messages.
     pub command: String,
     /// How it ended.
     pub status: ExitStatus,
-    /// What it wrote.
+    /// Its stdout.
     pub stdout: String,
-    /// What it complained about.
+    /// Its stderr.
     pub stderr: String,
 }
 
 impl Output {
-    /// Its stdout, or an error with all it said when it failed.
+    /// Returns its stdout; fails with its output if the command failed.
     pub fn success(self) -> Result<String> {
         if self.status.success() {
             Ok(self.stdout)
@@ -31,7 +31,7 @@ impl Output {
         }
     }
 
-    /// Its stderr, or an error when it succeeded.
+    /// Returns its stderr; fails if the command succeeded.
     pub fn refusal(self) -> Result<String> {
         if self.status.success() {
             bail!("`{}` succeeded, but had to be refused:\n{}", self.command, self.stdout)
@@ -48,7 +48,7 @@ pub async fn run(mut command: Command, input: &str) -> Result<Output> {
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().context("stdin is piped")?;
         let write = async {
-            // A command may end without reading its input: then its status says what is wrong.
+            // A command may end without reading its input. Its exit status then tells what is wrong.
             let _ = stdin.write_all(input.as_bytes()).await;
             drop(stdin);
         };

@@ -1,7 +1,7 @@
-//! The service in this process, on ports of its own, with its clients over real sockets.
+//! Runs the service in this process, on its own ports, with clients over real sockets.
 //!
-//! It runs in a runtime of its own thread, as it would in a process: a test that blocks does not stop it, two of them
-//! really run at once, and dropping one waits for its drain. The clients' connections are driven there too.
+//! Each service has its own thread and runtime: a test that blocks does not stop it, and two services run in parallel.
+//! Dropping a service waits for its drain. Its runtime also drives the clients' connections.
 
 use std::{
     thread::{self, JoinHandle},
@@ -32,10 +32,10 @@ use super::{
     wait::{SOON, until},
 };
 
-/// Longer than a drain may take.
+/// More than the longest drain.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
 
-/// A Monday at ten, in no zone's summer or night: where clocks of tests begin.
+/// The start of test clocks: a Monday at 10:00 UTC, away from clock changes.
 pub fn monday() -> Timestamp {
     "2026-03-02T10:00:00Z".parse().expect("a timestamp")
 }
@@ -52,9 +52,9 @@ pub struct Service {
     pub url: String,
     /// Where /livez, /readyz and /metrics are.
     pub admin_url: String,
-    /// The clock it decides by; moving it moves the service.
+    /// The clock of the service, which tests move.
     pub clock: Clock,
-    /// What it keeps its data in.
+    /// Its database.
     pub database: TestDatabase,
     shutdown: CancellationToken,
     thread: Option<JoinHandle<Result<()>>>,
@@ -67,26 +67,26 @@ struct Bound {
 }
 
 impl Service {
-    /// Starts a service on a database of its own, its clock standing at [`monday`].
+    /// Starts a service on a new database, with a stopped clock at [`monday`].
     pub async fn start() -> Self {
         Self::on(&database().await, Clock::manual(monday())).await
     }
 
-    /// Starts a service on a database that others may use too, and waits until it is ready.
+    /// Starts a service on an existing database, and waits until it is ready.
     pub async fn on(database: &TestDatabase, clock: Clock) -> Self {
         let service = Self::launch(database, clock).await;
         service.ready().await;
         service
     }
 
-    /// Starts a service without waiting until it is ready: for databases that are away.
+    /// Starts a service without waiting until it is ready, for a database that is away.
     pub async fn launch(database: &TestDatabase, clock: Clock) -> Self {
         Self::launch_with(database, clock, |_| ()).await
     }
 
     /// Starts a service with other options than the defaults, without waiting until it is ready.
     pub async fn launch_with(database: &TestDatabase, clock: Clock, change: impl FnOnce(&mut Options)) -> Self {
-        // Shown with the output of a test that fails; the first of a run starts it for all.
+        // Logs are shown with the output of a failed test. The first call installs the subscriber.
         let _ = tracing_subscriber::fmt().with_env_filter("warn").with_ansi(false).with_test_writer().try_init();
         let mut options = Options::new(&database.url).expect("the URL of a test is well-formed");
         change(&mut options);
@@ -124,7 +124,7 @@ impl Service {
         }
     }
 
-    /// The clients of a service that runs as a process of its own, on a database; the process stays the caller's.
+    /// Returns clients of a service that runs as a separate process. The caller keeps the process.
     pub fn of(daemon: &Daemon, database: &TestDatabase) -> Result<Self> {
         let url = daemon.url.clone().context("it serves gRPC")?;
         let channel = Endpoint::from_shared(url.clone())?.connect_lazy();
@@ -143,7 +143,7 @@ impl Service {
         })
     }
 
-    /// The store beside the service, on its database and clock: for upkeep that otherwise runs twice a minute.
+    /// Returns a store on the service's database and clock, to run upkeep at once instead of twice a minute.
     pub fn store(&self) -> Store {
         let options = Options::new(&self.database.url).expect("the URL of a test is well-formed");
         let counters = Telemetry::new().expect("counters").store_counters();
@@ -161,33 +161,33 @@ impl Service {
         until("the service to be ready", SOON, look).await.expect("the service gets ready");
     }
 
-    /// A page of the admin port that has to be there.
+    /// Returns a page of the admin port. Panics if it is missing.
     pub async fn admin(&self, path: &str) -> String {
         let (status, body) = http::get(&format!("{}{path}", self.admin_url)).await.expect("the admin port answers");
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    /// The value of a metric without labels that has to be there.
+    /// Returns the value of a metric without labels. Panics if it is missing.
     pub async fn metric(&self, name: &str) -> i64 {
         let page = self.admin("/metrics").await;
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("{name} is exported: {page}")).parse().expect("a whole number")
     }
 
-    /// The sum of a counter over its labels; 0 before it counted anything.
+    /// Returns the sum of a counter over its labels; 0 if it has no series yet.
     pub async fn metric_sum(&self, name: &str) -> i64 {
         let page = self.admin("/metrics").await;
         let series = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
         series.map(|(_, value)| value.parse::<i64>().expect("a whole number")).sum()
     }
 
-    /// A new connection to its database, for recounts.
+    /// Opens a new connection to its database.
     pub async fn sql(&self) -> Connection {
         self.database.connect().await
     }
 
-    /// Asks it to drain; [`Service::stop`] and dropping it wait for the end of that.
+    /// Starts its drain. [`Service::stop`] and dropping wait for the end of the drain.
     pub fn begin_stop(&self) {
         self.shutdown.cancel();
     }

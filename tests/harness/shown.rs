@@ -1,7 +1,7 @@
-//! What campaignctl shows, compared with what the API says: JSON field by field from the descriptors, tables and details by
-//! the lists of columns and labels below.
+//! Compares the output of campaignctl with the API: JSON field by field from the descriptors, tables and details by the
+//! lists of columns and labels below.
 //!
-//! Every comparison returns what differs, in words, and nothing where all agrees; what is shown and not listed differs too.
+//! Every comparison returns the differences in words. A column or label that is not listed is a difference, too.
 
 pub mod reflect;
 mod template;
@@ -16,7 +16,7 @@ use self::reflect::{reflect, short, well_known};
 
 /// What a table and the details of a resource show: each column or label with its [`template`].
 pub trait Shown: Described + View {
-    /// The columns of a table; a cell of what is absent is a dash.
+    /// The columns of a table. An absent value is a dash.
     const CELLS: &'static [(&'static str, &'static str)];
     /// The labels of the details.
     const LINES: &'static [(&'static str, &'static str)];
@@ -112,7 +112,7 @@ impl Shown for pb::Account {
     ];
 }
 
-/// What happened to a lead, each with a comma behind it; the last is taken off.
+/// The facts of a lead, each followed by a comma; the last comma is removed.
 const STORY: &str = "[{step_results}, ][{replied|=replied, }][{converted|=converted, }][{auto_replied|=auto-replied, }]\
                      [{opted_out|=opted out, }]";
 
@@ -153,14 +153,14 @@ impl Shown for pb::Claim {
     ];
 }
 
-/// Compares JSON with the message that it is to show.
+/// Compares JSON with its message.
 pub fn compare_json<M: Described>(json: &Json, message: &M) -> Vec<String> {
     let mut differences = Vec::new();
     differ(M::NAME, &object(&reflect(message)), json, &mut differences);
     differences
 }
 
-/// Compares a table with the messages that it is to show.
+/// Compares a table with its messages.
 pub fn compare_table<M: Shown>(text: &str, messages: &[M]) -> Vec<String> {
     let mut lines = text.lines().map(cells);
     let heads: Vec<&str> = M::CELLS.iter().map(|(head, _)| *head).collect();
@@ -186,7 +186,7 @@ pub fn compare_table<M: Shown>(text: &str, messages: &[M]) -> Vec<String> {
     differences
 }
 
-/// Compares details with the message that they are to show.
+/// Compares details with their message.
 pub fn compare_details<M: Shown>(text: &str, message: &M) -> Vec<String> {
     let message = reflect(message);
     let lines = M::LINES.iter().filter_map(|(label, template)| Some((*label, render(&message, template)?)));
@@ -209,7 +209,7 @@ pub fn compare_details<M: Shown>(text: &str, message: &M) -> Vec<String> {
     differences
 }
 
-/// Compares all that campaignctl would print of messages with the messages themselves, without a process of it.
+/// Compares everything that campaignctl prints about messages with the messages, in this process.
 pub fn compare_views<M: Shown>(messages: &[M]) -> Vec<String> {
     let mut differences = compare_table(&view::table(messages).expect("a table"), messages);
     for message in messages {
@@ -220,7 +220,7 @@ pub fn compare_views<M: Shown>(messages: &[M]) -> Vec<String> {
     differences
 }
 
-/// The cells of a line: they lie two blanks apart or more.
+/// Splits a line into cells, which are separated by two or more blanks.
 fn cells(line: &str) -> Vec<&str> {
     line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
 }
@@ -235,8 +235,8 @@ fn name(message: &DynamicMessage) -> String {
     render(message, template).unwrap_or_default()
 }
 
-/// The JSON of a message, by the rules that `campaignctl --help` gives: the fields of the API in lowerCamelCase, numbers as
-/// numbers, enum values without prefix, times in RFC 3339, and nothing where the API says nothing.
+/// Renders a message as JSON by the rules of `campaignctl --help`: fields in lowerCamelCase, numbers as numbers, enum
+/// values without prefix, times in RFC 3339, and no field for an absent value.
 fn object(message: &DynamicMessage) -> Json {
     let mut fields = Map::new();
     for field in message.descriptor().fields() {
@@ -291,7 +291,7 @@ fn differ(path: &str, expected: &Json, shown: &Json, differences: &mut Vec<Strin
     }
 }
 
-/// Whether two numbers are the same but for the last digit, which a way through text may change.
+/// Returns whether two numbers are equal up to the last digit, which formatting may change.
 fn close(one: Option<f64>, other: Option<f64>) -> bool {
     one.zip(other).is_some_and(|(one, other)| (one - other).abs() <= 1e-12 * one.abs())
 }

@@ -1,4 +1,4 @@
-//! Other people's tools on our output: grpcurl by reflection alone, promtool on metrics, helm on the chart.
+//! Runs third-party tools on our output: grpcurl by reflection alone, promtool on metrics, helm on the chart.
 
 use std::{ffi::OsStr, path::PathBuf};
 
@@ -11,9 +11,9 @@ use super::{
     run::{Output, run},
 };
 
-/// Calls an RPC (`campaign_metrics.v1.CampaignService/GetCampaign`) as a stranger would, with no .proto file at hand.
+/// Calls an RPC (`campaign_metrics.v1.CampaignService/GetCampaign`) by reflection, without a .proto file.
 ///
-/// `url` is that of the service. The output's stdout is JSON, of a stream several values.
+/// `url` is that of the service. stdout is JSON; a stream gives several values.
 pub async fn grpcurl(url: &str, method: &str, request: &Value) -> Result<Output> {
     let mut command = Command::new(part("grpcurl")?);
     let address = url.trim_start_matches("http://");
@@ -21,7 +21,7 @@ pub async fn grpcurl(url: &str, method: &str, request: &Value) -> Result<Output>
     run(command, &request.to_string()).await
 }
 
-/// Lists the services or, of a service, the methods that reflection shows.
+/// Lists the services that reflection shows, or the methods of one service.
 pub async fn grpcurl_list(url: &str, service: &str) -> Result<String> {
     let mut command = Command::new(part("grpcurl")?);
     command.args(["-plaintext", "-max-time", "30", url.trim_start_matches("http://"), "list"]);
@@ -31,7 +31,7 @@ pub async fn grpcurl_list(url: &str, service: &str) -> Result<String> {
     run(command, "").await?.success()
 }
 
-/// An error with all that promtool finds wrong with a page of metrics.
+/// Runs promtool on a page of metrics. Fails with its findings.
 pub async fn promtool_check(metrics: &str) -> Result<()> {
     let mut command = Command::new(part("promtool")?);
     command.args(["check", "metrics"]);
@@ -44,7 +44,7 @@ pub fn chart() -> PathBuf {
     repository().join("charts/campaign-metrics")
 }
 
-/// helm with its own files out of the user's way; KUBECONFIG can be set on it.
+/// Returns helm with directories of its own, not the user's. Set KUBECONFIG on it.
 pub fn helm<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Result<Command> {
     let mut command = Command::new(part("helm")?);
     let home = std::env::temp_dir().join("campaign-metrics-helm");

@@ -1,4 +1,5 @@
-//! Postgres away: at the start the service waits and says so; later it answers UNAVAILABLE with advice, and recovers.
+//! Postgres is away. At the start the service waits and says so; later it answers UNAVAILABLE with RetryInfo, and
+//! recovers.
 
 use campaign_metrics::pb;
 use campaign_metrics_service::Clock;

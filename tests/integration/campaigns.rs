@@ -1,4 +1,4 @@
-//! Campaigns: their life, who may change them, how they finish, and how they are read.
+//! Campaigns: states, ownership, finish, deletion, settings.
 
 use std::time::Duration;
 
@@ -179,7 +179,7 @@ async fn a_campaign_finishes_by_itself_when_its_list_is_complete_whatever_comes_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_reports_last_finishes_even_when_all_report_and_declare_at_once() {
+async fn a_campaign_finishes_when_its_last_outcomes_and_its_declaration_are_concurrent() {
     let one = Service::start().await;
     let two = Service::on(&one.database, one.clock.clone()).await;
     create_account(&one, "ann", None).await;
@@ -209,7 +209,7 @@ async fn results_become_final_after_settling_and_replies_are_taken_for_the_attri
     finish(&service, "spring").await;
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
     let store = service.store();
-    assert_eq!(store.campaigns_finalize().await.unwrap(), 0, "it settles");
+    assert_eq!(store.campaigns_finalize().await.unwrap(), 0, "the settling time is not over");
     service.clock.advance(Duration::from_secs(400));
     assert_eq!(store.campaigns_finalize().await.unwrap(), 1);
     assert!(get(&service, "spring").await.finalized_time.is_some());

@@ -1,5 +1,5 @@
-//! The chart: rendered as checked in, installed on a real API server, its pods under the restricted standard, and its
-//! controller with the rights it needs and no more.
+//! The chart: it renders as checked in, installs on a real API server, its pods keep the restricted standard, and its
+//! controller has the rights that it needs and no others.
 
 use serde_json::Value;
 
@@ -62,10 +62,10 @@ async fn the_chart_refuses_what_would_not_work_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_chart_installs_with_its_definition_and_goes_without_it() {
+async fn the_chart_installs_the_definition_and_its_removal_keeps_it() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("chart").await.unwrap();
-    // The harness has installed the definition already; here the release takes it over.
+    // The harness has installed the definition already; the release takes it over.
     let installed = install(cluster, &namespace, &["-f", &values("default"), "--take-ownership"]).await;
     installed.success().unwrap();
     let names = ["get", "deployments", "-n", &namespace, "-o", "name"];
@@ -97,7 +97,7 @@ async fn the_pods_of_the_chart_keep_the_restricted_standard() {
         let create = async |pod: &Value| cluster.kubectl_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();
         create(&pod).await.success().unwrap();
 
-        // The same with one right more: that the server does check.
+        // With one more privilege the server refuses the pod, so it does check.
         pod["metadata"]["name"] = "more-rights".into();
         pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = true.into();
         let said = create(&pod).await.refusal().unwrap();

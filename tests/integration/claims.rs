@@ -1,5 +1,5 @@
-//! Claims: each lead and step is handed out once, and each claim ends in exactly one way. What keeps claims from being granted
-//! is in `limits`, what many at once get in `crowds`.
+//! Claims: each step of a lead is granted once, and each claim ends in exactly one way. Reasons for not granting are in
+//! `limits`, concurrent claimers in `crowds`.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -144,13 +144,13 @@ async fn under_the_retry_policy_an_expired_claim_is_handed_out_again_with_the_sa
 }
 
 #[tokio::test]
-async fn whoever_asks_while_much_is_to_be_retried_is_told_to_come_back_in_a_moment() {
+async fn a_claim_that_retries_only_a_part_of_what_expired_asks_for_another_try_soon() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     let retry = pb::Campaign { claim_expiry_policy: pb::ClaimExpiryPolicy::Retry.into(), ..settings(1, &["ann"]) };
     create_campaign(&service, "spring", retry).await;
     add_leads(&service, "spring", 300, None, true).await;
-    // Each a row of its own; what one transaction retries is bounded.
+    // Each has a row of its own, and one transaction retries a bounded number of rows.
     let ask = |request_id: String| pb::ClaimSendsRequest {
         account: account_name("ann"),
         max_claims: 1,
@@ -248,7 +248,7 @@ async fn a_claim_grants_only_from_campaigns_that_it_locked() {
     };
     let meddling = async {
         blocked(&observer, &first, 1).await;
-        // Active by now, and locked by somebody else: the claim has to wait for it too.
+        // It is active by now and locked by another session, so the claim must wait for it, too.
         resume(&service, "second").await;
         hold(&mut second, "second").await;
         first.batch_execute("COMMIT").await.unwrap();
@@ -268,7 +268,7 @@ async fn new_leads_are_claimed_to_the_end_of_their_range_where_another_range_beg
         |(number, account): (usize, &str)| pb::NewLead { lead_id: format!("l{number}"), account_id: account.into() };
     let leads = (0..6).map(|number| (number, if number < 3 { "" } else { "ann" })).map(lead).collect();
     try_add(&service, "spring", leads, true).await.expect("leads");
-    // Her leads are anybody's from now on.
+    // From now on any account may claim her leads.
     assign(&service, "spring", &["bob"]).await;
     for max in [2, 1, 3] {
         let granted = claim(&service, "bob", max).await.claims.len();

@@ -1,4 +1,4 @@
-//! Claims close by the facts of their leads: what else happens to them at that very moment, and what their rows become.
+//! Claims close by the facts of their leads: concurrent releases and grants, and what becomes of the rows.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Holds back whoever counts an outcome of a campaign, until `COMMIT`.
+/// Blocks every transaction that counts an outcome, until `COMMIT`.
 async fn hold_counters(service: &Service) -> Connection {
     let other = service.sql().await;
     other.batch_execute("BEGIN; SELECT FROM campaign_counters FOR UPDATE").await.unwrap();
@@ -32,12 +32,12 @@ async fn a_report_without_claim_closes_the_claim_that_was_granted_meanwhile() {
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 2, None, false).await;
     let (other, watcher) = (hold_counters(&service).await, service.sql().await);
-    // The second fact alone would find a claim of which it can say nothing new.
+    // The second fact alone would find a claim that the first one has closed.
     let facts = [OutcomeKind::Delivered, OutcomeKind::Bounced].map(|kind| by_lead("spring", "l0", 1, kind));
     let reporting = report_new(&service, facts.to_vec());
     let claiming = async {
         blocked(&watcher, &other, 1).await;
-        // The report is not committed: the claims can't know.
+        // The report is not committed, so the claim can't see it.
         assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
         assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
         other.batch_execute("COMMIT").await.unwrap();
@@ -76,11 +76,11 @@ async fn a_claim_whose_outcome_is_being_written_is_no_longer_released() {
     assert_eq!(released.released_count, 1, "the other one");
     let campaign = get(&service, "spring").await;
     assert_eq!((campaign.in_flight_claims, campaign.lead_counts.unwrap().sent), (0, 1));
-    assert_eq!(claim(&service, "ann", 2).await.claims.len(), 1, "what was given back");
+    assert_eq!(claim(&service, "ann", 2).await.claims.len(), 1, "the released one");
 }
 
 #[tokio::test]
-async fn rows_of_claims_go_when_all_of_them_is_closed_or_are_settled_once_they_expired() {
+async fn rows_of_claims_are_deleted_once_all_is_closed_and_tidied_up_once_they_expire() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
@@ -107,7 +107,7 @@ async fn rows_of_claims_go_when_all_of_them_is_closed_or_are_settled_once_they_e
 
     service.clock.advance(Duration::from_mins(6));
     let campaign = get(&service, "spring").await;
-    assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 2), "also before it is settled");
+    assert_eq!((campaign.in_flight_claims, campaign.uncertain_claims), (0, 2), "also before upkeep compacts it");
     service.store().claims_compact(Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(rows(&sql).await, [(2, true)]);
     let campaign = get(&service, "spring").await;
@@ -123,7 +123,7 @@ async fn rows_of_claims_go_when_all_of_them_is_closed_or_are_settled_once_they_e
 }
 
 #[tokio::test]
-async fn a_claim_that_is_closed_binds_its_lead_to_nobody() {
+async fn a_closed_claim_does_not_bind_its_lead_to_its_account() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_account(&service, "bob", None).await;
@@ -132,7 +132,8 @@ async fn a_claim_that_is_closed_binds_its_lead_to_nobody() {
     let claims = claim(&service, "ann", 2).await.claims;
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Failed)]).await;
     assign(&service, "spring", &["bob"]).await;
-    // Its row is there for the other lead; the failure was not one after all, so there is a follow-up for whoever serves.
+    // The row remains for the other lead. The delivery supersedes the failure, so any serving account gets the
+    // follow-up.
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
     service.clock.advance(Duration::from_hours(2));
     let follow_ups = claim(&service, "bob", 2).await.claims;

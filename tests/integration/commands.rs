@@ -1,5 +1,5 @@
-//! Every command of campaignctl, run as people run it: what it prints is what the API says, in each workspace, and its exit
-//! code and error say what went wrong.
+//! Every command of campaignctl, run as people run it. It prints what the API says, in each workspace; exit code and
+//! error tell what went wrong.
 
 use std::{collections::BTreeSet, fmt::Debug};
 
@@ -29,7 +29,7 @@ pub async fn campaignctl(url: &str, workspace: &str, arguments: &str) -> Output 
     run(command, "").await.expect("it runs")
 }
 
-/// How it ended, which has to be this; the rest of what it said.
+/// Checks the exit code, and returns the output.
 #[track_caller]
 pub fn assert_exit(output: Output, code: i32) -> Output {
     let said = (&output.stdout, &output.stderr);
@@ -56,7 +56,7 @@ impl Terminal<'_> {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("`{arguments}` prints JSON: {error}: {text}"))
     }
 
-    /// Runs a command that lists, in both forms, and compares it with what it has to list.
+    /// Runs a command that lists, as a table and as JSON, and compares both with what it must list.
     async fn lists<M: Shown>(&self, arguments: &str, expected: &[M], seen: &mut BTreeSet<String>) {
         let json = self.json(arguments).await;
         let items = json.as_array().expect("a list");
@@ -74,7 +74,7 @@ impl Terminal<'_> {
         seen.extend(expected.iter().flat_map(told));
     }
 
-    /// Runs a command that shows one, in both forms.
+    /// Runs a command that shows one resource, as details and as JSON, and compares both.
     async fn shows<M: Shown>(&self, arguments: &str, expected: &M) {
         let mut differences = compare_json(&self.json(arguments).await, expected);
         differences.extend(compare_details(&self.text(arguments).await, expected));
@@ -103,7 +103,7 @@ fn id(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or_default()
 }
 
-/// Those of a list for which something holds; a filter that keeps nothing or all says nothing.
+/// Filters a list. Panics if the filter keeps nothing or everything, which would prove nothing.
 fn some<M: Clone + Debug>(all: &[M], holds: impl Fn(&M) -> bool) -> Vec<M> {
     let kept: Vec<M> = all.iter().filter(|one| holds(one)).cloned().collect();
     assert!(!kept.is_empty() && kept.len() < all.len(), "the filter keeps some: {kept:?}");
@@ -181,7 +181,8 @@ async fn leads_and_claims_are_shown_as_the_api_has_them() {
     assert_eq!(of_claims, leaves::<pb::Claim>(), "each field of a claim had a value that tells");
 }
 
-/// 1002 copies of the account and the campaign `m0`: as many calls would take longer than all else here.
+/// Inserts 1002 copies of the account and of the campaign `m0` by SQL: so many calls would take longer than all other
+/// tests.
 const COPIES: &str = "
     INSERT INTO accounts (workspace_id, name, uid, display_name, state, daily_limit, time_zone, created_at, updated_at, revision)
     SELECT workspace_id, 'm' || i, gen_random_uuid(), '', state, daily_limit, time_zone, created_at, updated_at, revision
@@ -229,7 +230,7 @@ async fn lists_of_more_than_a_page_are_shown_whole() {
     let claims = ids("claims list -a m0", "claimId").await;
     assert_eq!(claims.len(), MANY);
 
-    // As many are resolved, in several calls.
+    // So many claims are resolved in several calls.
     fleet.service.clock.advance(std::time::Duration::from_mins(2));
     let all: Vec<String> = claims.into_iter().collect();
     let resolve = format!("-o json claims resolve -a m0 --sent {}", all.join(" "));
@@ -292,7 +293,7 @@ async fn accounts_are_created_as_said_and_left_alone_where_they_exist() {
     let refused = campaignctl(&fleet.service.url, "globex", "accounts create max").await;
     let said = assert_exit(refused, 1).stderr;
     assert!(said.starts_with("error: ") && said.contains("reason: ACCOUNT_EXISTS"), "{said}");
-    // What is wrong is told also where an account may exist.
+    // `--if-missing` does not hide other errors.
     let refused = campaignctl(&fleet.service.url, "globex", "accounts create mia --time-zone Mars --if-missing").await;
     let said = assert_exit(refused, 1).stderr;
     assert!(said.contains("account.time_zone"), "{said}");
@@ -343,7 +344,7 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
         ("acme", "campaigns pause winter", &["reason: CAMPAIGN_MANAGED", "acme/winter"]),
         ("acme", "campaigns resume done", &["reason: ILLEGAL_TRANSITION"]),
         ("acme", "claims resolve -a ann --sent x", &["claim_id"]),
-        // What can never be right is not even asked.
+        // Arguments that can't be valid are refused without a call.
         ("acme", "campaigns get Spring", &["error: invalid value 'Spring'"]),
         ("acme", "campaigns", &["Usage: campaignctl campaigns"]),
         ("acme", "campaigns list --status active", &["unexpected argument '--status'"]),
@@ -369,7 +370,7 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
         let output = assert_exit(campaignctl(url, "acme", arguments).await, 0);
         assert!(output.stdout.contains("campaignctl") && output.stderr.is_empty(), "{output:?}");
     }
-    // What is said on the line holds against the environment.
+    // Arguments take precedence over the environment.
     let other = assert_exit(
         campaignctl("http://127.0.0.1:1", "acme", &format!("--server {url} -w globex campaigns get spring")).await,
         0,

@@ -1,7 +1,7 @@
-//! The controller between a real API server and the real service: people act through kubectl and senders through gRPC,
-//! and each test tells what both then see.
+//! The controller between a real API server and the real service. People act through kubectl, senders through gRPC;
+//! each test checks what both see.
 //!
-//! The controller runs in this process, from its public `run`; how it behaves as a process is in `daemons`.
+//! The controller runs in this process, by its public `run`. Its behaviour as a process is tested in `daemons`.
 
 #[path = "controller/deletion.rs"]
 mod deletion;

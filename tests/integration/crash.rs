@@ -1,8 +1,8 @@
-//! Real processes, killed at random moments under load: nothing acknowledged is lost, nothing is handed out twice, every
-//! snapshot adds up, and afterwards everything comes to its end.
+//! Kills real processes at random moments under load. No acknowledged write is lost, no step is granted twice, every
+//! snapshot adds up, and afterwards every campaign finishes.
 //!
-//! `CRASH_ROUNDS` sets how many rounds (50), `CRASH_SEED` repeats the choices of a run. Which instant of the victim's work a
-//! kill hits stays chance.
+//! `CRASH_ROUNDS` sets the number of rounds (50), `CRASH_SEED` repeats the choices of a run. The exact instant of a
+//! kill is not repeatable.
 
 #[path = "crash/check.rs"]
 mod check;
@@ -38,19 +38,19 @@ use self::{
 };
 use crate::harness::{parts::binary, postgres::connect, run, wait::until};
 
-/// How the test runner finds this test, also in the processes that it starts.
-const TEST: &str = "crash::whatever_is_killed_nothing_is_lost_and_nothing_is_handed_out_twice";
+/// The name of this test for the test runner, also in the processes that it starts.
+const TEST: &str = "crash::no_acknowledged_write_is_lost_and_no_step_is_granted_twice_when_processes_are_killed";
 const WORKSPACE: &str = "workspaces/crash";
 /// Rounds of a run of the whole suite: a minute.
 const ROUNDS: usize = 50;
-/// Leads of a campaign for each round: more than are sent to meanwhile, so that the load never ends before its time.
+/// Leads of a campaign for each round: more than a round can send to, so that the load does not end early.
 const LEADS_PER_ROUND: usize = 120;
 const LEADS_MIN: usize = 1_000;
-/// Everything is over within this time after the last kill.
+/// Time for all campaigns to finish after the last kill.
 const END_MAX: Duration = Duration::from_mins(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_killed_nothing_is_lost_and_nothing_is_handed_out_twice() {
+async fn no_acknowledged_write_is_lost_and_no_step_is_granted_twice_when_processes_are_killed() {
     if let Some(orders) = Orders::of_this_process() {
         return sender::run(orders).await.expect("a sender");
     }
@@ -68,7 +68,7 @@ fn accounts() -> Vec<String> {
     ["ann", "bob", "eve"].map(|id| format!("{WORKSPACE}/accounts/{id}")).into()
 }
 
-/// With follow-ups; under daily limits; and one that hands out again what expired.
+/// The campaigns: with follow-ups, with daily limits, and with the policy `retry`.
 const CAMPAIGNS: [&str; 3] = ["steps", "limits", "retry"];
 
 fn campaigns() -> Vec<String> {
@@ -119,14 +119,14 @@ async fn run(stage: &mut Stage, seed: u64, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Of the account `eve`, and of the campaign `limits`: reached before the last round.
+/// Daily limits of the account `eve` and of the campaign `limits`. Both are reached before the last round.
 fn daily_limits(rounds: usize) -> Result<(i32, i32)> {
     Ok((i32::try_from(rounds * 5)?, i32::try_from(rounds * 20)?))
 }
 
 async fn create(replicas: &Replicas, leads: usize, rounds: usize) -> Result<()> {
     let replica = replicas.get(0);
-    // Reached long before the last round: an account's share of its campaign, and all of the campaign.
+    // Both are reached long before the last round: an account's share of its campaign, and the whole campaign.
     let (account_limit, campaign_limit) = daily_limits(rounds)?;
     for (account, limit) in [("ann", None), ("bob", None), ("eve", Some(account_limit))] {
         let account = pb::CreateAccountRequest {
@@ -180,7 +180,7 @@ fn complete(mut messages: Vec<pb::AddLeadsRequest>) -> Vec<pb::AddLeadsRequest> 
     messages
 }
 
-/// Kills one or two processes a round, under load, and sees that the load goes on.
+/// Kills one or two processes in each round under load, and checks that the load continues.
 async fn kill(stage: &mut Stage, reader: &mut Reader, seed: u64, rounds: usize) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     for round in 0..rounds {
@@ -221,7 +221,7 @@ async fn progress(stage: &mut Stage, reader: &mut Reader, more: usize) -> Result
     .await
 }
 
-/// Takes the limits away, so that what they held back can be sent.
+/// Removes the limits, so that the remaining leads can be sent to.
 async fn lift_limits(replicas: &Replicas) -> Result<()> {
     let mask = Some(prost_types::FieldMask { paths: vec!["daily_limit".into()] });
     let account = pb::UpdateAccountRequest {
@@ -239,7 +239,7 @@ async fn lift_limits(replicas: &Replicas) -> Result<()> {
     Ok(())
 }
 
-/// Sends whatever is left, until every campaign has finished by itself and no claim is open.
+/// Sends the rest until every campaign has finished by itself and no claim is open.
 async fn finish(replicas: &Replicas, ledger: &std::path::Path, play: Play) -> Result<()> {
     let ledger = Ledger::open(ledger)?;
     let accounts = accounts();

@@ -1,5 +1,5 @@
-//! Many claimers at once, on two replicas and by both ways: every limit holds, each lead is handed out once, and a pause stops
-//! them at its commit.
+//! Many concurrent claimers on two replicas, granted optimistically and in full: every limit holds, each lead is
+//! granted once, and a pause takes effect at its commit.
 
 use std::{
     collections::HashSet,
@@ -66,9 +66,9 @@ async fn fifty_claimers(way: Way) {
     let of = |account: &str| claims.iter().filter(|claim| claim.account == account_name(account)).count();
     let prefix = format!("{}/", campaign_name("limited"));
     let of_limited = claims.iter().filter(|claim| claim.lead.starts_with(&prefix)).count();
-    // Everybody asked for more than there is, so each limit is reached, and none passed.
+    // The claimers asked for more than there is, so each limit is reached, and none is exceeded.
     assert_eq!((of("ann"), of("eve"), of_limited), (137, 41, 211), "{way:?}");
-    if way == Way::Guess {
+    if way == Way::Optimistic {
         way.assert_served(&one).await;
         way.assert_served(&two).await;
     }
@@ -125,7 +125,7 @@ async fn pause_amid_claims(way: Way) {
         before
     };
     let pauser = async {
-        // Mid-flight: some have claimed already.
+        // The pause comes while claims run: some have been granted already.
         let look = async || {
             let in_flight = get(&one, "spring").await.in_flight_claims;
             anyhow::ensure!(in_flight >= 60, "{in_flight} are in flight");
@@ -134,7 +134,7 @@ async fn pause_amid_claims(way: Way) {
         until("claims before the pause", SOON, look).await.unwrap();
         let paused = pause(&one, "spring").await;
         confirmed.store(true, Ordering::SeqCst);
-        // Until every claimer can have asked again.
+        // Long enough for every claimer to ask again.
         let look = async || {
             let campaign = get(&two, "spring").await;
             assert_eq!(campaign.in_flight_claims, paused.in_flight_claims, "the answer counted every claim");
@@ -151,7 +151,7 @@ async fn pause_amid_claims(way: Way) {
     assert_eq!(i64::try_from(granted).unwrap(), told.in_flight_claims, "what was granted is what the pause told");
     assert_eq!(told.in_flight_until.as_ref().map(at), Some(monday().checked_add(5.minutes()).unwrap()));
     let undone = served(&one).await.undone + served(&two).await.undone;
-    assert!(way == Way::Full || undone > 0, "{way:?}: guesses of the paused campaign were undone");
+    assert!(way == Way::Full || undone > 0, "{way:?}: optimistic grants from the paused campaign were undone");
     assert_eq!(resume(&two, "spring").await.state(), pb::CampaignState::Active);
     assert_eq!(claim(&one, "a1", 3).await.claims.len(), 3, "and goes on after it resumed");
 }

@@ -1,4 +1,4 @@
-//! The binaries as processes: what they print, how they end, and the controller between kubectl and the service.
+//! The binaries as processes: their output, their end, and the controller between kubectl and the service.
 
 use anyhow::{Context as _, ensure};
 use campaign_metrics::pb;
@@ -31,7 +31,7 @@ async fn the_service_drains_on_a_signal_and_ends_well() {
         service.process.signal(signal).unwrap();
         let status = service.process.end(GRACE).await.unwrap();
         assert!(status.success(), "{signal:?}: {status}\n{}", service.process.log());
-        assert_eq!(service.process.stdout().lines().count(), 1, "one line, for whoever started it");
+        assert_eq!(service.process.stdout().lines().count(), 1, "one line that says where it listens");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Deadlines: a call that takes too long ends with DEADLINE_EXCEEDED, and its statement ends with it. How long a statement may
-//! take in any case is in `wiring`.
+//! Deadlines: a call past its deadline ends with DEADLINE_EXCEEDED, and so does its statement. The upper bound of a
+//! statement without a deadline is in `wiring`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     world::{assert_refused, blocked, campaign_name, create_campaign, pause, settings},
 };
 
-/// Half of what a statement may take without a deadline, so that its end is the deadline's doing.
+/// Half of the statement timeout, so that the deadline is what ends the statement.
 const BY_ITS_DEADLINE: Duration = Duration::from_secs(15);
 
 #[tokio::test]

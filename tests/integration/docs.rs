@@ -1,4 +1,4 @@
-//! The documentation and the code name the same things: calls, reasons of errors, metrics, and files that links lead to.
+//! Documentation and code agree on calls, error reasons and metrics, and links lead to files that exist.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files of a directory and below that end so, as paths in the repository.
+/// Returns all files below a directory with this extension, as paths in the repository.
 fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![PathBuf::from(directory)];
@@ -70,14 +70,14 @@ async fn every_example_of_the_api_page_is_a_request_that_the_service_understands
         if line.contains("Service`, served.") {
             first.clone_into(&mut room);
         }
-        // The watch ends with its reader only.
+        // A watch ends only when its reader does.
         if !line.starts_with('|') || !example.starts_with("{\"") || first == "WatchCampaigns" {
             continue;
         }
         examples += 1;
         let request: Value = serde_json::from_str(example).unwrap_or_else(|error| panic!("{example}: {error}"));
         let output = grpcurl(&service.url, &format!("campaign_metrics.v1.{room}/{first}"), &request).await.unwrap();
-        // What it names need not exist; that it is well-formed is the point.
+        // The request must be well-formed; what it names need not exist.
         let understood = ["NotFound", "FailedPrecondition", "Aborted", "AlreadyExists"];
         let is_understood = understood.iter().any(|code| output.stderr.contains(&format!("Code: {code}\n")));
         assert!(output.status.success() || is_understood, "{room}/{first} {example}:\n{}", output.stderr);
@@ -109,7 +109,7 @@ fn families(page: &str) -> BTreeSet<&str> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
 }
 
-/// A service of which every metric has a value.
+/// Starts a service in which every metric has a value.
 async fn busy_service() -> Service {
     let service = Service::start().await;
     let (workspace, account) = ("workspaces/w".to_owned(), "workspaces/w/accounts/ann".to_owned());

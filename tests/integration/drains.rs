@@ -1,4 +1,4 @@
-//! The end of the service, and what probes are told before it: by the binary that ships.
+//! The drain of the service, and what probes see before and during it. Runs the binary that ships.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn watch(client: &HealthClient<Channel>, name: &str) -> Streaming<HealthCh
     client.clone().watch(request).await.expect("a stream").into_inner()
 }
 
-/// What the stream says next; nothing at its end.
+/// Reads the next status of the stream; `None` at its end.
 async fn next(stream: &mut Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
     let message = tokio::time::timeout(SOON, stream.message()).await.expect("the stream says something");
     message.expect("no error").map(|response| response.status())
@@ -106,7 +106,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
     assert!(status.success(), "{status}\n{}", daemon.process.log());
 }
 
-/// A service in the binary, with a campaign for each kind of call that is held up.
+/// Starts the binary, with a campaign for each kind of call that is blocked.
 async fn busy() -> (Daemon, Service, TestDatabase, TempDir) {
     let (database, directory) = (database().await, tempfile::tempdir().expect("a directory"));
     let mut daemon = Daemon::service(&database.url, directory.path(), Directory::Keep).await.unwrap();
@@ -119,7 +119,7 @@ async fn busy() -> (Daemon, Service, TestDatabase, TempDir) {
     (daemon, service, database, directory)
 }
 
-/// Holds up a pause of one campaign and reports about the other.
+/// Blocks a pause of one campaign and reports about the other.
 const HOLD_UP: &str = "BEGIN; SELECT FROM campaigns WHERE name = 'paused' FOR UPDATE;
     SELECT FROM campaign_counters JOIN campaigns n USING (workspace_id, campaign_id) WHERE n.name = 'reported' FOR UPDATE";
 
@@ -148,9 +148,9 @@ async fn a_drain_tells_probes_and_answers_the_calls_that_are_running() {
             Ok(())
         });
         refused.await.unwrap();
-        // What takes its time: long beside a drain of nothing, short beside what a drain may take.
+        // Long compared with a drain without calls, short compared with the longest drain.
         holder.batch_execute("SELECT pg_sleep(2); COMMIT").await.unwrap();
-        // Whoever watches does not keep the service from ending.
+        // A watch does not delay the end of the service.
         for (name, stream) in NAMES.iter().zip(&mut streams) {
             assert_eq!(next(stream).await, None, "the stream about `{name}` ends");
         }
@@ -185,7 +185,7 @@ async fn a_second_signal_ends_the_service_at_once() {
     assert_eq!(daemon.process.exited().unwrap(), None, "it waits for the call");
     daemon.process.signal(Signal::INT).unwrap();
     let status = daemon.process.end(Duration::from_secs(10)).await.expect("it does not wait any longer");
-    assert!(!status.success(), "whoever started it is told: {status}");
+    assert!(!status.success(), "the exit status tells: {status}");
     assert!(daemon.process.log().contains("aborted by a second signal"), "{}", daemon.process.log());
     pausing.await.unwrap().expect_err("the call was broken off");
     drop(connect(&database.url).await.expect("the database goes on"));

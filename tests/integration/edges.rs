@@ -1,5 +1,5 @@
-//! Every term at its edge, to the microsecond: expiry, delays, settling, the thirty days of an account, the age of a request.
-//! Days and windows of zones are in `local_days`.
+//! Every time limit, tested one microsecond before and at its end: expiry, follow-up delay, finality, the thirty days
+//! of an account, request ids. Local days and windows are in `local_days`.
 
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ async fn results_become_final_when_exactly_the_settling_time_is_over_since_the_f
     service.clock.advance(TICK);
     assert_eq!(store.campaigns_finalize().await.unwrap(), 1, "the one without claims");
     assert_eq!(at(get(&service, quiet).await.finalized_time.as_ref()), monday().checked_add(90.seconds()).unwrap());
-    // The claim expired after five minutes, and holds finality up from then on.
+    // The claim expired after five minutes. The settling time counts from then.
     just_before(&service, monday().checked_add(390.seconds()).unwrap());
     assert_eq!(store.campaigns_finalize().await.unwrap(), 0, "a microsecond is left since the expiry");
     service.clock.advance(TICK);
@@ -180,7 +180,7 @@ async fn an_outcome_may_lie_five_minutes_ahead_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_last_action_of_a_lead_is_the_latest_in_time_not_the_last_that_was_received() {
+async fn the_last_action_of_a_lead_is_its_latest_fact_by_time_not_by_arrival() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(2, &["ann"])).await;
@@ -269,7 +269,7 @@ async fn a_request_id_is_remembered_for_a_day() {
 }
 
 #[tokio::test]
-async fn who_opts_out_of_a_campaign_that_is_final_is_remembered() {
+async fn an_opt_out_of_a_final_campaign_is_recorded() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "over", pb::Campaign { settle_seconds: Some(0), ..settings(1, &["ann"]) }).await;
@@ -301,7 +301,7 @@ async fn an_account_that_has_leads_or_claims_is_not_deleted() {
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
     assign(&service, "spring", &["bob"]).await;
     refused(delete().await);
-    // The lead that was sent to stays hers when the claim is given back.
+    // A release does not take a lead with a delivery from her.
     crate::ways::release(&service, "ann", &claims[1..]).await;
     refused(delete().await);
     assert_eq!(account(&service, "ann").await.lifetime.unwrap().delivered, 1, "nothing of it is gone");

@@ -1,5 +1,5 @@
-//! Postgres and Rust say the same of every bit and number by its name, and of every set of facts: status, next step and result of
-//! each step.
+//! Postgres and Rust agree on the name of every bit and number, and on every set of facts: status, next step and
+//! result of each step.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -13,14 +13,14 @@ use crate::{
     world::{account_name, add_leads, by_lead, campaign_name, create_account, create_campaign, report_new, settings},
 };
 
-/// Up to as many steps all sets of facts are compared: 4 096 sets of messages, with 16 of what leads do.
+/// All sets of facts of up to so many steps are compared: 4 096 sets of message facts times 16 sets of lead facts.
 const STEPS: RangeInclusive<i32> = 1..=4;
 
 fn step(number: i32) -> Step {
     Step::new(number).expect("1 to 16")
 }
 
-/// Every set of facts about a lead of so many steps.
+/// Returns every set of facts about a lead of so many steps.
 fn all_facts(steps: i32) -> Vec<i64> {
     let of_messages =
         (1..=steps).map(step).flat_map(|step| [Fact::Delivered(step), Fact::Failed(step), Fact::Bounced(step)]);

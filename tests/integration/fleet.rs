@@ -1,5 +1,5 @@
-//! Two workspaces with the same ids and other numbers, in zones from UTC-11 to UTC+14: what is shown of them can't be
-//! swapped, moved to the other workspace or left out without a difference.
+//! Two workspaces with the same ids and different numbers, in zones from UTC-11 to UTC+14. A value that is swapped,
+//! missing, or taken from the other workspace makes a difference.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,30 +16,30 @@ use crate::harness::{
 /// The workspaces.
 pub const WORKSPACES: [&str; 2] = ["acme", "globex"];
 
-/// Leads of `spring` by what happened to them, in the order of [`story`], in each workspace. Every count of a campaign
-/// that comes of them differs from every other one; a test checks that.
+/// Numbers of leads of `spring`, in the order of [`story`], in each workspace. All counts that result differ from each
+/// other; a test checks that.
 const SPRING: [[usize; 15]; 2] =
     [[11, 7, 5, 3, 5, 10, 1, 2, 4, 6, 9, 8, 9, 2, 27], [17, 9, 6, 4, 13, 8, 3, 5, 7, 2, 20, 14, 15, 1, 40]];
 
-/// Claims of `spring` that expire, and claims that stay held; one lead is left to be claimed.
+/// Claims of `spring` that expire, and claims that stay held. One lead stays unclaimed.
 const UNCERTAIN: [i32; 2] = [14, 18];
 const HELD: [i32; 2] = [12, 21];
 
 /// A running service with both workspaces.
 pub struct Fleet {
     pub service: Service,
-    /// What only gauges show.
+    /// What gauges show and the API does not.
     pub unseen: Unseen,
 }
 
-/// What happened to a lead of each kind: outcomes with step, reason, and whether it was 40 days ago.
+/// The outcomes of a lead of each kind: step, reason, and whether it happened 40 days ago.
 fn story(kind: usize) -> Vec<(Kind, i32, Reason, bool)> {
     let plain = |kind, step| (kind, step, Reason::Unspecified, false);
     let old = |kind, step, reason| (kind, step, reason, true);
     let delivered = plain(Kind::Delivered, 1);
     match kind {
         0 => vec![delivered],
-        // The last one first, so that no follow-up is ever listed as due.
+        // Last step first, so that no follow-up is ever listed as due.
         1 => (1..=3).rev().map(|step| old(Kind::Delivered, step, Reason::Unspecified)).collect(),
         2 => vec![delivered, plain(Kind::Replied, 0)],
         3 => vec![delivered, plain(Kind::Converted, 0)],
@@ -122,7 +122,7 @@ impl Workspace<'_> {
         assert_eq!(added.refused, [], "no lead is refused");
     }
 
-    /// Claims steps of an account, held for so many seconds; as many have to come.
+    /// Claims so many steps for an account, held for so many seconds. Panics if fewer are granted.
     pub async fn claim(&self, account: &str, count: i32, hold: i64) -> Vec<pb::Claim> {
         let request = pb::ClaimSendsRequest {
             account: self.account(account),
@@ -143,7 +143,7 @@ impl Workspace<'_> {
         }
     }
 
-    /// What a lead's outcome is, without a claim.
+    /// Makes an outcome of a lead without a claim.
     pub fn outcome(&self, campaign: &str, lead: usize, kind: Kind, step: i32) -> pb::Outcome {
         let lead = format!("{}/leads/{campaign}-{lead}", self.campaign(campaign));
         pb::Outcome { lead, step, kind: kind.into(), ..Default::default() }
@@ -151,19 +151,19 @@ impl Workspace<'_> {
 }
 
 impl Fleet {
-    /// Brings about all of it, at [`monday`] and two minutes later.
+    /// Creates everything, at [`monday`] and two minutes later.
     pub async fn start() -> Self {
         let mut fleet = Self { service: Service::start().await, unseen: Unseen::default() };
         for number in 0..WORKSPACES.len() {
             begin(&fleet.workspace(number), number).await;
         }
-        // What was claimed for a minute expires.
+        // The claims that are held for a minute expire.
         fleet.service.clock.advance(Duration::from_mins(2));
         for number in 0..WORKSPACES.len() {
             go_on(&fleet.workspace(number), number).await;
         }
         let store = fleet.service.store();
-        // The autumns, unless the service's own upkeep was faster.
+        // Finalizes the campaigns `autumn`, unless the service's upkeep has done so.
         store.campaigns_finalize().await.unwrap();
         fleet.service.clock.advance(Duration::from_millis(1500));
         store.verification_note(17, VerifyMode::Report).await.unwrap();
@@ -177,7 +177,8 @@ impl Fleet {
         Workspace { service: &self.service, name: format!("workspaces/{}", WORKSPACES[number]) }
     }
 
-    /// When the next step of each campaign is due, which the API does not say: where a lead was never claimed, now.
+    /// Reads when the next step of each campaign is due, which the API does not show. With an unclaimed lead that is
+    /// now.
     fn expect_due(&mut self) {
         let now = self.service.clock.now();
         let reported = monday().checked_add(120.seconds()).expect("a time");
@@ -213,7 +214,7 @@ impl Fleet {
     }
 }
 
-/// By how much the numbers of a workspace exceed those of the first.
+/// The difference of the numbers of a workspace to those of the first.
 fn more(number: usize) -> i32 {
     i32::try_from(number).expect("a small number")
 }
@@ -283,7 +284,8 @@ async fn begin(workspace: &Workspace<'_>, number: usize) {
 
     let leads = 3 + 4 * number;
     let mut done: Vec<_> = (0..leads).map(|lead| workspace.outcome("done", lead, Kind::Delivered, 1)).collect();
-    // The last 30 days are today and 29 before it: one message is of the first of them, one of the day before, one far off.
+    // The last 30 days are today and 29 days before it. Messages lie on the first of them, the day before, and long
+    // ago.
     for (outcome, days) in done.iter_mut().zip([40, 29, 30]) {
         outcome.time = Some(time(monday().checked_sub((24 * days).hours()).expect("a time")));
     }
@@ -291,7 +293,7 @@ async fn begin(workspace: &Workspace<'_>, number: usize) {
     workspace.claim("ann", UNCERTAIN[number], 60).await;
 }
 
-/// What happened to the leads, two minutes later; then the states in which campaigns stay.
+/// Reports the outcomes two minutes later, then brings the campaigns into their states.
 async fn go_on(workspace: &Workspace<'_>, number: usize) {
     workspace.claim("bob", HELD[number], 3000).await;
     let long_ago = monday().checked_sub(960.hours()).expect("a time");

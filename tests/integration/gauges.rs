@@ -1,4 +1,4 @@
-//! The gauges of campaigns and accounts say what the API says: every series, by name and label, and none besides.
+//! Gauges of campaigns and accounts equal the API: every series by name and label, and no others.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -42,7 +42,7 @@ async fn every_gauge_says_what_the_api_says_in_each_workspace() {
     let differences = compare(&page, &expected(&campaigns, &accounts, &fleet.unseen));
     assert!(differences.is_empty(), "gauges differ from the API:\n{}", differences.join("\n"));
 
-    // Else the comparison would say little: all metrics are there, and no two counts of a campaign are alike.
+    // The comparison is meaningful only if all metrics are present and all counts of a campaign differ.
     let shown: BTreeSet<&str> = page.types.keys().map(String::as_str).collect();
     let missing: Vec<_> = GAUGES.iter().filter(|name| !shown.contains(*name)).collect();
     assert!(missing.is_empty(), "the page has no {missing:?}");
@@ -179,7 +179,7 @@ async fn without_its_database_a_service_shows_its_process_and_says_that_it_reads
         anyhow::ensure!(page(&service).await.count("collector_success", &[]) == 1, "it still reads nothing");
         Ok(())
     };
-    until("the gauges to come back", SOON, back).await.unwrap();
+    until("the gauges to return", SOON, back).await.unwrap();
     let now = service.clock.now();
     let unseen = Unseen { verification: Some((0, now)), ..Default::default() };
     let expected = expected(&campaigns(&service).await, &accounts(&service).await, &unseen);

@@ -1,5 +1,5 @@
-//! The import of campaignctl, run as people run it: every line of a file is added, known or refused, and counted as that; a
-//! list is complete only when nothing was refused; exit codes say how it ended.
+//! `campaignctl import`, run as people run it. Every line of a file is counted as added, known or refused. A list is
+//! complete only if no line was refused. Exit codes tell the result.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -50,7 +50,7 @@ impl Desk {
         assert_exit(output, code)
     }
 
-    /// The report of an import, without the times.
+    /// The report of an import without durations.
     async fn report(&self, arguments: &str, code: i32) -> Value {
         let output = self.import(&format!("-o json {arguments}"), code).await;
         let mut report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("JSON: {output:?}"));
@@ -63,7 +63,7 @@ impl Desk {
         report
     }
 
-    /// The ids of the campaign's leads, each with its account's, sorted: within a message those of an account lie together.
+    /// Lead ids of the campaign with their accounts, sorted, because a message is stored by account.
     async fn leads(&self, campaign: &str) -> Vec<String> {
         let parent = format!("{WORKSPACE}/campaigns/{campaign}");
         let request = pb::ListLeadsRequest { parent, page_size: 1000, ..Default::default() };
@@ -79,7 +79,7 @@ impl Desk {
     }
 }
 
-/// Line numbers and beginnings of reasons, as they have to stand in a file of refused lines.
+/// Line numbers and first words of the reasons that a file of refused lines must have.
 #[track_caller]
 fn assert_refused(shown: &[(u64, String)], expected: &[(u64, &str)]) {
     let lines = |all: &[(u64, &str)]| all.iter().map(|(line, _)| *line).collect::<Vec<_>>();
@@ -148,7 +148,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     assert_eq!(&records[2][3], b"b\xff", "bytes are kept as they were");
     assert_eq!(records[5].len(), 6, "so are columns too many");
 
-    // Again: nothing changes, and people are told the same.
+    // A repeat changes nothing and prints the same.
     let said = desk.import(&format!("{file} --campaign spring --complete"), 2).await.stdout;
     let numbers = "\n  added     0\n  existing  6\n  refused   10\n  ignored columns: name\n";
     let next = format!(
@@ -160,7 +160,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     let said = desk.import(&format!("{file} --campaign spring"), 2).await.stdout;
     assert!(said.ends_with(&format!("import {refused} --campaign spring\n")) && !said.contains("complete"), "{said}");
 
-    // Mended there and imported, as was said: then the list is complete.
+    // The refused lines are corrected and imported, as advised. Then the list is complete.
     let mended: String = (1..=10).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
         writeln!(text, "{number},mended,x,m{number},").unwrap();
         text
@@ -211,7 +211,7 @@ async fn every_kind_of_bad_ndjson_line_is_counted_kept_with_its_number_and_leave
         let line = remark["line"].as_u64().expect("its number");
         shown.push((line, remark["reason"].as_str().expect("its reason").to_owned()));
         let place = usize::try_from(line).unwrap() - 1;
-        assert_eq!(written.next(), Some(lines[place]), "line {line} stands behind its remark as it was");
+        assert_eq!(written.next(), Some(lines[place]), "line {line} follows its remark unchanged");
     }
     assert_refused(
         &shown,
@@ -234,7 +234,7 @@ async fn what_is_refused_finds_its_line_on_both_sides_of_every_border_of_message
     let desk = Desk::new().await;
     for (campaign, count) in [("a", 999), ("b", 1000), ("c", 1001), ("d", 10_000), ("e", 10_001), ("f", 20_000)] {
         desk.campaign(campaign).await;
-        // The service refuses these; every fourth line before them is refused here already.
+        // The service refuses these. campaignctl itself refuses every fourth line before them.
         let by_service = [1, 1000, 1001, 4999, 5001, 9999, 10_000, 10_001, 20_000];
         let mut file = "id,account\n".to_owned();
         let mut expected = Vec::new();
@@ -293,7 +293,7 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_can_be_run_again() {
             "ignoredColumns": ["note"], "leadList": "COMPLETE",
         })
     );
-    assert!(!PathBuf::from(&refused).exists(), "what was refused before is settled");
+    assert!(!PathBuf::from(&refused).exists(), "no line is refused any more");
     assert!(desk.is_complete("spring").await);
     assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 10_003);
 }
@@ -352,7 +352,7 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
         });
         assert_eq!(report, expected);
         assert_eq!(desk.leads(&campaign).await, ["x/"]);
-        assert!(!desk.is_complete(&campaign).await, "nobody said that it is complete");
+        assert!(!desk.is_complete(&campaign).await, "its completion was not declared");
     }
     add_leads(&desk.service, "spring", 1, None, false).await;
     let empty = desk.write("none.csv", "id\n\n");

@@ -1,4 +1,4 @@
-//! Bad input: each gets a clear error that names the field, what is wrong and the remedy, and changes nothing.
+//! Invalid input: the error names the field, the problem and the remedy, and nothing changes.
 
 use campaign_metrics::pb::{self, OutcomeKind};
 use futures::stream;
@@ -183,7 +183,7 @@ async fn malformed_claims_and_batches_are_refused_as_a_whole() {
     let status = sending.report_outcomes(request).await.expect_err("a message of 5 MiB");
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
     assert_eq!(get(&service, "spring").await.lead_counts.unwrap().pending, 1, "nothing was taken");
-    // And the connection still serves.
+    // The connection still works.
     assert_eq!(report(&service, vec![by_lead("spring", "l0", 1, OutcomeKind::Failed)]).await.len(), 1);
 }
 

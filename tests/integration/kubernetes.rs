@@ -1,4 +1,4 @@
-//! The resource on a real API server, through the kubectl that people use: what it defaults and what it refuses.
+//! The resource on a real API server, through kubectl: its defaults, and what it refuses.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn apply(cluster: &Cluster, campaign: &str) {
     cluster.kubectl_input(["apply", "-f", "-"], campaign).await.unwrap().success().unwrap();
 }
 
-/// What the API server says against a change; the test fails when it takes the change.
+/// Returns the API server's refusal of a change. Panics if it accepts the change.
 async fn refusal(cluster: &Cluster, campaign: &str) -> String {
     cluster.kubectl_input(["apply", "-f", "-"], campaign).await.unwrap().refusal().unwrap()
 }

@@ -1,6 +1,6 @@
-//! Keeps the rules of docs/architecture.md: what each room may name, and how large it may get.
+//! Checks the rules of docs/architecture.md: what each module may name, and how long a file may be.
 //!
-//! The rules look at code: comments, what follows `#[cfg(test)]`, and files of tests may name anything.
+//! Only code counts: comments, unit tests and test files may name anything.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use crate::harness::parts::repository;
 #[path = "layout/modules.rs"]
 mod modules;
 
-/// Most lines of a file before its tests: more is more than one subject.
+/// Maximum lines of a file before its tests. A longer file has more than one subject.
 const LINES_BUDGET: usize = 400;
 
-/// Most lines of a file, tests included, and of those named in [`LONGER`].
+/// Maximum lines of a file including its tests, also of those named in [`LONGER`].
 const LINES_MAX: usize = 600;
 
 /// Files over their budget, each with its reason.
@@ -62,7 +62,7 @@ fn code(path: &Path) -> Vec<(usize, String)> {
     (1..).zip(lines).collect()
 }
 
-/// Whether a line has the word, and not only as a part of another.
+/// Returns whether a line contains the whole word.
 fn names(line: &str, word: &str) -> bool {
     let inside = |other: Option<char>| other.is_some_and(|other| other.is_alphanumeric() || other == '_');
     line.match_indices(word).any(|(at, _)| {
@@ -193,7 +193,7 @@ fn no_test_file_is_left_undeclared() {
 
 #[test]
 fn nothing_names_a_place_on_one_machine() {
-    // Put together here, or this file would break its own rule.
+    // Concatenated, or this file would break its own rule.
     let places = ["work", "root", "home"].map(|name| format!("/{name}/"));
     let text =
         [".rs", ".toml", ".md", ".yaml", ".yml", ".proto", ".sql", "Makefile", "real-parts", "run", ".json", ".tpl"];
@@ -209,7 +209,7 @@ fn nothing_names_a_place_on_one_machine() {
 }
 
 #[test]
-fn no_room_has_a_name_that_says_nothing() {
+fn no_module_has_a_name_that_says_nothing() {
     for path in files(&[".rs"]) {
         for part in &path {
             let part = part.to_string_lossy();

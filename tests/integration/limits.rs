@@ -1,4 +1,4 @@
-//! What keeps claims from being granted: active hours, days of two zones, limits, states; and that it is told.
+//! Reasons for not granting claims: active hours, local days, limits, states. Each is told to the caller.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn within_a_window(way: Way) {
 }
 
 #[tokio::test]
-async fn days_turn_by_the_zone_of_the_account_and_of_the_campaign_apart() {
+async fn the_account_and_the_campaign_each_have_days_of_their_own_zone() {
     for way in Way::BOTH {
         days_of_two_zones(way).await;
     }
@@ -137,7 +137,7 @@ async fn every_reason_for_not_sending_is_told() {
 }
 
 #[tokio::test]
-async fn asking_again_helps_when_the_last_of_several_reasons_is_over() {
+async fn the_next_change_is_when_the_last_of_several_reasons_ends() {
     for way in Way::BOTH {
         asking_again(way).await;
     }
@@ -154,7 +154,7 @@ async fn asking_again(way: Way) {
     let answer = way.claim(&service, "ann", 2).await;
     way.assert_served(&service).await;
     assert_eq!((answer.claims.len(), reasons(&answer)), (1, vec![Why::AccountDailyLimit]));
-    // Not when the window closes, not when the day ends on a Tuesday without a window, but on Wednesday at nine.
+    // The next change is neither the end of the window nor midnight (Tuesday has no window), but Wednesday at nine.
     let wednesday = monday().checked_add(47.hours()).unwrap();
     assert_eq!(answer.next_change_time.as_ref().map(at), Some(wednesday));
     assert_eq!(answer.not_sending[0].next_change_time.as_ref().map(at), Some(wednesday));
@@ -163,7 +163,7 @@ async fn asking_again(way: Way) {
     pause(&service, "spring").await;
     let paused = claim(&service, "ann", 1).await;
     assert_eq!(reasons(&paused), [Why::Paused, Why::AccountDailyLimit]);
-    assert_eq!(paused.next_change_time, None, "somebody has to resume it");
+    assert_eq!(paused.next_change_time, None, "it stays until it is resumed");
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_limit_and_nothing_left(way: Way) {
     add_leads(&service, "spring", 2, None, false).await;
     let lead = pb::NewLead { lead_id: "her-own".into(), account_id: "ann".into() };
     try_add(&service, "spring", vec![lead], false).await.unwrap();
-    // Her own lead comes last, and is taken first: those before it are found by a second look.
+    // Her own lead has the highest number and is taken first. The others are found by a second look.
     way.warm(&service, "ann").await;
     let answer = way.claim(&service, "ann", 4).await;
     way.assert_served(&service).await;
@@ -189,7 +189,7 @@ async fn a_limit_and_nothing_left(way: Way) {
     assert_eq!(answer.next_change_time, None, "a new day brings no lead");
 }
 
-/// Why nothing can be claimed, by the view of a campaign, which its gauges repeat.
+/// Returns why nothing can be claimed, by the view of the campaign. Checks that its gauges agree.
 async fn seen(service: &Service, campaign: &str) -> Vec<Why> {
     let reasons: Vec<Why> = get(service, campaign).await.not_sending_reasons().collect();
     let metrics = service.admin("/metrics").await;
@@ -208,7 +208,7 @@ async fn the_view_of_a_campaign_and_its_gauges_give_reasons_when_a_claim_does() 
     create_account(&service, "ann", None).await;
     create_campaign(&service, "held", settings(1, &["ann"])).await;
     add_leads(&service, "held", 2, None, false).await;
-    // Somebody who replies ends what is to be sent; what then comes back is not due.
+    // A reply ends the sequence, so a claim released afterwards is not due again.
     assert_eq!(seen(&service, "held").await, []);
     let claims = claim(&service, "ann", 2).await.claims;
     report_new(&service, vec![by_key(&claims[0], OutcomeKind::Replied)]).await;
@@ -222,7 +222,7 @@ async fn the_view_of_a_campaign_and_its_gauges_give_reasons_when_a_claim_does() 
     report_new(&service, vec![by_key(&claims[1], OutcomeKind::Delivered)]).await;
     assert_eq!(seen(&service, "held").await, [Why::NoLeadDue]);
 
-    // Nobody asked for these leads before all of them had ended.
+    // All of these leads had ended before anyone claimed.
     create_campaign(&service, "known", settings(1, &["ann"])).await;
     add_leads(&service, "known", 2, None, false).await;
     let lead = |id| by_lead("known", id, 1, OutcomeKind::Delivered);
@@ -236,7 +236,7 @@ async fn the_view_of_a_campaign_and_its_gauges_give_reasons_when_a_claim_does() 
     let waiting = get(&service, "retried").await;
     assert_eq!(seen(&service, "retried").await, [Why::NoLeadDue]);
     let expiry = monday().checked_add(5.minutes()).unwrap();
-    assert_eq!(waiting.next_change_time.as_ref().map(at), Some(expiry), "then it is handed out again");
+    assert_eq!(waiting.next_change_time.as_ref().map(at), Some(expiry), "then it is granted again");
     service.clock.advance(Duration::from_mins(5));
     assert_eq!(seen(&service, "retried").await, []);
     pause(&service, "retried").await;

@@ -1,5 +1,5 @@
-//! Local days and windows at their edges, to the microsecond: in zones whose days differ, and on days of which a clock change
-//! makes 23 hours, 25, or 24 and a half.
+//! Local days and windows, tested to the microsecond: in zones with different days, and on days of 23, 25 or 24.5
+//! hours.
 
 use campaign_metrics::pb::{self, NotSendingReason as Why, OutcomeKind, RenewVerdict};
 use campaign_metrics_service::Clock;
@@ -26,7 +26,7 @@ fn hours(time_zone: &str, windows: &[(&str, &str)]) -> pb::ActiveHours {
     pb::ActiveHours { time_zone: time_zone.into(), windows: windows.iter().map(window).collect() }
 }
 
-/// Local days by their first moment and the first one after it.
+/// Local days: their first instant and the first instant of the next day.
 const DAYS: [(&str, &str, &str); 6] = [
     ("Pacific/Pago_Pago", "2026-03-02T11:00:00Z", "2026-03-03T11:00:00Z"),
     ("Pacific/Kiritimati", "2026-03-02T10:00:00Z", "2026-03-03T10:00:00Z"),
@@ -42,7 +42,7 @@ async fn a_daily_limit_lasts_from_local_midnight_to_local_midnight_whatever_the_
     for (zone, begin, end) in DAYS {
         for of in [Why::AccountDailyLimit, Why::CampaignDailyLimit] {
             let service = started("2026-02-01T00:00:00Z").await;
-            // Whichever has no limit lives in a zone whose days turn at other times.
+            // The one without a limit is in a zone whose days begin at other times.
             let (account_limit, campaign_limit) =
                 if of == Why::AccountDailyLimit { (Some(2), None) } else { (None, Some(2)) };
             let zone_of = |limit: Option<i32>| if limit.is_some() { zone } else { "Asia/Kathmandu" };
@@ -101,7 +101,7 @@ async fn messages_without_a_claim_are_booked_on_the_local_days_of_their_own_time
 
 #[tokio::test]
 async fn neither_a_claim_nor_a_renewal_lasts_past_its_window_also_when_the_clocks_change() {
-    // In Berlin 01:00 to 04:00 lasts two hours on the day on which summer begins, four on the day on which it ends.
+    // In Berlin 01:00 to 04:00 lasts two hours when summer time begins and four when it ends.
     for (begin, end) in
         [("2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z"), ("2026-10-24T23:00:00Z", "2026-10-25T03:00:00Z")]
     {

@@ -1,7 +1,8 @@
-//! The oracle: random sequences of operations on the service and on a model in memory. After each the two show the same.
+//! Runs random sequences of operations on the service and on a model in memory. After each operation both show the
+//! same.
 //!
-//! The model is written from product.md, not from the code. `MODEL_CASES` sets the number of sequences, `MODEL_SEED` repeats a
-//! run. What it does not hold yet, since the rules are ahead of the service, is listed in docs/testing.md.
+//! The model is written from product.md, not from the code. `MODEL_CASES` sets the number of sequences, `MODEL_SEED`
+//! repeats a run. docs/testing.md lists the rules that the model does not check yet.
 
 use std::collections::BTreeSet;
 
@@ -61,14 +62,15 @@ const WORKERS: u32 = 4;
 const ROUNDS: u32 = 3;
 /// Sequences before and after a migration that adds columns: enough for every kind of operation.
 const AROUND_A_MIGRATION: u32 = 16;
-/// Time for finding a smaller sequence that fails, too.
+/// Steps for shrinking a sequence that fails.
 const SHRINK_MILLIS: u32 = 60_000;
 
-/// Where clocks begin: before a clock change in some zone, in the middle of the year, at the end of one.
+/// Starts of the clock: before a clock change in some zone, in the middle of a year, at the end of a year.
 const STARTS: [&str; 4] =
     ["2026-03-27T10:00:00Z", "2026-10-02T22:30:00Z", "2026-06-15T06:00:00Z", "2026-12-30T23:59:30Z"];
 
-/// How a sequence begins: where its zones and active hours are taken from, steps, and what is done, in the first workspace or in the other.
+/// The input of a sequence: its start, zones and active hours, steps, and operations on the first or the second
+/// workspace.
 type Sequence = (usize, usize, Vec<(bool, Op)>);
 
 /// A world with accounts, campaigns and leads in all workspaces.
@@ -105,7 +107,7 @@ fn runner(config: Config, number: u32, seed: u64) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-/// Sequences on a service of their own; returns the fields that they told something of.
+/// Runs sequences on one service. Returns the fields that had a value in a comparison.
 fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let start = STARTS[number as usize % STARTS.len()].parse().expect("a timestamp");
@@ -116,7 +118,7 @@ fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
         cases,
         failure_persistence: None,
         max_shrink_time: SHRINK_MILLIS,
-        // `make mutants` asks only whether it fails.
+        // `make mutants` only needs to know that it fails.
         max_shrink_iters: std::env::var("MODEL_SHRINK_STEPS")
             .map_or(u32::MAX, |steps| steps.parse().expect("a number")),
         ..Config::default()
@@ -126,7 +128,7 @@ fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
         count.set(count.get() + 1);
         runtime.block_on(play(&service, &store, &told, count.get(), &sequence))
     });
-    // The first line says which promise broke.
+    // The first line names the broken rule.
     match result {
         Ok(()) => told.into_paths(),
         Err(TestError::Fail(reason, sequence)) => {
@@ -137,7 +139,7 @@ fn worker(number: u32, cases: u32, seed: u64) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_service_shows_what_the_rules_say_whatever_the_sequence() {
+fn the_service_shows_what_the_rules_say_after_any_sequence() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     let cases = number("MODEL_CASES").map_or(CASES, |cases| u32::try_from(cases).expect("not that many"));
     let seed = number("MODEL_SEED").unwrap_or_else(rand::random);
@@ -157,7 +159,7 @@ fn the_service_shows_what_the_rules_say_whatever_the_sequence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_clients_on_two_replicas_leave_what_they_were_told() {
+async fn many_clients_on_two_replicas_find_all_that_was_acknowledged() {
     let seed: u64 = std::env::var("MODEL_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
     let database = database().await;
     let start = STARTS[0].parse().expect("a timestamp");
@@ -177,7 +179,10 @@ async fn many_clients_on_two_replicas_leave_what_they_were_told() {
         outcome.await.unwrap_or_else(|failure: TestCaseError| panic!("{failure}\nMODEL_SEED={seed} repeats the deeds"));
     }
     let (first, second) = (served(&service).await, served(&other).await);
-    assert!(first.guess + second.guess > 0 && first.full + second.full > 0, "both ways served: {first:?} {second:?}");
+    assert!(
+        first.optimistic + second.optimistic > 0 && first.full + second.full > 0,
+        "both ways served: {first:?} {second:?}"
+    );
 }
 
 /// A migration runs while replicas of the version before it serve: their connections keep prepared statements.

@@ -1,5 +1,5 @@
-//! The law of outcomes: late, twice, in any order, in any batches, in parallel and on two replicas, the result is the
-//! same; and one bad outcome never harms its neighbours.
+//! Outcomes that arrive late, twice, in any order or batch, in parallel and on two replicas give the same result. One
+//! bad outcome never harms its neighbours.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// A fact about one of the leads, with what else an outcome says; a function of lead and fact, as the law demands.
+/// The outcome of a fact about a lead. Its time and reason are a function of lead and fact, so repeats are exact.
 #[derive(Debug, Clone)]
 struct Given {
     lead: usize,
@@ -38,7 +38,7 @@ struct Case {
     steps: i32,
     leads: usize,
     given: Vec<Given>,
-    /// The same, repeated and in another order, each with the writer and the batch it goes to.
+    /// The same facts repeated and shuffled, each with its writer and batch.
     shuffled: Vec<(Given, usize, usize)>,
 }
 
@@ -100,7 +100,7 @@ fn outcome(campaign: &str, given: &Given) -> pb::Outcome {
     }
 }
 
-/// Everything that must not depend on the order: counts, account days, reservations, and what is due.
+/// Everything that must not depend on order: counts, account days, reservations, due steps.
 async fn everything(service: &Service, campaign: &str, account: &str) -> (pb::Campaign, Vec<String>) {
     let view = get(service, campaign).await;
     let sql = service.sql().await;
@@ -113,14 +113,14 @@ async fn everything(service: &Service, campaign: &str, account: &str) -> (pb::Ca
     for row in sql.query(day_rows, &[&account]).await.unwrap() {
         rows.push(row.get(0));
     }
-    // Rows of steps that facts have outdated may stay; those that can still be claimed must agree.
+    // Outdated rows may remain. The steps that can still be claimed must agree.
     let due_rows = "SELECT DISTINCT r.lead_no || ' step ' || r.step || ' due ' || r.due_at
         FROM returns r JOIN campaigns c USING (workspace_id, campaign_id) JOIN leads l USING (workspace_id, campaign_id, lead_no)
         WHERE c.name = $1 AND lead_next_step(l.mask, c.steps) = r.step ORDER BY 1";
     for row in sql.query(due_rows, &[&campaign]).await.unwrap() {
         rows.push(row.get(0));
     }
-    // Nothing is claimed here, so every follow-up that is to come waits.
+    // Nothing is claimed, so every follow-up waits.
     let lost = "SELECT count(*) FROM leads l JOIN campaigns c USING (workspace_id, campaign_id)
         WHERE c.name = $1 AND lead_next_step(l.mask, c.steps) > 1
             AND NOT EXISTS (SELECT FROM returns r WHERE r.workspace_id = l.workspace_id AND r.campaign_id = l.campaign_id
@@ -135,7 +135,7 @@ async fn check(one: &Service, two: &Service, number: usize, case: &Case) -> Resu
     for (campaign, account) in &names {
         create_account(one, account, None).await;
         create_campaign(one, campaign, settings(case.steps, &[account])).await;
-        // Ids of its own: who opts out does so in all campaigns.
+        // Its own ids, because an opt-out applies to all campaigns.
         let leads = (0..case.leads)
             .map(|lead| pb::NewLead { lead_id: format!("{campaign}-{lead}"), account_id: account.clone() });
         try_add(one, campaign, leads.collect(), true).await.expect("leads");
@@ -178,7 +178,7 @@ async fn check(one: &Service, two: &Service, number: usize, case: &Case) -> Resu
     }
     let steps = Step::new(case.steps).expect("1 to 16");
     let ended = |facts: &Facts| matches!(facts.status(steps), LeadStatus::Sent | LeadStatus::Failed);
-    // A finish is for good: one that a late outcome would have prevented stays. So only one direction is a law.
+    // A finish is final, even if a late outcome would have prevented it. So only one direction holds.
     if facts.iter().all(ended) {
         prop_assert_eq!(at_random.state(), pb::CampaignState::Finished, "it finishes by itself");
         prop_assert_eq!(at_random.finish_reason(), pb::FinishReason::Completed);
@@ -318,7 +318,7 @@ async fn a_message_counts_on_the_day_of_its_result() {
         let reason = if kind == OutcomeKind::Delivered { 0 } else { 2 };
         pb::Outcome { time, reason, ..by_lead("spring", lead, 1, kind) }
     };
-    // Whichever comes first, of different calls and of the same one.
+    // In either order, in separate calls and in one call.
     report_new(&service, vec![on(40, "l0", OutcomeKind::Delivered), on(1, "l1", OutcomeKind::Bounced)]).await;
     report_new(&service, vec![on(1, "l0", OutcomeKind::Bounced), on(40, "l1", OutcomeKind::Delivered)]).await;
     let at_once = [(40, OutcomeKind::Failed), (2, OutcomeKind::Delivered), (40, OutcomeKind::Bounced)];

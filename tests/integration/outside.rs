@@ -1,4 +1,4 @@
-//! What the tools of strangers see of a running service: grpcurl by reflection alone, promtool on its metrics.
+//! Third-party tools on a running service: grpcurl by reflection alone, promtool on its metrics.
 
 use serde_json::{Value, json};
 

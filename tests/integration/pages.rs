@@ -1,5 +1,5 @@
-//! Pages: their default and greatest size, that the next one goes on where one ends, that a token serves its query alone, and
-//! that a list with a filter ends at its true end.
+//! Pages: default and maximum size, continuation, tokens that are bound to their query, and filtered lists to their
+//! end.
 
 use campaign_metrics::pb::{self, ClaimState, LeadStatus, OutcomeKind};
 use tonic::{Code, Status};
@@ -115,8 +115,8 @@ async fn a_token_of_another_query_is_refused_by_every_list() {
 }
 
 #[tokio::test]
-async fn a_list_with_a_filter_goes_on_over_any_number_of_others_to_its_true_end() {
-    // More than a page looks at before it ends, found or not.
+async fn a_filtered_list_skips_any_number_of_others_and_reaches_its_end() {
+    // More than one page examines, whether or not it finds something.
     const LEADS: usize = 50_007;
     let service = Service::start().await;
     create_account(&service, "ann", None).await;

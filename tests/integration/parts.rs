@@ -1,4 +1,4 @@
-//! The harness itself: that it does what the tests trust it with.
+//! The harness does what the tests rely on.
 
 use std::{process::Command, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn databases_of_tests_are_migrated_and_apart() {
+async fn databases_of_tests_are_migrated_and_separate() {
     let (one, other) = tokio::join!(database(), database());
     assert_ne!(one.url, other.url);
     let insert = "INSERT INTO workspaces (name, created_at) VALUES ('here', now())";
@@ -22,18 +22,18 @@ async fn databases_of_tests_are_migrated_and_apart() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_stopped_comes_back_with_its_data() {
+async fn a_stopped_server_restarts_with_its_data() {
     let (mut server, _directory) = separate_server().await.expect("Postgres starts");
     let url = server.url("postgres");
     connect(&url).await.unwrap().batch_execute("CREATE TABLE kept ()").await.unwrap();
     server.stop().await.expect("it stops");
-    assert!(connect(&url).await.is_err(), "nobody answers");
+    assert!(connect(&url).await.is_err(), "the server is stopped");
     server.start_again().await.expect("it starts again");
     connect(&url).await.unwrap().batch_execute("SELECT FROM kept").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_child_ends_and_its_directory_goes_when_we_do() {
+async fn a_child_is_stopped_and_its_directory_removed_when_its_parent_ends() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "echo up; trap 'exit 7' TERM; while :; do sleep 0.05; done"]);

@@ -1,5 +1,5 @@
-//! The statements of claims and outcomes look rows up by key, whatever the planner believes about the size of tables:
-//! before they were ever analyzed, and after.
+//! Statements of claims and outcomes look rows up by key, whatever statistics the planner has: before the tables are
+//! first analyzed, and after.
 
 use std::future::poll_fn;
 
@@ -36,13 +36,13 @@ async fn plan(sql: &Connection, statement: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Scans of large tables that do not go by the whole of the key's beginning.
+/// Scans of large tables that do not use the full prefix of a key.
 fn astray(plan: &[String]) -> Vec<&String> {
     let mut astray = Vec::new();
     for (place, line) in plan.iter().enumerate() {
         let Some(table) = LARGE.iter().find(|table| line.contains(&format!(" on {table}"))) else { continue };
         let condition = plan[place + 1..].iter().take(3).find(|line| line.contains("Index Cond:"));
-        // What tells one row of the table from the others.
+        // The columns that identify a row.
         let key = match *table {
             "claims" => "block",
             "returns" => "due_at",
@@ -57,7 +57,7 @@ fn astray(plan: &[String]) -> Vec<&String> {
     astray
 }
 
-/// The plans of all statements that a function ran, line by line, as Postgres explains them on its own account.
+/// The plans of all statements that a function ran, line by line, as auto_explain logs them.
 async fn plans_of_claim_take(url: &str) -> Vec<String> {
     let (sql, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     let (notices, mut said) = mpsc::unbounded_channel();
@@ -120,7 +120,7 @@ async fn hot_statements_look_rows_up_by_key_before_and_after_tables_were_analyze
     let sql = service.sql().await;
     set_by_key(&sql).await;
     assert_by_key(&service, &sql, "empty").await;
-    // As autovacuum does it: first away with the dead rows, which were all there was.
+    // As autovacuum does: the dead rows, which are all rows, are removed first.
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
     add_leads(&service, "spring", 20_000, None, true).await;
     let claims = claim(&service, "ann", 1_000).await.claims;
@@ -137,11 +137,11 @@ async fn hot_statements_look_rows_up_by_key_before_and_after_tables_were_analyze
     assert_by_key(&service, &sql, "analyzed with rows of every kind").await;
 }
 
-/// Calls about leads, each of which looks some of them up.
+/// Calls that each look up some leads.
 async fn call_all(service: &Service, first: usize, count: usize) {
     let id = |number| format!("l{number}");
     let lead = |number| pb::NewLead { lead_id: id(number), ..Default::default() };
-    // Twice: the second time they are there.
+    // Twice: the second time the leads exist.
     for _ in 0..2 {
         try_add(service, "spring", (first..first + count).map(lead).collect(), false).await.unwrap();
     }
@@ -163,7 +163,7 @@ async fn call_all(service: &Service, first: usize, count: usize) {
         |id: &String| pb::ClaimResolution { claim_id: id.clone(), resolution: pb::Resolution::NotSent.into() };
     let resolutions = kept.iter().map(resolve).collect();
     sending.resolve_claims(pb::ResolveClaimsRequest { account: account_name("ann"), resolutions }).await.unwrap();
-    // Many by name are numbered before the transaction, few within it.
+    // Many named leads are looked up before the transaction, few within it.
     report(service, (first..=first + count / 2).map(delivered).collect()).await;
     report(service, (first + count / 2..first + count / 2 + 10).map(delivered).collect()).await;
     let opted_out = |number| by_lead("spring", &id(number), 0, OutcomeKind::OptedOut);
@@ -179,7 +179,7 @@ async fn call_all(service: &Service, first: usize, count: usize) {
         let trail = pb::ListLeadOutcomesRequest { parent: name.clone(), ..Default::default() };
         leads.list_lead_outcomes(trail).await.unwrap();
     }
-    // What is released waits for whoever was given it.
+    // Released steps wait for the account that held them.
     for (serving, left) in [("ben", "ann"), ("ann", "ben")] {
         assign(service, "spring", &[serving]).await;
         let reassign = pb::ReassignLeadsRequest {
@@ -203,17 +203,17 @@ async fn calls_read_what_they_need_with_plans_that_were_made_while_tables_were_n
     const LEADS: usize = 2_000;
     let database = database().await;
     let sql = connect(&database.url).await.unwrap();
-    // A table that was analyzed while it was empty is planned as one that is empty.
+    // The planner takes a table for empty if it was empty when it was analyzed.
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
     let service = Service::on(&database, Clock::manual(monday())).await;
     create_account(&service, "ann", None).await;
     create_account(&service, "ben", None).await;
     create_campaign(&service, "spring", settings(2, &["ann"])).await;
-    // What the connections plan now they go on using.
+    // The connections keep the plans that they make now.
     call_all(&service, 0, 4).await;
     call_all(&service, 1_000, LEADS).await;
     call_all(&service, 1_000 + LEADS, LEADS).await;
-    // Connections say what they read once they end.
+    // A connection reports its statistics when it ends.
     drop(service);
     let read = "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
         WHERE relname = ANY ($1) OR relname LIKE 'outcomes_%'";
@@ -228,7 +228,7 @@ async fn calls_read_what_they_need_with_plans_that_were_made_while_tables_were_n
     ended.await.unwrap();
     for row in sql.query(read, &[&LARGE.as_slice()]).await.unwrap() {
         let (table, read): (&str, i64) = (row.get(0), row.get(1));
-        // Each lead a few times; were all of them read for each, it would be millions.
+        // A few reads for each lead. Full scans would read millions of rows.
         assert!(read < 40_000, "{read} rows of {table} were read for {LEADS} leads, twice");
     }
 }

@@ -90,14 +90,15 @@ async fn leads_are_listed_by_status_and_account_in_the_order_of_their_addition()
 }
 
 #[tokio::test]
-async fn a_watch_tells_what_exists_then_every_change() {
+async fn a_watch_sends_all_campaigns_then_every_change() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 1, Some("ann"), false).await;
     let min_interval = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
     let request = pb::WatchCampaignsRequest { parent: WORKSPACE.into(), min_interval };
-    // A connection of our own: those of the harness end with the service's runtime, which can be before the end is read.
+    // Its own connection. Those of the harness end with the service's runtime, possibly before the end of the stream is
+    // read.
     let mut client = CampaignServiceClient::connect(service.url.clone()).await.unwrap();
     let mut stream = client.watch_campaigns(request).await.unwrap().into_inner();
     let mut next = async || {

@@ -1,7 +1,7 @@
-//! The README: every command that it shows is run, word for word and in its order, against real parts.
+//! Runs every command of the README, verbatim and in order, against real parts.
 //!
-//! A fence of commands says in its info string what it is: `sh run=SCENE`, or `sql run=database`. Fixed ports are not ours to take, so the
-//! README keeps its addresses in variables, and the block that sets them is the one that is not run: the test sets them.
+//! The info string of a fence says what it is: `sh run=SCENE`, or `sql run=database`. A test can't use fixed ports, so
+//! the README keeps its addresses in variables. The block that sets them is not run: the test sets them.
 
 use std::{env, ffi::OsString, fs, process::Command};
 
@@ -21,21 +21,21 @@ use crate::harness::{
 /// What a block of commands is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scene {
-    /// Targets of the Makefile, and builds that it does: too long to run within a test of theirs, so they have to exist.
+    /// Targets of the Makefile, and its builds. They take too long for a test, so only their existence is checked.
     Make,
-    /// Makes the database, as a superuser would.
+    /// Creates the database as a superuser.
     Database,
     /// Sets the variables that the other blocks use, each by an `export`.
     Variables,
-    /// One command that runs until the end and says on stdout where it listens.
+    /// A daemon, which says on stdout where it listens.
     Daemon(Part),
-    /// Commands that end by themselves, and well.
+    /// Commands that succeed.
     Commands,
     /// A command that the service refuses.
     Refused,
 }
 
-/// What a daemon is.
+/// A daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Service,
@@ -54,7 +54,7 @@ struct Block {
 /// Info strings of fences that hold no commands.
 const NO_COMMANDS: [&str; 2] = ["text", "yaml"];
 
-/// Changes the state in the spec, and nothing in the status, as a person would in an editor.
+/// Changes the state in the spec, not in the status, as a person does in an editor.
 const EDITOR: &str = r"sed -i '/^spec:/,/^status:/s/^  state: Active$/  state: Paused/'";
 
 fn scene(name: &str) -> Option<Scene> {
@@ -69,7 +69,7 @@ fn scene(name: &str) -> Option<Scene> {
     }
 }
 
-/// The blocks of commands of a text; an error for a fence that does not say what it is.
+/// Parses the blocks of a text. Fails on a fence without a known info string.
 fn blocks(text: &str) -> anyhow::Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut open: Option<Option<Block>> = None;
@@ -119,7 +119,7 @@ struct Stage {
     directory: TempDir,
     variables: Vec<(&'static str, OsString)>,
     daemons: Vec<Process>,
-    /// Where no other test minds the roles and databases of the README.
+    /// A separate server, because the README makes roles and databases with fixed names.
     postgres: (Server, TempDir),
 }
 
@@ -127,7 +127,7 @@ impl Stage {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cluster = cluster().await;
-        // The server makes this namespace by itself, a moment after its start.
+        // The API server makes this namespace itself, shortly after its start.
         let is_there = async || cluster.kubectl(["get", "namespace", "default"]).await?.success();
         until("the namespace `default`", SOON, is_there).await.unwrap();
         let postgres = separate_server().await.unwrap();
@@ -153,10 +153,10 @@ impl Stage {
         variable.expect("the variable is known").1 = value.into();
     }
 
-    /// Starts the one command of a block, and waits until it is ready; from then on its addresses are the variables'.
+    /// Starts the only command of a block, waits until it is ready, and sets the variables to its addresses.
     async fn start(&mut self, part: Part, text: &str) -> anyhow::Result<()> {
         let mut command = Command::new("bash");
-        // A single command takes the place of its shell, and so gets our signals.
+        // The shell execs a single command, which so receives our signals.
         command.args(["-c", text]).envs(self.variables.clone());
         let (name, path) = (format!("{part:?}"), self.directory.path());
         let mut process = Process::start(&name, &command, path, Signal::TERM, Directory::Keep)?;
@@ -189,7 +189,7 @@ impl Stage {
 
     async fn make_database(&self, text: &str) -> anyhow::Result<()> {
         let sql = connect(&self.postgres.0.url("postgres")).await?;
-        // Sent together, they would share a transaction, in which no database can be made.
+        // Statements sent together share a transaction, in which CREATE DATABASE fails.
         for statement in text.lines() {
             sql.batch_execute(statement).await?;
         }
@@ -276,7 +276,7 @@ async fn the_variables_of_the_readme_are_those_that_its_test_sets() {
 }
 
 #[test]
-fn a_block_that_nobody_runs_is_found() {
+fn a_block_that_is_not_run_is_reported() {
     for (text, says) in [
         ("```sh\nrm -rf x\n```\n", "line 1: `sh`"),
         ("x\n```\nls\n```\n", "line 2: ``"),

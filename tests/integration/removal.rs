@@ -1,4 +1,4 @@
-//! What ends by a person's word: uncertain claims resolved, ids opted out everywhere, leads forgotten or reassigned.
+//! Actions of people: resolving uncertain claims, opt-outs, deleting and reassigning leads, deleting campaigns.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn assert_exact(service: &Service, campaign: &str) -> pb::Campaign {
 }
 
 #[tokio::test]
-async fn an_uncertain_claim_ends_by_what_was_found_out_about_its_message() {
+async fn an_uncertain_claim_is_resolved_as_sent_or_not_sent() {
     let service = world(1).await;
     add_leads(&service, "spring", 4, None, true).await;
     let claims = claim(&service, "ann", 3).await.claims;
@@ -118,7 +118,7 @@ async fn an_uncertain_claim_ends_by_what_was_found_out_about_its_message() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_not_sent_gives_the_limits_of_its_day_their_share_back() {
+async fn a_claim_resolved_as_not_sent_gives_its_reservations_back() {
     let service = Service::start().await;
     create_account(&service, "ann", Some(2)).await;
     create_campaign(&service, "spring", pb::Campaign { daily_limit: Some(2), ..settings(1, &["ann"]) }).await;
@@ -132,7 +132,7 @@ async fn a_message_that_was_not_sent_gives_the_limits_of_its_day_their_share_bac
 }
 
 #[tokio::test]
-async fn who_opts_out_of_one_campaign_gets_no_message_in_any() {
+async fn an_opt_out_of_one_campaign_applies_to_all() {
     let service = world(2).await;
     create_campaign(&service, "autumn", settings(1, &["ann"])).await;
     create_campaign(&service, "over", settings(1, &["ann"])).await;
@@ -156,7 +156,7 @@ async fn who_opts_out_of_one_campaign_gets_no_message_in_any() {
     let claims = claim(&service, "ann", 100).await.claims;
     assert!(claims.iter().all(|claim| !claim.lead.ends_with("/l1")) && claims.len() == 4, "{claims:?}");
 
-    // Added later, with others, and twice: it counts as opted out once.
+    // A listed id that is added later, twice, counts as opted out once.
     let leads: Vec<_> = ["l1", "n1"].map(|id| pb::NewLead { lead_id: id.into(), ..Default::default() }).into();
     create_campaign(&service, "winter", settings(1, &["ann"])).await;
     for _ in 0..2 {
@@ -168,7 +168,7 @@ async fn who_opts_out_of_one_campaign_gets_no_message_in_any() {
 }
 
 #[tokio::test]
-async fn the_list_of_opt_outs_is_added_to_read_page_by_page_and_taken_from() {
+async fn opt_outs_are_added_listed_by_page_and_deleted() {
     let service = world(1).await;
     add_leads(&service, "spring", 2, None, true).await;
     assert_eq!(opt_out(&service, &["z", "l0", "m", "l0", "nobody@example.org"]).await, 4);
@@ -176,7 +176,7 @@ async fn the_list_of_opt_outs_is_added_to_read_page_by_page_and_taken_from() {
     let listed = ["l0", "l1", "m", "nobody@example.org", "z"].map(|id| format!("{WORKSPACE}/optOuts/{id}"));
     assert_eq!(opted_out(&service).await, listed);
     let campaign = assert_exact(&service, "spring").await;
-    assert_eq!(campaign.state(), CampaignState::Finished, "nobody is left to be sent to");
+    assert_eq!(campaign.state(), CampaignState::Finished, "no lead is left");
 
     let delete = |name: &str| {
         let request = pb::DeleteOptOutRequest { name: format!("{WORKSPACE}/optOuts/{name}") };
@@ -197,7 +197,7 @@ async fn the_list_of_opt_outs_is_added_to_read_page_by_page_and_taken_from() {
 }
 
 #[tokio::test]
-async fn a_forgotten_lead_leaves_its_counts_but_neither_id_nor_text() {
+async fn a_deleted_lead_with_facts_keeps_its_counts_but_neither_id_nor_text() {
     let service = world(2).await;
     add_leads(&service, "spring", 3, None, true).await;
     let claims = claim(&service, "ann", 1).await.claims;
@@ -227,7 +227,7 @@ async fn a_forgotten_lead_leaves_its_counts_but_neither_id_nor_text() {
     let campaign = assert_exact(&service, "spring").await;
     assert_eq!(campaign.lead_counts.map(|counts| (counts.pending, counts.failed)), Some((2, 1)));
 
-    // Without facts it was never there; with force, although it is claimed.
+    // A lead without facts leaves the total; with force even if it is claimed.
     let claims = claim(&service, "ann", 1).await.claims;
     let claimed = claims[0].lead.rsplit('/').next().unwrap().to_owned();
     try_delete_lead(&service, &claimed, true).await.expect("it is removed");
@@ -265,18 +265,18 @@ async fn leads_of_an_account_that_left_go_to_others_evenly() {
 
     service.clock.advance(Duration::from_hours(2));
     let moved = reassign("ann", &["ben", "eve"]).await.unwrap();
-    assert_eq!((moved.reassigned_count, moved.more), (8, false), "the ninth is claimed, the tenth was nobody's");
+    assert_eq!((moved.reassigned_count, moved.more), (8, false), "the ninth is claimed, the tenth has no account");
     let follow_ups = |claims: Vec<pb::Claim>| claims.iter().filter(|claim| claim.step == 2).count();
     let (ben, eve) = (claim(&service, "ben", 50).await.claims, claim(&service, "eve", 50).await.claims);
     assert_eq!((follow_ups(ben), follow_ups(eve)), (4, 4));
-    // Its claim ends late: now it waits, too.
+    // Its claim has ended late. Now it waits, too.
     report_new(&service, vec![by_key(&claims[8], OutcomeKind::Delivered)]).await;
     assert_eq!(reassign("ann", &["ben", "eve"]).await.unwrap().reassigned_count, 1);
     assert_exact(&service, "spring").await;
 }
 
 #[tokio::test]
-async fn leads_to_which_nothing_is_to_be_sent_any_more_do_not_wait_for_an_account_that_left() {
+async fn leads_that_ended_do_not_wait_for_an_account_that_left() {
     let service = world(2).await;
     create_account(&service, "ben", None).await;
     add_leads(&service, "spring", 4, None, false).await;
@@ -298,7 +298,7 @@ async fn leads_to_which_nothing_is_to_be_sent_any_more_do_not_wait_for_an_accoun
     report_new(&service, vec![by_key(&claims[1], OutcomeKind::Failed)]).await;
     service.store().returns_tidy().await.unwrap();
     assert_eq!(why().await, (waiting.clone(), "1".to_owned(), waiting), "three still wait");
-    // The delivery counts, not the failure that came after it.
+    // The delivery supersedes the failure that came after it.
     let request = pb::ReassignLeadsRequest {
         parent: campaign_name("spring"),
         from_account: account_name("ann"),
@@ -311,7 +311,7 @@ async fn leads_to_which_nothing_is_to_be_sent_any_more_do_not_wait_for_an_accoun
     let replied = service.leads.clone().get_lead(replied).await.unwrap().into_inner();
     assert_eq!(replied.account, account_name("ann"), "it keeps its account");
 
-    // The account of the other two leaves as well, and they end.
+    // The account of the other two leaves, too, and they end.
     create_account(&service, "eve", None).await;
     assign(&service, "spring", &["eve"]).await;
     assert_eq!(get(&service, "spring").await.not_sending_reasons().next(), Some(Why::AccountRemoved));
@@ -331,7 +331,7 @@ async fn a_deleted_campaign_is_gone_at_once_and_its_rows_soon() {
     service.campaigns.clone().delete_campaign(request).await.expect("it is deleted");
     let late = report(&service, vec![by_key(&claims[0], OutcomeKind::Replied)]).await;
     assert_eq!(late[0].reason, "UNKNOWN_LEAD");
-    // One of the same name is another one.
+    // A campaign of the same name is a new one.
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     assert_eq!(get(&service, "spring").await.lead_counts.map(|counts| counts.pending), Some(0));
     service.store().campaigns_drain().await.expect("what is left goes");

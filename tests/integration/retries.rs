@@ -1,4 +1,4 @@
-//! What Postgres breaks off to untie a deadlock is run again and reaches no caller; how often is a metric.
+//! The store retries transactions that Postgres aborts to break a deadlock. Callers don't see that; a metric counts it.
 
 use campaign_metrics::pb::{self, OutcomeKind};
 use tonic::{Code, Status};
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
+async fn a_report_aborted_by_a_deadlock_is_retried_and_counted() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
@@ -21,7 +21,7 @@ async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
     let claims = claim(&service, "ann", 2).await.claims;
     assert_eq!(retries(&service).await, 0);
 
-    // Somebody locks leads in the opposite order, and is patient.
+    // A session locks leads in the opposite order, with a long deadlock timeout, so that the report is the victim.
     let other = service.sql().await;
     other
         .batch_execute("SET deadlock_timeout = '20s'; BEGIN; SELECT FROM leads WHERE lead_no = 2 FOR UPDATE")
@@ -31,9 +31,9 @@ async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
     let outcomes = claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect();
     let reporting = report_new(&service, outcomes);
     let locking = async {
-        // The report, for the second lead.
+        // The report waits for the second lead.
         blocked(&watcher, &other, 1).await;
-        // Now each waits for the other, until Postgres breaks the report off.
+        // Now each waits for the other, until Postgres aborts the report.
         other
             .batch_execute("SELECT FROM leads WHERE lead_no = 1 FOR UPDATE; COMMIT")
             .await
@@ -50,7 +50,7 @@ async fn a_report_that_is_the_victim_of_a_deadlock_is_run_again_and_counted() {
 }
 
 #[tokio::test]
-async fn what_can_not_succeed_while_others_are_in_the_way_is_worth_a_repeat_later() {
+async fn a_report_that_meets_only_deadlocks_is_answered_with_advice_to_retry() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
@@ -91,8 +91,8 @@ async fn a_correction_is_booked_by_an_outcome_that_committed_while_it_waited() {
     let claims = claim(&one, "ann", 1).await.claims;
     let two = Service::on(&one.database, one.clock.clone()).await;
     let (counters, watcher) = (one.sql().await, one.sql().await);
-    // The first report gets the lead, and waits for the counters; the second one waits for the lead, and began before the
-    // first one's commit.
+    // The first report locks the lead and waits for the counters. The second one waits for the lead; its statement
+    // began before the first one's commit.
     counters.batch_execute("BEGIN; SELECT FROM campaign_counters FOR UPDATE").await.unwrap();
     let first = report_new(&one, vec![by_key(&claims[0], OutcomeKind::Failed)]);
     let second = async {

@@ -1,4 +1,4 @@
-//! Who gets how much: first steps and follow-ups, the accounts of a campaign, the campaigns of an account.
+//! Fair shares: first steps and follow-ups, accounts of a campaign, campaigns of an account.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// How many claims go by what `of` says of them.
+/// Counts claims by a property.
 fn count<Key: Ord>(claims: &[Claim], of: impl Fn(&Claim) -> Key) -> BTreeMap<Key, usize> {
     let mut counts = BTreeMap::new();
     for claim in claims {
@@ -43,10 +43,10 @@ async fn halves(way: Way) {
     service.clock.advance(Duration::from_hours(1));
     // 60 follow-ups are due, and 140 first steps.
     let of_step = |claims: &[Claim]| count(claims, |claim| claim.step);
-    // What comes back from it is a first step.
+    // A released first step is due again as a first step.
     way.warm(&service, "ann").await;
     assert_eq!(of_step(&way.claim(&service, "ann", 40).await.claims), BTreeMap::from([(1, 20), (2, 20)]), "{way:?}");
-    // One at a time, neither kind has to wait until the other one is through.
+    // With one claim at a time neither kind waits for the other to run out.
     let mut single = Vec::new();
     for _ in 0..40 {
         single.extend(way.claim(&service, "ann", 1).await.claims);
@@ -108,15 +108,15 @@ async fn campaigns(way: Way) {
     let even = CAMPAIGNS.map(|name| (campaign_name(name), 100));
     way.warm(&service, "ann").await;
     assert_eq!(count(&way.claim(&service, "ann", 500).await.claims, campaign), BTreeMap::from(even), "{way:?}");
-    // Too few to divide: one campaign after the other gets them, drawn anew each time. That one of five is never drawn in
-    // a hundred times happens once in a thousand million.
+    // Too few to divide: each time a drawn campaign gets them. That one of five is not drawn in a hundred draws has a
+    // probability of 1e-9.
     let mut single = Vec::new();
     for _ in 0..100 {
         single.extend(way.claim(&service, "ann", 1).await.claims);
     }
     way.assert_served(&service).await;
     assert_eq!(count(&single, campaign).len(), CAMPAIGNS.len());
-    // What a campaign has no leads for goes to the others.
+    // The share of a campaign without leads goes to the others.
     let rest = claim(&service, "ann", 1000).await.claims;
     assert_eq!(rest.len(), 900);
 }

@@ -1,4 +1,4 @@
-//! What campaignctl shows of messages is what the messages say, field by field: JSON, tables and details.
+//! campaignctl shows messages field by field as they are: in JSON, tables and details.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::harness::shown::{
     reflect::{filled, leaves, told},
 };
 
-/// So many rounds tell apart any two fields, see [`filled`].
+/// Enough rounds to tell any two fields apart; see [`filled`].
 const ROUNDS: u32 = 8;
 
 fn assert_shown<M: Shown>() {
@@ -86,7 +86,7 @@ fn what_the_api_leaves_out_is_left_out_in_json_and_a_dash_or_no_line_for_people(
     };
     let without_reason = pb::StepResult { reason: 0, ..full.step_results[0] };
     let delivered = pb::Lead { step_results: vec![without_reason], ..full };
-    // A limit of 0 sends nothing, and is not the same as none.
+    // A limit of 0 sends nothing; it differs from no limit.
     let zero = pb::Account { daily_limit: Some(0), reserved_today: 0, ..account.clone() };
     let none = pb::Campaign { daily_limit: Some(0), progress_ratio: Some(0.0), ..campaign.clone() };
     let differences =
@@ -115,7 +115,7 @@ fn a_name_with_a_tab_or_a_line_break_does_not_break_a_table() {
 }
 
 #[test]
-fn a_field_that_is_shown_wrong_or_not_at_all_is_told() {
+fn a_field_that_is_shown_wrong_or_not_at_all_is_reported() {
     let campaign: pb::Campaign = filled(3);
     let mut json = serde_json::to_value(view::View::json(&campaign)).unwrap();
     let response = json["responseRate"].take();

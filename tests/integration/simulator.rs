@@ -1,4 +1,5 @@
-//! The simulator's summary says what the service then shows: every number of it, of a run to the end and of one cut short.
+//! Every number of the simulator's summary equals what the service shows, after a complete run and after an interrupted
+//! one.
 
 use campaign_metrics::pb::{self, CampaignState};
 use serde_json::Value;
@@ -28,7 +29,7 @@ async fn campaigns(workspace: &Workspace<'_>) -> Vec<pb::Campaign> {
     workspace.service.campaigns.clone().list_campaigns(request).await.expect("campaigns").into_inner().campaigns
 }
 
-/// The sum of a count over campaigns.
+/// Sums a count over campaigns.
 fn sum(campaigns: &[pb::Campaign], count: impl Fn(&pb::MessageCounts) -> i64) -> i64 {
     campaigns.iter().map(|campaign| count(campaign.message_counts.as_ref().expect("counts"))).sum()
 }
@@ -37,7 +38,7 @@ async fn page(service: &Service) -> Page {
     Page::parse(&service.admin("/metrics").await).expect("a page of metrics")
 }
 
-/// Two campaigns of one and of two steps, with leads of their own, served by two accounts.
+/// Two campaigns, of one and of two steps, with separate leads, served by two accounts.
 async fn prepare(workspace: &Workspace<'_>, leads: usize) {
     for account in ["ann", "bob"] {
         workspace.create_account(account, None, "", "").await;
@@ -50,7 +51,7 @@ async fn prepare(workspace: &Workspace<'_>, leads: usize) {
     }
 }
 
-/// Leads of poor quality and senders that report twice and out of order, so that no number is 0.
+/// Bad leads, and senders that report twice and out of order, so that no number is 0.
 const PLAY: &str = "--rate 3000 --senders 2 --poll-seconds 0.1 --seed 7 --delivered-ratio 0.7 --bounced-ratio 0.2 \
                     --reply-ratio 0.2 --auto-reply-ratio 0.15 --conversion-ratio 0.1 --opt-out-ratio 0.05 \
                     --duplicate-ratio 0.3 --shuffle";
@@ -133,7 +134,7 @@ async fn a_run_that_is_cut_short_says_so_and_leaves_no_claim_held() {
     let delivered = sum(&after, |counts| counts.delivered);
     assert!(delivered > 0 && after.iter().all(|campaign| campaign.state() == CampaignState::Active), "{told:#}");
     assert_eq!((number("messages"), told["appliedByKind"]["DELIVERED"].as_i64()), (delivered, Some(delivered)));
-    assert_eq!(number("claims"), delivered + number("released"), "what was claimed was sent or given back");
+    assert_eq!(number("claims"), delivered + number("released"), "every claim was sent or released");
     let open: i64 = after.iter().map(|campaign| campaign.in_flight_claims + campaign.uncertain_claims).sum();
     assert_eq!(open, 0, "no claim is left");
     let seconds = told["elapsedSeconds"].as_f64().expect("a number");

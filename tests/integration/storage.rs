@@ -1,4 +1,5 @@
-//! Storage for years: the log comes and goes by months without touching a count, and every count can be recounted.
+//! Long-term storage: partitions of the log are added and dropped without changing a count, and every count can be
+//! recounted.
 
 use std::{process::Command, time::Duration};
 
@@ -47,7 +48,7 @@ async fn lifetime(service: &Service) -> (i64, i64, i64) {
     (sums.delivered, sums.failed, sums.bounced)
 }
 
-/// Outcomes of every kind, some of which correct earlier ones.
+/// Reports outcomes of every kind, some of which supersede earlier ones.
 async fn work(service: &Service) -> Vec<pb::Claim> {
     let claims = claim(service, "ann", 12).await.claims;
     let reported = claims
@@ -64,7 +65,7 @@ async fn work(service: &Service) -> Vec<pb::Claim> {
 }
 
 #[tokio::test]
-async fn a_recount_finds_what_somebody_changed_and_puts_it_right() {
+async fn verify_finds_and_repairs_a_changed_count() {
     let service = world().await;
     work(&service).await;
     let store = service.store();
@@ -92,12 +93,12 @@ async fn a_recount_finds_what_somebody_changed_and_puts_it_right() {
 }
 
 #[tokio::test]
-async fn what_two_repairs_find_is_put_right_once() {
+async fn two_concurrent_repairs_repair_once() {
     let service = world().await;
     work(&service).await;
     let sql = service.sql().await;
     sql.batch_execute("UPDATE account_days SET delivered = delivered + 2").await.unwrap();
-    // What whoever drops a part of the log holds.
+    // The advisory lock that dropping a partition holds.
     let lock = "hashtext('campaign-metrics maintenance')";
     sql.batch_execute(&format!("SELECT pg_advisory_lock({lock})")).await.unwrap();
     let (one, two) = (service.store(), service.store());
@@ -134,7 +135,7 @@ async fn the_command_prints_what_differs_and_the_metrics_show_its_result() {
 }
 
 #[tokio::test]
-async fn outcomes_past_their_retention_go_and_no_count_changes() {
+async fn outcomes_past_their_retention_are_dropped_and_no_count_changes() {
     let service = world().await;
     let store = service.store();
     store.maintain().await.unwrap();
@@ -147,7 +148,7 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
 
     service.clock.advance(MONTH * 3);
     store.maintain().await.unwrap();
-    // One that corrects an old one, before that goes.
+    // A fact that supersedes one of the old partition, before that is dropped.
     report_new(&service, vec![by_key(&claims[2], OutcomeKind::Bounced)]).await;
     let kept = rows(&sql, "outcomes").await;
     store.partitions_drop(30).await.unwrap();
@@ -160,7 +161,7 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
     assert_eq!(lifetime(&service).await, (figures.0 - 1, figures.1, figures.2 + 1));
     assert_eq!(verify(&store, VerifyMode::Report).await, [], "a recount needs no log that is gone");
 
-    // And ones that correct what is gone, which is looked for once.
+    // Facts that supersede what was dropped. The log is searched once for it.
     let before = retries(&service).await;
     report_new(&service, vec![by_key(&claims[4], OutcomeKind::Bounced), by_key(&claims[0], OutcomeKind::Delivered)])
         .await;
@@ -168,16 +169,16 @@ async fn outcomes_past_their_retention_go_and_no_count_changes() {
     assert_eq!(retries(&service).await, before);
     let account = service.accounts.clone().get_account(pb::GetAccountRequest { name: account_name("ann") }).await;
     let recent = account.unwrap().into_inner().last_30_days.unwrap();
-    // What they were before does not count any more, and did not in these days.
+    // Their former results no longer count, and they lay on other days.
     assert_eq!((recent.delivered, recent.failed, recent.bounced), (1, 0, 2));
     assert_eq!(verify(&store, VerifyMode::Report).await, []);
     assert_counts(&sql, &get(&service, "spring").await).await;
 }
 
 #[tokio::test]
-async fn a_recount_agrees_whichever_facts_of_a_message_went_with_their_part_of_the_log() {
+async fn a_recount_agrees_whichever_facts_of_a_message_were_dropped_with_their_partition() {
     const KINDS: [OutcomeKind; 3] = [OutcomeKind::Failed, OutcomeKind::Delivered, OutcomeKind::Bounced];
-    // Each order of the three, each fact in the same part of the log as the one before or in the next one.
+    // The three facts in each order; each in the same partition as the one before or in the next one.
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     let parts = [[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 2]];
     let messages: Vec<_> = orders.into_iter().flat_map(|order| parts.map(|part| (order, part))).collect();
@@ -207,7 +208,7 @@ async fn a_recount_agrees_whichever_facts_of_a_message_went_with_their_part_of_t
 }
 
 #[tokio::test]
-async fn a_partition_takes_over_what_came_before_it_was_made() {
+async fn a_new_partition_takes_over_its_rows_from_the_default_partition() {
     let service = world().await;
     let store = service.store();
     service.clock.advance(MONTH * 4);
@@ -232,7 +233,7 @@ async fn upkeep_gives_way_to_a_backup() {
     let backup = service.sql().await;
     let before = partitions(&backup).await;
     service.clock.advance(MONTH * 3);
-    // What a dump holds until it ends.
+    // The lock that pg_dump holds until it ends.
     backup.batch_execute("BEGIN; LOCK TABLE outcomes IN ACCESS SHARE MODE").await.unwrap();
     for refused in [store.maintain().await, store.partitions_drop(30).await] {
         let error = refused.expect_err("it needs the log for itself");

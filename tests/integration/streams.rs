@@ -1,4 +1,4 @@
-//! The stream of outcomes: answers in order after the commit, bounds on what waits, an end that says what was not taken.
+//! StreamOutcomes: answers in order and after the commit, bounded queues, and an end that tells what was not taken.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn world(leads: usize) -> Service {
 async fn a_stream_answers_every_request_in_order_and_outcome_by_outcome() {
     let service = world(2_000).await;
     while claim(&service, "ann", 1_000).await.claims.len() == 1_000 {}
-    // Each request: ten leads of its own, one that nobody knows, one that came before.
+    // Each request has ten new leads, an unknown one, and a duplicate.
     let requests: Vec<_> = (0..200)
         .map(|number| {
             let mut outcomes: Vec<_> = (0..10)
@@ -82,7 +82,7 @@ async fn a_stream_answers_every_request_in_order_and_outcome_by_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_is_bounded_and_beyond_it_callers_are_told_when_to_come_again() {
+async fn the_queue_is_bounded_and_callers_beyond_it_are_told_when_to_retry() {
     let service = world(40_000).await;
     let sql = service.sql().await;
     // Nothing can commit while the counters are locked.
@@ -101,7 +101,7 @@ async fn what_waits_is_bounded_and_beyond_it_callers_are_told_when_to_come_again
         let mut sending = service.sending.clone();
         async move { Ok::<_, Status>(sending.report_outcomes(request).await?.into_inner().results) }
     };
-    // Six of these fit beside the stream, a seventh does not.
+    // The queue has room for six of these beside the stream, not for seven.
     let reports: Vec<_> = (1..7).map(|number| tokio::spawn(report(number * 5_000))).collect();
     waits(&service, 30_064).await;
     let refused = report(35_000).await;

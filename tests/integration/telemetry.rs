@@ -1,4 +1,4 @@
-//! Metrics of the process: each counts what was really done, by calls over the wire, and nothing else.
+//! Metrics of the process: each counts exactly what calls over the wire did.
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +39,7 @@ async fn becomes(service: &Service, name: &str, expected: i64) {
     until(&format!("{name} to be {expected}"), SOON, look).await.unwrap();
 }
 
-/// Keeps every writer off a campaign until the transaction of the connection ends.
+/// Locks the campaigns against all writers until the connection's transaction ends.
 async fn lock(sql: &Connection) {
     sql.batch_execute("BEGIN; SELECT FROM leads FOR UPDATE; SELECT FROM campaigns FOR UPDATE").await.unwrap();
 }
@@ -62,7 +62,7 @@ async fn calls_are_counted_by_method_and_code_and_timed() {
         assert_eq!(try_get(&service, &campaign_name("autumn")).await, Code::NotFound);
     }
     assert_eq!(try_get(&service, "spring").await, Code::InvalidArgument);
-    // A call of no method of ours, by a name that a caller invents.
+    // A call of a method that does not exist.
     let mut client = tonic::client::Grpc::new(
         tonic::transport::Endpoint::from_shared(service.url.clone()).unwrap().connect().await.unwrap(),
     );
@@ -71,7 +71,7 @@ async fn calls_are_counted_by_method_and_code_and_timed() {
     let path = http::uri::PathAndQuery::from_static("/ghost.v1.Ghost/Haunt");
     let unknown = client.unary(Request::new(pb::GetCampaignRequest::default()), path, codec).await;
     assert_eq!(unknown.unwrap_err().code(), Code::Unimplemented);
-    // Its connection is driven by this test, which does not go on while the service drains.
+    // This test drives the connection, and it does not run while the service drains.
     drop(client);
 
     let page = page(&service).await;
@@ -105,7 +105,7 @@ async fn calls_are_counted_by_method_and_code_and_timed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_is_shown_while_it_waits() {
+async fn waiting_outcomes_are_shown_while_they_wait() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
@@ -145,7 +145,7 @@ async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 9, Some("ann"), false).await;
     let claims = claim(&service, "ann", 8).await.claims;
-    try_claim(&service, "nobody", 1).await.expect_err("who does not exist claims nothing");
+    try_claim(&service, "nobody", 1).await.expect_err("the account does not exist");
     report_new(&service, claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()).await;
     claim(&service, "ann", 1).await;
     let again = claims[..3].iter().map(|claim| by_key(claim, OutcomeKind::Delivered));
@@ -167,7 +167,7 @@ async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
     for (transaction, count) in [("campaign_create", 1), ("leads_add", 1), ("outcomes_report", 2)] {
         let labels = [("transaction", transaction)];
         assert_eq!(page.count("transaction_duration_seconds_count", &labels), count, "transactions of {transaction}");
-        assert_eq!(page.count("transaction_retries_total", &labels), 0, "nobody was in the way of {transaction}");
+        assert_eq!(page.count("transaction_retries_total", &labels), 0, "nothing conflicted with {transaction}");
     }
     let ways = page.of("claim_calls_total");
     assert!(ways.contains(&&series("claim_calls_total", &[("way", "full")])), "the first call looks: {ways:?}");
@@ -183,13 +183,13 @@ async fn open_watches_are_counted_until_they_end() {
     let request = pb::WatchCampaignsRequest { parent: WORKSPACE.into(), min_interval: None };
     let mut streams = Vec::new();
     for open in [1, 2] {
-        // A connection of its own, which ends with the stream.
+        // Its own connection, which ends with the stream.
         let mut client = CampaignServiceClient::connect(service.url.clone()).await.unwrap();
         streams.push((client.watch_campaigns(request.clone()).await.unwrap().into_inner(), client));
         becomes(&service, "watch_streams", open).await;
     }
     streams.pop();
-    // The service notices at its next look.
+    // The service notices at its next poll.
     create_campaign(&service, "spring", settings(1, &[])).await;
     becomes(&service, "watch_streams", 1).await;
     drop(streams);
@@ -221,7 +221,7 @@ async fn every_metric_of_a_process_is_one_that_these_tests_read() {
     assert!(threads >= 2.0 && page.value("process_resident_memory_bytes", &[]) > 1e6, "{threads} threads");
     let started = Duration::from_secs_f64(page.value("process_start_time_seconds", &[]));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    // The kernel tells it in whole ticks since the boot, whose time it knows to the second.
+    // The kernel gives it in ticks since boot, and the boot time in seconds.
     let ago = (now + Duration::from_secs(2)).checked_sub(started);
     assert!(ago.is_some_and(|ago| ago < Duration::from_hours(24)), "it started {started:?} after 1970");
 }

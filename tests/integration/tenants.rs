@@ -1,4 +1,5 @@
-//! Several workspaces in one database, with the same ids and other numbers: no call that names one shows or changes another.
+//! Several workspaces in one database, with the same ids and different numbers. A call that names one neither shows nor
+//! changes another.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::{
     world::assert_refused,
 };
 
-/// Workspaces with the leads of their campaign, and how many of them are delivered; one's name begins with another's.
+/// Workspaces with the number of leads of their campaign and of those delivered. One name is a prefix of another.
 const TENANTS: [(&str, usize, usize); 3] = [("acme", 5, 2), ("acme-2", 7, 3), ("zeta", 11, 4)];
 
 fn parent(workspace: &str) -> String {
@@ -45,7 +46,7 @@ async fn world() -> Service {
                 parent: parent(workspace),
                 campaign_id: id.into(),
                 campaign: Some(campaign),
-                // The same id of a request in each, which is another request.
+                // The same request id in each workspace is a different request.
                 request_id: format!("7f9c24e8-3b12-4fef-91e0-00000000000{}", id.len() - 3 + usize::from(id == "two")),
             };
             service.campaigns.clone().create_campaign(request).await.expect("a campaign");
@@ -121,11 +122,11 @@ async fn lists_show_their_own_workspace_alone_and_all_of_them_only_when_asked_fo
 }
 
 #[tokio::test]
-async fn a_watch_tells_of_its_own_workspace_alone() {
+async fn a_watch_sends_campaigns_of_its_own_workspace_alone() {
     let service = world().await;
     let min_interval = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
     let request = pb::WatchCampaignsRequest { parent: parent("acme"), min_interval };
-    // A connection of its own: it outlives no runtime.
+    // Its own connection, because a connection must not outlive its runtime.
     let mut client = CampaignServiceClient::connect(service.url.clone()).await.unwrap();
     let mut stream = client.watch_campaigns(request).await.unwrap().into_inner();
     let mut next = async || {
@@ -139,7 +140,7 @@ async fn a_watch_tells_of_its_own_workspace_alone() {
     for expected in [campaign("acme", "one"), campaign("acme", "two"), "synced".into()] {
         assert_eq!(next().await, expected, "what exists comes first");
     }
-    // Others change, appear and go; then something of its own does, and is the next that it tells.
+    // Campaigns of other workspaces change, are created and deleted. The next message is about its own campaign.
     report(&service, "acme-2", vec![of_lead("acme-2", 5, OutcomeKind::Delivered)]).await;
     let request = pb::DeleteCampaignRequest { name: campaign("zeta", "two"), ..Default::default() };
     service.campaigns.clone().delete_campaign(request).await.unwrap();
@@ -176,7 +177,7 @@ async fn claims_outcomes_and_opt_outs_stay_in_their_workspace() {
         assert_eq!(listed.len(), claims.len(), "{workspace}");
         keys.push(claims[0].send_key.clone());
     }
-    // What is another's names nothing, neither by key nor by lead.
+    // Keys and leads of another workspace are unknown.
     let foreign = pb::Outcome { send_key: keys[1].clone(), kind: OutcomeKind::Delivered.into(), ..Default::default() };
     let results = report(&service, "acme", vec![foreign, of_lead("zeta", 9, OutcomeKind::Delivered)]).await;
     let told: Vec<_> = results.iter().map(|result| (result.verdict(), result.reason.as_str())).collect();

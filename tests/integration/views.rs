@@ -1,4 +1,4 @@
-//! API, recount, gauges and resource say the same of every count; the demo shows the same comparison to people.
+//! API, recount, gauges and resource agree on every count. The demo shows the same comparison to people.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Looks at one campaign from all sides.
+/// Collects all views of a campaign.
 async fn look(stage: &Stage, service: &Service, name: &str) -> anyhow::Result<Views> {
     let page = Page::parse(&http::get(&format!("{}/metrics", service.admin_url)).await?.1)?;
     let resource = stage.kubectl(&["get", "campaign", name, "-o", "json"]).await.success()?;
@@ -26,10 +26,10 @@ async fn look(stage: &Stage, service: &Service, name: &str) -> anyhow::Result<Vi
     Views::look(&sql, &stage.campaign(service, name).await?, &page, &resource["status"]).await
 }
 
-/// What happens to a lead: outcomes with step and reason.
+/// The outcomes of a lead, with step and reason.
 type Story = &'static [(Kind, i32, Reason)];
 
-/// How many leads each of these things happens to, of two steps; the rest stays pending. All counts that come of them differ.
+/// How many leads of two steps have each of these outcomes; the rest stays pending. All resulting counts differ.
 const STORIES: [(usize, Story); 14] = {
     const NONE: Reason = Reason::Unspecified;
     [
@@ -92,7 +92,7 @@ async fn api_recount_gauges_and_resource_agree_in_every_count() {
 }
 
 #[tokio::test]
-async fn a_view_that_differs_or_lacks_a_count_is_told() {
+async fn a_view_that_differs_or_lacks_a_count_is_reported() {
     let counts: std::collections::BTreeMap<_, _> = names().zip(1..).collect();
     let mut views = Views([counts.clone(), counts.clone(), counts.clone(), counts]);
     assert_eq!(views.differences(), [""; 0]);

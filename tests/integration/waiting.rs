@@ -1,4 +1,4 @@
-//! What waits for its step stays on a list, also when an outcome makes it due at the very moment somebody tidies that list.
+//! A due step keeps its row in `returns`, even if an outcome makes it due while another transaction tidies the list.
 
 use campaign_metrics::pb::{self, OutcomeKind, OutcomeKind::Delivered};
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Holds back outcomes that are about to commit, until `COMMIT`.
+/// Blocks outcomes just before their commit, until `COMMIT`.
 async fn hold_commits(service: &Service) -> Connection {
     let holder = service.sql().await;
     let hold = "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -32,8 +32,8 @@ async fn hold_commits(service: &Service) -> Connection {
     holder
 }
 
-/// A lead of a campaign of five steps that is listed for its fourth, which a failure of the second has ended. Where claims
-/// are to be guessed, another lead was claimed before, and is held.
+/// A lead of a campaign of five steps that is listed for its fourth step, and that a failure of the second has ended.
+/// For optimistic grants another lead was claimed before and is held.
 async fn listed_but_ended(way: Way) -> Service {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
@@ -43,7 +43,7 @@ async fn listed_but_ended(way: Way) -> Service {
     try_add(&service, "spring", vec![held], false).await.expect("a lead");
     assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
     add_leads(&service, "spring", 1, Some("ann"), false).await;
-    // Long enough ago for the fourth step to be due, so that the clock can stand.
+    // Long enough ago for the fourth step to be due without moving the clock.
     let earlier = monday().checked_sub(2.hours()).expect("a time");
     let time = Some(prost_types::Timestamp { seconds: earlier.as_second(), nanos: 0 });
     for (step, kind) in [(3, Delivered), (2, OutcomeKind::Failed)] {
@@ -53,7 +53,7 @@ async fn listed_but_ended(way: Way) -> Service {
     service
 }
 
-/// Claims for an account all that is due, and returns the steps.
+/// Claims everything that is due, and returns the steps.
 async fn claim_steps(service: &Service, account: &str) -> Vec<i32> {
     let steps = claim(service, account, 10).await.claims.iter().map(|claim| claim.step).collect();
     let sql = service.sql().await;
@@ -81,7 +81,7 @@ async fn row_is_left(way: Way) {
     tokio::join!(reporting, claiming);
     assert_eq!(claim_steps(&service, "ann").await, [4], "{way:?}");
     let served = served(&service).await;
-    assert_eq!(served.undone > 0, way == Way::Guess, "{way:?}: {served:?}");
+    assert_eq!(served.undone > 0, way == Way::Optimistic, "{way:?}: {served:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +97,7 @@ async fn looks_again(way: Way) {
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
     let claiming = async {
         blocked(&watcher, &holder, 1).await;
-        // One looks at one row: what else is due may be behind it.
+        // A claim for one lead looks at one row; other due rows may follow it.
         let granted = until("an answer", SOON, async || Ok(try_claim(&service, "ann", 1).await?.claims));
         granted.await.unwrap()
     };
@@ -112,7 +112,7 @@ async fn looks_again(way: Way) {
     let ((), claims, ()) = tokio::join!(reporting, claiming, releasing);
     assert_eq!(claims.iter().map(|claim| claim.step).collect::<Vec<_>>(), [4], "{way:?}");
     let served = served(&service).await;
-    assert_eq!(served.guess + served.undone > 0, way == Way::Guess, "{way:?}: {served:?}");
+    assert_eq!(served.optimistic + served.undone > 0, way == Way::Optimistic, "{way:?}: {served:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,12 +121,12 @@ async fn upkeep_leaves_the_row_of_a_step_that_becomes_due_again_meanwhile() {
     assign(&service, "spring", &["ben"]).await;
     let (holder, watcher) = (hold_commits(&service).await, service.sql().await);
     let reporting = report_new(&service, vec![by_lead("spring", "l0", 2, Delivered)]);
-    let settling = async {
+    let tidying = async {
         blocked(&watcher, &holder, 1).await;
         service.store().returns_tidy().await.unwrap();
         holder.batch_execute("COMMIT").await.unwrap();
     };
-    tokio::join!(reporting, settling);
+    tokio::join!(reporting, tidying);
     assign(&service, "spring", &["ann", "ben"]).await;
     assert_eq!(claim_steps(&service, "ann").await, [4]);
 }

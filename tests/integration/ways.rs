@@ -1,5 +1,5 @@
-//! The two ways in which a claim is served (docs/decisions/0011): in full, or by what was so a moment ago. Tests of what
-//! limits claims run by both, and know by the service's own counter which way served.
+//! The two ways of granting a claim (docs/decisions/0011): in full, or optimistically by what the previous claim found.
+//! Tests of limits run both, and check by the service's counter which way was used.
 
 use std::time::Duration;
 
@@ -10,32 +10,33 @@ use crate::{
     world::{account_name, claim},
 };
 
-/// Longer than a claim in full is believed.
+/// The age at which knowledge of an account expires.
 const FORGOTTEN: Duration = Duration::from_millis(1001);
 
-/// How the claims of a test are served.
+/// How the claims of a test are granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// In full: nothing is known of the account.
     Full,
-    /// By a guess: a claim in full came just before.
-    Guess,
+    /// Optimistically: a claim in full came just before.
+    Optimistic,
 }
 
 /// How many claims were answered, by way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Served {
-    pub guess: i64,
+    pub optimistic: i64,
     pub full: i64,
     pub undone: i64,
 }
 
 impl Way {
-    pub const BOTH: [Self; 2] = [Self::Full, Self::Guess];
+    pub const BOTH: [Self; 2] = [Self::Full, Self::Optimistic];
 
-    /// Has the account known where claims are to be guessed; what is due, and every limit, is as before.
+    /// Prepares optimistic grants for an account. Due steps and limits stay as they were.
     ///
-    /// One lead was claimed and given back, so it is the account's from now on. The clock stands, so what is known holds.
+    /// One lead is claimed and released, so it is assigned to the account from now on. The clock is stopped, so the
+    /// knowledge does not expire.
     pub async fn warm(self, service: &Service, account: &str) {
         if self == Self::Full {
             return;
@@ -45,32 +46,34 @@ impl Way {
         release(service, account, &granted).await;
     }
 
-    /// Has all accounts forgotten where claims are to be served in full: the clock goes on a little.
+    /// Lets the knowledge of all accounts expire for claims in full, by moving the clock a little.
     pub fn forget(self, service: &Service) {
         if self == Self::Full {
             service.clock.advance(FORGOTTEN);
         }
     }
 
-    /// A claim that is served this way, if what was known still holds.
+    /// Claims this way, provided that the knowledge still holds.
     pub async fn claim(self, service: &Service, account: &str, max_claims: i32) -> pb::ClaimSendsResponse {
         self.forget(service);
         claim(service, account, max_claims).await
     }
 
-    /// Panics unless claims of the test began this way: all of them in full, or some with a guess.
+    /// Panics unless the claims of the test began this way: all in full, or some optimistically.
     pub async fn assert_served(self, service: &Service) {
         let served = served(service).await;
         match self {
             Self::Full => {
-                assert_eq!((served.guess, served.undone), (0, 0), "every claim is served in full: {served:?}");
+                assert_eq!((served.optimistic, served.undone), (0, 0), "every claim is served in full: {served:?}");
             }
-            Self::Guess => assert!(served.guess + served.undone > 0, "claims begin with a guess: {served:?}"),
+            Self::Optimistic => {
+                assert!(served.optimistic + served.undone > 0, "some claims begin optimistically: {served:?}");
+            }
         }
     }
 }
 
-/// Gives claims back at once.
+/// Releases claims, due at once.
 pub async fn release(service: &Service, account: &str, claims: &[pb::Claim]) {
     if claims.is_empty() {
         return;
@@ -80,7 +83,7 @@ pub async fn release(service: &Service, account: &str, claims: &[pb::Claim]) {
         claim_ids: claims.iter().map(|claim| claim.claim_id.clone()).collect(),
         not_before: None,
     };
-    let released = service.sending.clone().release_claims(request).await.expect("they are given back").into_inner();
+    let released = service.sending.clone().release_claims(request).await.expect("they are released").into_inner();
     assert_eq!(usize::try_from(released.released_count), Ok(claims.len()), "all of them were held");
 }
 
@@ -93,5 +96,5 @@ pub async fn served(service: &Service) -> Served {
         // Absent before the first.
         value.map_or(0, |value| value.parse().expect("a whole number"))
     };
-    Served { guess: of("guess"), full: of("full"), undone: of("undone") }
+    Served { optimistic: of("guess"), full: of("full"), undone: of("undone") }
 }

@@ -1,5 +1,5 @@
-//! What the service owns for as long as it runs, seen in the binary that ships: what it does by itself when the time has come,
-//! what probes are told, and that its end waits for the calls that are running. Its clock is moved from outside.
+//! The service's own tasks, in the binary that ships: upkeep when its time has come, probes, and a drain that waits for
+//! running calls. The test moves its clock.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use crate::{
 
 /// Twice the longest pause of the upkeep.
 const UPKEEP: Duration = Duration::from_mins(1);
-/// Past every term: a retention of 31 days, settling, a request's day, the expiry of claims.
+/// Past every time limit: retention of 31 days, finality, request ids, expiry of claims.
 const LONG: Duration = Duration::from_hours(100 * 24);
 
 struct Binary {
@@ -60,7 +60,7 @@ impl Binary {
         self.sql.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await.expect("an answer").get(0)
     }
 
-    /// Asks for a campaign under one request id, whatever its name.
+    /// Creates a campaign, always with the same request id.
     async fn create_as_the_same_request(&self, id: &str) -> Result<pb::Campaign, Status> {
         let request = pb::CreateCampaignRequest {
             parent: WORKSPACE.into(),
@@ -78,10 +78,10 @@ impl Binary {
     }
 }
 
-/// Rows of claims that still show what is closed.
-const UNSETTLED: &str = "SELECT count(*) FROM claims JOIN campaigns n USING (workspace_id, campaign_id)
+/// Counts rows of claims that still contain closed claims.
+const NOT_COMPACT: &str = "SELECT count(*) FROM claims JOIN campaigns n USING (workspace_id, campaign_id)
     WHERE n.name = $1 AND NOT is_exact";
-/// Leads of campaigns that are gone.
+/// Counts leads of deleted campaigns.
 const ORPHANS: &str = "SELECT count(*) FROM leads WHERE (workspace_id, campaign_id) NOT IN
     (SELECT workspace_id, campaign_id FROM campaigns) AND $1 <> ''";
 
@@ -120,12 +120,12 @@ async fn what_the_service_does_by_itself_is_done_when_its_time_has_come() {
     finish(service, "ended").await;
     binary.create_as_the_same_request("first").await.expect("it is created");
 
-    for (campaign, account) in [("settled", "sam"), ("overlooked", "olga")] {
+    for (campaign, account) in [("compacted", "sam"), ("overlooked", "olga")] {
         create_campaign(service, campaign, settings(1, &[account])).await;
         add_leads(service, campaign, 5, None, false).await;
         let claims = claim(service, account, 5).await.claims;
         report_new(service, claims[..3].iter().map(|claim| by_key(claim, Delivered)).collect()).await;
-        assert_eq!(binary.count(UNSETTLED, campaign).await, 1, "the claims of {campaign} are held");
+        assert_eq!(binary.count(NOT_COMPACT, campaign).await, 1, "the claims of {campaign} are held");
     }
     create_campaign(service, "deleted", settings(1, &["ben"])).await;
     add_leads(service, "deleted", 7, Some("ben"), false).await;
@@ -137,7 +137,7 @@ async fn what_the_service_does_by_itself_is_done_when_its_time_has_come() {
     assign(service, "left", &["mia"]).await;
     assert_eq!(claim(service, "mia", 1).await.claims.len(), 1, "the other one");
 
-    // What needs no other time is done last, so that it is seen undone.
+    // What does not depend on the time comes last, so that the test sees it undone first.
     let why = async || get(&binary.service, "left").await.not_sending_reasons().collect::<Vec<_>>();
     let request = pb::DeleteCampaignRequest { name: campaign_name("deleted"), ..Default::default() };
     service.campaigns.clone().delete_campaign(request).await.expect("it is deleted");
@@ -148,16 +148,16 @@ async fn what_the_service_does_by_itself_is_done_when_its_time_has_come() {
     let again = binary.create_as_the_same_request("second").await;
     assert_refused(again, Code::AlreadyExists, "REQUEST_ID_REUSED", "another body");
 
-    // Somebody else is at olga's claims when what expired is looked through.
+    // Another session holds olga's claims while upkeep tidies expired ones.
     let other = service.sql().await;
     let lock =
         "BEGIN; SELECT FROM claims WHERE account_id = (SELECT account_id FROM accounts WHERE name = 'olga') FOR UPDATE";
     other.batch_execute(lock).await.unwrap();
     binary.clock.advance(LONG).unwrap();
     let service = &binary.service;
-    becomes("claims to be settled", async || binary.count(UNSETTLED, "settled").await == 0).await;
-    assert_eq!(get(service, "settled").await.uncertain_claims, 2, "by the moved clock they expired");
-    assert_eq!(binary.count(UNSETTLED, "overlooked").await, 1, "somebody held them");
+    becomes("claims to be compacted", async || binary.count(NOT_COMPACT, "compacted").await == 0).await;
+    assert_eq!(get(service, "compacted").await.uncertain_claims, 2, "by the moved clock they expired");
+    assert_eq!(binary.count(NOT_COMPACT, "overlooked").await, 1, "another session held them");
     other.batch_execute("COMMIT").await.unwrap();
 
     becomes("results to be final", async || get(service, "ended").await.finalized_time.is_some()).await;
@@ -169,7 +169,7 @@ async fn what_the_service_does_by_itself_is_done_when_its_time_has_come() {
     })
     .await;
     assert_eq!(claim(service, "rita", 4).await.claims.len(), 3, "all that was to be retried is due");
-    becomes("nobody to wait for leo", async || why().await == [Why::NoLeadDue, Why::UncertainClaims]).await;
+    becomes("no lead to wait for leo", async || why().await == [Why::NoLeadDue, Why::UncertainClaims]).await;
     becomes("the leads of a deleted campaign to go", async || binary.count(ORPHANS, "-").await == 0).await;
     becomes("the old part of the log to go", async || !binary.has_partition(month(began)).await).await;
     assert_eq!(binary.trail("ended", "l0").await, 0, "its outcomes went with their retention");
@@ -179,12 +179,12 @@ async fn what_the_service_does_by_itself_is_done_when_its_time_has_come() {
         becomes(&format!("the log to have its part of {month}"), async || binary.has_partition(month).await).await;
     }
     becomes("a request id to be forgotten", async || binary.create_as_the_same_request("second").await.is_ok()).await;
-    becomes("overlooked claims to be settled", async || binary.count(UNSETTLED, "overlooked").await == 0).await;
+    becomes("overlooked claims to be compacted", async || binary.count(NOT_COMPACT, "overlooked").await == 0).await;
     let status = binary.daemon.process.stop(GRACE).await.unwrap();
     assert!(status.success(), "it ends well: {status}\n{}", binary.daemon.process.log());
 }
 
-/// Calls a method of a campaign with a deadline, or none, that waits until its statement is broken off. Returns how long it was.
+/// Calls a method that waits for a lock until its statement is cancelled. Returns how long that took.
 async fn wait_in_vain(service: &Service, deadline: Option<&str>) -> Duration {
     let mut request = Request::new(pb::PauseCampaignRequest { name: campaign_name("stuck"), ..Default::default() });
     if let Some(deadline) = deadline {

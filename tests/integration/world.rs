@@ -1,4 +1,4 @@
-//! Short ways to bring about what a test begins with, over the API.
+//! Shorthands for tests: they create, change and read resources over the API.
 
 use campaign_metrics::{
     pb::{self, OutcomeKind},
@@ -28,7 +28,7 @@ pub fn lead_name(campaign: &str, lead: &str) -> String {
     format!("{WORKSPACE}/campaigns/{campaign}/leads/{lead}")
 }
 
-/// Settings of a campaign with so many steps, served by these accounts.
+/// Returns settings of a campaign with so many steps, served by these accounts.
 pub fn settings(steps: i32, accounts: &[&str]) -> pb::Campaign {
     let accounts = accounts.iter().map(|id| account_name(id)).collect();
     let follow_up_delay = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
@@ -42,7 +42,7 @@ pub async fn create_account(service: &Service, id: &str, daily_limit: Option<i32
     service.accounts.clone().create_account(request).await.expect("an account").into_inner()
 }
 
-/// An account whose days are those of a zone.
+/// Creates an account in a time zone.
 pub async fn account_in(service: &Service, id: &str, time_zone: &str, daily_limit: Option<i32>) {
     let account = pb::Account { daily_limit, time_zone: time_zone.into(), ..Default::default() };
     let request = pb::CreateAccountRequest {
@@ -64,7 +64,7 @@ pub async fn create_campaign(service: &Service, id: &str, campaign: pb::Campaign
     service.campaigns.clone().create_campaign(request).await.expect("a campaign").into_inner()
 }
 
-/// Has a campaign served by these accounts alone.
+/// Sets the accounts that serve a campaign.
 pub async fn assign(service: &Service, campaign: &str, accounts: &[&str]) -> pb::Campaign {
     let accounts = accounts.iter().map(|id| account_name(id)).collect();
     let request = pb::UpdateCampaignRequest {
@@ -89,7 +89,7 @@ pub async fn try_add(
     Ok(service.leads.clone().add_leads(stream::iter([request])).await?.into_inner())
 }
 
-/// Adds leads `l0`, `l1` and so on; with the account, or for any.
+/// Adds leads `l0`, `l1` and so on, assigned to the account if one is given.
 pub async fn add_leads(service: &Service, campaign: &str, count: usize, account: Option<&str>, complete: bool) {
     let lead = |number| pb::NewLead { lead_id: format!("l{number}"), account_id: account.unwrap_or_default().into() };
     for first in (0..count.max(1)).step_by(LEADS_MAX) {
@@ -149,14 +149,14 @@ pub async fn finish(service: &Service, campaign: &str) -> pb::Campaign {
     service.campaigns.clone().finish_campaign(request).await.expect("it finishes").into_inner()
 }
 
-/// How often the service ran a transaction again.
+/// Returns how many transactions the service has retried.
 pub async fn retries(service: &Service) -> i64 {
     service.metric_sum("campaign_metrics_transaction_retries_total").await
 }
 
-/// Waits until at least so many sessions wait for what another one holds, or for each other behind it.
+/// Waits until at least `count` sessions wait for a lock of `holder`, directly or in its queue.
 ///
-/// By the holder, so that whoever waits for somebody else is not taken for them.
+/// Sessions that wait for other locks do not count.
 pub async fn blocked(watcher: &Connection, holder: &Connection, count: i64) {
     let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.expect("the holder is there").get(0);
     let sql = "WITH RECURSIVE waiting AS MATERIALIZED (
@@ -167,7 +167,7 @@ pub async fn blocked(watcher: &Connection, holder: &Connection, count: i64) {
             UNION
             SELECT w.pid FROM waiting w JOIN blocked b ON b.pid = ANY (w.behind)
         ) SELECT count(*) FROM blocked";
-    let wait = until("sessions to wait for what another one holds", SOON, async || {
+    let wait = until("sessions to wait for the holder's lock", SOON, async || {
         let waiting: i64 = watcher.query_one(sql, &[&pid]).await?.get(0);
         anyhow::ensure!(waiting >= count, "{waiting} wait, not {count}");
         Ok(())

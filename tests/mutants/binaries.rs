@@ -1,8 +1,8 @@
-//! A worker's own copies of programs and tests, in which SQL is written over.
+//! A worker's copies of programs and tests, in which SQL mutants overwrite SQL.
 //!
-//! SQL is text, and text stands in a binary as it is. A mutant of it is written over the original, in the same number of
-//! bytes, and taken back afterwards: no compiler has to run. Where that does not go (the text is not there in one piece, or
-//! not there alone, or does not fit) the mutant is compiled like others that have no switch.
+//! A binary contains its SQL verbatim. A mutant overwrites it with the same number of bytes and is undone afterwards,
+//! without a compiler. If that is impossible (the text is split, not unique, or the mutant too long), the mutant is
+//! compiled like others without a switch.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,12 +22,12 @@ pub struct Binaries {
     /// Test binaries by `PACKAGE` or `PACKAGE/TEST`, with the directory they run in.
     pub tests: BTreeMap<String, (PathBuf, PathBuf)>,
     programs: Vec<PathBuf>,
-    /// Where a text begins in which file, once it was looked for.
+    /// File and offset of each text that was searched.
     places: HashMap<Vec<u8>, Vec<(PathBuf, u64)>>,
 }
 
 impl Binaries {
-    /// Copies what was built. Tests find the programs beside the directory that they are in themselves.
+    /// Copies what was built. Tests find the programs relative to their own directory.
     pub fn copy(built: &Built, directory: &Path) -> Result<Self> {
         let tests_directory = directory.join("debug/deps");
         fs::create_dir_all(&tests_directory)?;
@@ -44,7 +44,7 @@ impl Binaries {
         Ok(Self { tests, programs: programs?, places: HashMap::new() })
     }
 
-    /// Writes a mutant over its text; `None` where that does not go.
+    /// Overwrites the text of a mutant; `None` if that is impossible.
     pub fn write_over(&mut self, text: &SqlText, range: &Range<usize>, replacement: &str) -> Result<Option<Written>> {
         let piece = text.own_pieces.iter().find(|piece| piece.start <= range.start && range.end <= piece.end);
         let Some(piece) = piece else {
@@ -96,7 +96,7 @@ impl Written {
         Ok(())
     }
 
-    /// Takes it back.
+    /// Undoes it.
     pub fn take_back(self) -> Result<()> {
         self.write(&self.original)
     }
@@ -128,7 +128,7 @@ fn constants(file: &[u8]) -> Option<Vec<Range<usize>>> {
 fn positions(bytes: &[u8], text: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
     let mut from = 0;
-    // Its first byte alone is looked for by the standard library, which is compiled with optimisations.
+    // The first byte is searched by the standard library, which is compiled with optimisations.
     while let Some(at) = bytes.get(from..).and_then(|rest| rest.split(|byte| *byte == text[0]).next().map(<[u8]>::len))
     {
         let start = from + at;
@@ -143,7 +143,7 @@ fn positions(bytes: &[u8], text: &[u8]) -> Vec<usize> {
     found
 }
 
-/// The text with an edit in as many bytes as before: blanks are put in after the edit, or left out where they say nothing.
+/// Applies an edit without changing the length: adds blanks after the edit, or removes insignificant ones.
 fn fit(text: &str, range: Range<usize>, replacement: &str) -> Option<String> {
     let (before, after) = (&text[..range.start], &text[range.end..]);
     let length = before.len() + replacement.len() + after.len();
@@ -156,7 +156,7 @@ fn fit(text: &str, range: Range<usize>, replacement: &str) -> Option<String> {
     (excess == 0).then(|| format!("{before}{replacement}{after}"))
 }
 
-/// Leaves out up to `excess` bytes that say nothing: comments, and blanks beside other blanks, commas and parentheses.
+/// Removes up to `excess` insignificant bytes: comments, and blanks beside blanks, commas and parentheses.
 fn squeeze(text: &str, excess: &mut usize) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut in_quotes = false;
@@ -166,7 +166,7 @@ fn squeeze(text: &str, excess: &mut usize) -> String {
             let line = rest.split('\n').next().unwrap_or_default();
             if rest.starts_with("--") && line.len() < rest.len() {
                 let dropped = (*excess).min(line.len());
-                // The start of what is kept may be in the middle of a character; then all of it goes.
+                // If the rest would begin within a character, the whole character is removed.
                 if dropped == line.len() {
                     rest = &rest[dropped..];
                     *excess -= dropped;
@@ -184,7 +184,7 @@ fn squeeze(text: &str, excess: &mut usize) -> String {
             let next = rest[character.len_utf8()..].chars().next();
             let says_nothing =
                 |beside: Option<char>| beside.is_some_and(|beside| matches!(beside, ' ' | '\n' | ',' | '(' | ')'));
-            // Not at an end: what a format string puts there may be a part of a word.
+            // Not at an end: a format string may continue a word there.
             if character == ' '
                 && previous.is_some()
                 && next.is_some()

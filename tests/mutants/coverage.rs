@@ -1,12 +1,12 @@
-//! Which tests cover which file: the table to edit when a test module is added.
+//! Maps files to the tests that cover them. Edit the table when you add a test module.
 //!
-//! Of the rows that a file begins with, the longest counts. What finds most in the least time comes first; `far` is what
-//! else may notice, and runs only for mutants that nothing else caught.
+//! The longest row that is a prefix of a file's path applies. `near` modules come in the order of what they find for
+//! their time. `far` modules run only for mutants that nothing else caught.
 
 /// The tests of some files.
 #[derive(Debug)]
 pub struct Row {
-    /// What their paths begin with.
+    /// Prefix of their paths.
     pub files: &'static str,
     /// Test binaries that run as a whole: `PACKAGE`, or `PACKAGE/TEST`.
     pub binaries: &'static [&'static str],
@@ -19,19 +19,19 @@ pub struct Row {
 /// The integration binary.
 pub const INTEGRATION: &str = "campaign-metrics/integration";
 
-/// How the model runs: the same sequences for every mutant, so that what passes without one differs by the mutant alone; and
-/// no time for a smaller sequence that fails too.
+/// How the model runs: the same sequences for every mutant, so that only the mutant makes a difference, and without
+/// shrinking.
 pub const MODEL: [(&str, &str); 3] = [("MODEL_CASES", "24"), ("MODEL_SEED", "16"), ("MODEL_SHRINK_STEPS", "0")];
 
-/// The model under random sequences; its crowds take as long again.
+/// The model under random sequences. Its crowds take as long.
 const SEQUENCES: &str = "model::the_service_shows";
 
-/// What a running service does. Not here: `crash`, `plans` and `readme`, which take long and find what others find, and `schema`,
-/// which compares the text of every function.
+/// Tests of a running service. `crash`, `plans` and `readme` are left out: they are slow and find what others find. So
+/// is `schema`, which compares the text of every function.
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
     "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "facts", "gauges",
-    "guesses", "inputs", "limits", "local_days", "lock_order", "model::many_clients", "outcomes", "outside", "pages", "reading",
+    "inputs", "limits", "local_days", "lock_order", "model::many_clients", "optimistic", "outcomes", "outside", "pages", "reading",
     "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
 ];
 
@@ -65,12 +65,12 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/telemetry.rs", METRICS, &["telemetry"], SERVICE),
     row("services/metrics/src/layer.rs", METRICS, &["telemetry", "deadlines"], SERVICE),
     row("services/metrics/src/store/", METRICS, &["edges", "tenants", SEQUENCES], SERVICE),
-    row("services/metrics/src/store/claim", METRICS, &["edges", "guesses", "local_days", "limits", "claims", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/claim", METRICS, &["edges", "optimistic", "local_days", "limits", "claims", SEQUENCES], SERVICE),
     row("services/metrics/src/store/campaign", METRICS, &["campaigns", "tenants", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/src/store/lead", METRICS, &["removal", "pages", SEQUENCES], SERVICE),
     row("services/metrics/src/store/outcome/opt_out", METRICS, &["removal", "pages"], SERVICE),
     row("services/metrics/src/store/outcome", METRICS, &["edges", "outcomes", SEQUENCES], SERVICE),
-    row("services/metrics/src/store/hint", METRICS, &["guesses", "limits", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/hint", METRICS, &["optimistic", "limits", SEQUENCES], SERVICE),
     row("services/metrics/src/store/limit", METRICS, &["limits", "local_days", SEQUENCES], SERVICE),
     row("services/metrics/src/store/upkeep", METRICS, &["storage", "removal", "closing", SEQUENCES], SERVICE),
     row("services/metrics/src/store/upkeep/partition", METRICS, &["storage"], SERVICE),
@@ -80,7 +80,7 @@ pub const ROWS: &[Row] = &[
     row("services/campaignctl/", CAMPAIGNCTL, &["shown", "commands", "imports"], &["removal"]),
 ];
 
-/// What to run, in one go.
+/// What to run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Step {
     pub binary: &'static str,
@@ -93,7 +93,7 @@ impl Step {
         if self.modules.is_empty() { format!("{} (all)", self.binary) } else { self.modules.join(" ") }
     }
 
-    /// Its modules one by one: what is measured without a mutant, so that no module is measured twice.
+    /// Its modules one by one. The baseline measures each only once.
     pub fn parts(&self) -> Vec<Self> {
         if self.modules.is_empty() {
             return vec![self.clone()];
@@ -108,10 +108,10 @@ impl Step {
     }
 }
 
-/// The steps for a file, in their order; none where no row covers it.
+/// Returns the steps for a file in order; `None` if no row covers it.
 pub fn steps(file: &str, is_sql: bool) -> Option<Vec<Step>> {
     let row = ROWS.iter().filter(|row| file.starts_with(row.files)).max_by_key(|row| row.files.len())?;
-    // No unit test asks Postgres.
+    // Unit tests don't use Postgres.
     let binaries = if is_sql { &[] } else { row.binaries };
     let mut steps: Vec<_> = binaries.iter().map(|binary| Step { binary, modules: Vec::new() }).collect();
     steps.extend(row.near.iter().map(|module| Step { binary: INTEGRATION, modules: vec![module] }));

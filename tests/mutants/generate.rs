@@ -1,7 +1,7 @@
-//! What cargo-mutants would change in the Rust code, taken from its list.
+//! Lists the Rust mutants by cargo-mutants.
 //!
-//! It does not look into macros. Those of [`TRANSPARENT`] hold plain expressions, among them all that the store does in its
-//! transactions, so it is shown a copy of the code in which they are calls of functions, place by place the same.
+//! cargo-mutants skips macros. Those of [`TRANSPARENT`] take plain expressions, among them all transactions of the
+//! store. So it gets a copy of the code in which they are function calls at the same places.
 
 use std::{
     collections::HashMap,
@@ -50,7 +50,7 @@ struct Place {
 /// Macros whose arguments are expressions.
 const TRANSPARENT: [&str; 4] = ["in_txn!(", "try_join!(", "join!(", "ensure!("];
 
-/// The same text with calls of functions in place of those macros.
+/// Returns the text with function calls in place of those macros.
 pub fn transparent(text: &str) -> String {
     TRANSPARENT.iter().fold(text.to_owned(), |text, call| text.replace(call, &call.replace('!', "_")))
 }
@@ -85,7 +85,7 @@ pub fn rust_drafts(root: &Path, directory: &Path) -> Result<Vec<Draft>> {
         }
         let text = &texts[&listed.file];
         let range = offset(text, &listed.span.start)?..offset(text, &listed.span.end)?;
-        // `FILE:LINE:COLUMN: what`; the same follows for every mutant, with other numbers.
+        // `FILE:LINE:COLUMN: description`.
         let description = listed.name.split_once(": ").map_or(listed.name.as_str(), |(_, what)| what).to_owned();
         let function = listed.function.unwrap_or(Function { function_name: String::new(), return_type: String::new() });
         drafts.push(Draft {

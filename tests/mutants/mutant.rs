@@ -22,7 +22,7 @@ pub enum Change {
     },
     /// A place in SQL.
     Sql {
-        /// The text that it stands in.
+        /// The text that contains it.
         text: Arc<SqlText>,
         /// What is replaced, in bytes of the text.
         range: Range<usize>,
@@ -64,7 +64,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part a file belongs to; none for what is not mutated.
+    /// Returns the part of a file; `None` if it is not mutated.
     pub fn of(file: &str, is_sql: bool) -> Option<Self> {
         let of_rust = [
             ("proto/", Self::Proto),
@@ -122,7 +122,7 @@ pub struct Draft {
     pub file: String,
     pub function: String,
     pub lines: std::ops::RangeInclusive<usize>,
-    /// The first line as it stands.
+    /// The first line, unchanged.
     pub line_text: String,
     pub description: String,
     pub change: Change,
@@ -155,7 +155,7 @@ pub fn number(drafts: Vec<Draft>) -> Vec<Mutant> {
     mutants
 }
 
-/// FNV-1a, as it has to stay the same for ever: keys and draws are made from it.
+/// FNV-1a. It must never change, because keys and draws are made from it.
 pub fn hash(text: &str) -> u64 {
     let mixed = text
         .bytes()

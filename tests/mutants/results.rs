@@ -1,4 +1,4 @@
-//! What is known of mutants: a line of `results.jsonl` for each run, and the report made from it.
+//! Results of mutants: a line of `results.jsonl` for each run, and the report made from them.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -23,7 +23,7 @@ pub enum Outcome {
     Missed,
     /// It does not compile, Postgres refuses it, or the schema is the same with it.
     Unviable,
-    /// The tests took far longer than without it: they would have been stopped by whoever ran them.
+    /// The tests took far longer than without it. A person would have stopped them.
     Timeout,
 }
 
@@ -118,7 +118,7 @@ impl Results {
     }
 }
 
-/// Mutants that no switch can hold: by key, why; and whether that settles that they don't compile.
+/// Mutants without a switch: by key, the reason, and whether it proves that they don't compile.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Dropped {
     unviable: BTreeMap<String, String>,
@@ -154,7 +154,7 @@ impl Dropped {
         self.unviable.insert(key.to_owned(), code.to_owned());
     }
 
-    /// Notes one that has to be compiled without the others.
+    /// Notes one that must be compiled separately.
     pub fn add_alone(&mut self, key: &str) {
         self.alone.insert(key.to_owned());
     }

@@ -31,7 +31,7 @@ pub enum End {
     TimedOut,
 }
 
-/// A worker: its binaries and its Postgres, so that no test run has to start one.
+/// A worker with its binaries and its Postgres, so that a test run need not start one.
 pub struct Worker {
     pub binaries: Binaries,
     server: Server,
@@ -69,7 +69,7 @@ impl Worker {
         self.tests(step, &step.filters(), mutant, limit).await
     }
 
-    /// Whether a test that failed fails again, alone: one that was only unlucky caught nothing.
+    /// Returns whether a failed test fails again when it runs alone. A flaky failure caught nothing.
     pub async fn fails_again(&self, step: &Step, test: &str, mutant: u32, limit: Duration) -> Result<bool> {
         let filters = [test.to_owned(), "--exact".to_owned()];
         Ok(self.tests(step, &filters, mutant, limit).await?.0 != End::Passed)
@@ -92,7 +92,7 @@ impl Worker {
                 command.env(name, value);
             }
         }
-        // What the test reports of a failure goes to stdout; stderr is for what dies at once.
+        // A failed test reports to stdout. stderr has the errors of a binary that does not start.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("{} does not start", path.display()))?;
         let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
@@ -137,16 +137,16 @@ pub struct Baseline {
     seconds: HashMap<String, f64>,
     /// The switches that each step asks for.
     reached: HashMap<String, BTreeSet<u32>>,
-    /// Errors of class 42 that tests bring about on purpose, by code.
+    /// Errors of class 42 that tests cause on purpose, by code.
     pub refusals: Vec<String>,
 }
 
-/// A step may take so many times as long as without a mutant, and some more: other work may run on the machine.
+/// A step may take so many times its duration without a mutant, and some more, because the machine may be busy.
 const LIMIT_FACTOR: u32 = 4;
 const LIMIT_MORE: Duration = Duration::from_secs(30);
-/// Most time for a step without a mutant.
+/// Maximum duration of a step without a mutant.
 const BASELINE_MAX: Duration = Duration::from_mins(15);
-/// A test that depends on time may fail on a busy machine; one that fails so often is broken.
+/// A test that depends on time may fail on a busy machine. One that fails so often is broken.
 const ATTEMPTS: u32 = 3;
 
 impl Baseline {

@@ -1,8 +1,8 @@
-//! Asks Postgres about SQL mutants before any test runs: whether it takes them, and whether the schema differs at all.
+//! Checks SQL mutants with Postgres before any test runs: whether it accepts them, and whether the schema differs.
 //!
-//! A migration is applied with all others to an empty database. One that is refused is unviable, and so is one that leaves
-//! the same schema (a later migration replaced what it changed). A statement that Postgres takes must still be taken with
-//! the edit, with parameters and columns of the same types: Rust reads them by type.
+//! A migration is applied with all others to an empty database. A mutant is unviable if Postgres refuses it, or if the
+//! schema stays the same because a later migration replaces what it changed. A statement must still prepare with the
+//! edit, with parameters and columns of the same types, because Rust reads them by type.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -115,7 +115,7 @@ impl Schema {
             }
         }
         let schema: String = other.query_one(SCHEMA, &[]).await?.get(0);
-        // What moves rows leaves no trace in the schema of an empty database.
+        // A statement that moves rows does not show in the schema of an empty database.
         let moves =
             ["INSERT", "UPDATE", "DELETE", "WITH", "SELECT", "DO"].iter().any(|word| statement.starts_with(word));
         Ok(if schema == self.unchanged && !moves {

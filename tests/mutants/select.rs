@@ -1,4 +1,4 @@
-//! Which mutants to run: those of changed lines, of some files, or all of `proto/` and an even draw from the rest.
+//! Selects mutants to run: those of changed lines, of some files, or all of `proto/` and a sample of the rest.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -73,8 +73,8 @@ fn matches(file: &str, pattern: &str) -> bool {
     }
 }
 
-/// In which order to run them: by file in turn, files and mutants of a file by lot. The draw of a mutant does not depend
-/// on the others, so that it stays nearly the same while the code changes.
+/// Orders mutants: files take turns; files, and the mutants of a file, are in random order. The draw of a mutant does
+/// not depend on the others, so the order stays nearly the same while the code changes.
 fn draw(mutants: Vec<Mutant>, seed: u64) -> Vec<Mutant> {
     let lot = |text: &str| hash(&format!("{seed} {text}"));
     let mut of_files = BTreeMap::<(u64, String, bool), Vec<Mutant>>::new();

@@ -250,7 +250,7 @@ impl Session {
         }
         for step in steps {
             let limit = self.baseline.limit(&step);
-            // A second look at what failed only by chance.
+            // A failure that does not repeat is flaky.
             for attempt in 1..=2 {
                 match worker.step(&step, number, limit).await?.0 {
                     End::Passed => break,

@@ -1,8 +1,8 @@
-//! Small mistakes in SQL: what to replace by what, without a look at what it means.
+//! Small mistakes in SQL: textual replacements, without knowledge of their meaning.
 //!
-//! Left out, since it can't change what the right code does: comments, indexes and settings of storage, and CHECK
-//! constraints, which fire only where other code is wrong. Locks are left out too: what they prevent takes two
-//! transactions at one instant, which `claims` and `crash` provoke in their own way.
+//! What can't change the behaviour of correct code is left out: comments, indexes, settings of storage, and CHECK
+//! constraints. Locks are left out, too: their absence shows only in a race of two transactions, which `claims` and
+//! `crash` provoke.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub struct Edit {
     pub description: String,
 }
 
-/// Whether a string literal is SQL: people write the words of SQL in capitals, and those of messages not.
+/// Returns whether a string literal is SQL: keywords are written in capitals there, not in messages.
 pub fn is_sql(value: &str) -> bool {
     const MARKS: [&str; 14] = [
         "SELECT", "INSERT", "UPDATE", "DELETE", "FROM", "WHERE", "AND", "OR", "VALUES", "ORDER", "LIMIT", "JOIN",
@@ -74,7 +74,7 @@ pub fn edits(text: &str) -> Vec<Edit> {
             }
             Class::Parameter => {
                 if before == "LIMIT" {
-                    // By its type, or Postgres would take the parameter for another one.
+                    // With its type, or Postgres would infer another one.
                     add(token.range(), format!("{}::int8 + 1", token.text));
                 }
             }

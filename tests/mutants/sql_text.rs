@@ -1,6 +1,6 @@
-//! Where SQL stands: migrations, files beside the store, and string literals of the service.
+//! Finds SQL: migrations, files beside the store, and string literals of the service.
 //!
-//! A text is what Postgres gets to see: a literal's escapes are resolved, and each byte knows where it stands in its file.
+//! A text is what Postgres receives: escapes of a literal are resolved, and each byte has its offset in the file.
 
 use std::{fs, ops::Range, path::Path, sync::Arc};
 
@@ -19,7 +19,7 @@ pub enum Kind {
     Migration,
     /// A whole statement.
     Statement,
-    /// Something that others put together: a part of a statement, or one with places for `format!`.
+    /// A part of a statement, or a format string.
     Fragment,
 }
 
@@ -30,15 +30,15 @@ pub struct SqlText {
     pub kind: Kind,
     /// As it reaches the binary; of a format string with its places.
     pub value: String,
-    /// For each byte of `value`, and its end, where it stands in the file.
+    /// For each byte of `value`, and its end, the offset in the file.
     source: Vec<usize>,
-    /// Parts that stand in the binary as one piece: all of it, or what is between the places of a format string.
+    /// Parts that are contiguous in the binary: the whole text, or the parts between placeholders of a format string.
     pub pieces: Vec<Range<usize>>,
-    /// Pieces that stand nowhere else, so that who finds one in a binary has found this text.
+    /// Pieces that no other text contains, so that finding one in a binary finds this text.
     pub own_pieces: Vec<Range<usize>>,
 }
 
-/// Shorter pieces may stand in a binary by chance.
+/// Shorter pieces may occur in a binary by chance.
 const PIECE_MIN: usize = 16;
 
 impl SqlText {
@@ -54,7 +54,7 @@ impl SqlText {
         }
     }
 
-    /// Where a part of it stands in the file.
+    /// Returns the range of a part in the file.
     pub fn source(&self, range: &Range<usize>) -> Range<usize> {
         self.source[range.start]..self.source[range.end]
     }
@@ -100,7 +100,7 @@ pub fn drafts(root: &Path, texts: &[Arc<SqlText>]) -> Result<Vec<Draft>> {
     for text in texts {
         let file = fs::read_to_string(root.join(&text.file))?;
         for edit in sql::edits(&text.value) {
-            // A place of `format!` is not ours to edit.
+            // Placeholders of `format!` are not edited.
             if !text.pieces.iter().any(|piece| piece.start <= edit.range.start && edit.range.end <= piece.end) {
                 continue;
             }
@@ -216,7 +216,8 @@ fn unescape(inner: &str, at: usize) -> Option<(String, Vec<usize>)> {
     Some((value, source))
 }
 
-/// What is between the places of a format string. `{{` and `}}` end a piece too: there, text and binary differ.
+/// Returns the parts between placeholders of a format string. `{{` and `}}` also end a part: there text and binary
+/// differ.
 fn pieces(value: &str) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
     let (mut start, mut in_place) = (0, false);

@@ -1,6 +1,6 @@
-//! What SQL mutants put in place of what: the lists to add to.
+//! Replacements of SQL mutants. Add to these lists.
 
-/// Columns and names that people mix up.
+/// Columns and names that are easily mixed up.
 pub const SWAPS: &[(&str, &str)] = &[
     ("replied", "converted"),
     ("contacted_replied", "contacted_converted"),
@@ -37,7 +37,7 @@ pub const SWAPS: &[(&str, &str)] = &[
     ("owner_generation", "owner_fencing_token"),
 ];
 
-/// Words for which another one is as plausible.
+/// Words with a plausible alternative.
 pub const WORDS: &[(&str, &str)] = &[
     ("min", "max"),
     ("least", "greatest"),
@@ -49,7 +49,7 @@ pub const WORDS: &[(&str, &str)] = &[
     ("'UTC'", "'JST'"),
 ];
 
-/// Operators, and what stands there by mistake.
+/// Operators, and what is written by mistake.
 pub const OPERATORS: &[(&str, &str)] = &[
     ("<", "<="),
     ("<=", "<"),

@@ -1,8 +1,8 @@
-//! Compiles all Rust mutants of a file in at once, each behind a switch that the environment turns on.
+//! Puts all Rust mutants of a file into its text, each behind a switch that the environment turns on.
 //!
-//! `a < b` becomes `(if mutant(7) { a <= b } else { a < b })`, a function body begins with
-//! `if mutant(8) { return Default::default(); }`, an arm gets a guard. Text is only put in, on the same line, so that
-//! every line keeps its number. What runs at compile time (`const`) can't be switched.
+//! `a < b` becomes `(if mutant(7) { a <= b } else { a < b })`, a function body begins with `if mutant(8) { return
+//! Default::default(); }`, an arm gets a guard. Text is inserted on the same line, so line numbers stay. Code that runs
+//! at compile time (`const`) can't be switched.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -19,18 +19,18 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Switched {
     pub text: String,
-    /// Where the edit of a mutant stands in the text: what the compiler says about it is about this mutant.
+    /// Range of each mutant's edit in the text: a compiler error there is about this mutant.
     pub edits: Vec<(Range<usize>, u32)>,
-    /// Where a switch stands as a whole.
+    /// Range of each switch as a whole.
     pub wholes: Vec<(Range<usize>, u32)>,
-    /// Mutants that have no switch, since they run at compile time or the syntax has no place for one.
+    /// Mutants without a switch, because they run at compile time or the syntax has no place for one.
     pub without: Vec<u32>,
     /// Mutants that no compiler would take.
     pub unviable: Vec<u32>,
 }
 
-/// The function that asks for the switch, put into the contract's crate, which all others use. Without a mutant it notes
-/// which switches were asked for, where `MUTANT_TRACE` names a file: tests that never ask can't notice the mutant.
+/// The function that tests a switch. It is added to the contract's crate, which all others use. With `MUTANT_TRACE` it
+/// records in a file which switches are reached: a test that does not reach a switch can't notice the mutant.
 pub const SWITCH: &str = r#"
 /// Whether this mutant is the one that is being tested.
 #[doc(hidden)]
@@ -51,7 +51,7 @@ pub fn mutant(number: u32) -> bool {
 }
 "#;
 
-/// What is put in at one place; of several at one place the outermost opens first and closes last.
+/// An insertion. Of several at one place, the outermost opens first and closes last.
 struct Insertion {
     at: usize,
     order: (u8, isize, u8),
@@ -89,7 +89,7 @@ pub fn switch(text: &str, mutants: &[&Mutant], path_of_switch: &str) -> Result<S
     }
     insertions.sort_by_key(|insertion| (insertion.at, insertion.order));
     let mut from = 0;
-    // Where the original's bytes went, for the places of wholes.
+    // Lengths of the insertions, to map ranges of the original.
     let mut moved = Vec::new();
     for insertion in insertions {
         switched.text.push_str(&text[from..insertion.at]);

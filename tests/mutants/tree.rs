@@ -1,4 +1,4 @@
-//! The scratch copy of the repository in which mutants are compiled, and what the compiler makes of it.
+//! The scratch copy of the repository in which mutants are compiled, and the compiler's errors.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -93,7 +93,7 @@ struct Expansion {
 }
 
 impl Tree {
-    /// Copies the repository, and of its build what does not depend on where it is.
+    /// Copies the repository, and those parts of its build that don't depend on its path.
     pub fn prepare(repository: &Path, directory: &Path) -> Result<Self> {
         let tree = Self { root: directory.join("tree"), repository: repository.to_owned() };
         fs::create_dir_all(&tree.root)?;
@@ -122,7 +122,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Writes a file where it differs: what is the same keeps its time, and Cargo builds nothing anew for it.
+    /// Writes a file if it differs. An unchanged file keeps its time, so that Cargo does not rebuild it.
     pub fn put(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(file);
         if fs::read(&path).is_ok_and(|present| present == bytes) {
@@ -244,7 +244,7 @@ fn refusal(message: Message) -> Option<Refused> {
 }
 
 impl Refused {
-    /// The mutants that this is about, and whether it is their edit itself that does not compile.
+    /// Returns the mutants that the error is about, and whether their edit itself does not compile.
     pub fn about(&self, switched: &HashMap<String, Switched>) -> (Vec<u32>, bool) {
         for (file, bytes) in &self.places {
             let Some(file) = switched.get(file) else {
@@ -267,7 +267,7 @@ impl Refused {
     }
 }
 
-/// Builds with every mutant that a switch can hold; what the compiler refuses is left out, and built again.
+/// Builds all mutants with a switch. Those that the compiler refuses are left out, and the build is repeated.
 pub async fn build_with_switches(tree: &Tree, mutants: &[Mutant], dropped: &mut Dropped) -> Result<Built> {
     let begun = Instant::now();
     println!("building the workspace with all Rust mutants in it, each behind a switch");
@@ -298,7 +298,7 @@ pub async fn build_with_switches(tree: &Tree, mutants: &[Mutant], dropped: &mut 
             let (ids, is_edit) = error.about(&switched);
             for mutant in mutants.iter().filter(|mutant| ids.contains(&mutant.id)) {
                 progressed = true;
-                if is_edit && settles(error, mutant) {
+                if is_edit && is_certain(error, mutant) {
                     dropped.add_unviable(&mutant.key, &error.code);
                 } else {
                     dropped.add_alone(&mutant.key);
@@ -310,8 +310,7 @@ pub async fn build_with_switches(tree: &Tree, mutants: &[Mutant], dropped: &mut 
     }
 }
 
-/// Errors of the compiler about a type, a bound, an operator, a method or a name that is not there, and lints that are errors
-/// by themselves.
+/// Compiler errors about a type, a bound, an operator, a missing method or name, and deny-by-default lints.
 const SETTLING: [&str; 12] = [
     "E0308",
     "E0277",
@@ -327,9 +326,9 @@ const SETTLING: [&str; 12] = [
     "unconditional_panic",
 ];
 
-/// Whether this error says that the edit is wrong, wherever it stands. `return` can't have another type than the body
+/// Returns whether this error means that the edit is wrong at any place. `return` can't have another type than the body
 /// of a function that returns `impl Trait`; without the switch it could.
-fn settles(error: &Refused, mutant: &Mutant) -> bool {
+fn is_certain(error: &Refused, mutant: &Mutant) -> bool {
     let Change::Rust { genre, return_type, .. } = &mutant.change else {
         return false;
     };

@@ -1,5 +1,5 @@
-//! Messages of the API seen through their descriptors: a test that walks them reads every field there is, and a field that
-//! is added to the contract is read from then on.
+//! Reads messages of the API through their descriptors. Tests that walk them cover every field, also fields that are
+//! added to the contract later.
 
 use std::{collections::BTreeSet, sync::OnceLock};
 
@@ -51,7 +51,7 @@ pub fn short(values: &EnumDescriptor, number: i32) -> String {
     value.name().trim_start_matches(&prefix).trim_start_matches('_').to_owned()
 }
 
-/// A message that stands for a single value: a moment in RFC 3339 or a time span in seconds.
+/// Renders a message that is a single value: a timestamp in RFC 3339 or a duration in seconds.
 pub fn well_known(message: &DynamicMessage) -> Option<String> {
     let part = |name: &str| match message.get_field_by_name(name).as_deref() {
         Some(Value::I64(number)) => *number,
@@ -65,7 +65,7 @@ pub fn well_known(message: &DynamicMessage) -> Option<String> {
         }
         "google.protobuf.Duration" => {
             let fraction = format!("{:09}", part("nanos"));
-            // As protobuf's JSON: none, three, six or nine digits.
+            // As in protobuf's JSON: none, three, six or nine digits.
             let digits = [0, 3, 6, 9].into_iter().find(|digits| fraction[*digits..].bytes().all(|byte| byte == b'0'));
             let fraction = &fraction[..digits.unwrap_or(9)];
             Some(format!("{}{}{fraction}s", part("seconds"), if fraction.is_empty() { "" } else { "." }))
@@ -94,7 +94,7 @@ pub fn leaves<M: Described>() -> BTreeSet<String> {
     found
 }
 
-/// Those of [`leaves`] whose value in a message differs from the default, so that a comparison of it says something.
+/// Returns those of [`leaves`] whose value in a message differs from the default. Comparing others proves nothing.
 pub fn told<M: Described>(message: &M) -> BTreeSet<String> {
     fn walk(message: &DynamicMessage, prefix: &str, found: &mut BTreeSet<String>) {
         for (field, value) in message.fields() {
@@ -118,9 +118,9 @@ pub fn told<M: Described>(message: &M) -> BTreeSet<String> {
     found
 }
 
-/// A message with every field set, each number, text and time different from all others.
+/// Returns a message with every field set. All numbers, texts and times differ.
 ///
-/// Yes-or-no fields and enums have too few values for that: over `round` 0 to 7, no two of them agree each time.
+/// Booleans and enums have too few values for that. Over `round` 0 to 7 no two of them are equal in every round.
 pub fn filled<M: Described>(round: u32) -> M {
     fn one(kind: &Kind, round: u32, count: &mut u32) -> Value {
         *count += 1;

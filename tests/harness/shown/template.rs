@@ -1,14 +1,14 @@
-//! The small language in which the lists of columns and labels say what a cell or line shows.
+//! The template language of the lists of columns and labels.
 //!
-//! `{a.b}` is the field of that path, and what is absent makes the whole cell absent. `{a|id}` is the last part of a name,
-//! `{a|campaign}` its campaign, `{a|%}` a share in percent, `{a|count}` the length of a list, `{a|=text}` the text where the
-//! field is true. `[..]` vanishes where something in it is absent, `[..||..]` says what then stands in its place.
+//! `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
+//! `{a|campaign}` its campaign, `{a|%}` a ratio in percent, `{a|count}` the length of a list, `{a|=text}` the text if
+//! the field is true. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
 
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
 
 use super::reflect::{short, well_known};
 
-/// Renders a template; `None` where something that it needs is absent.
+/// Renders a template. Returns `None` if a field that it needs is absent.
 pub fn render(message: &DynamicMessage, template: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = template;

@@ -1,4 +1,4 @@
-//! What deleting a resource does to its campaign.
+//! Deleting a resource, and what becomes of its campaign.
 
 use campaign_metrics::pb::{self, OutcomeKind};
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn deleting_a_resource_leaves_its_campaign_to_its_users() {
     let campaign = stage.campaign(&service, "spring").await.expect("results are kept");
     assert_eq!(campaign.owner, None);
     assert_eq!(Some(campaign.uid), resource.status.unwrap().campaign_uid, "it is the same one");
-    let paused = stage.pause(&service, "spring").await.expect("nobody manages it any more");
+    let paused = stage.pause(&service, "spring").await.expect("it is no longer managed");
     assert_eq!(paused.state(), pb::CampaignState::Paused);
 }
 
@@ -65,7 +65,7 @@ async fn a_forced_deletion_takes_the_campaign_although_claims_are_held() {
     force("false").await;
     let errors = async || stage.controller.metric("controller_runtime_reconcile_errors_total").await;
     let before = errors().await.unwrap();
-    // One that began before the annotation may end after it; the second has seen it.
+    // A reconcile that began before the annotation may end after it. The second one has seen the annotation.
     let tried = async || {
         let errors = errors().await?;
         anyhow::ensure!(errors >= before + 2, "{before} errors before, {errors} now");

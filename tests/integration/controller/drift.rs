@@ -1,6 +1,6 @@
-//! Every setting that the service stores is changed in its database, past the resource, and brought back by the controller.
+//! Drift: every stored setting is changed in the database, and the controller restores it from the spec.
 //!
-//! A campaign that a resource manages refuses such changes through the API; a restored backup makes them all the same.
+//! The API refuses such changes of a managed campaign. A restored backup can make them.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ const DRIFTS: [Drift; 19] = [
         field: "activeHours.windows[].endTime",
         sql: "UPDATE campaigns SET active_windows[2] = '6 22:15 02:46' WHERE campaign_id = $1",
     },
-    // The list of windows, which is no field of its own: one window less, and none, which is always.
+    // The list of windows has no field of its own: one window less, and no window, which means always.
     Drift {
         field: "activeHours.windows[].days[]",
         sql: "UPDATE campaigns SET active_windows = active_windows[1:1] WHERE campaign_id = $1",
@@ -69,7 +69,7 @@ const DRIFTS: [Drift; 19] = [
     Drift { field: "settleSeconds", sql: "UPDATE campaigns SET settle_seconds = 72 WHERE campaign_id = $1" },
     Drift { field: "attributionDays", sql: "UPDATE campaigns SET attribution_days = 6 WHERE campaign_id = $1" },
     Drift { field: "leadListComplete", sql: "UPDATE campaigns SET lead_list_complete = false WHERE campaign_id = $1" },
-    // Whose it is, which the resource's metadata decides.
+    // The owner, which the resource's metadata decides.
     Drift { field: "", sql: "UPDATE campaigns SET owner_generation = owner_generation - 1 WHERE campaign_id = $1" },
     Drift { field: "", sql: "UPDATE campaigns SET owner_uid = NULL WHERE campaign_id = $1" },
 ];
@@ -93,8 +93,8 @@ fn spec(state: &str) -> Value {
     })
 }
 
-/// What of a campaign does not change by itself or with the number of its changes.
-fn settled(campaign: pb::Campaign) -> pb::Campaign {
+/// Returns a campaign without the fields that change by themselves or with every update.
+fn stable(campaign: pb::Campaign) -> pb::Campaign {
     pb::Campaign {
         etag: String::new(),
         update_time: None,
@@ -104,7 +104,7 @@ fn settled(campaign: pb::Campaign) -> pb::Campaign {
     }
 }
 
-/// Changes what is stored of a campaign past the service.
+/// Changes a stored campaign without the service.
 async fn change(sql: &Connection, campaign: &str, statement: &str) {
     let number = "SELECT campaign_id FROM campaigns WHERE name = $1";
     let number: i32 = sql.query_one(number, &[&campaign]).await.unwrap().get(0);
@@ -129,14 +129,14 @@ fn every_field_of_the_spec_drifts_here_or_can_not_drift() {
 }
 
 #[tokio::test]
-async fn every_setting_that_drifts_is_brought_back_and_told() {
+async fn every_setting_that_drifts_is_restored_and_reported() {
     let (service, stage) = world().await;
     let sql = service.sql().await;
     let mut cases = Vec::new();
     for (number, drift) in DRIFTS.iter().enumerate() {
         cases.push((format!("spring-{number}"), "Active", drift));
     }
-    // A pause that was lifted is worse than one that was added.
+    // A lifted pause is worse than an added one.
     cases.push(("paused".to_owned(), "Paused", &DRIFTS[0]));
     for (name, state, _) in &cases {
         stage.apply(name, &spec(state)).await;
@@ -144,7 +144,7 @@ async fn every_setting_that_drifts_is_brought_back_and_told() {
     let mut before = Vec::new();
     for (name, ..) in &cases {
         stage.synced(name).await;
-        before.push(settled(stage.campaign(&service, name).await.unwrap()));
+        before.push(stable(stage.campaign(&service, name).await.unwrap()));
     }
     let repairs = async || stage.controller.metric("campaign_controller_drift_repairs_total").await.unwrap();
     assert_eq!(repairs().await, 0, "nothing has drifted yet");
@@ -153,7 +153,7 @@ async fn every_setting_that_drifts_is_brought_back_and_told() {
     }
     for ((name, _, drift), before) in cases.iter().zip(&before) {
         let look = async || {
-            let now = settled(stage.campaign(&service, name).await?);
+            let now = stable(stage.campaign(&service, name).await?);
             ensure!(now == *before, "after {}\nit is {now:#?}\nit was {before:#?}", drift.sql);
             Ok(())
         };
@@ -167,7 +167,7 @@ async fn every_setting_that_drifts_is_brought_back_and_told() {
 }
 
 #[tokio::test]
-async fn steps_that_drifted_can_not_be_brought_back_and_the_resource_says_so() {
+async fn steps_that_drifted_can_not_be_restored_and_the_resource_says_so() {
     let (service, stage) = world().await;
     stage.apply("spring", &spec("Active")).await;
     stage.synced("spring").await;

@@ -1,7 +1,6 @@
-//! What the status of a resource must say about a campaign, written down apart from the controller's `plan`.
+//! The expected status of a resource, derived from its campaign independently of the controller's `plan`.
 //!
-//! [`compare`] reads every field: one that is in the status or in the resource's schema, and that nothing here reads, is a
-//! difference too.
+//! [`compare`] reads every field. A field of the status or of the schema that nothing here reads is a difference, too.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::schema;
 
-/// The fields of a condition; the API server has no others.
+/// The fields of a condition.
 const CONDITION: [&str; 6] = ["lastTransitionTime", "message", "observedGeneration", "reason", "status", "type"];
 
-/// Tells field by field where the status of an applied resource differs from what the service says of its campaign.
+/// Compares the status of an applied resource with its campaign, field by field. Returns the differences.
 ///
-/// The generation is the owner's; of a campaign without owner any generation will do.
+/// The generation must be the owner's. A campaign without owner fits any generation.
 pub fn compare(campaign: &pb::Campaign, status: &Value) -> Vec<String> {
     let generation = match &campaign.owner {
         Some(owner) => json!(owner.generation),
@@ -41,7 +40,7 @@ pub fn compare(campaign: &pb::Campaign, status: &Value) -> Vec<String> {
     differences
 }
 
-/// The percentage for people: the largest tenth that is not above the share.
+/// Formats a ratio as a percentage, rounded down to a tenth.
 pub fn percent(numerator: i64, denominator: i64) -> String {
     let (numerator, denominator) = (i128::from(numerator), i128::from(denominator));
     let fits = |tenths: &i128| tenths * denominator <= 1000 * numerator;

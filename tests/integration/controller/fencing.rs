@@ -1,4 +1,4 @@
-//! Who is behind is refused: an older generation of the resource, an older leader by its fencing token, another owner.
+//! Fencing: the service refuses an older generation of the resource, an older fencing token, and another owner.
 
 use campaign_metrics::pb::{self, CampaignState, Owner};
 use tonic::{Code, Status};
@@ -10,7 +10,7 @@ use crate::{
 };
 use serde_json::json;
 
-/// The owner as it was seen last; neither number is 0 or the other.
+/// The owner that was seen last. Its two numbers differ, and neither is 0.
 fn owner() -> Owner {
     Owner { resource: "acme/spring".into(), uid: "u-1".into(), generation: 5, fencing_token: 11 }
 }
@@ -61,7 +61,7 @@ async fn a_newer_generation_and_a_newer_fencing_token_are_each_taken_and_kept() 
         let newer = Owner { generation, fencing_token, ..owner() };
         let applied = apply(&service, CampaignState::Paused, newer.clone()).await.unwrap();
         assert_eq!((applied.state(), applied.owner), (CampaignState::Paused, Some(newer)));
-        // From then on what was the newest before is refused.
+        // From then on the previous one is refused.
         for (generation, fencing_token) in [(generation - 1, fencing_token), (generation, fencing_token - 1)] {
             let older = apply(&service, CampaignState::Active, Owner { generation, fencing_token, ..owner() }).await;
             assert_refused(older, Code::Aborted, "STALE_OWNER", "another controller is ahead");
@@ -85,7 +85,7 @@ async fn another_owner_is_refused_however_new_it_is_until_the_first_lets_go() {
     assert_ne!(free.etag, applied.etag);
     assert_eq!(orphan(&service, "u-1").await.unwrap(), free, "once more changes nothing");
     let taken = apply(&service, CampaignState::Paused, other.clone()).await.unwrap();
-    assert_eq!(taken.owner, Some(other), "whoever comes next may take it");
+    assert_eq!(taken.owner, Some(other), "another owner may take it");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn an_owner_without_a_generation_a_name_or_with_a_negative_token_is_refuse
 }
 
 #[tokio::test]
-async fn a_controller_that_another_one_is_ahead_of_leaves_the_campaign_and_says_so() {
+async fn a_controller_with_an_older_token_leaves_the_campaign_and_says_so() {
     let service = real_time().await;
     let stage = Stage::start(&service.url).await;
     let sql = service.sql().await;

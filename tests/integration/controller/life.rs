@@ -1,4 +1,4 @@
-//! The life of a campaign by its resource: it comes into being, pauses, resumes, finishes, and its status tells.
+//! The life cycle of a campaign through its resource: creation, pause, resume, finish, and the status.
 
 use campaign_controller::crd::{Campaign, DesiredState, FinishReason};
 use campaign_metrics::pb::{self, NotSendingReason, OutcomeKind};
@@ -87,7 +87,7 @@ async fn kubectl_edit_pauses_resumes_and_finishes_and_only_the_resource_may() {
     managed(stage.pause(&service, "spring").await);
     stage.edited("spring", "state: Active", "state: Paused").await;
     stage.see("spring", "the pause", is(DesiredState::Paused)).await;
-    // Asked after the status said so: it may say so only once it is true.
+    // Read after the status, which may say so only once it is true.
     let refused = stage.claim(&service, "ann", 1).await;
     assert_eq!(refused.claims, []);
     assert_eq!(reasons(&refused), [NotSendingReason::Paused]);
@@ -111,7 +111,7 @@ async fn kubectl_edit_pauses_resumes_and_finishes_and_only_the_resource_may() {
     assert_eq!(reasons(&stage.claim(&service, "ann", 1).await), [NotSendingReason::Finished]);
     let said = stage.edit("spring", "state: Finished", "state: Active").await.refusal().unwrap();
     assert!(said.contains("is invalid"), "{said}");
-    // kubectl tells the reason in the editor, of which nothing is left here.
+    // kubectl shows the reason in the editor, whose text is not kept here.
     let patch = ["--type=merge", "-p", r#"{"spec": {"state": "Active"}}"#];
     let said = stage.kubectl(&[&["patch", "campaign", "spring"], &patch[..]].concat()).await.refusal().unwrap();
     assert!(said.contains("a finished campaign stays finished"), "{said}");
@@ -136,12 +136,12 @@ async fn a_campaign_that_finished_by_itself_is_no_drift_whatever_its_spec_says()
     assert!(stage.event("spring", "Finished").await.contains("by itself"));
 
     let etag = stage.campaign(&service, "spring").await.unwrap().etag;
-    // A look at it that no edit of the state brought about tells nobody anything.
+    // A reconcile without an edit of the state emits no event.
     let reconciles = stage.controller.metric("controller_runtime_reconcile_total").await.unwrap();
     stage.kubectl(&["annotate", "campaign", "spring", "example.org/note=x"]).await.success().unwrap();
     stage.controller.idle_after(reconciles + 1).await;
     assert_eq!(stage.types("spring", "Finished").await, ["Normal"]);
-    // An edit of the state changes nothing, and its author hears of it.
+    // An edit of the state changes nothing, and an event tells its author.
     stage.edited("spring", "state: Active", "state: Paused").await;
     let after = stage.condition("spring", "Synced", "True", "Finished").await;
     assert_eq!(after.status.unwrap().state, Some(DesiredState::Finished));

@@ -1,4 +1,5 @@
-//! The service goes away and comes back: nothing is lost, nothing is claimed that was not confirmed.
+//! The service is away for a while. No change is lost, and the status claims nothing that the service has not
+//! confirmed.
 
 use std::{path::Path, process::Command};
 
@@ -23,7 +24,7 @@ use crate::harness::{
     wait::{SOON, until},
 };
 
-/// A service as a process that can go away and come back under the address that the controller knows.
+/// A service process that can be stopped and started again at the same address.
 struct Restartable {
     url: String,
     database: TestDatabase,
@@ -91,7 +92,7 @@ async fn edits_and_deletions_wait_for_a_service_that_is_away_and_are_done_when_i
         assert!(said.contains("the deletion waits for the campaign service"), "{said}");
         assert_eq!(waiting.metadata.finalizers.unwrap(), ["campaign-metrics.io/finalizer"]);
     }
-    // Who can't wait says so; the campaign keeps an owner that is no more.
+    // A person who can't wait annotates the resource. The campaign keeps an owner that no longer exists.
     let force = stage.kubectl(&["annotate", "campaign", "winter", "campaign-metrics.io/force-delete=true"]).await;
     force.success().unwrap();
     stage.gone("winter").await;
@@ -117,7 +118,7 @@ async fn changes_in_the_service_are_mirrored_again_after_it_was_away() {
     service.stop().await;
     service.start_again().await;
 
-    // Orphaned past the resource, which only the stream of changes can tell.
+    // Orphaned through the API; only the stream of changes tells the controller.
     let request =
         pb::OrphanCampaignRequest { name: stage.campaign_name("spring"), owner_uid: before.metadata.uid.unwrap() };
     let orphan = async || Ok(service.campaigns.clone().orphan_campaign(request.clone()).await?);
@@ -131,13 +132,13 @@ async fn changes_in_the_service_are_mirrored_again_after_it_was_away() {
 }
 
 #[tokio::test]
-async fn a_campaign_that_was_deleted_while_nobody_watched_is_created_anew() {
+async fn a_campaign_deleted_during_an_outage_is_created_again() {
     let mut service = Restartable::start().await;
     let stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({})).await;
     let before = stage.synced("spring").await;
     service.stop().await;
-    // Through another replica, which the controller does not know.
+    // Through another replica, which the controller is not connected to.
     let replica = Service::on(&service.database, Clock::system()).await;
     let owner_uid = before.metadata.uid.unwrap();
     let delete = pb::DeleteCampaignRequest { name: stage.campaign_name("spring"), owner_uid, ..Default::default() };

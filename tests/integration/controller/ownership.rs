@@ -1,4 +1,4 @@
-//! Whose a campaign is: what exists is adopted or left alone, and what is changed past its resource is brought back.
+//! Ownership: an existing campaign is adopted or left alone, and changes that bypass its resource are reverted.
 
 use campaign_controller::crd::DesiredState;
 use campaign_metrics::pb;
@@ -33,7 +33,7 @@ async fn a_campaign_without_owner_is_left_alone_if_the_policy_says_never() {
     assert_eq!(condition(&refused, "Stalled").unwrap().status, "True");
     assert_eq!(stage.campaign(&service, "spring").await.unwrap(), existing);
 
-    // What was never its own, a resource does not delete either.
+    // A resource does not delete a campaign that it does not own.
     stage.delete("spring").await;
     assert_eq!(stage.campaign(&service, "spring").await.unwrap(), existing);
 
@@ -70,12 +70,13 @@ async fn a_campaign_of_another_resource_is_refused_and_survives_the_deletion_of_
 }
 
 #[tokio::test]
-async fn what_is_changed_past_the_resource_is_brought_back() {
+async fn a_change_that_bypasses_the_resource_is_reverted() {
     let service = service().await;
     let mut stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({})).await;
     let resource = stage.synced("spring").await;
-    // The stream never tells of what came and went between two of its looks; the one of a new controller begins with it.
+    // The stream skips a change that is reverted between two polls. The stream of a new controller begins with the
+    // campaign.
     stage.controller = Controller::start(&stage.cluster.kubeconfig, &service.url, &stage.namespace).await;
     stage.controller.idle_after(1).await;
     let owner_uid = resource.metadata.uid.clone().unwrap();

@@ -1,4 +1,4 @@
-//! Steady state: reconciles that find everything as it should be write nothing, neither here nor there.
+//! Steady state: a reconcile that finds nothing to do writes neither to Kubernetes nor to the service.
 
 use std::sync::Arc;
 
@@ -25,18 +25,18 @@ use crate::harness::{kube::cluster, service::Service};
 async fn reconciles_that_find_nothing_new_write_nothing() {
     let service = service().await;
     let mut stage = Stage::start(&service.url).await;
-    // It exists with its leads before, so that the first status already has the counts.
+    // The campaign and its leads exist before, so that the first status has the counts.
     stage.create_campaign(&service, "still", pb::Campaign { steps: 1, ..Default::default() }).await;
     stage.leads(&service, "still", 3, false).await;
     stage.apply("still", &json!({})).await;
-    let settled = stage.synced("still").await;
+    let synced = stage.synced("still").await;
     let campaign = stage.campaign(&service, "still").await.unwrap();
 
-    // A new controller remembers nothing, and applies every spec once more.
+    // A new controller has an empty memory and applies every spec once.
     stage.controller = Controller::start(&stage.cluster.kubeconfig, &service.url, &stage.namespace).await;
     let mut reconciles = stage.controller.idle_after(1).await;
     let unchanged = stage.resource("still").await.unwrap();
-    assert_eq!(unchanged.metadata.resource_version, settled.metadata.resource_version);
+    assert_eq!(unchanged.metadata.resource_version, synced.metadata.resource_version);
 
     let mut version = Value::Null;
     for round in 0..3 {
@@ -47,7 +47,7 @@ async fn reconciles_that_find_nothing_new_write_nothing() {
         version = annotated["metadata"]["resourceVersion"].clone();
         reconciles = stage.controller.idle_after(reconciles + 1).await;
     }
-    // The streams go on: a change of another campaign comes through.
+    // The streams still work: a change of another campaign arrives.
     stage.apply("marker", &json!({})).await;
     stage.synced("marker").await;
     stage.leads(&service, "marker", 1, false).await;
@@ -59,12 +59,12 @@ async fn reconciles_that_find_nothing_new_write_nothing() {
         .await;
     let unchanged = stage.resource("still").await.unwrap();
     assert_eq!(unchanged.metadata.resource_version.unwrap(), version.as_str().unwrap());
-    assert_eq!(unchanged.status, settled.status);
+    assert_eq!(unchanged.status, synced.status);
     assert_eq!(stage.campaign(&service, "still").await.unwrap().etag, campaign.etag, "nor in the service");
     assert_eq!(stage.events("still").await, Vec::<Value>::new());
 }
 
-/// The inside of a controller, without its watches: a resource is reconciled when a test says so.
+/// The reconciler without watches: a test decides when a resource is reconciled.
 struct Alone {
     service: Service,
     resources: Api<Campaign>,
@@ -88,7 +88,7 @@ impl Alone {
         Self { service, resources, context: Arc::new(context), namespace }
     }
 
-    /// Creates a resource, as the cache has it before anybody looked at it.
+    /// Creates a resource, and returns it as a cache has it before the first reconcile.
     async fn create(&self) -> Arc<Campaign> {
         let mut resource = Campaign::new("spring", CampaignSpec::default());
         resource.spec.steps = 1;
@@ -104,7 +104,7 @@ impl Alone {
         reconcile(Arc::clone(resource), Arc::clone(&self.context)).await.unwrap();
     }
 
-    /// How the service has the campaign.
+    /// Reads the campaign from the service.
     async fn campaign(&self) -> pb::Campaign {
         let name = format!("workspaces/{}/campaigns/spring", self.namespace);
         self.service.campaigns.clone().get_campaign(pb::GetCampaignRequest { name }).await.unwrap().into_inner()
@@ -115,14 +115,14 @@ impl Alone {
 async fn a_cache_that_is_behind_fails_no_reconcile() {
     let alone = Alone::start().await;
     let created = alone.create().await;
-    // The second finds the finalizer there, which its copy of the resource lacks.
+    // The second reconcile finds the finalizer, which its copy of the resource lacks.
     for _ in 0..2 {
         alone.reconcile(&created).await;
     }
     alone.reconcile(&alone.get().await).await;
     alone.resources.delete("spring", &DeleteParams::default()).await.unwrap();
     let deleted = alone.get().await;
-    // The second finds no resource, though its copy still has the finalizer.
+    // The second reconcile finds no resource, although its copy still has the finalizer.
     for _ in 0..2 {
         alone.reconcile(&deleted).await;
     }
@@ -130,7 +130,7 @@ async fn a_cache_that_is_behind_fails_no_reconcile() {
 }
 
 #[tokio::test]
-async fn counts_that_change_again_at_once_wait_and_a_condition_takes_them_along() {
+async fn counts_that_change_again_at_once_wait_or_are_written_with_a_condition() {
     let alone = Alone::start().await;
     alone.reconcile(&alone.create().await).await;
     let behind = alone.get().await;
@@ -138,7 +138,7 @@ async fn counts_that_change_again_at_once_wait_and_a_condition_takes_them_along(
     let written = alone.get().await;
     assert!(behind.status.is_none() && written.status.is_some(), "one is written, which the copy lacks");
     let version = || async { alone.get().await.metadata.resource_version.clone() };
-    // What was written is remembered, also while the cache does not have it.
+    // The controller remembers what it wrote while the cache does not have it yet.
     for _ in 0..2 {
         alone.reconcile(&behind).await;
         assert_eq!(version().await, written.metadata.resource_version, "nothing changed");
@@ -184,7 +184,7 @@ async fn what_was_refused_for_good_is_not_tried_again_before_an_edit() {
     let edit = async |spec: Value| {
         let patch = Patch::Merge(json!({"spec": spec}));
         alone.resources.patch("spring", &PatchParams::default(), &patch).await.unwrap();
-        // The first adds the finalizer.
+        // The first reconcile adds the finalizer.
         for _ in 0..2 {
             alone.reconcile(&alone.get().await).await;
         }
@@ -192,7 +192,7 @@ async fn what_was_refused_for_good_is_not_tried_again_before_an_edit() {
     edit(json!({"adoptionPolicy": "Never"})).await;
     let delete = pb::DeleteCampaignRequest { name: name.clone(), ..Default::default() };
     campaigns.delete_campaign(delete).await.unwrap();
-    // Nothing is in its way any more, but nobody edited it.
+    // The cause is gone, but the resource was not edited.
     alone.reconcile(&alone.get().await).await;
     let tried = campaigns.get_campaign(pb::GetCampaignRequest { name }).await;
     assert_eq!(tried.unwrap_err().code(), Code::NotFound);
@@ -206,7 +206,7 @@ async fn counts_that_had_to_wait_are_written_without_another_change() {
     let stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({})).await;
     stage.synced("spring").await;
-    // The first leads change a condition as well, which takes the counts along; the others change counts alone.
+    // The first leads also change a condition, so the counts are written with it. Later leads change counts alone.
     for leads in [1, 3] {
         stage.leads(&service, "spring", leads, false).await;
         let counted = |resource: &Campaign| {

@@ -1,4 +1,4 @@
-//! What the service does not take: what is worth repeating is repeated, the rest waits for an edit and says so.
+//! Refusals of the service: temporary ones are retried, the others wait for an edit, and the status says so.
 
 use campaign_metrics::pb;
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn a_missing_account_is_named_and_tried_again_until_it_exists() {
 }
 
 #[tokio::test]
-async fn what_no_retry_can_mend_stalls_until_it_is_edited() {
+async fn a_permanent_refusal_stalls_until_the_resource_is_edited() {
     let service = service().await;
     let stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({"activeHours": {"timeZone": "Mars/Olympus"}})).await;
@@ -37,10 +37,10 @@ async fn what_no_retry_can_mend_stalls_until_it_is_edited() {
     assert_eq!(condition(&stalled, "Reconciling"), None);
     assert_eq!(stalled.status.as_ref().unwrap().observed_generation, stalled.metadata.generation);
 
-    // Nothing is tried while others are served.
+    // It is not retried while other resources are reconciled.
     let terminal =
         async || stage.controller.metric("controller_runtime_terminal_reconcile_errors_total").await.unwrap();
-    // Counted once the reconcile is over, which is after its status was written.
+    // Counted at the end of the reconcile, after the status was written.
     let counted = until("the error to be counted", SOON, async || {
         let count = terminal().await;
         anyhow::ensure!(count == 1, "counted {count}");
@@ -70,7 +70,7 @@ async fn a_refused_resource_without_a_campaign_can_be_deleted() {
 }
 
 #[tokio::test]
-async fn an_annotation_pauses_the_reconciliation_and_lets_the_campaign_be() {
+async fn an_annotation_pauses_the_reconciliation_and_the_campaign_goes_on() {
     let service = service().await;
     let stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({})).await;
@@ -108,7 +108,7 @@ async fn taking_the_annotation_off_tries_again_what_was_refused() {
     stage.condition("spring", "Ready", "False", "ReconciliationPaused").await;
     annotate("-").await;
     stage.synced("spring").await;
-    // Any other value pauses nothing.
+    // Any other value does not pause.
     annotate("=running").await;
     stage.edited("spring", "state: Active", "state: Paused").await;
     stage.synced("spring").await;

@@ -1,4 +1,4 @@
-//! The controller with the rights that the chart gives it: they are enough for all it does, and no more.
+//! The controller with the rights that the chart grants: they suffice for its work.
 
 use campaign_controller::crd::DesiredState;
 use serde_json::json;

@@ -1,7 +1,8 @@
-//! Every rule of the resource's definition on the real API server: what just fits is taken, what is just beyond is refused.
+//! Every rule of the resource's definition on a real API server: the last valid value is accepted, the next one
+//! refused.
 //!
-//! The table names each rule by its path and keyword. A walk over the schema fails on a rule that it does not name, and on a
-//! keyword that nobody here knows.
+//! The table names each rule by path and keyword. A walk over the schema fails on a rule that is not in the table, and
+//! on an unknown keyword.
 
 use campaign_controller::crd::Campaign;
 use campaign_metrics::pb;
@@ -23,7 +24,7 @@ mod table;
 
 use table::{ENUM, Rule, SET, changes, defaults, spec_rules};
 
-/// Resources that nobody reconciles, asked about without being kept.
+/// A namespace without a controller, for dry runs.
 struct Server {
     resources: Api<DynamicObject>,
 }
@@ -57,7 +58,7 @@ impl Server {
         })
     }
 
-    /// What the API server makes of it, or what it says against it.
+    /// Returns the resource as the API server completes it, or the refusal.
     fn told(answer: kube::Result<DynamicObject>) -> Result<Value, String> {
         match answer {
             Ok(resource) => Ok(resource.data),
@@ -76,7 +77,7 @@ fn spec_with(path: &str, value: &Value) -> Value {
             None => json!({name: spec}),
         };
     }
-    // A window needs its two times to be one.
+    // A window needs both of its times.
     if let Some(window) = spec.pointer_mut("/activeHours/windows/0").filter(|_| path.contains("[].")) {
         let window = window.as_object_mut().expect("a window");
         for (name, time) in [("startTime", "12:34"), ("endTime", "12:35")] {
@@ -184,7 +185,7 @@ async fn a_spec_that_says_nothing_gets_every_default_and_so_does_its_campaign() 
         assert_eq!(node.get("default"), expected.as_ref(), "the default of {path} in the definition");
     }
 
-    // A resource that says nothing, and a caller who says nothing, get the same campaign.
+    // An empty spec and an empty request give the same campaign.
     let service = service().await;
     let stage = Stage::start(&service.url).await;
     stage.apply("by-resource", &json!({})).await;

@@ -1,5 +1,4 @@
-//! The resource's definition, walked: tests that look at every field or every rule of it enumerate them here, so that a
-//! new one without a comparison is noticed.
+//! Enumerates fields and rules of the resource's definition, so that tests notice a new one without a comparison.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 

@@ -1,4 +1,5 @@
-//! A namespace with a controller of its own, and short ways to act on its campaigns from both sides.
+//! A namespace with its own controller, and shorthands to act on its campaigns through Kubernetes and through the
+//! service.
 
 use std::{
     path::Path,
@@ -29,12 +30,12 @@ use crate::harness::{
 /// Longer than a controller gives its reconciles to finish.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
 
-/// A service that lives by the real time, as the controller does.
+/// Starts a service with the system clock, which the controller uses, too.
 pub async fn service() -> Service {
     Service::on(&database().await, Clock::system()).await
 }
 
-/// A controller in this process, in a runtime of its own thread.
+/// A controller in this process, with its own thread and runtime.
 pub struct Controller {
     admin_url: String,
     shutdown: CancellationToken,
@@ -61,7 +62,7 @@ impl Controller {
         Self { admin_url: format!("http://{admin}"), shutdown, thread: Some(thread) }
     }
 
-    /// Sum of the series of a metric that counts.
+    /// Sums the series of a counter.
     pub async fn metric(&self, name: &str) -> Result<u64> {
         let (_, page) = http::get(&format!("{}/metrics", self.admin_url)).await?;
         let series = page.lines().filter_map(|line| line.strip_prefix(name));
@@ -158,7 +159,7 @@ impl Stage {
         run(edit, "").await.unwrap()
     }
 
-    /// Edits as [`Stage::edit`] does, and the API server has to take it.
+    /// Edits like [`Stage::edit`]. Panics if the API server refuses it.
     pub async fn edited(&self, name: &str, from: &str, to: &str) {
         let said = self.edit(name, from, to).await.success().unwrap();
         assert!(said.contains("edited"), "the editor changes something: {said}");
@@ -236,23 +237,23 @@ impl Stage {
         events
     }
 
-    /// The workspace that the namespace stands for.
+    /// The workspace of the namespace.
     pub fn workspace(&self) -> String {
         format!("workspaces/{}", self.namespace)
     }
 
-    /// Name of the campaign that a resource stands for.
+    /// Resource name of the campaign of a resource.
     pub fn campaign_name(&self, name: &str) -> String {
         format!("{}/campaigns/{name}", self.workspace())
     }
 
-    /// How the service has a campaign.
+    /// Reads a campaign from the service.
     pub async fn campaign(&self, service: &Service, name: &str) -> Result<pb::Campaign, Status> {
         let request = pb::GetCampaignRequest { name: self.campaign_name(name) };
         Ok(service.campaigns.clone().get_campaign(request).await?.into_inner())
     }
 
-    /// Creates a campaign past Kubernetes.
+    /// Creates a campaign through the API.
     pub async fn create_campaign(&self, service: &Service, name: &str, campaign: pb::Campaign) -> pb::Campaign {
         let request = pb::CreateCampaignRequest {
             parent: self.workspace(),
@@ -263,14 +264,14 @@ impl Stage {
         service.campaigns.clone().create_campaign(request).await.unwrap().into_inner()
     }
 
-    /// Tries to pause a campaign past its resource.
+    /// Tries to pause a campaign through the API.
     pub async fn pause(&self, service: &Service, name: &str) -> Result<pb::Campaign, Status> {
         let name = self.campaign_name(name);
         let request = pb::PauseCampaignRequest { name, ..Default::default() };
         Ok(service.campaigns.clone().pause_campaign(request).await?.into_inner())
     }
 
-    /// Tries to resume a campaign past its resource.
+    /// Tries to resume a campaign through the API.
     pub async fn resume(&self, service: &Service, name: &str) -> Result<pb::Campaign, Status> {
         let name = self.campaign_name(name);
         let request = pb::ResumeCampaignRequest { name, ..Default::default() };

@@ -1,4 +1,4 @@
-//! Every field of the status, every column and every condition, compared with what the service says of the campaign.
+//! Compares every field of the status, every column and every condition with the campaign in the service.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::harness::{
     wait::{SOON, until},
 };
 
-/// A service whose clock begins now, where the controller's is, and is moved by the test.
+/// Starts a service whose clock begins at the present time, as the controller's does, and is moved by the test.
 async fn service() -> Service {
     Service::on(&database().await, Clock::manual(Timestamp::now())).await
 }
@@ -39,7 +39,7 @@ impl Stage {
         until("the status to say what the service says", SOON, look).await.unwrap()
     }
 
-    /// Reports outcomes of leads that nobody claimed.
+    /// Reports outcomes of leads without claims.
     async fn results(
         &self,
         service: &Service,
@@ -57,7 +57,7 @@ impl Stage {
     }
 }
 
-/// Makes a campaign in the service all of whose numbers differ, with claims in flight and uncertain ones.
+/// Creates a campaign whose numbers all differ, with claims in flight and uncertain claims.
 async fn eventful(stage: &Stage, service: &Service, name: &str) {
     use OutcomeKind::{AutoReplied, Bounced, Converted, Delivered, Failed, OptedOut, Replied};
     stage.account(service, "ann").await;
@@ -106,7 +106,7 @@ async fn eventful(stage: &Stage, service: &Service, name: &str) {
     stage.results(service, name, results).await;
 }
 
-/// Fields that are equal by what they mean; all other numbers of [`eventful`] differ.
+/// Fields that are equal by definition. All other numbers of [`eventful`] differ.
 const SAME_BY_MEANING: [&str; 4] =
     ["progress.denominator", "delivery.numerator", "conversion.denominator", "observedGeneration"];
 
@@ -141,7 +141,7 @@ async fn every_field_of_the_status_and_every_column_says_what_the_service_says()
     assert_eq!(paused["status"]["state"], "Paused");
     columns(&stage, &service, &[busy, paused, ended]).await;
 
-    // And it follows: what happens now is there as well.
+    // The status follows later changes, too.
     service.clock.advance(Duration::from_mins(7));
     let (later, _) = stage.mirrored(&service, "busy").await;
     assert_eq!(later["status"]["inFlight"]["claims"], 0, "all claims of {} have expired", campaign.name);
@@ -183,7 +183,7 @@ async fn columns(stage: &Stage, service: &Service, resources: &[Value]) {
     }
 }
 
-/// What a column must show of a campaign; `None` for the age, which nobody knows exactly.
+/// Returns what a column must show of a campaign; `None` for the age, which is not known exactly.
 fn shown(column: &str, campaign: &pb::Campaign) -> Option<String> {
     let leads = campaign.lead_counts.unwrap();
     let share = |numerator, denominator| if denominator == 0 { String::new() } else { percent(numerator, denominator) };
@@ -253,7 +253,7 @@ async fn every_reason_for_not_sending_is_the_reason_of_the_condition_sending() {
     let limit = pb::UpdateAccountRequest { account: Some(limited), ..Default::default() };
     service.accounts.clone().update_account(limit).await.unwrap();
 
-    // A window of one minute, eleven hours from now, holds neither now nor soon.
+    // A window of one minute, eleven hours from now, is closed now and stays so for long.
     let far = (Timestamp::now() + Duration::from_hours(11)).strftime("%H:%M").to_string();
     let farther = (Timestamp::now() + Duration::from_mins(11 * 60 + 1)).strftime("%H:%M").to_string();
     let cases = [
@@ -270,11 +270,11 @@ async fn every_reason_for_not_sending_is_the_reason_of_the_condition_sending() {
         ("nobody", json!({}), "NoAccountAssigned"),
         ("removed", json!({"accounts": ["free"], "steps": 2}), "AccountRemoved"),
         ("empty", json!({"accounts": ["free"]}), "NoLeadDue"),
-        // Where claims are uncertain no lead is due, which comes first.
+        // With uncertain claims no lead is due, and that reason comes first.
         ("uncertain", json!({"accounts": ["free"]}), "NoLeadDue"),
         ("sending", json!({"accounts": ["free"]}), "Sending"),
     ];
-    // What a spec alone can't bring about is so before the resource comes.
+    // What a spec alone can't cause is prepared before the resource is applied.
     let accounts = |id: &str| vec![account_name(id)];
     let campaign = pb::Campaign { steps: 2, accounts: accounts("leaver"), ..Default::default() };
     stage.create_campaign(&service, "removed", campaign).await;
@@ -294,7 +294,7 @@ async fn every_reason_for_not_sending_is_the_reason_of_the_condition_sending() {
         stage.apply(name, spec).await;
         let status = if *reason == "Sending" { "True" } else { "False" };
         if !["finished", "removed", "uncertain", "empty"].contains(name) {
-            // Adding leads needs the campaign, which the resource brings.
+            // Leads can be added once the resource has created the campaign.
             stage.condition(name, "Ready", "True", "Applied").await;
             stage.leads(&service, name, 2, false).await;
         }

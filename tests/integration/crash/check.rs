@@ -1,4 +1,4 @@
-//! Holds the service to what it told everyone: every ledger against the database, once all is over.
+//! Compares the ledgers of all processes with the database at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,11 +21,11 @@ pub async fn all(records: &[Record], sql: &Connection) -> Result<()> {
     handed_out_once(records)
 }
 
-/// No check is empty: limits were reached, streams and repeated requests were answered.
+/// Checks that no check is empty: limits were reached, streams and repeated requests were answered.
 fn everything_happened(records: &[Record]) -> Result<()> {
     for reason in [NotSendingReason::AccountDailyLimit, NotSendingReason::CampaignDailyLimit] {
         let is_told = |record: &Record| matches!(record, Record::Granted { not_sending, .. } if not_sending.contains(&reason.into()));
-        ensure!(records.iter().any(is_told), "nobody was told {reason:?}");
+        ensure!(records.iter().any(is_told), "no claim was answered with {reason:?}");
     }
     let streamed = |record: &Record| matches!(record, Record::Acknowledged { by_stream: true, .. });
     ensure!(records.iter().any(streamed), "no stream was answered");
@@ -34,8 +34,8 @@ fn everything_happened(records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-/// No daily limit was passed, by what was handed out and not given back; before the limits are lifted. By the names of accounts
-/// or leads that each of them is for.
+/// Checks that no daily limit was exceeded by claims that were granted and not released. Call it before the limits are
+/// removed. Limits are keyed by account or campaign.
 pub fn limits(records: &[Record], limits: &[(&str, i32)]) -> Result<()> {
     let (mut granted, mut ended, mut days) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for record in records {
@@ -88,7 +88,7 @@ fn bit(fact: &Reported) -> Result<i32> {
     })
 }
 
-/// What was acknowledged is there, and was new only once.
+/// Checks that every acknowledged fact is stored, and was applied only once.
 fn acknowledged_once(records: &[Record], masks: &BTreeMap<String, i64>) -> Result<()> {
     let mut applied: BTreeMap<&Reported, usize> = BTreeMap::new();
     let mut known = 0;
@@ -109,7 +109,7 @@ fn acknowledged_once(records: &[Record], masks: &BTreeMap<String, i64>) -> Resul
     Ok(())
 }
 
-/// What is there was reported by somebody.
+/// Checks that every stored fact was reported.
 fn nothing_invented(records: &[Record], masks: &BTreeMap<String, i64>) -> Result<()> {
     let mut reported: BTreeMap<&str, i64> = BTreeMap::new();
     for record in records {
@@ -120,12 +120,13 @@ fn nothing_invented(records: &[Record], masks: &BTreeMap<String, i64>) -> Result
     }
     for (lead, mask) in masks {
         let invented = mask & !reported.get(lead.as_str()).copied().unwrap_or(0);
-        ensure!(invented == 0, "{lead} has facts that nobody reported: {invented:b}");
+        ensure!(invented == 0, "{lead} has facts that were not reported: {invented:b}");
     }
     Ok(())
 }
 
-/// A claim that went before its holder reported was closed by the outcome of another claim of that lead and step.
+/// Checks claims that were closed before their holder reported: another claim of the lead and step must have an
+/// outcome.
 fn closed_by_other_claims(records: &[Record]) -> Result<()> {
     let closed = records.iter().filter_map(|record| match record {
         Record::Repeated { closed, .. } => Some(closed),
@@ -139,13 +140,13 @@ fn closed_by_other_claims(records: &[Record]) -> Result<()> {
         let is_of_step = |fact: &Reported| fact.lead == grant.lead && fact.step == grant.step;
         let is_reported =
             |record: &Record| matches!(record, Record::Reporting { facts } if facts.iter().any(is_of_step));
-        ensure!(records.iter().any(is_reported), "{grant:?} was closed, and nobody reported");
+        ensure!(records.iter().any(is_reported), "{grant:?} was closed without a report");
     }
     Ok(())
 }
 
-/// A lead and step was handed out again only after somebody gave it back, or said that it was not sent; where the campaign
-/// retries, whoever comes later may get it again.
+/// Checks that a step was granted again only after a release or a resolution as not sent, unless the campaign retries
+/// expired claims.
 fn handed_out_once(records: &[Record]) -> Result<()> {
     let mut claims: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut ended: BTreeSet<&str> = BTreeSet::new();
@@ -165,10 +166,10 @@ fn handed_out_once(records: &[Record]) -> Result<()> {
             _ => {}
         }
     }
-    ensure!(listed > 0 && !ended.is_empty(), "nothing was claimed, or nothing given back");
+    ensure!(listed > 0 && !ended.is_empty(), "nothing was claimed, or nothing released");
     for (send_key, claims) in claims {
         let open: Vec<_> = claims.iter().filter(|claim| !ended.contains(*claim)).collect();
-        ensure!(open.len() <= 1, "{send_key} was handed out more than once: {open:?}");
+        ensure!(open.len() <= 1, "{send_key} was granted more than once: {open:?}");
     }
     Ok(())
 }

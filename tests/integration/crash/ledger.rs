@@ -1,8 +1,8 @@
-//! What a process of the crash test writes down before and after each call, so that a kill can't take it along: a file
-//! of JSON lines, each appended by one write.
+//! The ledger of a process of the crash test: a file of JSON lines, one before and one after each call, each appended
+//! by one write. It survives a kill of the process.
 //!
-//! A line that a kill cut short counts as never written. What is written before a call may have happened; what is
-//! written after its answer did.
+//! An incomplete last line does not count. A line before a call says what may have happened, a line after its answer
+//! what did happen.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -15,7 +15,7 @@ use campaign_metrics::pb;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A permission to send, as its holder or the list of claims told it.
+/// A claim, as its holder or ListClaims got it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     pub claim_id: String,
@@ -26,7 +26,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Whether its campaign hands out again what expired.
+    /// Whether its campaign retries expired claims.
     pub fn is_retried(&self) -> bool {
         self.lead.contains("/campaigns/retry/leads/")
     }
@@ -44,7 +44,7 @@ impl From<&pb::Claim> for Grant {
     }
 }
 
-/// A fact that somebody reports; `step` is 0 for what is about the lead.
+/// A reported fact; `step` is 0 for a fact about the lead.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Reported {
     pub lead: String,
@@ -59,27 +59,27 @@ pub enum Record {
     Asking { request_id: String, account: String, max_claims: i32, at: Timestamp },
     /// Claims were granted.
     Granted { request_id: String, grants: Vec<Grant>, not_sending: Vec<i32>, at: Timestamp },
-    /// The same request, made once more at another replica, was answered likewise, but for claims that somebody closed.
+    /// The request was repeated at another replica and got the same answer, except for claims closed since.
     Repeated { request_id: String, closed: Vec<Grant> },
     /// About to report.
     Reporting { facts: Vec<Reported> },
     /// The report was answered, fact by fact.
     Acknowledged { verdicts: Vec<(Reported, i32)>, by_stream: bool },
-    /// About to give claims back unsent.
+    /// About to release claims.
     Releasing { claim_ids: Vec<String> },
-    /// These were given back.
+    /// These were released.
     Released { claim_ids: Vec<String> },
     /// Listed as uncertain.
     Uncertain { grants: Vec<Grant> },
-    /// About to say that a message was not sent.
+    /// About to resolve claims as not sent.
     Denying { claim_id: String },
-    /// That was taken.
+    /// These were resolved.
     Denied { claim_id: String },
-    /// Something that must never happen.
+    /// A violation that the process found.
     Wrong { what: String },
 }
 
-/// The file of one process; the next process in its place goes on with it.
+/// The file of one process. Its successor appends to it.
 #[derive(Debug)]
 pub struct Ledger(File);
 
@@ -87,7 +87,7 @@ impl Ledger {
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         if fs::read(path)?.last().is_some_and(|last| *last != b'\n') {
-            // Closes the line that a kill cut short, so that it harms no other.
+            // Ends a line that a kill cut short, so that the next line is intact.
             file.write_all(b"\n")?;
         }
         Ok(Self(file))
@@ -117,7 +117,7 @@ impl Reader {
         self.files.push((path, 0));
     }
 
-    /// Reads what was added since the last look.
+    /// Reads what was added since the last call.
     pub fn read(&mut self) -> Result<()> {
         for (path, read) in &mut self.files {
             let Ok(mut file) = File::open(&*path) else { continue };
@@ -141,7 +141,7 @@ impl Reader {
         self.acknowledged
     }
 
-    /// An error when anything went wrong so far.
+    /// Fails if a process has recorded a violation.
     pub fn check(&self) -> Result<()> {
         for record in &self.records {
             if let Record::Wrong { what } = record {
@@ -152,7 +152,7 @@ impl Reader {
     }
 }
 
-/// Reads a whole ledger: for a process that takes the place of one that was killed.
+/// Reads a whole ledger, for the successor of a killed process.
 pub fn read(path: &Path) -> Result<Vec<Record>> {
     let mut reader = Reader::default();
     reader.add(path.to_owned());

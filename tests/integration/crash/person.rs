@@ -1,4 +1,4 @@
-//! The person who looks after uncertain claims: finds out whether their messages were sent, and says so.
+//! The person who resolves uncertain claims: looks up whether the message was sent, and resolves the claim.
 
 use std::{path::Path, time::Duration};
 
@@ -14,10 +14,10 @@ use super::{
     sender::outcome,
 };
 
-/// Between two looks: shorter than the time for which claims are held.
+/// Pause between two lists: shorter than claims are held.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Looks after the uncertain claims of accounts until it is no longer waited for.
+/// Resolves the uncertain claims of accounts until it is cancelled.
 pub async fn run(replicas: &Replicas, ledger: &Path, accounts: &[String], play: Play) -> Result<()> {
     let person = Person { replicas, ledger: Ledger::open(ledger)?, play };
     let mut looks = interval(LOOK);
@@ -59,20 +59,20 @@ impl Person<'_> {
         for grant in taken {
             self.ledger.write(&Record::Denied { claim_id: grant.claim_id.clone() });
         }
-        // Of the others one half by the claim, one half by an outcome that comes late.
+        // Of the others, one half is resolved, one half gets a late outcome.
         let (by_claim, by_outcome) = sent.split_at(sent.len() / 2);
         let facts = |grants: &[&Grant]| grants.iter().map(|grant| reported(grant, OutcomeKind::Delivered)).collect();
         self.ledger.write(&Record::Reporting { facts: facts(&sent.iter().collect::<Vec<_>>()) });
         let taken = self.resolve(account, by_claim, Resolution::Sent, number).await?;
         let verdicts = taken.iter().map(|grant| {
-            // Whether the fact was new is not told.
+            // The answer does not tell whether the fact was new.
             (reported(grant, OutcomeKind::Delivered), OutcomeVerdict::Duplicate.into())
         });
         self.ledger.write(&Record::Acknowledged { verdicts: verdicts.collect(), by_stream: false });
         self.report(by_outcome, number).await
     }
 
-    /// Says of claims what became of their messages; returns those that were still uncertain.
+    /// Resolves claims. Returns those that were still uncertain.
     async fn resolve<'a>(
         &self,
         account: &str,

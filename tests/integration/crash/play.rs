@@ -1,5 +1,5 @@
-//! What becomes of claims: a function of the seed and the claim, so that whoever takes the place of a killed sender, and
-//! the person who looks after uncertain claims, decide alike.
+//! Decides what happens to a claim, as a function of seed and claim. So a sender, its successor and the person who
+//! resolves uncertain claims all decide alike.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -11,11 +11,11 @@ use super::ledger::{Grant, Reported};
 /// What a sender does with a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It sends the message and reports what became of it.
+    /// It sends the message and reports the outcome.
     Reported,
-    /// It never sends nor reports, as if it crashed at that moment: the claim becomes uncertain.
+    /// It neither sends nor reports, as if it had crashed; the claim becomes uncertain.
     Lost,
-    /// It gives the claim back.
+    /// It releases the claim.
     Released,
 }
 
@@ -39,17 +39,17 @@ impl Play {
         }
     }
 
-    /// Whether the next process in place of the killed one knows that it sent this message and reports it.
+    /// Whether the successor of a killed process knows that this message was sent, and reports it.
     pub fn is_remembered(self, grant: &Grant) -> bool {
         self.draw(&grant.claim_id, "remembered").random_bool(0.5)
     }
 
-    /// Whether the person says of an uncertain claim that it was not sent: only where no sender ever says otherwise.
+    /// Whether the person resolves an uncertain claim as not sent: only if no sender reports it as sent.
     pub fn is_denied(self, grant: &Grant) -> bool {
         self.fate(grant) == Fate::Lost && self.draw(&grant.claim_id, "denied").random_bool(0.7)
     }
 
-    /// What is reported of a message that was sent; the same for every claim of a lead and step.
+    /// The outcome of a sent message, the same for every claim of a lead and step.
     pub fn facts(self, grant: &Grant) -> Vec<Reported> {
         use OutcomeKind::{AutoReplied, Bounced, Converted, Delivered, Failed, Replied};
         let mut random = self.draw(&grant.send_key, "facts");

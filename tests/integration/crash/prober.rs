@@ -1,6 +1,6 @@
-//! Looks at the database and the API all the while: what holds in every committed state holds in every snapshot.
+//! Checks the database and the API all the time: invariants of committed states hold in every snapshot.
 //!
-//! A look that a crash cuts short says nothing; a look that finds something wrong ends the test.
+//! A check that a crash cuts short says nothing. A check that finds a violation ends the test.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,17 +14,17 @@ use crate::harness::{
     recount::{Counts, LEADS, MESSAGES, of_api, recount},
 };
 
-/// Between two looks: several between two kills, without taking the load's share of the machine.
+/// Pause between two checks: several checks between two kills, without slowing down the load.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How often it looked.
+/// How many checks it made.
 #[derive(Debug, Default)]
 pub struct Looks {
     pub snapshots: usize,
     pub answers: usize,
 }
 
-/// Looks until it is no longer waited for; returns only when something is wrong.
+/// Checks until it is cancelled; returns only with a violation.
 pub async fn run(url: &str, replicas: &Replicas, campaigns: &[String], looks: &mut Looks) -> Result<()> {
     let mut times = interval(LOOK);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,7 +41,7 @@ pub async fn run(url: &str, replicas: &Replicas, campaigns: &[String], looks: &m
             match snapshot(connection, campaigns).await {
                 Ok(()) => looks.snapshots += 1,
                 Err(error) if error.downcast_ref::<tokio_postgres::Error>().is_some() => {
-                    // Only what Postgres says itself, not that it went away, is a mistake of the look.
+                    // An error that Postgres itself reports is a mistake of the check; a broken connection is not.
                     let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
                     ensure!(code.is_none_or(|code| code.code().starts_with("57P")), "{error:#}");
                     sql = None;
@@ -53,7 +53,7 @@ pub async fn run(url: &str, replicas: &Replicas, campaigns: &[String], looks: &m
     Ok(())
 }
 
-/// Reads a campaign over the API; false when nobody answered.
+/// Reads a campaign over the API; false if no replica answered.
 async fn ask(replicas: &Replicas, number: usize, name: &str) -> Result<bool> {
     let get = pb::GetCampaignRequest { name: name.to_owned() };
     match answer(replicas.get(number).campaigns.clone().get_campaign(request(get))).await {
@@ -66,7 +66,7 @@ async fn ask(replicas: &Replicas, number: usize, name: &str) -> Result<bool> {
     }
 }
 
-/// An error unless the statuses sum up to the total, and progress is what they make it.
+/// Fails unless the statuses add up to the total and give the progress.
 pub fn assert_sums(campaign: &pb::Campaign) -> Result<()> {
     let counts = of_api(campaign);
     let sum: i64 = LEADS[1..].iter().map(|name| counts[name]).sum();
@@ -110,7 +110,7 @@ async fn counters(sql: &Connection, name: &str) -> Result<Counts> {
     Ok(names.into_iter().enumerate().map(|(place, name)| (name, rows[0].get(place))).collect::<BTreeMap<_, _>>())
 }
 
-/// Queries that find what no snapshot may hold. Facts from 51 on, opt-outs, also come from outside a campaign.
+/// Queries that find violations in a snapshot. Facts from bit 51 on (opt-outs) also come from outside a campaign.
 const IMPOSSIBLE: [(&str, &str); 5] = [
     (
         "a lead of which two claims are open",

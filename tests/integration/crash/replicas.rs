@@ -1,7 +1,7 @@
-//! The service as its clients see it: several replicas, of which some may be away.
+//! A client of several replicas, of which some may be away.
 //!
-//! A call that may not have been answered is made again, at the next replica. An error that is the service's own fault is
-//! told apart from one of a process that died.
+//! A call without an answer is retried at the next replica. Errors of the service are told apart from errors of a
+//! process that died.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-/// Deadline of a call: a hundred times what one takes on a busy machine, so that a call that hangs shows.
+/// Deadline of a call: a hundred times its duration on a busy machine, so that a hanging call is noticed.
 pub const CALL_MAX: Duration = Duration::from_secs(10);
 
-/// Pause after an error: short, so that a process that comes back finds its callers waiting.
+/// Pause after an error: short, so that a restarted process has load at once.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// The clients of one replica.
@@ -58,9 +58,9 @@ impl Replicas {
         &self.0[number % self.0.len()]
     }
 
-    /// Makes a call until it is answered, first at replica `first`. An error of the service's own making ends it.
+    /// Retries a call until it is answered, beginning at replica `first`. An error of the service ends it.
     ///
-    /// Whoever asks is killed or stopped waiting for when no replica ever answers.
+    /// If no replica ever answers, the caller is killed or cancelled.
     pub async fn insist<T>(
         &self,
         first: usize,
@@ -76,7 +76,7 @@ impl Replicas {
     }
 }
 
-/// Waits for an answer, but not for ever.
+/// Waits for an answer until the deadline.
 pub async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(CALL_MAX, call).await {
         Ok(answered) => answered.map(Response::into_inner),
@@ -84,7 +84,7 @@ pub async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) 
     }
 }
 
-/// A request that the service, too, gives up after a while.
+/// Makes a request with the deadline for the service.
 pub fn request<M>(message: M) -> Request<M> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_MAX);
@@ -96,9 +96,9 @@ pub async fn pause() {
     tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
 }
 
-/// Whether a call may fail so because a process died: the connection broke, or the service says that its database is
-/// away or that it is overloaded. What it answers itself carries an ErrorInfo. Not that others were in the way: retries
-/// solve that.
+/// Returns whether a call may fail like this because a process died: the connection broke, or the service says that its
+/// database is away or that it is overloaded. Answers of the service carry an ErrorInfo. Contention does not count: the
+/// store's retries resolve it.
 pub fn is_of_a_crash(status: &Status) -> bool {
     let info = status.get_details_error_info();
     if info.as_ref().is_some_and(|info| info.reason == "CONTENDED") {

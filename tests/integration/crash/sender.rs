@@ -1,8 +1,7 @@
 //! A sender process: claims, "sends", and reports by calls and by streams, some outcomes twice, late, and out of order.
 //!
-//! It writes down what it asks for, is granted, reports and is told, so that whoever kills it can hold the service to its
-//! word; and so that its successor asks again under the same request id, and reports what this one had sent. It never
-//! ends by itself.
+//! Its ledger records requests, grants, reports and verdicts. The test checks the service against it; a successor
+//! repeats the last request with the same id and reports what this process had sent. It never ends by itself.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,16 +22,16 @@ use super::{
     replicas::{CALL_MAX, Replicas, answer, is_of_a_crash, pause, request},
 };
 
-/// Claims asked for at once at most: few, so that a kill finds several workers at different points.
+/// Maximum claims of a request: few, so that a kill hits workers at different points.
 const CLAIMS_MAX: i32 = 8;
 
-/// How long claims are held: so short that those of a killed sender become uncertain while the test runs.
+/// How long claims are held: short enough for claims of a killed sender to become uncertain during the test.
 const HOLD: prost_types::Duration = prost_types::Duration { seconds: 2, nanos: 0 };
 
-/// Time that sending takes: it sets the load, to what leaves the two cores of a small machine some room.
+/// Duration of sending. It sets the load so that two cores are not saturated.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// What a sender process is told, by its environment.
+/// The configuration of a sender process, passed in its environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Orders {
     pub urls: Vec<String>,
@@ -45,7 +44,7 @@ pub struct Orders {
 impl Orders {
     pub const VARIABLE: &str = "CAMPAIGN_METRICS_TEST_SENDER";
 
-    /// The orders of this process, if it was started to be a sender.
+    /// Reads the configuration, if this process was started as a sender.
     pub fn of_this_process() -> Option<Self> {
         let orders = std::env::var(Self::VARIABLE).ok()?;
         Some(serde_json::from_str(&orders).expect("orders are made by the test"))
@@ -70,7 +69,7 @@ pub async fn run(orders: Orders) -> Result<()> {
         },
     };
     let mut workers: Vec<Worker> = orders.accounts.iter().enumerate().map(worker).collect();
-    // The predecessor's work is one worker's: the others go on claiming meanwhile.
+    // One worker takes over the predecessor's work. The others claim meanwhile.
     workers[0].take_over(&before).await;
     join_all(workers.iter_mut().map(Worker::work)).await;
     Ok(())
@@ -112,7 +111,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Goes on where a killed process ended.
+    /// Continues where a killed process ended.
     async fn take_over(&mut self, before: &[Record]) {
         let mut unanswered = std::collections::BTreeMap::new();
         let mut done = std::collections::BTreeSet::new();
@@ -144,7 +143,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Claims, asking again until there is an answer; now and then once more, at another replica.
+    /// Claims, retrying until there is an answer; sometimes repeats the request at another replica.
     async fn claim(&mut self, ask: pb::ClaimSendsRequest) -> Vec<pb::Claim> {
         let call = async |number: usize| {
             let made = self
@@ -168,8 +167,8 @@ impl Worker<'_> {
         answer.claims
     }
 
-    /// A repeated request returns the same claims, as far as they are still held: where the campaign retries, an outcome of an
-    /// older claim closes the newer one, too.
+    /// Checks that a repeated request returns the same claims, as far as they are still held. If the campaign retries
+    /// expired claims, an outcome of an older claim also closes the newer one.
     fn compare(&self, request_id: &str, first: &[pb::Claim], again: &[pb::Claim]) {
         let is_past = |time: Option<prost_types::Timestamp>| {
             let time = time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
@@ -216,7 +215,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Reports most of what waits, in a random order, some of it twice; what was not acknowledged waits on.
+    /// Reports most of what waits, in random order, some of it twice. What is not acknowledged keeps waiting.
     async fn report(&mut self) {
         let batches = {
             let mut random = rand::rng();

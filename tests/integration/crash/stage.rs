@@ -1,5 +1,5 @@
 //! The processes of the crash test: one durable Postgres, replicas of the service, senders. Each can be killed at any
-//! moment and started again in its place: same port, same data, same ledger.
+//! moment and restarted with the same port, data and ledger.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::harness::{
 const REPLICAS: usize = 2;
 const SENDERS: usize = 3;
 
-/// Who is killed.
+/// A process to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Victim {
     Service(usize),
@@ -31,7 +31,7 @@ pub struct Stage {
     senders: Vec<Process>,
     ports: Vec<u16>,
     orders: Vec<Orders>,
-    /// What processes leave behind; its own of Postgres is within.
+    /// Directory of all processes; that of Postgres is inside.
     directory: TempDir,
 }
 
@@ -39,7 +39,7 @@ impl Stage {
     /// Starts Postgres and the service, each replica on a port that it keeps.
     pub async fn start(accounts: &[String], seed: u64) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("campaign-metrics-crash-").tempdir()?;
-        // Postgres, as another user, has to get to its data.
+        // Postgres runs as another user and must reach its data.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         let postgres = directory.path().join("postgres");
         let postgres = Server::start(&postgres, Durability::Durable, Directory::Remove).await?;
@@ -92,20 +92,21 @@ impl Stage {
         ]
     }
 
-    /// Kills it without a warning.
+    /// Kills it without warning.
     pub async fn kill(&mut self, victim: Victim) -> Result<()> {
         match victim {
             Victim::Service(number) => kill(&mut self.services[number]).await,
             Victim::Sender(number) => kill(&mut self.senders[number]).await,
             Victim::Postgres => {
-                // Postgres' immediate shutdown: every session dies where it is, nothing is written, and the start recovers.
+                // The immediate shutdown of Postgres: sessions end at once, nothing is flushed, and the next start
+                // recovers.
                 self.postgres.process().context("Postgres is not running")?.signal(Signal::QUIT)?;
                 self.postgres.stop().await
             }
         }
     }
 
-    /// Starts it again in its place.
+    /// Restarts it.
     pub async fn start_again(&mut self, victim: Victim) -> Result<()> {
         match victim {
             Victim::Service(number) => {
@@ -119,7 +120,7 @@ impl Stage {
         Ok(())
     }
 
-    /// An error when a process ended that nobody killed.
+    /// Fails if a process ended without being killed.
     pub fn check(&mut self) -> Result<()> {
         for process in self.services.iter_mut().chain(&mut self.senders) {
             if let Some(status) = process.exited()? {
@@ -147,7 +148,7 @@ impl Stage {
         Ok(service.process)
     }
 
-    /// Starts this very program with the orders of a sender in its environment.
+    /// Starts this program as a sender, with its configuration in the environment.
     fn sender(&self, number: usize) -> Result<Process> {
         let orders = &self.orders[number];
         // Made here, so that it can be read before the sender has written.
@@ -167,5 +168,5 @@ async fn kill(process: &mut Process) -> Result<()> {
     Ok(())
 }
 
-/// Within this time load goes on after whatever was killed: recovery takes a second, a busy machine ten times that.
+/// Time for the load to continue after a kill: recovery takes a second, on a busy machine ten times that.
 pub const RECOVERY_MAX: Duration = Duration::from_mins(1);

@@ -1,8 +1,9 @@
 //! Records the row locks of a call in the order in which it takes them.
 //!
-//! Each row of the database is locked by a session of its own. The call waits for the first row that it locks. The trace
-//! releases that row, the call waits for the next one, and so on. At each wait the trace also reads which rows the call
-//! holds, so it also sees locks that the call took without waiting. It does not see rows that the call inserts.
+//! Each row of the database is locked by a session of its own. The call waits for the first row that it locks. The
+//! trace releases that row, the call waits for the next one, and so on. At each wait the trace also reads which rows
+//! the call holds, so it also sees locks that the call took without waiting. It does not see rows that the call
+//! inserts.
 
 use std::{collections::BTreeMap, fmt::Write as _, pin::pin};
 
@@ -145,8 +146,8 @@ impl Trace {
         Ok(())
     }
 
-    /// Reads which rows the call holds. Where it could strengthen a lock, a session locks the row beside it, so that the call
-    /// waits for that as well.
+    /// Reads which rows the call holds. If it could strengthen a lock, a session locks the row beside it, so that the
+    /// call waits for that, too.
     async fn held_by_call(&mut self) -> Result<Vec<Key>> {
         let mut held = locked(&self.watcher, &self.tables).await?;
         for holder in &mut self.holders {

@@ -25,8 +25,8 @@ const CAMPAIGNS: [&str; 2] = ["autumn", "spring"];
 
 /// The accounts ann, bob and eve, who serve the campaigns autumn and spring.
 ///
-/// In each campaign ann has l0 (delivered), l1 (released), l2 and l3 (claimed), l4 (delivered without a claim) and l5. Eve
-/// has e0 of spring (delivered).
+/// In each campaign ann has l0 (delivered), l1 (released), l2 and l3 (claimed), l4 (delivered without a claim) and l5.
+/// Eve has e0 of spring (delivered).
 pub struct World {
     pub service: Service,
     /// The claims that ann holds: l2 and l3 of autumn, then those of spring.
@@ -175,10 +175,10 @@ impl World {
         assert!(!granted.claims.is_empty(), "something is due");
         let after = served(&self.service).await;
         assert_eq!(
-            (after.full - before.full, after.guess - before.guess),
+            (after.full - before.full, after.optimistic - before.optimistic),
             match way {
                 Way::Full => (1, 0),
-                Way::Guess => (0, 1),
+                Way::Optimistic => (0, 1),
             }
         );
     }

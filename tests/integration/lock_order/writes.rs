@@ -159,8 +159,8 @@ pub const SENDING: &[Write] = &[
     write(
         "ClaimSends",
         "granted optimistically",
-        |world| async { Way::Guess.warm(&world.service, "ann").await }.boxed(),
-        |world| world.claim(Way::Guess, 2).boxed(),
+        |world| async { Way::Optimistic.warm(&world.service, "ann").await }.boxed(),
+        |world| world.claim(Way::Optimistic, 2).boxed(),
     ),
     write("RenewClaims", "of two campaigns", NOTHING, |world| {
         async {

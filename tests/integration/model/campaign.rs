@@ -41,16 +41,16 @@ pub struct Campaign {
     pub owner: Option<Owner>,
     pub reserved: BTreeMap<Date, i64>,
     pub leads: Vec<Lead>,
-    /// Whether something that waited to be claimed ended otherwise. The service may then still list it as due until somebody
-    /// claims: its reasons can lack those of a campaign in which nothing is due (docs/operating.md).
+    /// Whether a waiting step ended otherwise. The service may then list it as due until the next claim, so its reasons
+    /// can lack those of a campaign without due steps (docs/operating.md).
     pub is_blurred: bool,
-    /// All times at which claims of it were to expire, those that ended before then included.
+    /// All expiry times of its claims, also of claims that ended earlier.
     pub expiries: BTreeSet<Timestamp>,
     pub uid: Learned,
     pub etag: Learned,
 }
 
-/// Whether claims that expired, and are handed out again, are meant, too.
+/// Whether expired claims that are granted again count, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
     Included,
@@ -75,12 +75,12 @@ impl Campaign {
         self.finished.is_some_and(|finished| finished + days < now)
     }
 
-    /// Whether a claim that expired is handed out again.
+    /// Whether an expired claim is granted again.
     pub fn hands_out_expired(&self) -> bool {
         self.retries && self.state == CampaignState::Active
     }
 
-    /// The step of a lead that waits to be claimed, by anybody whom it may go to; with since or until when.
+    /// The step of a lead that waits for a claim of any account, with its due time.
     pub fn waiting(&self, lead: &Lead) -> Option<(usize, Option<Timestamp>)> {
         if lead.claim.is_some() { None } else { lead.next_step(self.steps).map(|step| (step, lead.due_at)) }
     }
@@ -96,7 +96,7 @@ impl Campaign {
         (is_mine && due_at.is_none_or(|due| due <= now)).then_some(step)
     }
 
-    /// How many steps an account may be granted now; without those whose claim expired, or with them.
+    /// How many steps an account may be granted now, with or without those of expired claims.
     pub fn due_count(&self, account: usize, now: Timestamp, expired: Expired) -> i64 {
         let is_asked = |lead: &&Lead| expired == Expired::Included || lead.claim.is_none();
         let due = self.leads.iter().filter(is_asked).filter(|lead| self.due(lead, account, now).is_some());
@@ -112,7 +112,7 @@ impl Campaign {
         )
     }
 
-    /// Whether claims of an account, or of any, expired without an outcome.
+    /// Whether an account, or any account, has uncertain claims.
     pub fn has_uncertain(&self, account: Option<usize>, now: Timestamp) -> bool {
         let claims = self.leads.iter().filter_map(|lead| lead.claim.as_ref());
         claims.filter(|claim| account.is_none_or(|account| claim.account == account)).any(|claim| claim.expires <= now)
@@ -182,7 +182,7 @@ impl Campaign {
         self.finish_if_complete(now);
     }
 
-    /// Other accounts serve. Of one that leaves, leads with nothing delivered and no claim go to any account.
+    /// Sets the accounts. Leads of an account that leaves, without a delivery and a claim, become free for any account.
     pub fn serve_by(&mut self, accounts: BTreeSet<usize>) {
         for left in &self.serving - &accounts {
             for lead in &mut self.leads {
@@ -195,7 +195,7 @@ impl Campaign {
         self.serving = accounts;
     }
 
-    /// Takes note of a change of a lead that the service may still list as due.
+    /// Records a change of a lead that the service may still list as due.
     pub fn blur(&mut self, lead: usize) {
         let lead = &self.leads[lead];
         self.is_blurred |= lead.is_open(self.steps);

@@ -13,14 +13,14 @@ use super::{
     play::{Asked, Checked, Play, check_refusal, check_same, stamp},
 };
 
-/// How long a claim is held that does not say.
+/// The default hold of a claim.
 pub const HOLD_DEFAULT_SECONDS: i64 = 300;
 
-/// Reasons that a campaign can lack which lists as due what ended otherwise.
+/// Reasons that a campaign can lack while it lists ended steps as due.
 pub const OF_NOTHING_DUE: [Reason; 3] = [Reason::AccountRemoved, Reason::NoLeadDue, Reason::UncertainClaims];
 
 impl Play<'_> {
-    /// The UUID of a number; another one once the service may have forgotten the last.
+    /// Returns the UUID of a number; a new one once the service may have forgotten the last.
     pub fn request_id(&mut self, workspace: usize, number: u8) -> String {
         let now = self.world.now;
         self.asked.retain(|_, asked| asked.at + SignedDuration::from_hours(20) > now);
@@ -68,11 +68,11 @@ impl Play<'_> {
         };
         let is_enough = self.world.workspaces[workspace].granted_of(account, max, now, Expired::LeftOut) == max;
         if is_enough && self.world.wants_upkeep() && answer.claims.iter().any(|claim| is_expired(claim).is_some()) {
-            // Upkeep was there before.
+            // Upkeep came first.
             self.world.keep_house();
         }
         let of = &mut self.world.workspaces[workspace];
-        // What expired is handed out again only where the rest is not enough.
+        // Expired claims are granted again only if other due steps don't suffice.
         if !is_enough {
             let served = of.campaigns.iter_mut().filter(|campaign| campaign.serving.contains(&account));
             for campaign in served.filter(|campaign| campaign.has_uncertain(Some(account), now)) {

@@ -1,6 +1,7 @@
 //! Compares every view of a world with what the service shows.
 //!
-//! After each operation the lists of campaigns and accounts, at the end of a sequence everything, page by page.
+//! After each operation it compares the lists of campaigns and accounts, at the end of a sequence everything, page by
+//! page.
 
 use std::ops::RangeInclusive;
 
@@ -13,10 +14,10 @@ use super::{
     world::Learned,
 };
 
-/// Most pages of a list: a list that never ends would else never fail.
+/// Maximum pages of a list, so that an endless list fails.
 const PAGES_MAX: usize = 200;
 
-/// Learns a text that the service chose, and holds it to it.
+/// Learns a text that the service chooses. From then on it must not change.
 fn learn(known: &mut Learned, seen: &str, what: &str) -> Checked {
     if let Some(current) = &known.current {
         check_same(&seen, &current.as_str(), &format!("{what} does not change by itself"))?;
@@ -60,7 +61,7 @@ macro_rules! pages {
 }
 
 impl Play<'_> {
-    /// What every operation can change, after each of them. Upkeep comes by itself: the world is as it is before, or after it.
+    /// Compares what every operation can change. Upkeep runs at any time, so the state before or after it is accepted.
     pub async fn compare(&mut self, workspaces: RangeInclusive<usize>) -> Checked {
         let mut shown = Vec::new();
         for workspace in workspaces {
@@ -127,7 +128,7 @@ impl Play<'_> {
             expected.not_sending_reasons.clone_from(&seen.not_sending_reasons);
             expected.next_change_time = seen.next_change_time;
         }
-        // Never too late. It can be early where what was claimed ended before its time, and where what was due ended otherwise.
+        // Never late. It can be early if a claim ended before its expiry, or a due step ended otherwise.
         if let (Some(told), Some(change)) = (seen.next_change_time, expected.next_change_time) {
             let of_ended_claim =
                 of.expiries.iter().any(|expiry| stamp(*expiry) == told) && expected.in_flight_claims > 0;
@@ -157,7 +158,7 @@ impl Play<'_> {
         self.service.sending.clone().list_claims(request).await.expect("claims").into_inner().claims
     }
 
-    /// Everything that can be seen, page by page.
+    /// Compares everything that can be read, page by page.
     pub async fn audit(&mut self) -> Checked {
         self.keep_house().await;
         self.compare(0..=WORKSPACES - 1).await?;
@@ -171,7 +172,7 @@ impl Play<'_> {
         self.audit_gauges().await
     }
 
-    /// The gauges, beside what the lists show.
+    /// Compares the gauges with the lists.
     async fn audit_gauges(&self) -> Checked {
         let (mut campaigns, mut accounts) = (Vec::new(), Vec::new());
         for workspace in 0..WORKSPACES {
@@ -184,7 +185,7 @@ impl Play<'_> {
         self.check_gauges(&campaigns, &accounts).await
     }
 
-    /// Lists by state, small pages, single campaigns, and the beginning of a watch: each as the list shows it.
+    /// Compares lists by state, small pages, single campaigns and the start of a watch with the list.
     async fn audit_campaigns(&mut self, workspace: usize) -> Checked {
         let parent = self.parent(workspace);
         let request = pb::ListCampaignsRequest { parent: parent.clone(), ..Default::default() };
@@ -271,8 +272,8 @@ impl Play<'_> {
             }
         }
         let request = pb::GetLeadRequest { name: format!("{parent}/leads/nobody") };
-        let nobody = self.service.leads.clone().get_lead(request).await;
-        check_refusal(nobody, Some("NOT_FOUND"), "a lead that was never added")?;
+        let unknown = self.service.leads.clone().get_lead(request).await;
+        check_refusal(unknown, Some("NOT_FOUND"), "a lead that was never added")?;
         Ok(())
     }
 
@@ -314,7 +315,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Takes everything away again, so that the lists of a later sequence are its own.
+    /// Deletes everything, so that later sequences have their own lists.
     pub async fn clean_up(&mut self) -> Checked {
         for workspace in 0..WORKSPACES {
             while let Some(campaign) = self.world.workspaces[workspace].campaigns.len().checked_sub(1) {

@@ -1,7 +1,7 @@
-//! Many clients at once on two replicas, then quiet: every view is then what the acknowledged facts alone make of it.
+//! Many concurrent clients on two replicas. Afterwards every view follows from the acknowledged facts alone.
 //!
-//! The clock stands still meanwhile. What each client was told is laid together lead by lead, in no order but that of a claim
-//! and its end, which is the point: the order in which they came does not matter.
+//! The clock is stopped. The answers of all clients are merged lead by lead, in any order except that a claim comes
+//! before its end: the order of arrival does not matter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,10 +22,10 @@ use super::{
 use crate::harness::service::Service;
 
 const CLIENTS: u64 = 8;
-/// What each client does.
+/// Number of actions of each client.
 const DEEDS: usize = 60;
 
-/// What a client was told, in the order in which it was.
+/// An answer that a client got, in order.
 #[derive(Debug, Default)]
 struct Told {
     granted: Vec<(usize, pb::Claim)>,
@@ -38,7 +38,7 @@ struct Told {
 struct Client<'a> {
     replicas: [&'a Service; 2],
     parent: String,
-    /// Resource names of leads that anybody can report about.
+    /// Resource names of leads that every client reports about.
     leads: &'a [String],
     now: Timestamp,
     random: StdRng,
@@ -76,7 +76,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// An entry of a trail, with a time and a text of its own.
+    /// Makes an entry of a trail with a unique time and text.
     fn entry(&mut self, kind: OutcomeKind, step: usize) -> Entry {
         let fails = matches!(kind, OutcomeKind::Failed | OutcomeKind::Bounced);
         let reasons = [FailureReason::AccountIssue, FailureReason::InvalidLead, FailureReason::ContentRejected];
@@ -92,7 +92,7 @@ impl Client<'_> {
         }
     }
 
-    /// Reports entries about one lead, by key or by name, and takes note of those that were applied.
+    /// Reports entries about one lead, by key or by name, and records those that were applied.
     async fn send(&mut self, lead: &str, key: Option<&str>, claim: Option<usize>, entries: Vec<Entry>) -> Checked {
         let outcome = |entry: &Entry| pb::Outcome {
             send_key: key.unwrap_or_default().to_owned(),
@@ -134,7 +134,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// A repeat, or something that comes late about a message that was reported.
+    /// Reports a repeat, or a late fact about a reported message.
     async fn report_late(&mut self) -> Checked {
         let (account, claim) = self.ended.choose(&mut self.random).expect("some").clone();
         let kind = if self.random.random() { OutcomeKind::Bounced } else { OutcomeKind::Delivered };
@@ -155,7 +155,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Several clients report the same of a lead: one of them is told that it was new.
+    /// Reports the same as other clients about a lead; one of them is told that it was new.
     async fn report_lead(&mut self) -> Checked {
         let lead = self.leads.choose(&mut self.random).expect("some").clone();
         let kinds = [OutcomeKind::AutoReplied, OutcomeKind::AutoReplied, OutcomeKind::Replied, OutcomeKind::Converted];
@@ -165,7 +165,7 @@ impl Client<'_> {
     }
 }
 
-/// Until the clients are done, what is shown at any moment adds up, and no limit is exceeded.
+/// Checks until the clients are done that counts add up at any moment and no limit is exceeded.
 async fn watch(service: &Service, parent: &str, done: &AtomicBool) -> Checked<usize> {
     let mut looks = 0;
     while !done.load(Ordering::Acquire) {
@@ -201,7 +201,7 @@ async fn watch(service: &Service, parent: &str, done: &AtomicBool) -> Checked<us
 }
 
 impl Play<'_> {
-    /// Has many clients work in a workspace on two replicas, and makes of the world what they were told.
+    /// Runs many clients in a workspace on two replicas, and applies their answers to the world.
     pub async fn crowd(&mut self, workspace: usize, other: &Service, seed: u64) -> Checked {
         let (parent, now) = (self.parent(workspace), self.world.now);
         let leads: Vec<String> = self.lead_names(workspace);
@@ -237,7 +237,7 @@ impl Play<'_> {
         self.learn_trails(workspace).await
     }
 
-    /// What came at the same moment has no order, and what is said of a lead counts for the account that it had then.
+    /// Facts of the same moment have no order. A fact about a lead counts for the account that the lead had then.
     async fn learn_trails(&mut self, workspace: usize) -> Checked {
         for campaign in 0..self.world.workspaces[workspace].campaigns.len() {
             let name = self.campaign_name(workspace, campaign);
@@ -270,7 +270,7 @@ impl Play<'_> {
     }
 }
 
-/// Makes of a world what clients were told of it.
+/// Applies the answers of clients to a world.
 fn lay_together(world: &mut World, workspace: usize, parent: &str, told: &[Told]) -> Checked {
     let now = world.now;
     let of = &mut world.workspaces[workspace];
@@ -324,7 +324,7 @@ fn lay_together(world: &mut World, workspace: usize, parent: &str, told: &[Told]
                 lead_of.due_at = lead_of.last_delivery(steps).map(|delivered| delivered + delay);
             }
             for entry in &mut lead_of.trail {
-                // What counts for an account is a message.
+                // Only messages count for an account.
                 entry.account = if entry.fact.1 > 0 { entry.account } else { None };
             }
         }
@@ -332,6 +332,6 @@ fn lay_together(world: &mut World, workspace: usize, parent: &str, told: &[Told]
         of.campaigns[campaign].is_blurred = true;
         of.finish_complete(now);
     }
-    prop_assert!(granted.is_empty() && applied.is_empty(), "leads that nobody added: {:?} {:?}", granted, applied);
+    prop_assert!(granted.is_empty() && applied.is_empty(), "unknown leads: {:?} {:?}", granted, applied);
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! Zones, active hours and local days of the model, found by trying: no calendar arithmetic but the local time of an instant.
+//! Zones, active hours and local days of the model, found by search. The only calendar function is the local time of an
+//! instant.
 
 use campaign_metrics::pb::{ActiveHours, ActiveWindow};
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-/// Clock changes and edges of windows lie on this grid in every zone of today.
+/// Clock changes and window edges lie on this grid in every present zone.
 const GRID: SignedDuration = SignedDuration::from_mins(15);
-/// Active hours repeat weekly; a day more covers a clock change.
+/// Active hours repeat weekly. One more day covers a clock change.
 const WEEK: i64 = 8 * 24 * 4;
 
 /// Zones from UTC-11 to UTC+14, with half and quarter hours, and with clock changes in either half of the year.
@@ -36,7 +37,7 @@ pub static HOURS: [Hours; 8] = [
     Hours { zone: "UTC", windows: &[] },
     Hours { zone: "Pacific/Pago_Pago", windows: &[] },
     Hours { zone: "Europe/Berlin", windows: &[(&[1, 2, 3, 4, 5], 9 * 60, 17 * 60)] },
-    // Over midnight: it belongs to the day on which it began.
+    // A window over midnight belongs to the day on which it begins.
     Hours { zone: "Pacific/Kiritimati", windows: &[(&[1, 3, 5, 7], 22 * 60, 2 * 60 + 30)] },
     Hours { zone: "America/New_York", windows: &[(&[6, 7], 0, 24 * 60), (&[2], 13 * 60, 14 * 60 + 15)] },
     Hours { zone: "Asia/Kathmandu", windows: &[(ALL_DAYS, 8 * 60 + 30, 12 * 60), (ALL_DAYS, 13 * 60, 18 * 60 + 45)] },
@@ -92,7 +93,7 @@ impl Hours {
         grid(at, WEEK).find(|moment| self.is_active(*moment) != now)
     }
 
-    /// As a caller gives them and is shown them.
+    /// As in the API.
     pub fn to_pb(&self) -> ActiveHours {
         let time = |minutes: i64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
         let windows = self.windows.iter().map(|(days, start, end)| ActiveWindow {

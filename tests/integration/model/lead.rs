@@ -1,6 +1,6 @@
 //! A lead of the model: what was reported of it, and everything that product.md derives from that.
 //!
-//! Nothing is stored that can be derived: results, status and times are read from the trail each time.
+//! Derived values are not stored: results, status and times are computed from the trail each time.
 
 use std::collections::BTreeMap;
 
@@ -43,9 +43,9 @@ pub struct Lead {
     /// The account that was given with the lead, or that an ended claim gave it.
     pub account: Option<usize>,
     pub claim: Option<Claim>,
-    /// When the next step became due, or will; `None` before anything was claimed or delivered.
+    /// Due time of the next step; `None` before anything was claimed or delivered.
     pub due_at: Option<Timestamp>,
-    /// Send keys that were seen on claims, by step.
+    /// Send keys of claims, by step.
     pub keys: BTreeMap<usize, String>,
 }
 
@@ -67,7 +67,7 @@ impl Lead {
         self.entry((kind, step)).is_some()
     }
 
-    /// The fact that is a step's result, its strongest: bounced over delivered over failed.
+    /// The result of a step, its strongest fact: bounced over delivered over failed.
     fn result_entry(&self, step: usize) -> Option<&Entry> {
         let strongest = [OutcomeKind::Bounced, OutcomeKind::Delivered, OutcomeKind::Failed];
         strongest.into_iter().find_map(|kind| self.entry((kind, step)))
@@ -111,13 +111,13 @@ impl Lead {
         matches!(self.status(steps), LeadStatus::Pending | LeadStatus::Partial)
     }
 
-    /// The step that is to be sent next, due or not: the one after the highest delivered one.
+    /// The next step, due or not: the one after the highest delivered one.
     pub fn next_step(&self, steps: usize) -> Option<usize> {
         let next = self.delivered(steps).next_back().map_or(1, |last| last + 1);
         (self.is_open(steps) && next <= steps).then_some(next)
     }
 
-    /// When the highest step that was delivered, was.
+    /// The time of the delivery of the highest delivered step.
     pub fn last_delivery(&self, steps: usize) -> Option<Timestamp> {
         let last = self.delivered(steps).next_back()?;
         self.entry((OutcomeKind::Delivered, last)).map(|entry| entry.at)
@@ -128,7 +128,7 @@ impl Lead {
         self.trail.iter().map(|entry| entry.at).max()
     }
 
-    /// The account that its messages count for as long as nothing else is known.
+    /// The account that its messages count for unless an outcome or claim says otherwise.
     pub fn shown_account(&self) -> Option<usize> {
         self.account.or(self.claim.as_ref().map(|claim| claim.account))
     }

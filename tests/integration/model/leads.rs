@@ -1,4 +1,4 @@
-//! What becomes of leads, on the service and on the model: added, deleted, reassigned, opted out.
+//! Operations on leads, on the service and on the model: add, delete, reassign, opt out.
 
 use campaign_metrics::pb::{self, CampaignState};
 use futures::stream;
@@ -22,7 +22,7 @@ impl Play<'_> {
         let of = &self.world.workspaces[workspace];
         let mut ids: Vec<String> = (0..accounts.len()).map(|place| format!("l{}", self.leads_added + place)).collect();
         if reuse {
-            // An id that is known: of this campaign, of another one, or of somebody who opted out.
+            // A known id: of this campaign, of another one, or opted out.
             let known = of.campaigns.iter().flat_map(|campaign| &campaign.leads).filter_map(|lead| lead.id.clone());
             let known: Vec<String> = known.chain(of.opt_outs.keys().cloned()).collect();
             if let Some(place) = self.leads_added.checked_rem(known.len()) {
@@ -93,7 +93,7 @@ impl Play<'_> {
         let Some(place) = choice.checked_rem(named.len()).map(|place| named[place]) else { return Ok(()) };
         let lead = &of.leads[place];
         let (id, is_claimed) = (lead.id.clone().expect("one that is named"), lead.claim.is_some());
-        // Which account its messages count for is not settled yet where only the claim knew it.
+        // The account of its messages is undecided if only the claim knew it.
         if is_claimed && force && lead.account.is_none() && !lead.trail.is_empty() {
             return Ok(());
         }

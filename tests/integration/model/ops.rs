@@ -1,4 +1,4 @@
-//! What is done to a world, drawn at random. Numbers choose among what there is then.
+//! Random operations on a world. Their numbers choose among what exists at that time.
 
 use campaign_metrics::pb::{CampaignState, FailureReason, OutcomeKind};
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ pub enum AccountChange {
     TimeZone(usize),
 }
 
-/// Moments worth looking at from both sides.
+/// Moments to test just before and at.
 #[derive(Debug, Clone, Copy)]
 pub enum Edge {
     /// A claim expires.
@@ -39,7 +39,7 @@ pub enum Edge {
     Midnight,
     /// Results become final.
     Final,
-    /// Replies are taken no more.
+    /// Replies are no longer taken.
     Attribution,
     /// A message leaves the last 30 days.
     Month,
@@ -50,7 +50,7 @@ pub enum Edge {
 pub struct Pick {
     pub campaign: usize,
     pub lead: usize,
-    /// Of a lead that is claimed where there is one.
+    /// Of a claimed lead, if there is one.
     pub claimed: bool,
     pub fact: Fact,
     pub reason: FailureReason,

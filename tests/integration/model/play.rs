@@ -1,4 +1,4 @@
-//! A service and the model of it, side by side: what both are told, and what the service chose.
+//! A service and its model side by side. Operations go to both; the model learns the service's choices.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub type Checked<T = ()> = Result<T, TestCaseError>;
 pub const ACCOUNTS: [&str; 3] = ["ann", "bob@example.org", "carla"];
 pub const CAMPAIGNS: [&str; 3] = ["spring", "autumn.2", "winter"];
 
-/// Workspaces of a sequence, all in one database with those of other tests of it.
+/// Workspaces of a sequence. The database also has those of other sequences.
 pub const WORKSPACES: usize = 2;
 
 /// A claim that was asked for under a request id.
@@ -37,7 +37,7 @@ pub struct Asked {
 
 pub struct Play<'a> {
     pub service: &'a Service,
-    /// Does the service's upkeep when it is asked to.
+    /// Runs the service's upkeep on request.
     pub store: &'a Store,
     pub told: &'a Told,
     pub world: World,
@@ -65,7 +65,7 @@ pub fn check_refusal<T>(result: Result<T, GrpcStatus>, expected: Option<&str>, w
     Ok(())
 }
 
-/// Compares what is shown with what the rules say. A failure says what was compared, then the lines that differ.
+/// Compares what is shown with what the rules say. A failure names what was compared, then the lines that differ.
 pub fn check_same<T: std::fmt::Debug + PartialEq>(shown: &T, expected: &T, what: &str) -> Checked {
     if shown == expected {
         return Ok(());
@@ -155,7 +155,7 @@ impl<'a> Play<'a> {
         choice.checked_rem(self.world.workspaces[workspace].campaigns.len())
     }
 
-    /// Moves the clock on a little, so that what arrives after has a time of its own.
+    /// Advances the clock a little, so that later arrivals have distinct times.
     pub fn tick(&mut self) {
         self.advance(SignedDuration::from_millis(1));
     }
@@ -166,7 +166,7 @@ impl<'a> Play<'a> {
     }
 
     pub async fn run(&mut self, workspace: usize, op: &Op) -> Checked {
-        // Upkeep comes by itself at any time: what depends on whether it came, comes after it. A claim does not.
+        // Upkeep runs at any time, so operations that depend on it come after it. A claim does not depend on it.
         let is_of_time = matches!(op, Op::Advance { .. } | Op::AdvanceTo { .. } | Op::Upkeep);
         if self.world.wants_upkeep() && !is_of_time && !matches!(op, Op::Claim { .. }) {
             self.keep_house().await;
@@ -180,12 +180,12 @@ impl<'a> Play<'a> {
             Op::Upkeep => self.keep_house().await,
             _ => self.run_change(workspace, op).await?,
         }
-        // Time passes everywhere.
+        // Time passes in all workspaces.
         let touched = if is_of_time { 0..=WORKSPACES - 1 } else { workspace..=workspace };
         self.compare(touched).await
     }
 
-    /// What the service does by itself twice a minute, at once.
+    /// Runs at once what the service does by itself twice a minute.
     pub async fn keep_house(&mut self) {
         let store = self.store;
         store.maintain().await.expect("the log has its parts");

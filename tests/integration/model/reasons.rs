@@ -1,4 +1,4 @@
-//! Why nothing is sent, and when that changes: found by trying the moments at which anything can change.
+//! Reasons for not sending, and when they change: found by trying all moments at which something can change.
 
 use campaign_metrics::pb::{CampaignState, NotSendingReason as Reason};
 use jiff::Timestamp;
@@ -10,23 +10,23 @@ use super::{
     world::Workspace,
 };
 
-/// What a change of state by time alone is told by.
+/// What can change by time alone.
 type Seen = (Vec<Reason>, (i64, i64));
 
 impl Workspace {
-    /// What an account is granted of so many claims asked for.
+    /// How many of the requested claims an account is granted.
     pub fn granted(&self, account: usize, max: i64, now: Timestamp) -> i64 {
         self.granted_of(account, max, now, Expired::Included)
     }
 
-    /// The same, with or without claims that expired and are handed out again.
+    /// The same, with or without expired claims that are granted again.
     pub fn granted_of(&self, account: usize, max: i64, now: Timestamp, expired: Expired) -> i64 {
         let of = |campaign| self.claimable(campaign, account, now, expired);
         let due: i64 = self.campaigns.iter().map(of).sum();
         max.min(due).min(self.account_room(account, now))
     }
 
-    /// What an account may be granted of one campaign, but for its own limit.
+    /// How many claims an account may be granted of one campaign, apart from its own limit.
     pub fn claimable(&self, campaign: &Campaign, account: usize, now: Timestamp, expired: Expired) -> i64 {
         let is_open = campaign.state == CampaignState::Active
             && campaign.hours().is_active(now)
@@ -52,7 +52,7 @@ impl Workspace {
         let removed = |lead: &Lead| {
             campaign.waiting(lead).is_some() && lead.account.is_some_and(|account| !campaign.serving.contains(&account))
         };
-        // Those of an account that asks, unless it was just handed out what expired.
+        // Uncertain claims of the asking account, unless it was just granted expired ones.
         let uncertain = campaign.has_uncertain(asking, now);
         let holds = [
             (Reason::Paused, campaign.state == CampaignState::Paused),
@@ -91,7 +91,7 @@ impl Workspace {
         self.moments(campaign, &accounts, now).into_iter().find(|moment| seen(*moment) != present)
     }
 
-    /// When an account can be granted something of a campaign, if nobody does anything.
+    /// When an account can be granted something of a campaign by time alone.
     pub fn claimable_at(&self, campaign: &Campaign, account: usize, now: Timestamp) -> Option<Timestamp> {
         let can_claim = |at: &Timestamp| {
             self.claimable(campaign, account, *at, Expired::Included) > 0 && self.account_room(account, *at) > 0

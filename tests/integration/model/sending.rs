@@ -1,4 +1,4 @@
-//! What senders do with claims, on the service and on the model: report, renew, release, resolve.
+//! Operations of senders on claims, on the service and on the model: report, renew, release, resolve.
 
 use campaign_metrics::pb::{self, CampaignState, FailureReason, OutcomeKind, OutcomeVerdict, RenewVerdict, Resolution};
 use jiff::SignedDuration;
@@ -42,7 +42,7 @@ impl Play<'_> {
         }
     }
 
-    /// What of a pick can be reported now.
+    /// The outcome of a pick that can be reported now.
     fn outcome(&self, workspace: usize, pick: &Pick) -> Option<(pb::Outcome, Report)> {
         let place = self.choose_campaign(workspace, pick.campaign)?;
         let campaign = &self.world.workspaces[workspace].campaigns[place];
@@ -55,7 +55,7 @@ impl Play<'_> {
         let (kind, mut step) = pick.fact;
         match &lead.claim {
             Some(claim) if step > 0 && pick.claimed => step = claim.step,
-            // Which account a step counts for that is reported beside a claim of another one is not settled yet.
+            // The account of a step that is reported beside a claim of another account is undecided.
             Some(claim) if step > 0 && step != claim.step => return None,
             _ => {}
         }
@@ -65,7 +65,7 @@ impl Play<'_> {
         let fails = matches!(kind, OutcomeKind::Failed | OutcomeKind::Bounced);
         let sent = if fails { pick.reason } else { FailureReason::Unspecified };
         let reason = if fails && sent == FailureReason::Unspecified { FailureReason::Other } else { sent };
-        // Only what is held can be reported a little ahead of time: a limit of tomorrow is none of this test's.
+        // Only held claims are reported with a time slightly ahead, which would otherwise use tomorrow's limit.
         let minutes_ago = if lead.claim.is_none() { pick.minutes_ago.max(0) } else { pick.minutes_ago };
         let at = (minutes_ago != 0).then(|| self.world.now - SignedDuration::from_mins(minutes_ago));
         let detail =
@@ -111,10 +111,10 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Ids among all that an account was ever given.
+    /// Ids among all that an account ever got.
     fn choose_claims(&self, workspace: usize, account: usize, choices: &[usize]) -> Vec<String> {
         let is_theirs = |(of, by, _): &&(usize, usize, String)| (*of, *by) == (workspace, account);
-        // The latest first: those are mostly open.
+        // Latest first, because those are mostly open.
         let ids: Vec<&String> = self.claim_ids.iter().rev().filter(is_theirs).map(|(.., id)| id).collect();
         let mut chosen: Vec<String> = Vec::new();
         for choice in choices {
@@ -164,7 +164,7 @@ impl Play<'_> {
             of.expiries.insert(until);
             let extended = of.leads[lead].claim.as_mut().expect("it was renewed");
             extended.expires = extended.expires.max(until);
-            // Those that were granted together may be held as long as the longest of them.
+            // Claims of one grant may be held as long as the longest of them.
             for claim in of.leads.iter_mut().filter_map(|lead| lead.claim.as_mut()).filter(|claim| claim.grant == grant)
             {
                 let is_longer =
@@ -227,7 +227,7 @@ impl Play<'_> {
         for item in &request.resolutions {
             match self.claim_of(workspace, account, &item.claim_id) {
                 Some((campaign, lead, claim)) if claim.expires <= now => match item.resolution() {
-                    // Results that are final change no more: the claim stays as it is.
+                    // Final results don't change, so the claim stays.
                     Resolution::Sent if self.world.workspaces[workspace].campaigns[campaign].is_final() => {
                         not_uncertain.push(item.claim_id.clone());
                     }

@@ -1,5 +1,5 @@
-//! What people read of a world beside the API: the gauges, the status that the controller would write, and what campaignctl
-//! prints. And which fields of the API held anything in a run: one that never did was compared with nothing.
+//! Views of a world other than the API: gauges, the status that the controller would write, and the output of
+//! campaignctl. Also records which fields of the API had a value in a run: a field without one was not really compared.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Told(RefCell<BTreeSet<String>>);
 
-/// Fields that nothing is ever compared for, each with its reason.
+/// Fields that are not compared, each with its reason.
 const UNTOLD: [&str; 0] = [];
 
 impl Told {
@@ -34,7 +34,7 @@ impl Told {
     }
 }
 
-/// Fields of the messages that the oracle compares of which a run told nothing.
+/// Returns fields that never had a value in a run.
 pub fn untold(told: &BTreeSet<String>) -> Vec<String> {
     fn of<M: Described>() -> impl Iterator<Item = String> {
         reflect::leaves::<M>().into_iter().map(|path| format!("{}.{path}", M::NAME))
@@ -75,7 +75,7 @@ impl Play<'_> {
     /// All gauges of the workspaces, by name and label.
     pub async fn check_gauges(&self, campaigns: &[pb::Campaign], accounts: &[pb::Account]) -> Checked {
         let mut page = Page::parse(&self.service.admin("/metrics").await).expect("a page of metrics");
-        // A sequence that failed left its workspaces behind.
+        // A failed sequence leaves its workspaces.
         let ours: Vec<&String> = self.world.workspaces.iter().map(|workspace| &workspace.id).collect();
         page.values
             .retain(|series, _| series.labels.get("workspace").is_none_or(|workspace| ours.contains(&workspace)));
@@ -89,7 +89,7 @@ impl Play<'_> {
                 let labels = [("workspace", of.id.as_str()), ("campaign", campaign.id)];
                 let shown = page.values.get(&series("campaign_next_due_timestamp_seconds", &labels));
                 if let (true, Some(shown)) = (campaign.is_blurred, shown) {
-                    // Never too late; what ended otherwise is still listed.
+                    // Never late; steps that ended otherwise are still listed.
                     let at = moment(*shown);
                     due = due.is_none_or(|due| at <= due).then_some(at).or(due);
                 }

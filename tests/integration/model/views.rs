@@ -1,5 +1,5 @@
-//! What the API is to show of a world. Every message is written out field by field, so a new field does not compile until it
-//! is held, too.
+//! What the API must show of a world. Messages are built field by field without defaults, so a new field does not
+//! compile until it is added here.
 
 use campaign_metrics::pb::{self, DeliveryHealth, FailureReason, LeadStatus, OutcomeKind};
 use jiff::{SignedDuration, Timestamp};
@@ -78,7 +78,7 @@ impl Play<'_> {
         }
     }
 
-    /// A campaign as it is to be shown.
+    /// A campaign as it must be shown.
     pub fn campaign_view(&self, workspace: usize, place: usize) -> pb::Campaign {
         let (of, now) = (&self.world.workspaces[workspace], self.world.now);
         let campaign = &of.campaigns[place];
@@ -161,7 +161,7 @@ impl Play<'_> {
         }
     }
 
-    /// An account as it is to be shown.
+    /// An account as it must be shown.
     pub fn account_view(&self, workspace: usize, place: usize) -> pb::Account {
         let (of, now) = (&self.world.workspaces[workspace], self.world.now);
         let account = &of.accounts[place];
@@ -194,7 +194,7 @@ impl Play<'_> {
         account.map(|account| self.account_name(workspace, account)).unwrap_or_default()
     }
 
-    /// A lead as it is to be shown; one that was forgotten is not.
+    /// A lead as it must be shown; `None` for a deleted one.
     pub fn lead_view(&self, workspace: usize, campaign: usize, lead: &Lead) -> Option<pb::Lead> {
         let steps = self.world.workspaces[workspace].campaigns[campaign].steps;
         let step_results = (1..=steps).filter_map(|step| {

@@ -1,7 +1,7 @@
-//! The rules of product.md in memory, as plainly as they can be said: several workspaces with accounts, campaigns and leads.
+//! The rules of product.md in memory, as simply as possible: several workspaces with accounts, campaigns and leads.
 //!
-//! Written from the rules, not from the service's code. Where the rules leave a choice (which due leads a claim gets, when
-//! upkeep comes by), the model is told what the service chose and checks that it may.
+//! Written from the rules, not from the service's code. Where the rules leave a choice (which due leads a claim gets,
+//! when upkeep runs), the model takes the service's choice and checks that it is allowed.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{
 /// How far ahead of the service's clock an outcome may lie.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A text that the service chooses and the model learns when it sees it: it must not change but when it may.
+/// A text that the service chooses. The model learns it, and it may change only when the rules allow that.
 #[derive(Debug, Clone, Default)]
 pub struct Learned {
     pub current: Option<String>,
@@ -25,7 +25,7 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// What was known does not hold any more.
+    /// Forgets it, because it may have changed.
     pub fn change(&mut self) {
         self.former.extend(self.current.take());
     }
@@ -73,7 +73,7 @@ pub struct Report {
     pub value_micros: Option<i64>,
 }
 
-/// What a daily limit leaves.
+/// What is left of a daily limit.
 pub fn room(limit: Option<i32>, reserved: &BTreeMap<Date, i64>, day: Date) -> i64 {
     limit.map_or(i64::MAX, |limit| (i64::from(limit) - reserved.get(&day).copied().unwrap_or(0)).max(0))
 }
@@ -84,7 +84,7 @@ impl Workspace {
         room(account.limit, &account.reserved, local_day(account.zone, now))
     }
 
-    /// Adds to what is used of the limits of two days; with a negative count gives it back.
+    /// Adds to the use of the limits of two days; a negative count gives back.
     fn reserve(&mut self, campaign: usize, account: Option<usize>, days: (Option<Date>, Date), count: i64) {
         if let (Some(account), Some(day)) = (account, days.0) {
             *self.accounts[account].reserved.entry(day).or_default() += count;
@@ -100,7 +100,7 @@ impl Workspace {
         campaign.leads[lead].claim = Some(claim);
     }
 
-    /// A claim goes back unsent: the limits of its days get their share back.
+    /// A claim ends unsent; its reservations are given back.
     pub fn give_back(&mut self, campaign: usize, lead: usize, due_at: Timestamp) {
         if let Some(claim) = self.campaigns[campaign].end_claim(lead, due_at) {
             self.reserve(campaign, Some(claim.account), (Some(claim.days.0), claim.days.1), -1);
@@ -153,7 +153,7 @@ impl Workspace {
         if let Some(claim) = &closed {
             lead.account.get_or_insert(claim.account);
         }
-        // Of the first outcome of its step when there was one, else of its claim, else of its lead.
+        // The account of the first outcome of its step, or of its claim, or of its lead.
         let account = first.unwrap_or(closed.as_ref().map(|claim| claim.account).or(lead.account));
         let next_step = lead.next_step(steps);
         lead.trail.push(Entry {
@@ -233,7 +233,8 @@ impl Workspace {
 }
 
 impl World {
-    /// What upkeep does, twice a minute: results become final, and what expired is due again where the policy says so.
+    /// What upkeep does twice a minute: results become final, and expired claims are due again under the policy
+    /// `retry`.
     pub fn keep_house(&mut self) {
         for campaign in self.workspaces.iter_mut().flat_map(|workspace| &mut workspace.campaigns) {
             if campaign.hands_out_expired() {
@@ -246,7 +247,7 @@ impl World {
         }
     }
 
-    /// Whether upkeep would do anything now: it comes by itself, so both may be seen.
+    /// Whether upkeep would change anything now. It runs by itself, so both states may be seen.
     pub fn wants_upkeep(&self) -> bool {
         let mut campaigns = self.workspaces.iter().flat_map(|workspace| &workspace.campaigns);
         campaigns.any(|campaign| {

@@ -1,5 +1,6 @@
-//! What changes between a claim and the next one: a guess that no longer holds is undone, and the answer is that of a
-//! replica that knows nothing. What still holds is granted by the guess, to the same limits.
+//! Optimistic grants: a claim is granted by what the previous claim found (docs/decisions/0011). If something has
+//! changed in between, the grant is undone, and the answer equals that of a replica without any knowledge. The same
+//! limits hold.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::{
     },
 };
 
-/// Less than a claim in full is believed for.
+/// Less than the age at which knowledge expires.
 const MOMENT: Duration = Duration::from_millis(400);
 
-/// Two accounts of UTC-11 and UTC+14, a campaign that may send from ten to eleven in Berlin, limits for all of them.
+/// Two accounts in UTC-11 and UTC+14, and a campaign with active hours from 10:00 to 12:00 in Berlin. All have limits.
 async fn world() -> Service {
     let service = Service::start().await;
     for (id, daily_limit, time_zone) in [("ann", 5, "Pacific/Pago_Pago"), ("bob", 11, "Pacific/Kiritimati")] {
@@ -106,13 +107,13 @@ impl Change {
             Self::CampaignLimitUsedByAnother => assert_eq!(claim(other, "bob", 8).await.claims.len(), 7),
             Self::LeadsTakenByAnother => {
                 update_campaign(service, pb::Campaign { daily_limit: Some(50), ..Default::default() }).await;
-                // All but the lead that was given back, which is ann's.
+                // All leads except the released one, which is ann's.
                 assert_eq!(claim(other, "bob", 9).await.claims.len(), 8);
             }
         }
     }
 
-    /// Why ann gets fewer than the two that she asks for; nothing where she gets them, by what is so now.
+    /// The reasons why ann gets fewer than the two claims that she asks for; none if she gets both.
     fn why(self) -> Vec<Why> {
         match self {
             Self::Paused => vec![Why::Paused],
@@ -129,48 +130,52 @@ impl Change {
 }
 
 #[tokio::test]
-async fn a_guess_that_no_longer_holds_is_undone_and_answered_as_by_who_knows_nothing() {
+async fn an_optimistic_grant_that_no_longer_holds_is_undone_and_answered_as_by_a_fresh_replica() {
     for change in Change::ALL {
         let service = world().await;
         let other = Service::on(&service.database, service.clock.clone()).await;
-        // A moment before the window is over, in Berlin.
+        // Shortly before the window in Berlin closes.
         service.clock.advance(Duration::from_millis(3_599_600));
-        Way::Guess.warm(&service, "ann").await;
+        Way::Optimistic.warm(&service, "ann").await;
         assert_eq!(served(&service).await, Served { full: 1, ..Served::default() });
         change.happen(&service, &other).await;
 
-        let guessed = claim(&service, "ann", 2).await;
-        assert_eq!(served(&service).await, Served { full: 1, undone: 1, guess: 0 }, "{change:?}: the guess is undone");
-        assert_eq!(reasons(&guessed), change.why(), "{change:?}");
-        release(&service, "ann", &guessed.claims).await;
+        let granted = claim(&service, "ann", 2).await;
+        assert_eq!(
+            served(&service).await,
+            Served { full: 1, undone: 1, optimistic: 0 },
+            "{change:?}: the grant is undone"
+        );
+        assert_eq!(reasons(&granted), change.why(), "{change:?}");
+        release(&service, "ann", &granted.claims).await;
         let expiries =
             |answer: &pb::ClaimSendsResponse| answer.claims.iter().map(|claim| claim.expire_time).collect::<Vec<_>>();
         let known_nothing = claim(&other, "ann", 2).await;
         assert_eq!(
-            (expiries(&guessed), guessed.not_sending, guessed.next_change_time),
+            (expiries(&granted), granted.not_sending, granted.next_change_time),
             (expiries(&known_nothing), known_nothing.not_sending, known_nothing.next_change_time),
-            "{change:?}: by a guess (left) and by who knows nothing (right)"
+            "{change:?}: optimistic (left) and without knowledge (right)"
         );
     }
 }
 
-/// What goes by while a guess waits for the locks, on a clock that stands a moment before eleven.
+/// What passes while an optimistic grant waits for its locks. The clock is stopped shortly before eleven.
 #[derive(Debug, Clone, Copy)]
 enum Passes {
     Window,
     DayOfAccount,
     DayOfCampaign,
     Time,
-    /// Somebody takes the account off the campaign, under the lock that the guess waits for.
+    /// Another session removes the account from the campaign, under the lock that the grant waits for.
     Assignment,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guess_that_waited_past_what_it_went_by_is_undone() {
+async fn an_optimistic_grant_that_waited_past_its_basis_is_undone() {
     use Passes::{Assignment, DayOfAccount, DayOfCampaign, Time, Window};
     for passes in [Window, DayOfAccount, DayOfCampaign, Time, Assignment] {
         let service = world().await;
-        // The day of ann ends at eleven as well, as the window does.
+        // Ann's day ends at eleven, as the window does.
         if matches!(passes, DayOfCampaign | Time | Assignment) {
             update_account(&service, pb::Account { time_zone: "UTC".into(), ..Default::default() }).await;
         }
@@ -179,7 +184,7 @@ async fn a_guess_that_waited_past_what_it_went_by_is_undone() {
             update_campaign(&service, always(zone)).await;
         }
         service.clock.advance(Duration::from_millis(3_599_800));
-        Way::Guess.warm(&service, "ann").await;
+        Way::Optimistic.warm(&service, "ann").await;
         let (holder, watcher) = (service.sql().await, service.sql().await);
         let held = match passes {
             Assignment => "UPDATE campaign_accounts SET removed = true",
@@ -196,7 +201,11 @@ async fn a_guess_that_waited_past_what_it_went_by_is_undone() {
             holder.batch_execute("COMMIT").await.unwrap();
         };
         let (answer, ()) = tokio::join!(claim(&service, "ann", 2), meddling);
-        assert_eq!(served(&service).await, Served { full: 1, undone: 1, guess: 0 }, "{passes:?} passes while it waits");
+        assert_eq!(
+            served(&service).await,
+            Served { full: 1, undone: 1, optimistic: 0 },
+            "{passes:?} passes while it waits"
+        );
         let expected = if matches!(passes, Window | Assignment) { 0 } else { 2 };
         assert_eq!(answer.claims.len(), expected, "{passes:?} passes while it waits");
         let request = pb::GetAccountRequest { name: account_name("ann") };
@@ -205,7 +214,7 @@ async fn a_guess_that_waited_past_what_it_went_by_is_undone() {
     }
 }
 
-/// How many claims of the account and of the campaign are reserved of their present days.
+/// Reads how many sends are reserved today, of the account and of the campaign.
 async fn reserved(service: &Service, account: &str) -> (i64, i64) {
     let request = pb::GetAccountRequest { name: account_name(account) };
     let account = service.accounts.clone().get_account(request).await.expect("it exists").into_inner();
@@ -218,7 +227,7 @@ async fn reserved(service: &Service, account: &str) -> (i64, i64) {
 
 #[tokio::test]
 async fn both_ways_grant_up_to_a_limit_and_not_one_more() {
-    // Ann's own limit is five; bob's is higher than that of the campaign, which is seven.
+    // Ann's own limit is five. Bob's exceeds the campaign's, which is seven.
     for (account, limit) in [("ann", 5), ("bob", 7)] {
         for (way, asked) in Way::BOTH.into_iter().flat_map(|way| (limit - 1..limit + 3).map(move |asked| (way, asked)))
         {
@@ -229,7 +238,7 @@ async fn both_ways_grant_up_to_a_limit_and_not_one_more() {
             assert_eq!(i32::try_from(granted.claims.len()), Ok(expected), "{what}");
             assert_eq!(granted.not_sending.is_empty(), asked <= limit, "{what}");
             way.assert_served(&service).await;
-            assert_eq!(served(&service).await.guess > 0, way == Way::Guess && asked <= limit, "{what}");
+            assert_eq!(served(&service).await.optimistic > 0, way == Way::Optimistic && asked <= limit, "{what}");
             assert_eq!(reserved(&service, account).await, (expected.into(), expected.into()), "{what}");
         }
     }
@@ -240,7 +249,7 @@ async fn both_ways_book_a_claim_on_the_days_of_its_own_moment() {
     for way in Way::BOTH {
         let service = world().await;
         update_campaign(&service, always("Pacific/Kiritimati")).await;
-        // A moment before midnight in Pago Pago, which is 11:00 of the next day in UTC.
+        // Shortly before midnight in Pago Pago, which is 11:00 UTC of the next day.
         service.clock.advance(Duration::from_millis(3_599_800));
         way.warm(&service, "ann").await;
         assert_eq!(claim(&service, "ann", 3).await.claims.len(), 3, "of the old day");
@@ -256,8 +265,8 @@ async fn both_ways_book_a_claim_on_the_days_of_its_own_moment() {
         let of_campaign = "SELECT day::text, sum(reserved)::int8 FROM campaign_reservations GROUP BY day";
         let row = service.sql().await.query_one(of_campaign, &[]).await.unwrap();
         assert_eq!((row.get::<_, String>(0).as_str(), row.get::<_, i64>(1)), ("2026-03-03", 7), "{way:?}");
-        if way == Way::Guess {
-            assert_eq!(served(&service).await, Served { full: 1, guess: 2, undone: 0 });
+        if way == Way::Optimistic {
+            assert_eq!(served(&service).await, Served { full: 1, optimistic: 2, undone: 0 });
         }
     }
 }
@@ -268,9 +277,9 @@ fn always(time_zone: &str) -> pb::Campaign {
 }
 
 #[tokio::test]
-async fn a_guess_grants_again_what_its_request_was_granted() {
+async fn a_repeated_request_is_granted_the_same_claims_although_it_is_known() {
     let service = world().await;
-    Way::Guess.warm(&service, "ann").await;
+    Way::Optimistic.warm(&service, "ann").await;
     let request = pb::ClaimSendsRequest {
         account: account_name("ann"),
         max_claims: 2,
@@ -279,23 +288,23 @@ async fn a_guess_grants_again_what_its_request_was_granted() {
     };
     let ask = async || service.sending.clone().claim_sends(request.clone()).await.expect("an answer").into_inner();
     let first = ask().await.claims;
-    assert_eq!((first.len(), served(&service).await.guess), (2, 1));
+    assert_eq!((first.len(), served(&service).await.optimistic), (2, 1));
     assert_eq!(ask().await.claims, first, "the same claims");
-    assert_eq!(served(&service).await.undone, 1, "what it took besides is given back");
+    assert_eq!(served(&service).await.undone, 1, "the extra claims are undone");
     assert_eq!(get(&service, "spring").await.in_flight_claims, 2);
     assert_eq!(reserved(&service, "ann").await, (2, 2));
 }
 
 #[tokio::test]
-async fn what_is_known_is_believed_for_a_second_and_no_longer() {
+async fn knowledge_expires_after_a_second() {
     let service = world().await;
-    Way::Guess.warm(&service, "ann").await;
+    Way::Optimistic.warm(&service, "ann").await;
     service.clock.advance(Duration::from_secs(1));
     assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
-    assert_eq!(served(&service).await, Served { full: 1, guess: 1, undone: 0 }, "after a second");
+    assert_eq!(served(&service).await, Served { full: 1, optimistic: 1, undone: 0 }, "after a second");
     service.clock.advance(Duration::from_micros(1));
     assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
-    assert_eq!(served(&service).await, Served { full: 2, guess: 1, undone: 0 }, "a microsecond later");
+    assert_eq!(served(&service).await, Served { full: 2, optimistic: 1, undone: 0 }, "a microsecond later");
 }
 
 #[tokio::test]
@@ -303,13 +312,13 @@ async fn an_account_of_the_same_name_is_another_one() {
     let service = world().await;
     create_account(&service, "eve", Some(3)).await;
     assign(&service, "spring", &["ann", "bob", "eve"]).await;
-    Way::Guess.warm(&service, "eve").await;
-    // It leaves, and one with a smaller limit comes under its name.
+    Way::Optimistic.warm(&service, "eve").await;
+    // It is deleted, and one with a smaller limit is created under its name.
     assign(&service, "spring", &["ann", "bob"]).await;
     let request = pb::DeleteAccountRequest { name: account_name("eve"), ..Default::default() };
     service.accounts.clone().delete_account(request).await.expect("it is gone");
     create_account(&service, "eve", Some(1)).await;
     assign(&service, "spring", &["eve"]).await;
     assert_eq!(claim(&service, "eve", 2).await.claims.len(), 1, "by its own limit");
-    assert_eq!(served(&service).await, Served { full: 1, guess: 0, undone: 1 });
+    assert_eq!(served(&service).await, Served { full: 1, optimistic: 0, undone: 1 });
 }
