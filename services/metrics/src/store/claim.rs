@@ -2,10 +2,11 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `grant` | serves ClaimSends, optimistically when it can, else in full |
+//! | `request` | what a sender asks for and is granted |
+//! | `grant` | serves ClaimSends: optimistically if it can, otherwise in full |
 //! | `granter`, `candidate`, `take` | grant in full: lock, look at every campaign, take |
-//! | `optimistic` | lock and take in one round trip, then check |
-//! | `renew`, `release`, `resolve`, `retry` | how a claim is extended and how it ends |
+//! | `optimistic` | grants optimistically: locks and takes in one round trip, then checks |
+//! | `renew`, `release`, `resolve`, `retry` | extend claims, and end them |
 //! | `list`, `lock` | read claims; lock the rows of claims |
 
 mod candidate;

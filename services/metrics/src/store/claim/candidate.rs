@@ -1,7 +1,7 @@
-//! The campaigns from which an account may be granted claims: locked, with what decides about each.
+//! The campaigns that an account can claim from: their row locks, and what decides about each.
 //!
-//! Two looks: a quick one at what can be taken, from where the last claim left off; and a full one, from the start, for an
-//! account that gets less than it asked for and is told why.
+//! [`candidates_in_txn`] is quick: it starts at the cursors and finds out whether a step is due. An account that gets less
+//! than it asked for is told why. For that, [`candidates_examine_in_txn`] starts from the beginning and finds all reasons.
 
 use campaign_metrics::{
     campaign::{CampaignSettings, CampaignState},
@@ -34,7 +34,7 @@ const LOCK_CAMPAIGNS: &str = concat!(
     ORDER BY c.campaign_id FOR NO KEY UPDATE OF c"
 );
 
-/// A campaign of the account that asks.
+/// A campaign of the claiming account.
 pub(super) struct Candidate {
     pub(super) key: CampaignKey,
     pub(super) salt: i32,
@@ -43,10 +43,10 @@ pub(super) struct Candidate {
     pub(super) day: Date,
     pub(super) granted: i64,
     pub(super) cursor: Cursor,
-    /// When the earliest step becomes due after now, or the earliest claim expires that then is to be retried; known after the
-    /// full look. Not later than that: a lead may have replied meanwhile, and claims may be closed whose rows are still there.
+    /// When the next step becomes due after now, or the next claim expires that the policy RETRY makes due again. Found by
+    /// [`candidates_examine_in_txn`]. A lower bound: the lead may have replied since, and closed claims may still have rows.
     pub(super) due_later: Option<Timestamp>,
-    /// What is due first, now or later.
+    /// When the first step is due: now or later.
     pub(super) next_due: Option<Timestamp>,
     pub(super) uncertain_claims: i64,
     state: CampaignState,
@@ -74,7 +74,7 @@ impl Candidate {
         })
     }
 
-    /// What decides whether more of it can be granted to these accounts.
+    /// What decides whether these accounts can be granted more of its steps.
     pub(super) fn standing<'a>(&'a self, accounts: &'a [AccountStanding]) -> CampaignStanding<'a> {
         CampaignStanding {
             state: self.state,
@@ -88,30 +88,30 @@ impl Candidate {
         }
     }
 
-    /// Whether nothing more of it can be granted to an account.
+    /// Whether the account can be granted no more of its steps.
     pub(super) fn is_blocked(&self, account: &AccountStanding, now: Timestamp) -> bool {
         !self.standing(std::slice::from_ref(account)).blocked(now).reasons.is_empty()
     }
 
-    /// Reserved of its day, with what was granted.
+    /// Reservations of its local day, including those of this grant.
     pub(super) fn reserved(&self) -> i64 {
         self.reserved_before + self.granted
     }
 
-    /// Takes note that a step will be due.
+    /// Records that a step becomes due at `moment`.
     pub(super) fn due_by(&mut self, moment: Timestamp) {
         let earlier = |due: Option<Timestamp>| Some(due.map_or(moment, |due| due.min(moment)));
         (self.due_later, self.next_due) = (earlier(self.due_later), earlier(self.next_due));
     }
 
-    /// Whether it hands out what expired without an outcome.
+    /// Whether it grants the steps of uncertain claims again.
     pub(super) fn retries(&self) -> bool {
         self.state == CampaignState::Active
             && self.settings.claim_expiry_policy == campaign_metrics::campaign::ClaimExpiryPolicy::Retry
     }
 }
 
-/// Locks the account, then its campaigns that are not finished, by number; gives both as they are now.
+/// Locks the account, then its unfinished campaigns by number, and reads both.
 pub(super) struct CandidateLocks<'a> {
     txn: &'a Transaction<'a>,
     account: Statement,
@@ -124,24 +124,25 @@ impl<'a> CandidateLocks<'a> {
         Ok(Self { txn, account, campaigns })
     }
 
-    /// Locks all campaigns, or those of these numbers. Sends everything when it is first polled: what is polled along
-    /// with it, and after it, is decided after the locks.
+    /// Locks all campaigns, or those with the numbers `only`.
+    ///
+    /// The first poll sends both statements. Statements of futures that are polled later run after the locks.
     pub(super) async fn lock(&self, name: &AccountName, only: Option<&[i32]>) -> Result<(Row, Vec<Row>)> {
         let (workspace, account) = (name.workspace.as_str(), name.account.as_str());
-        let of_account: [&(dyn ToSql + Sync); 2] = [&workspace, &account];
-        let of_campaigns: [&(dyn ToSql + Sync); 3] = [&workspace, &account, &only];
-        // Polled together, the statements travel in one round trip.
+        let account_params: [&(dyn ToSql + Sync); 2] = [&workspace, &account];
+        let campaign_params: [&(dyn ToSql + Sync); 3] = [&workspace, &account, &only];
+        // Polled together, the statements share a round trip.
         let (account, campaigns) = futures::try_join!(
-            self.txn.query_opt(&self.account, &of_account),
-            self.txn.query(&self.campaigns, &of_campaigns),
+            self.txn.query_opt(&self.account, &account_params),
+            self.txn.query(&self.campaigns, &campaign_params),
         )?;
         Ok((account.ok_or_else(|| Error::NotFound(name.to_string()))?, campaigns))
     }
 }
 
-/// Makes candidates of locked campaigns, and looks for what can be taken.
+/// Makes candidates of locked campaigns, and finds out whether a step of each is due, from the cursors on.
 ///
-/// A statement of its own, after the locks: what it sees includes every commit that they waited for.
+/// A separate statement after the locks, so that its snapshot includes every commit that they waited for.
 pub(super) async fn candidates_in_txn(
     txn: &Transaction<'_>,
     locked: &[Row],
@@ -177,25 +178,25 @@ pub(super) async fn candidates_in_txn(
     }
     let Some(workspace_id) = candidates.first().map(|candidate| candidate.key.0) else { return Ok(candidates) };
     let numbers: Vec<i32> = candidates.iter().map(|candidate| candidate.key.1).collect();
-    // What is reserved matters only under a limit.
+    // Reservations matter only under a limit. A NULL day reads none.
     let days: Vec<Option<Date>> =
         candidates.iter().map(|candidate| candidate.settings.daily_limit.map(|_| candidate.day)).collect();
-    let los: Vec<i32> = candidates.iter().map(|candidate| candidate.cursor.lo).collect();
-    let dues: Vec<Timestamp> = candidates.iter().map(|candidate| candidate.cursor.due_at).collect();
-    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &now, &numbers, &days, &los, &dues];
+    let from_leads: Vec<i32> = candidates.iter().map(|candidate| candidate.cursor.lo).collect();
+    let from_dues: Vec<Timestamp> = candidates.iter().map(|candidate| candidate.cursor.due_at).collect();
+    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &now, &numbers, &days, &from_leads, &from_dues];
     let mut serving = vec![false; candidates.len()];
     for row in txn.query(&statement, params).await? {
-        let place = element_index(&row);
-        serving[place] = true;
-        candidates[place].reserved_before = row.get("reserved");
-        candidates[place].next_due = row.get::<_, bool>("is_due").then_some(now);
+        let index = element_index(&row);
+        serving[index] = true;
+        candidates[index].reserved_before = row.get("reserved");
+        candidates[index].next_due = row.get::<_, bool>("is_due").then_some(now);
     }
     let mut serving = serving.into_iter();
     candidates.retain(|_| serving.next().unwrap_or(false));
     Ok(candidates)
 }
 
-/// Looks at the candidates again, from the start, for every reason why they grant nothing; adds the finished campaigns.
+/// Examines the candidates from the beginning for every reason not to grant. Adds the finished campaigns.
 pub(super) async fn candidates_examine_in_txn(
     txn: &Transaction<'_>,
     candidates: &mut Vec<Candidate>,
@@ -241,12 +242,12 @@ pub(super) async fn candidates_examine_in_txn(
     );
     let statement = txn.prepare_cached(sql).await?;
     let numbers: Vec<i32> = candidates.iter().map(|candidate| candidate.key.1).collect();
-    let mut complete = Vec::with_capacity(candidates.len());
-    let mut known = candidates.drain(..).peekable();
+    let mut examined = Vec::with_capacity(candidates.len());
+    let mut unexamined = candidates.drain(..).peekable();
     for row in txn.query(&statement, &[&workspace_id, &account_id, &now, &numbers]).await? {
         let number: i32 = row.get("campaign_id");
-        // Both are in the order of numbers.
-        let mut candidate = match known.next_if(|candidate| candidate.key.1 == number) {
+        // Candidates and rows are both sorted by number.
+        let mut candidate = match unexamined.next_if(|candidate| candidate.key.1 == number) {
             Some(candidate) => candidate,
             None => Candidate::from_row(&row, account, now)?,
         };
@@ -254,9 +255,9 @@ pub(super) async fn candidates_examine_in_txn(
         candidate.next_due = if row.get("is_due") { Some(now) } else { candidate.due_later };
         candidate.account_removed = row.get("account_removed");
         candidate.uncertain_claims = row.get("uncertain");
-        complete.push(candidate);
+        examined.push(candidate);
     }
-    drop(known);
-    *candidates = complete;
+    drop(unexamined);
+    *candidates = examined;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Grants claims in full to one locked account: looks at all of its campaigns, takes from them, and says why it takes no more.
+//! Grants claims in full to one locked account: looks at all of its campaigns, takes from them, and says why it takes no
+//! more.
 
 use campaign_metrics::{
     account::AccountState,
@@ -191,7 +192,7 @@ impl<'a> Granter<'a> {
         candidates_examine_in_txn(self.txn, candidates, account, self.ask.account, self.now).await
     }
 
-    /// The same where what is to be retried is left for whoever asks next.
+    /// Examines the candidates, and leaves expired claims under the policy RETRY to the next call: they are due soon.
     async fn examine_and_postpone(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
         self.examine(candidates).await?;
         let expired = |candidate: &&mut Candidate| candidate.retries() && candidate.uncertain_claims > 0;
@@ -201,22 +202,23 @@ impl<'a> Granter<'a> {
 
     /// Takes from the candidates until `allowed` claims are granted or nothing is left.
     ///
-    /// Shares are even, but not too small; what one campaign leaves goes to the others, which then are asked once more.
+    /// Shares are even. A round asks so few campaigns that their shares reach [`SHARE_MIN`], but at least one. What a campaign
+    /// leaves goes to the others in the next round.
     async fn take(&self, candidates: &mut [Candidate], claims: &mut Vec<Claim>, allowed: i64) -> Result<()> {
         let mut open: Vec<&mut Candidate> =
             candidates.iter_mut().filter(|candidate| !candidate.is_blocked(&self.standing, self.now)).collect();
         if open.len() > 1 {
-            // Who asks for one at a time would else never get to the last.
+            // A random one is first. Otherwise calls for one claim at a time would never reach the last campaign.
             let first = rand::rng().random_range(0..open.len());
             open.rotate_left(first);
         }
         while !open.is_empty() && size(claims) < allowed {
             let left = allowed - size(claims);
-            // Those beyond are asked once these have no more; who comes first is drawn anew for each call.
+            // The others are asked once these have no more.
             let asked = usize::try_from(left / SHARE_MIN).unwrap_or(usize::MAX).clamp(1, open.len());
             let mut later = open.split_off(asked);
             let shares = shares(&open, left);
-            // Polled together, they travel in one round trip.
+            // Polled together, the takes share a round trip.
             let takes = open.iter_mut().zip(&shares).map(|(candidate, share)| self.take_of(candidate, *share));
             let granted = try_join_all(takes).await?;
             let mut filled = shares.iter().zip(&granted).map(|(share, claims)| size(claims) == *share);
@@ -272,7 +274,7 @@ impl<'a> Granter<'a> {
         })
     }
 
-    /// The reasons as they are after the grant.
+    /// The reasons not to send that hold after the grant.
     fn why_not(&self, candidates: Vec<Candidate>, granted: i64) -> Vec<CampaignBlocked> {
         let mut standing = self.standing.clone();
         standing.reserved += granted;
@@ -297,7 +299,7 @@ impl<'a> Granter<'a> {
     }
 }
 
-/// Divides `left` evenly among campaigns, within the room that their limits leave.
+/// Divides `left` evenly among campaigns, within their daily limits.
 fn shares(open: &[&mut Candidate], mut left: i64) -> Vec<i64> {
     let mut campaigns_left = i64::try_from(open.len()).unwrap_or(i64::MAX);
     let share = |candidate: &&mut Candidate| {

@@ -20,8 +20,10 @@ use crate::{
 /// Where a page of claims begins: after this campaign, lead and step.
 pub type ClaimCursor = (i32, i32, i16);
 
-/// Row by row, which OFFSET and LIMIT see to: where the planner is free to join, it goes through all ids of a campaign as
-/// long as it takes the table for small. Those who ask add [`LEAD_ID`].
+/// Claims of an account, one row for each open claim. The callers join [`LEAD_ID`].
+///
+/// OFFSET and LIMIT force look-ups row by row. With a free choice of joins, the planner reads all ids of a campaign while it
+/// takes the table for small.
 const CLAIMS: &str = "
     SELECT c.workspace_id, c.campaign_id, n.name AS campaign, n.salt, l.lead_no, c.step, c.grant_no, c.expires_at
     FROM claims c
@@ -37,7 +39,7 @@ const CLAIMS: &str = "
 const COLUMNS: &str = "l.campaign_id, l.campaign, l.salt, l.lead_no, l.step, l.grant_no, l.expires_at";
 
 impl Store {
-    /// Reads held and uncertain claims of an account by campaign and lead, after `after`, at most `limit`.
+    /// Reads up to `limit` held and uncertain claims of an account after `after`, by campaign and lead.
     pub async fn claim_list(
         &self,
         account: &AccountName,

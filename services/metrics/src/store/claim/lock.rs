@@ -1,33 +1,25 @@
 //! Locks rows of claims and the campaigns of claims.
 
-use campaign_metrics::sending::ClaimId;
+use campaign_metrics::sending::{ClaimId, ClaimState};
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
 
 use crate::error::Result;
 
-/// Which claims are meant: those that can still expire, or those that did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiry {
-    /// Held.
-    Ahead,
-    /// Uncertain.
-    Past,
-}
-
-/// Locks the rows of the claims; gives those that the account holds, with what decides about sending.
+/// Locks the rows of claims. Returns a row for each id whose claim the account has in this state, with what decides
+/// whether the step may be sent.
 ///
-/// `place` is the index in `ids`; ids that are not held have no row.
+/// [`id_index`] tells the id of a row.
 pub(super) async fn claims_lock_in_txn(
     txn: &Transaction<'_>,
     holder: &Row,
     ids: &[ClaimId],
-    expiry: Expiry,
+    state: ClaimState,
     now: Timestamp,
 ) -> Result<Vec<Row>> {
-    // Row by row, and locked in the order of the key: where the planner is free to join, it begins with all claims of the
-    // workspace as long as it takes the table for empty.
+    // LATERAL looks up row by row and locks in key order. With a free choice of joins, the planner starts with all claims
+    // of the workspace while it takes the table for empty.
     let lock = "
         SELECT FROM (
             SELECT campaign_id, lead_block(lead_no) AS block, step, grant_no
@@ -70,13 +62,18 @@ pub(super) async fn claims_lock_in_txn(
     let grants: Vec<i64> = ids.iter().map(|id| id.grant).collect();
     let salts: Vec<i32> = ids.iter().map(|id| id.key.salt).collect();
     let (lock, find) = futures::try_join!(txn.prepare_cached(lock), txn.prepare_cached(find))?;
-    let locked: [&(dyn ToSql + Sync); 5] = [&workspace_id, &campaigns, &leads, &steps, &grants];
-    let is_ahead = expiry == Expiry::Ahead;
-    let found: [&(dyn ToSql + Sync); 9] =
-        [&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now, &is_ahead];
-    // One round trip, two statements: the second sees the outcomes that the first one waited for.
-    let (_, rows) = futures::try_join!(txn.query(&lock, &locked), txn.query(&find, &found))?;
+    let lock_params: [&(dyn ToSql + Sync); 5] = [&workspace_id, &campaigns, &leads, &steps, &grants];
+    let is_held = state == ClaimState::Held;
+    let find_params: [&(dyn ToSql + Sync); 9] =
+        [&workspace_id, &account_id, &campaigns, &leads, &steps, &grants, &salts, &now, &is_held];
+    // Two statements in one round trip. The second has a newer snapshot: it sees the outcomes that the first waited for.
+    let (_, rows) = futures::try_join!(txn.query(&lock, &lock_params), txn.query(&find, &find_params))?;
     Ok(rows)
+}
+
+/// Index of a row's id among the ids that [`claims_lock_in_txn`] was given.
+pub(super) fn id_index(row: &Row) -> usize {
+    usize::try_from(row.get::<_, i32>("place")).unwrap_or(0)
 }
 
 /// Locks the campaigns of claims, by number.

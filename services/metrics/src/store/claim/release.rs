@@ -1,16 +1,19 @@
-//! Ends claims without an outcome at the request of their holder. Their steps become due again, and the limits of their days get
-//! the reservations back.
+//! Releases claims at the request of their holder. Their steps become due again, and the limits of their days get their share
+//! back.
 
 use std::collections::BTreeMap;
 
-use campaign_metrics::{name::AccountName, sending::ClaimId};
+use campaign_metrics::{
+    name::AccountName,
+    sending::{ClaimId, ClaimState},
+};
 use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    lock::{Expiry, campaigns_lock_in_txn, claims_lock_in_txn},
-    retry::leads_return_in_txn,
+    lock::{campaigns_lock_in_txn, claims_lock_in_txn, id_index},
+    retry::returns_add_in_txn,
 };
 use crate::{
     error::Result,
@@ -23,7 +26,8 @@ use crate::{
 };
 
 impl Store {
-    /// Gives claims back; their steps are due again at `not_before`. Returns for each id, in order, whether it was held.
+    /// Releases claims. Their steps are due again at `not_before`, or now. Returns for each id, in order, whether it was
+    /// held.
     pub async fn claim_release(
         &self,
         account: &AccountName,
@@ -34,16 +38,16 @@ impl Store {
             let holder = account_lock_in_txn(&txn, account).await?;
             campaigns_lock_in_txn(&txn, holder.get("workspace_id"), ids).await?;
             let now = self.clock.now();
-            let rows = claims_lock_in_txn(&txn, &holder, ids, Expiry::Ahead, now).await?;
+            let rows = claims_lock_in_txn(&txn, &holder, ids, ClaimState::Held, now).await?;
             let mut released = vec![false; ids.len()];
             let mut held: Vec<(ClaimId, &Row)> = Vec::with_capacity(rows.len());
             for row in &rows {
-                let place = usize::try_from(row.get::<_, i32>("place")).unwrap_or(0);
+                let index = id_index(row);
                 // An id that is listed twice is released once.
-                if !held.iter().any(|(id, _)| *id == ids[place]) {
-                    held.push((ids[place], row));
+                if !held.iter().any(|(id, _)| *id == ids[index]) {
+                    held.push((ids[index], row));
                 }
-                released[place] = true;
+                released[index] = true;
             }
             release_in_txn(&txn, &holder, &held, not_before.map_or(now, |time| time.max(now))).await?;
             Ok(released)
@@ -51,7 +55,7 @@ impl Store {
     }
 }
 
-/// Gives claims back: their steps are due again at `due_at`, the limits of their days get their share back.
+/// Releases locked claims: their steps are due again at `due_at`, and the limits of their days get their share back.
 pub(super) async fn release_in_txn(
     txn: &Transaction<'_>,
     holder: &Row,
@@ -86,12 +90,12 @@ pub(super) async fn release_in_txn(
     let campaigns: Vec<i32> = held.iter().map(|(id, _)| id.key.campaign_number).collect();
     let leads: Vec<i32> = held.iter().map(|(id, _)| id.key.lead_number).collect();
     let steps: Vec<i16> = held.iter().map(|(id, _)| id.key.step.number().into()).collect();
-    leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
+    returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
     for (campaign_id, count) in closed {
         claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
     }
-    for ((of, id, day), count) in days {
-        reservation_add_in_txn(txn, of, workspace_id, id, day, count).await?;
+    for ((owner, id, day), count) in days {
+        reservation_add_in_txn(txn, owner, workspace_id, id, day, count).await?;
     }
     Ok(())
 }

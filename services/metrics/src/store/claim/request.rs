@@ -12,9 +12,9 @@ use crate::store::request::RequestId;
 pub struct ClaimRequest<'a> {
     /// The account that will send.
     pub account: &'a AccountName,
-    /// Claims wanted at most.
+    /// Upper bound of the claims to grant.
     pub max: i64,
-    /// How long to hold.
+    /// How long to hold the claims.
     pub hold: Duration,
     /// Makes a repeat return the same claims.
     pub request: Option<&'a RequestId>,
@@ -30,13 +30,13 @@ pub struct Grant {
 }
 
 impl ClaimRequest<'_> {
-    /// When claims granted now expire: after the time they are held for, but never past the window in which they were
-    /// granted.
+    /// When claims that are granted now expire: after `hold`, or at the end of the present active window if that is earlier.
     pub(super) fn expires_at(&self, hours: &ActiveHours, now: Timestamp) -> Timestamp {
         let hold_end = now.checked_add(self.hold).unwrap_or(Timestamp::MAX);
         hours.next_change(now).map_or(hold_end, |window_end| window_end.min(hold_end))
     }
 }
 
-/// Claims that are worth a statement of their own: smaller shares of twenty campaigns take longer than they are fair.
+/// Smallest share of a campaign that is worth a statement of its own. Smaller shares of twenty campaigns cost more time than
+/// their fairness is worth.
 pub(super) const SHARE_MIN: i64 = 100;

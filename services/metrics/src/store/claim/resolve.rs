@@ -1,14 +1,14 @@
-//! Ends uncertain claims by what a person or sender found out about their messages.
+//! Resolves uncertain claims: a person or a sender has found out whether the messages were sent.
 
 use campaign_metrics::{
     lead::Fact,
     name::AccountName,
-    sending::{ClaimId, LeadRef, Outcome, Verdict},
+    sending::{ClaimId, ClaimState, LeadRef, Outcome, Verdict},
 };
 use tokio_postgres::Row;
 
 use super::{
-    lock::{Expiry, campaigns_lock_in_txn, claims_lock_in_txn},
+    lock::{campaigns_lock_in_txn, claims_lock_in_txn, id_index},
     release::release_in_txn,
 };
 use crate::{
@@ -20,17 +20,17 @@ use crate::{
     },
 };
 
-/// What became of an uncertain claim's message.
+/// What happened to the message of an uncertain claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
-    /// It was sent: a delivery, as if reported.
+    /// It was sent: it counts like a reported delivery.
     Sent,
-    /// It was not: the step is due again, the limits of the claim's days get their share back.
+    /// It was not sent: the step is due again, and the limits of the claim's days get their share back.
     NotSent,
 }
 
 impl Store {
-    /// Resolves those of the claims that are uncertain. Returns for each, in order, whether it was.
+    /// Resolves the claims that are uncertain. Returns for each, in order, whether it was resolved.
     pub async fn claim_resolve(
         &self,
         account: &AccountName,
@@ -41,29 +41,29 @@ impl Store {
             let holder = account_lock_in_txn(&txn, account).await?;
             campaigns_lock_in_txn(&txn, holder.get("workspace_id"), &ids).await?;
             let now = self.clock.now();
-            let rows = claims_lock_in_txn(&txn, &holder, &ids, Expiry::Past, now).await?;
+            let rows = claims_lock_in_txn(&txn, &holder, &ids, ClaimState::Uncertain, now).await?;
             let mut resolved = vec![false; ids.len()];
             let mut not_sent: Vec<(ClaimId, &Row)> = Vec::new();
             let mut sent: Vec<(usize, Outcome)> = Vec::new();
             for row in &rows {
-                let place = usize::try_from(row.get::<_, i32>("place")).unwrap_or(0);
-                let (id, resolution) = resolutions[place];
-                // Of an id that is listed twice the first one counts.
-                if ids[..place].contains(&id) {
+                let index = id_index(row);
+                let (id, resolution) = resolutions[index];
+                // If an id is listed twice, its first resolution counts.
+                if ids[..index].contains(&id) {
                     continue;
                 }
-                resolved[place] = true;
+                resolved[index] = true;
                 match resolution {
                     Resolution::NotSent => not_sent.push((id, row)),
-                    Resolution::Sent => sent.push((place, delivered(id))),
+                    Resolution::Sent => sent.push((index, delivered(id))),
                 }
             }
             if !sent.is_empty() {
                 let outcomes: Vec<_> = sent.iter().map(|(_, outcome)| (&account.workspace, outcome)).collect();
                 let verdicts = outcomes_take_in_txn(&txn, &outcomes, now, attempt).await?;
-                for ((place, _), verdict) in sent.iter().zip(verdicts) {
-                    // Results that are final change no more; the claim stays as it is.
-                    resolved[*place] = !matches!(verdict, Verdict::Rejected(_));
+                for ((index, _), verdict) in sent.iter().zip(verdicts) {
+                    // Final results do not change any more, and the claim stays uncertain.
+                    resolved[*index] = !matches!(verdict, Verdict::Rejected(_));
                 }
             }
             release_in_txn(&txn, &holder, &not_sent, now).await?;

@@ -1,4 +1,4 @@
-//! Makes steps due again for their account: those of released claims, and those of expired claims under the policy `retry`.
+//! Makes steps due again for their accounts: those of released claims, and those of expired claims under the policy RETRY.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use tokio_postgres::types::ToSql;
 
 use crate::{error::Result, store::campaign::counters::claims_closed_in_txn};
 
-/// Rows of claims that one transaction makes due again.
+/// Upper bound of the rows of claims that one transaction ends.
 pub(super) const RETRIED_MAX: usize = 256;
 
-/// Makes expired claims of a campaign due again: its policy says that a second send may happen. Returns how many rows of
-/// claims it went through, a bounded number at once.
+/// Ends expired claims of a campaign and makes their steps due again. The campaign's policy accepts that a message may go
+/// out twice. Returns the number of rows of claims that it ended, at most [`RETRIED_MAX`].
 pub(in crate::store) async fn claims_retry_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
@@ -26,23 +26,23 @@ pub(in crate::store) async fn claims_retry_in_txn(
                 AND claim_open(c) <> 0
             ORDER BY block, step, grant_no LIMIT $4 FOR NO KEY UPDATE
         ) c";
-    let most = i64::try_from(RETRIED_MAX).unwrap_or(i64::MAX);
+    let rows_max = i64::try_from(RETRIED_MAX).unwrap_or(i64::MAX);
     let end = txn.prepare_cached(end).await?;
-    let ended = txn.query(&end, &[&workspace_id, &campaign_id, &now, &most]).await?;
+    let ended = txn.query(&end, &[&workspace_id, &campaign_id, &now, &rows_max]).await?;
     let mut count = 0;
     let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
     for row in &ended {
         let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
         let (block, open): (i32, i64) = (row.get("block"), row.get("open"));
-        for place in (0..64).filter(|place| open >> place & 1 == 1) {
-            leads.push(block * 64 + place);
+        for bit in (0..64).filter(|bit| open >> bit & 1 == 1) {
+            leads.push(block * 64 + bit);
             steps.push(row.get("step"));
             count += 1;
         }
     }
     for (account_id, (leads, steps)) in by_account {
         let campaigns = vec![campaign_id; leads.len()];
-        leads_return_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
+        returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
     }
     if count > 0 {
         claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
@@ -50,9 +50,10 @@ pub(in crate::store) async fn claims_retry_in_txn(
     Ok(ended.len())
 }
 
-/// Makes steps due again for their account, which from now on the leads themselves know. A lead that ended meanwhile goes on no
-/// list: nothing would be due, and a look at the list say that something is.
-pub(super) async fn leads_return_in_txn(
+/// Makes steps due again at `due_at` for the account, and assigns their leads to it: so far only the claims recorded it.
+///
+/// Adds no row of `returns` for a lead that has ended: the list would show a step that is not due.
+pub(super) async fn returns_add_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     account_id: i32,
@@ -61,8 +62,8 @@ pub(super) async fn leads_return_in_txn(
     steps: &[i16],
     due_at: Timestamp,
 ) -> Result<()> {
-    // Nothing about the leads but what each row says: a plan can't begin with all leads of the workspace. Locked, because an
-    // outcome that is under way may make the step due again, finds the row that is there, and adds none.
+    // LATERAL looks up each lead by its key: no plan can start with all leads of the workspace. The leads are locked, because
+    // an outcome in flight may make a step due again; it relies on the row that it finds here, and adds none.
     let sql = "
         WITH back AS MATERIALIZED (
             SELECT b.workspace_id, b.campaign_id, b.lead_no, b.step, l.mask, n.steps FROM (

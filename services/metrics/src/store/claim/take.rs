@@ -13,27 +13,27 @@ use crate::{
     },
 };
 
-/// One in so many claims moves the rows that every claim changes on to their next epoch: about as many versions as share
-/// a page.
+/// Average number of takes after which the hot rows advance to their next epoch: about as many versions as share a page.
 const CLAIMS_PER_EPOCH: u32 = 64;
 
-/// The statement; what its parameters and columns mean stands at the function.
+/// Takes due steps. The SQL function documents the parameters and the columns.
 const CLAIM_TAKE: &str = "
     SELECT lead_nos, steps, ids, more, next_due, next_lead, serving, reserved_of_account, reserved_of_campaign
     FROM claim_take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
-/// What was taken, and what the locked rows said after it.
+/// What was taken, and the state of the locked rows after it.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Number, step and id of each lead.
     pub(super) leads: Vec<(i32, Step, LeadId)>,
     /// Whether the account is assigned to the campaign.
     pub(super) serving: bool,
-    /// Reserved of the account's day and of the campaign's, this included; of use only when something was taken.
+    /// Reservations of the account's day and of the campaign's day, including this take. Only valid if something was
+    /// taken.
     pub(super) reserved: (i64, i64),
 }
 
-/// What is to be taken, of which campaign, for whom.
+/// A take: how many steps of which campaign for which account.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Take {
     pub(super) campaign: CampaignKey,
@@ -48,16 +48,17 @@ pub(super) struct Take {
 }
 
 impl Take {
-    /// Takes up to `share` due steps from `cursor` on, and moves the cursor.
+    /// Takes up to `share` due steps from `cursor` on, and advances the cursor.
     pub(super) async fn take_in_txn(&self, txn: &Transaction<'_>, cursor: &mut Cursor) -> Result<Taken> {
         let (workspace_id, campaign_id) = self.campaign;
         let statement = txn.prepare_cached(CLAIM_TAKE).await?;
         let mut taken = Taken::default();
         loop {
             let left = self.share - i64::try_from(taken.leads.len()).unwrap_or(i64::MAX);
-            let moves = i32::from(rand::random_ratio(1, CLAIMS_PER_EPOCH));
-            // Drawn, so that neither kind starves who asks for one at a time.
-            let odd = i32::from(rand::random::<bool>());
+            let epoch_step = i32::from(rand::random_ratio(1, CLAIMS_PER_EPOCH));
+            // Half of a take comes from `returns`, half from new leads. Chance decides which half is larger if `left` is odd.
+            // Otherwise calls for one claim at a time would starve one kind.
+            let odd_from_returns = i32::from(rand::random::<bool>());
             let steps = i32::from(self.steps.number());
             let params: &[&(dyn ToSql + Sync)] = &[
                 &workspace_id,
@@ -72,8 +73,8 @@ impl Take {
                 &self.campaign_day,
                 &cursor.due_at,
                 &cursor.lo,
-                &moves,
-                &odd,
+                &epoch_step,
+                &odd_from_returns,
             ];
             let row = txn.query_one(&statement, params).await?;
             taken.add(&row)?;
