@@ -36,7 +36,7 @@ pub struct NewCampaign<'a> {
     pub name: &'a CampaignName,
     /// Settings.
     pub settings: &'a CampaignSettings,
-    /// Makes a repeat the same request.
+    /// Makes a repeat return the campaign that the first call created.
     pub request: Option<&'a RequestId>,
 }
 
@@ -46,8 +46,8 @@ impl Store {
         in_txn!(self, "campaign_create", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
-            let seen = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
-            let campaign_key = match (campaign_key_in_txn(&txn, new.name).await?, seen) {
+            let request = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
+            let campaign_key = match (campaign_key_in_txn(&txn, new.name).await?, request) {
                 (Some(campaign_key), RequestStatus::Repeated(_)) => campaign_key,
                 (None, RequestStatus::Repeated(_)) => return Err(Error::NotFound(new.name.to_string())),
                 (Some(_), RequestStatus::New) => return Err(already_exists(new.name)),
@@ -61,12 +61,12 @@ impl Store {
 
     /// Reads a campaign.
     pub async fn campaign_get(&self, name: &CampaignName) -> Result<Campaign> {
-        // One statement is one snapshot: it needs no transaction, which would be another round trip.
+        // One statement has one snapshot. A transaction would cost another round trip.
         let client = self.client(Kind::Read).await?;
         single(campaigns_load(&client, CampaignSelector::Name(name), self.clock.now()).await?, name)
     }
 
-    /// Reads campaigns by workspace and id, of one workspace or all, after `after`, at most `limit`.
+    /// Reads up to `limit` campaigns after `after`, by workspace and id: of one workspace, or of all.
     pub async fn campaign_list(
         &self,
         workspace: Option<&WorkspaceId>,
@@ -92,7 +92,7 @@ impl Store {
         })
     }
 
-    /// Changes the named settings of a campaign; `steps`, when given, must be those it has, and `etag` its revision.
+    /// Changes the named settings of a campaign. `steps` and `etag`, if given, must equal its steps and its revision.
     pub async fn campaign_update(
         &self,
         name: &CampaignName,

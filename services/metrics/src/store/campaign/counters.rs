@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 
 use crate::{error::Result, store::row::CampaignKey};
 
-/// Locks the counters of a campaign. Batches that are counting commit first, so that the caller sees their counts.
+/// Locks the counters of a campaign. Waits for batches that are counting, so that the caller sees their counts.
 pub(in crate::store) async fn counters_lock_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
@@ -15,7 +15,7 @@ pub(in crate::store) async fn counters_lock_in_txn(
     Ok(())
 }
 
-/// Adds to the claims of a campaign that were ever closed.
+/// Adds to the number of claims of a campaign that were ever closed.
 pub(in crate::store) async fn claims_closed_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,

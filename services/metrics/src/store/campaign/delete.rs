@@ -1,4 +1,4 @@
-//! Deletes a campaign at once for all readers; upkeep removes its leads and its log later, in portions.
+//! Deletes a campaign. It disappears for all readers at once; upkeep removes its leads and its log later, in portions.
 
 use campaign_metrics::name::CampaignName;
 use deadpool_postgres::Transaction;
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Store {
-    /// Deletes a campaign with its leads, which nobody sees any more from then on; `force` although claims are held or uncertain.
+    /// Deletes a campaign with its leads. Fails while claims are held or uncertain, unless `force` is set.
     pub async fn campaign_delete(
         &self,
         name: &CampaignName,
@@ -27,7 +27,7 @@ impl Store {
             check_actor(&row, actor)?;
             check_etag(&row, etag)?;
             let (workspace_id, campaign_id) = campaign_key(&row);
-            // Outcomes hold the row by its key while they run; from here on they find no campaign.
+            // Waits for outcomes in flight, which hold the row FOR KEY SHARE. Later outcomes find no campaign.
             txn.execute(
                 "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE",
                 &[&workspace_id, &campaign_id],
@@ -49,14 +49,14 @@ impl Store {
     }
 }
 
-/// Leaves the leads and the log of a campaign that is being deleted to [`Store::campaigns_drain`].
+/// Deletes the rows of a campaign, except for its leads and its log: [`Store::campaigns_drain`] removes those.
 pub(super) async fn campaign_rows_delete_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
     now: Timestamp,
 ) -> Result<()> {
-    let note = "INSERT INTO deleted_campaigns (workspace_id, campaign_id, deleted_at) VALUES ($1, $2, $3)";
-    txn.execute(note, &[&workspace_id, &campaign_id, &now]).await?;
+    let insert = "INSERT INTO deleted_campaigns (workspace_id, campaign_id, deleted_at) VALUES ($1, $2, $3)";
+    txn.execute(insert, &[&workspace_id, &campaign_id, &now]).await?;
     for table in ["claims", "campaigns"] {
         let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2");
         txn.execute(&sql, &[&workspace_id, &campaign_id]).await?;

@@ -1,14 +1,15 @@
-//! When a campaign finishes by itself: the rule of product.md, in one place.
+//! The rule by which a campaign finishes by itself: its lead list is complete, it has leads, and none of them is pending or
+//! partial.
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
 use crate::error::Result;
 
-/// Finishes those of the campaigns that are complete: the rule of product.md, in this one place.
+/// Finishes the campaigns that are complete.
 ///
-/// Call it in every transaction that can bring a finish about, after it has locked the counters: whoever comes later
-/// then sees what was committed before.
+/// Every transaction that can complete a campaign calls this after it has locked the counters. The last of several
+/// concurrent ones then sees what the others committed.
 pub(in crate::store) async fn campaigns_finish_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,

@@ -7,10 +7,10 @@ use tokio_postgres::Row;
 use super::row::{campaign_columns, owner_from_row};
 use crate::error::{Error, Result};
 
-/// On whose behalf a campaign is changed.
+/// The caller that changes a campaign.
 #[derive(Debug, Clone, Copy)]
 pub enum Actor<'a> {
-    /// Any client: refused where a resource manages the campaign.
+    /// Any client. Refused if a Kubernetes resource manages the campaign.
     Client,
     /// The owner with this UID.
     Owner(&'a str),
@@ -29,7 +29,7 @@ pub(in crate::store) async fn campaign_lock_in_txn(txn: &Transaction<'_>, name: 
     row.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-/// Refuses clients where a resource manages the campaign, and every owner but that one.
+/// Refuses clients if a Kubernetes resource manages the campaign, and every owner but its own.
 pub(in crate::store) fn check_actor(row: &Row, actor: Actor<'_>) -> Result<()> {
     let owner = owner_from_row(row);
     match (owner, actor) {
@@ -49,7 +49,7 @@ pub(in crate::store) fn check_actor(row: &Row, actor: Actor<'_>) -> Result<()> {
     }
 }
 
-/// The error for a campaign of another owner.
+/// The error for a campaign that another owner has.
 pub(in crate::store) fn owned_by_other(owner: &Owner) -> Error {
     let message = format!("the campaign is owned by the Campaign resource {} (UID {})", owner.resource, owner.uid);
     Error::Precondition { reason: "CAMPAIGN_OWNED", message }

@@ -1,6 +1,6 @@
-//! What the owner of a campaign in Kubernetes declares: settings and state, keyed by the resource's UID.
+//! Applies what the owner of a campaign, a Kubernetes resource, declares: settings and state. Its UID identifies the owner.
 //!
-//! An older generation or fencing token than was seen is refused here, in the transaction that would write it.
+//! A generation or fencing token older than the stored one is refused here, in the transaction that would write it.
 
 use campaign_metrics::{
     campaign::{AdoptionPolicy, Campaign, CampaignSettings, CampaignState, Owner},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl Store {
-    /// Brings a campaign to what its owner declares, creating it if need be.
+    /// Gives a campaign the settings and the state that its owner declares. Creates it if it does not exist.
     pub async fn campaign_apply(
         &self,
         name: &CampaignName,
@@ -41,7 +41,7 @@ impl Store {
             let mut adoption = adoption;
             if campaign_key_in_txn(&txn, name).await?.is_none() {
                 campaign_insert_in_txn(&txn, workspace_id, name, settings, now).await?;
-                // Made for its owner: there is nothing to take over.
+                // The campaign was created for this owner, so the policy that forbids adoption does not apply.
                 adoption = AdoptionPolicy::IfUnowned;
             }
             let row = campaign_lock_in_txn(&txn, name).await?;

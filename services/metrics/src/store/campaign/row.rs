@@ -14,8 +14,7 @@ use crate::{
     store::row::broken,
 };
 
-/// The columns of a row `c` of `campaigns`. Named, since a prepared statement fails once a migration adds a column to what it
-/// returns.
+/// The columns of a row `c` of `campaigns`. With `c.*`, a prepared statement would fail once a migration adds a column.
 macro_rules! campaign_columns {
     () => {
         "c.workspace_id, c.campaign_id, c.name, c.uid, c.salt, c.display_name, c.state, c.finish_reason, c.steps,
@@ -36,10 +35,10 @@ macro_rules! counts {
 }
 pub(in crate::store) use counts;
 
-/// Reads the columns of [`counts`], which begin at `first`: by place, since a search by name for each of them takes longer
-/// than a scrape of ten thousand campaigns may.
+/// Reads the columns of [`counts`], which begin at index `first`. Reads them by index: to find each by its name makes a
+/// scrape of ten thousand campaigns too slow.
 pub(in crate::store) fn counts_from_row(row: &Row, first: usize) -> (LeadCounts, MessageCounts) {
-    let count = |place: usize| row.get::<_, i64>(first + place);
+    let count = |offset: usize| row.get::<_, i64>(first + offset);
     let leads = LeadCounts { sent: count(0), failed: count(1), pending: count(2), partial: count(3) };
     let messages = MessageCounts {
         delivered: count(4),
@@ -81,7 +80,7 @@ pub(in crate::store) fn active_hours_from_row(row: &Row) -> Result<ActiveHours> 
     Ok(ActiveHours { time_zone: parse_time_zone(row.get("time_zone"))?, windows })
 }
 
-/// Windows from how they are stored.
+/// Parses stored windows.
 pub(in crate::store) fn active_windows(stored: &[&str]) -> Result<Vec<Window>> {
     let windows = stored.iter().map(|stored| {
         let mut parts = stored.split(' ');
@@ -95,7 +94,7 @@ pub(in crate::store) fn active_windows(stored: &[&str]) -> Result<Vec<Window>> {
     windows.collect()
 }
 
-/// Windows as they are stored: `12345 09:00 17:00`.
+/// Formats windows for storage. `12345 09:00 17:00` is Monday to Friday from 9 to 17 h.
 pub(in crate::store) fn stored_windows(hours: &ActiveHours) -> Vec<String> {
     let windows = hours.windows.iter().map(|window| {
         let days: String = window.days().map(|day| day.to_monday_one_offset().to_string()).collect();

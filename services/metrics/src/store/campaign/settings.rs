@@ -1,4 +1,4 @@
-//! Writes the settings of campaigns, and with them which accounts serve.
+//! Writes the settings of campaigns, among them the accounts that serve.
 
 use campaign_metrics::{
     campaign::CampaignSettings,
@@ -65,7 +65,7 @@ pub(super) async fn campaign_insert_in_txn(
     Ok(campaign_key)
 }
 
-/// Writes all settings but the steps, and finishes the campaign where they complete it.
+/// Writes all settings except the steps. Finishes the campaign if they complete it.
 pub(super) async fn settings_write_in_txn(
     txn: &Transaction<'_>,
     row: &Row,
@@ -97,15 +97,15 @@ pub(super) async fn settings_write_in_txn(
     ];
     txn.execute(sql, params).await?;
     if settings.lead_list_complete {
-        // Batches that are counting commit first, so that the last transaction sees both the declaration and the counts.
+        // Waits for batches that are counting: this transaction then sees both the declaration and their counts.
         counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
         campaigns_finish_in_txn(txn, workspace_id, &[campaign_id], now).await?;
     }
     Ok(())
 }
 
-/// Makes `accounts` the ones that serve the campaign. Of those that leave, leads with nothing delivered go back to any
-/// account; the others wait, and the account stays marked as removed.
+/// Makes `accounts` the ones that serve the campaign. A lead of a removed account that has no delivery and no open claim is
+/// freed for any account. If other leads remain, they wait, and the account stays, marked as removed.
 async fn accounts_write_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
@@ -126,24 +126,25 @@ async fn accounts_write_in_txn(
     let insert = "INSERT INTO campaign_accounts (workspace_id, campaign_id, account_id) SELECT $1, $2, unnest($3::int4[])
         ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET removed = false WHERE campaign_accounts.removed";
     txn.execute(insert, &[&workspace_id, &campaign_id, &ids]).await?;
-    let leaving = "SELECT account_id FROM campaign_accounts
+    let removed = "SELECT account_id FROM campaign_accounts
         WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)
         ORDER BY account_id FOR UPDATE";
-    for row in txn.query(leaving, &[&workspace_id, &campaign_id, &ids]).await? {
+    for row in txn.query(removed, &[&workspace_id, &campaign_id, &ids]).await? {
         account_remove_in_txn(txn, (workspace_id, campaign_id), row.get(0)).await?;
     }
     Ok(())
 }
 
+/// Frees leads without a delivery or an open claim, segments, and returned first steps for any account. Then removes the
+/// account, or marks it as removed if it still has leads or open claims.
 async fn account_remove_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
     account_id: i32,
 ) -> Result<()> {
     let keys: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id];
-    let steps = [
-        // Leads never claimed, and first steps that came back, go to any account; so do their rows. What is looked up is looked
-        // up one by one, by LIMIT: a join could go through all of it for each row.
+    let statements = [
+        // LIMIT makes each look-up a probe by key: a join could read the whole table for each row.
         "UPDATE leads l SET account_id = NULL
             WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND NOT has_delivery(l.mask)
                 AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
@@ -155,20 +156,20 @@ async fn account_remove_in_txn(
                 AND (SELECT l.account_id FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2
                     AND l.lead_no = r.lead_no LIMIT 1) IS DISTINCT FROM $3",
     ];
-    for step in steps {
-        txn.execute(step, keys).await?;
+    for statement in statements {
+        txn.execute(statement, keys).await?;
     }
-    let waits = "SELECT EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
+    let is_needed = "SELECT EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
         OR EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
         OR EXISTS (SELECT FROM claims c
             WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $3::int4
                 AND campaign_id = $2 AND claim_open(c) <> 0)";
-    let last = if txn.query_one(waits, keys).await?.get(0) {
+    let remove = if txn.query_one(is_needed, keys).await?.get(0) {
         "UPDATE campaign_accounts SET removed = true WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
     } else {
         "DELETE FROM campaign_accounts WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
     };
-    txn.execute(last, keys).await?;
+    txn.execute(remove, keys).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
-//! Changes of a campaign's state: by request, by its owner, and the finish by itself.
+//! Changes a campaign's state on request or for its owner.
 //!
-//! A pause and a claim both lock the campaign's row, so whichever commits first is seen by the other: from the commit
-//! of a pause on, no replica grants a claim.
+//! A pause and a claim both lock the campaign's row, so the second one sees what the first committed. Once a pause has
+//! committed, no replica grants a claim.
 
 use campaign_metrics::{
     campaign::{Campaign, CampaignState},
@@ -27,7 +27,7 @@ use crate::{
 const REQUESTED: i16 = 2;
 
 impl Store {
-    /// Brings a campaign into a state, if that is legal; `etag` is a revision to check.
+    /// Changes the state of a campaign, if the transition is legal. `etag`, if given, must equal its revision.
     pub async fn campaign_set_state(
         &self,
         name: &CampaignName,
@@ -46,7 +46,7 @@ impl Store {
     }
 }
 
-/// Brings a locked campaign into a state, if that is legal.
+/// Changes the state of a locked campaign, if the transition is legal.
 pub(super) async fn state_set_in_txn(
     txn: &Transaction<'_>,
     row: &Row,

@@ -1,6 +1,6 @@
-//! Reads campaigns as callers see them: settings, counts, claims and the reasons for which nothing is sent.
+//! Reads campaigns as callers see them: settings, counts, claims and the reasons for not sending.
 //!
-//! Everything comes from rollups (counters, claims, segments, the heads of the returns), never from a scan of leads.
+//! Everything comes from rollups (counters, claims, segments, the heads of returns), never from a scan of leads.
 
 use campaign_metrics::{
     campaign::{Campaign, CampaignState, ClaimExpiryPolicy, FinishReason},
@@ -21,9 +21,10 @@ use crate::{
     },
 };
 
-/// Campaigns in one statement: one snapshot and one round trip, however busy the processors are. A row for each that exists:
-/// of the workspaces `$1` and campaigns `$2`, in this order, or the one of the workspace `$3` and name `$4`. `$5` is now, `$6`
-/// the first of the three days that are today anywhere.
+/// Reads campaigns in one statement: one snapshot and one round trip, also when the processors are busy.
+///
+/// Returns a row for each campaign that exists: those of the workspaces `$1` with the numbers `$2`, in this order, or the one
+/// of the workspace `$3` with the name `$4`. `$5` is now. `$6` is the first of the three dates that are today in some zone.
 const CAMPAIGNS: &str = concat!(
     "SELECT ",
     counts!(),
@@ -132,19 +133,19 @@ const CAMPAIGNS: &str = concat!(
 /// Selects campaigns to read.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum CampaignSelector<'a> {
-    /// Those of these numbers, in this order.
+    /// By their numbers, in this order.
     Keys(&'a [CampaignKey]),
-    /// The one of this name.
+    /// By its name.
     Name(&'a CampaignName),
 }
 
-/// Reads campaigns; those that do not exist are left out.
+/// Reads campaigns. Leaves out those that do not exist.
 pub(super) async fn campaigns_load(
     client: &impl GenericClient,
-    which: CampaignSelector<'_>,
+    selector: CampaignSelector<'_>,
     now: Timestamp,
 ) -> Result<Vec<Campaign>> {
-    let (keys, name) = match which {
+    let (keys, name) = match selector {
         CampaignSelector::Keys(keys) => (keys, None),
         CampaignSelector::Name(name) => (&[][..], Some(name)),
     };
@@ -163,12 +164,12 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     let settings = settings_from_row(row, accounts)?;
     let state = campaign_state(row.get("state"))?;
     let uncertain_claims = row.get("uncertain");
-    // What expired is handed out by whoever asks next.
-    let retried = state == CampaignState::Active
+    // The next claim call of a serving account makes the steps of its expired claims due again.
+    let is_retried = state == CampaignState::Active
         && settings.claim_expiry_policy == ClaimExpiryPolicy::Retry
         && row.get::<_, i64>("uncertain_of_serving") > 0;
     let listed = if row.get("has_new") { Some(now) } else { row.get("next_return") };
-    let next_due = next_due(lead_counts, listed, retried, now);
+    let next_due = next_due(lead_counts, listed, is_retried, now);
     let standing = CampaignStanding {
         state,
         active_hours: &settings.active_hours,
@@ -209,7 +210,7 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     })
 }
 
-/// The accounts that serve a campaign, by id, with how each stands.
+/// Reads the accounts that serve a campaign, by id, and the standing of each.
 fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<AccountId>, Vec<AccountStanding>)> {
     let names: Vec<&str> = row.get::<_, Option<_>>("account_names").unwrap_or_default();
     let states: Vec<i16> = row.get::<_, Option<_>>("account_states").unwrap_or_default();
@@ -218,12 +219,12 @@ fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<Acco
     let reserved: Vec<i64> = row.get("account_reserved");
     let mut ids = Vec::with_capacity(names.len());
     let mut standings = Vec::with_capacity(names.len());
-    for (place, reserved) in reserved.chunks(3).enumerate() {
-        let time_zone = parse_time_zone(zones[place])?;
-        ids.push(names[place].parse()?);
+    for (index, reserved) in reserved.chunks(3).enumerate() {
+        let time_zone = parse_time_zone(zones[index])?;
+        ids.push(names[index].parse()?);
         standings.push(AccountStanding {
-            state: account_state(states[place])?,
-            daily_limit: limits[place],
+            state: account_state(states[index])?,
+            daily_limit: limits[index],
             reserved: reserved_today(reserved, first, &time_zone, now),
             time_zone,
         });
@@ -231,7 +232,7 @@ fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<Acco
     Ok((ids, standings))
 }
 
-/// Reads a campaign within the transaction that locked or made it.
+/// Reads a campaign in the transaction that has locked or created it.
 pub(super) async fn campaign_load_in_txn(
     txn: &Transaction<'_>,
     key: CampaignKey,
@@ -241,7 +242,7 @@ pub(super) async fn campaign_load_in_txn(
     single(campaigns_load(txn, CampaignSelector::Keys(&[key]), now).await?, name)
 }
 
-/// The only element, or NotFound if there is none.
+/// Returns the only campaign, or NotFound if there is none.
 pub(super) fn single(campaigns: Vec<Campaign>, name: &CampaignName) -> Result<Campaign> {
     campaigns.into_iter().next().ok_or_else(|| Error::NotFound(name.to_string()))
 }

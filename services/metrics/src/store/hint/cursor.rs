@@ -1,8 +1,8 @@
-//! Where each account goes on looking for due steps, campaign by campaign.
+//! Remembers how far each account got in each campaign, so that its next claim looks for due steps from there.
 //!
-//! What was claimed leaves dead rows before what is next, which nobody can remove while an old snapshot (a backup, a long
-//! report) is held; a claim that began at the start would walk over all of them. So each process remembers how far it
-//! got. It is a hint only: whoever finds too little looks again from the start, and all do from time to time.
+//! Claimed leads leave dead rows before the next due ones. Vacuum can't remove them while an old snapshot (a backup, a long
+//! report) is held, and a claim from the beginning would walk over all of them. A cursor is a hint: a claim that finds too
+//! little starts again from the beginning, and so does every claim from time to time.
 
 use std::{
     collections::HashMap,
@@ -14,24 +14,25 @@ use jiff::Timestamp;
 
 use crate::store::row::CampaignKey;
 
-/// How long a cursor is followed: steps that become due behind it, by an outcome dated in the past or at another replica,
-/// wait at most so long while others are there to be sent.
+/// How long a cursor is followed. A step can become due before the cursor, by an outcome dated in the past or on another
+/// replica. It waits at most this long while other steps can be claimed.
 const AGE_MAX: Duration = Duration::from_secs(10);
-/// Cursors kept at most, of some 64 bytes each; past it all are forgotten.
+/// Upper bound of the cursors, of some 64 bytes each. The map is cleared when it is exceeded.
 const CURSORS_MAX: usize = 100_000;
 
-/// Where to begin.
+/// Where a claim starts to look for due steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Cursor {
-    /// In what came back or follows up.
+    /// In `returns`: at rows that are due at this time or later.
     pub(in crate::store) due_at: Timestamp,
-    /// In the leads that were never claimed.
+    /// In `segments`: at this lead number.
     pub(in crate::store) lo: i32,
+    /// When a claim last started from the beginning. Kept while the cursor advances.
     since: Option<Instant>,
 }
 
 impl Cursor {
-    /// The start.
+    /// The beginning.
     pub(in crate::store) const START: Self = Self { due_at: Timestamp::UNIX_EPOCH, lo: 0, since: None };
 }
 
@@ -50,13 +51,13 @@ impl Cursors {
         if cursor.since.is_some_and(|since| since.elapsed() < AGE_MAX) { cursor } else { Cursor::START }
     }
 
-    /// Remembers how far accounts got, once that is committed.
-    pub(in crate::store) fn set(&self, cursor_updates: Vec<(CampaignKey, i32, Cursor)>) {
+    /// Remembers how far accounts got. To be called after the commit.
+    pub(in crate::store) fn set(&self, updates: Vec<CursorUpdate>) {
         let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cursors.len() > CURSORS_MAX {
             cursors.clear();
         }
-        for (campaign, account_id, mut cursor) in cursor_updates {
+        for (campaign, account_id, mut cursor) in updates {
             cursor.since = cursor.since.or_else(|| Some(Instant::now()));
             cursors.insert((campaign, account_id), cursor);
         }

@@ -33,7 +33,7 @@ impl ClaimQueues {
         // Campaigns have the even queues, accounts the odd ones.
         let campaigns = campaigns.map(|(_, campaign_id)| (campaign_id, 0));
         let numbers = campaigns.chain(account_id.map(|account_id| (account_id, 1)));
-        let queue = |(id, odd)| (usize::try_from(id).unwrap_or(0) * 2 + odd) % self.queues.len();
+        let queue = |(id, parity)| (usize::try_from(id).unwrap_or(0) * 2 + parity) % self.queues.len();
         let mut queues: Vec<usize> = numbers.map(queue).collect();
         // Every call locks in ascending order, so that no two calls deadlock.
         queues.sort_unstable();
