@@ -17,16 +17,17 @@ use super::{
 };
 use crate::error::Result;
 
-/// Which leads to list.
+/// Selects the leads to list.
 #[derive(Debug, Default)]
 pub struct LeadFilter<'a> {
-    /// Only of this status.
+    /// Only leads of this status.
     pub status: Option<LeadStatus>,
-    /// Only of this account.
+    /// Only leads of this account.
     pub account: Option<&'a AccountId>,
 }
 
-/// Until an outcome tells the lead its account, its claim knows it. Those who ask add [`LEAD_ID`].
+/// Leads with their accounts. A lead that no outcome has assigned to an account yet has the account of its open claim. The
+/// callers join [`LEAD_ID`].
 const LEADS: &str = "
     SELECT l.workspace_id, l.campaign_id, l.lead_no, l.mask, l.failed_reasons, l.bounced_reasons, l.last_action_at, n.steps,
         a.name AS account
@@ -48,7 +49,8 @@ const LEADS: &str = "
 /// The columns of [`LEADS`] that [`lead_from_row`] reads.
 const COLUMNS: &str = "l.lead_no, l.mask, l.failed_reasons, l.bounced_reasons, l.last_action_at, l.steps, l.account";
 
-/// Leads that a filtered page looks at before it ends, found or not: keeps a page of a rare status from reading millions.
+/// Upper bound of the leads that a page reads, whether they match or not. It keeps a page of a rare status from reading
+/// millions.
 const SCAN_MAX: i64 = 50_000;
 
 impl Store {
@@ -64,7 +66,7 @@ impl Store {
         })
     }
 
-    /// Reads leads after number `after`, at most `limit`, with the number from which to go on, if there are more.
+    /// Reads up to `limit` leads after number `after`. Also returns the number after which to continue, if there are more.
     pub async fn lead_list(
         &self,
         campaign: &CampaignName,
@@ -103,7 +105,7 @@ impl Store {
         })
     }
 
-    /// Reads the outcomes of a lead in the order of their arrival, after the first `skip`, at most `limit`.
+    /// Reads up to `limit` outcomes of a lead in the order of their arrival, after the first `skip`.
     pub async fn lead_outcomes(&self, name: &LeadName, skip: i64, limit: i64) -> Result<Vec<LeadOutcome>> {
         // A lead has at most 52 facts, so skipping is cheap.
         let sql = "

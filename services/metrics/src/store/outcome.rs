@@ -1,9 +1,7 @@
-//! Takes in outcomes: the reports of many callers are one transaction, each outcome gets its own verdict.
+//! Takes outcomes. The reports of many callers share one transaction; each outcome gets its own verdict.
 //!
-//! Locks: the campaigns' keys (so that results can't become final meanwhile; for messages without claim the campaigns, so that
-//! nobody claims them meanwhile), the claims, the leads, the counters, the
-//! reservations, the account days. A fact that is known is a duplicate and changes nothing, so reports can be repeated,
-//! split and mixed at will.
+//! An outcome whose fact is known is a duplicate and changes nothing, so reports can be repeated, split and mixed at will.
+//! `docs/architecture.md`, "Lock order", lists the locks.
 
 pub(super) mod batch;
 pub(super) mod opt_out;
@@ -22,8 +20,8 @@ use tokio_postgres::Row;
 
 use self::{
     batch::Batch,
-    opt_out::{ids_list_in_txn, namesakes_in_txn},
-    terms::{Event, final_verdicts_in_txn, judge, terms_of_in_txn},
+    opt_out::{namesakes_in_txn, opt_outs_insert_in_txn},
+    terms::{Event, final_verdicts_in_txn, judge, terms_lock_in_txn},
 };
 use super::{
     row::{CampaignKey, element_index},
@@ -34,17 +32,19 @@ use crate::error::Result;
 /// What one caller reports.
 #[derive(Debug)]
 pub struct Report {
-    /// Where its leads are.
+    /// The workspace of its leads.
     pub workspace: WorkspaceId,
     /// What happened.
     pub outcomes: Vec<Outcome>,
 }
 
-/// Named leads of a report that are worth a look-up of their own: below, the transaction looks them up for all reports.
+/// Number of named leads from which on a report gets a look-up of its own. Below it, the transaction of the batch looks up the
+/// named leads of all its reports.
 const NAMED_MIN: usize = 50;
 
 impl Store {
-    /// Names leads by number where a report names many by id, so that those that share claims come to be written together.
+    /// Replaces the names of leads by their send keys if a report has many names. Then outcomes whose claims share a row go to
+    /// the same lane.
     pub async fn outcomes_number(&self, report: &mut Report) -> Result<()> {
         let outcomes = report.outcomes.iter_mut().filter(|outcome| matches!(outcome.lead, LeadRef::Name(_)));
         let mut outcomes: Vec<&mut Outcome> = outcomes.collect();
@@ -73,10 +73,12 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in reports, all of them in one transaction; each outcome gets its own verdict, after the commit. Drops `turn`
-    /// before the commit: the next transaction can begin meanwhile, and the rows that both change keep their order.
-    pub async fn outcomes_report(&self, reports: &[Report], turn: impl Send) -> Result<Vec<Vec<Verdict>>> {
-        let mut turn = Some(turn);
+    /// Takes reports in one transaction. Returns a verdict for each outcome, after the commit.
+    ///
+    /// `lane_guard` holds the lane's queue. It is dropped before the commit, so that the lane's next transaction begins
+    /// meanwhile. That one waits for the row locks of this one, so changes of a row keep their order.
+    pub async fn outcomes_report(&self, reports: &[Report], lane_guard: impl Send) -> Result<Vec<Vec<Verdict>>> {
+        let mut lane_guard = Some(lane_guard);
         let outcomes: Vec<(&WorkspaceId, &Outcome)> = reports
             .iter()
             .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
@@ -84,7 +86,7 @@ impl Store {
         let verdicts: Result<Vec<Verdict>> = in_txn!(self, "outcomes_report", Kind::Hot, |txn, attempt| {
             let taken = outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await;
             if taken.is_ok() {
-                drop(turn.take());
+                drop(lane_guard.take());
             }
             taken
         });
@@ -93,7 +95,7 @@ impl Store {
     }
 }
 
-/// Takes outcomes in: judges them, and applies those that may be taken. One verdict for each.
+/// Judges outcomes, and applies those that their campaigns take. Returns a verdict for each.
 pub(super) async fn outcomes_take_in_txn(
     txn: &Transaction<'_>,
     outcomes: &[(&WorkspaceId, &Outcome)],
@@ -101,9 +103,9 @@ pub(super) async fn outcomes_take_in_txn(
     attempt: u32,
 ) -> Result<Vec<Verdict>> {
     let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
-    let numbered = number_in_txn(txn, outcomes).await?;
-    // Who opts out does so in all campaigns of the workspace.
-    let (opting, leads): (Vec<usize>, Vec<_>) = outcomes
+    let numbered = lead_numbers_in_txn(txn, outcomes).await?;
+    // An opt-out holds in all campaigns of the workspace.
+    let (opt_outs, leads): (Vec<usize>, Vec<_>) = outcomes
         .iter()
         .enumerate()
         .filter(|(_, (_, outcome))| outcome.fact == Fact::OptedOut)
@@ -114,7 +116,7 @@ pub(super) async fn outcomes_take_in_txn(
     keys.extend(namesakes.iter().map(|namesake| namesake.campaign));
     keys.sort_unstable();
     keys.dedup();
-    let terms = terms_of_in_txn(txn, keys, now, attempt).await?;
+    let terms = terms_lock_in_txn(txn, keys, now, attempt).await?;
     let mut events = Vec::with_capacity(outcomes.len());
     let mut finals = Vec::new();
     let mut is_taken = vec![false; outcomes.len()];
@@ -134,23 +136,23 @@ pub(super) async fn outcomes_take_in_txn(
         }
     }
     final_verdicts_in_txn(txn, &finals, &mut verdicts).await?;
-    let mut listed = Vec::new();
-    for namesake in namesakes.iter().filter(|namesake| is_taken[opting[namesake.of]]) {
-        listed.push((namesake.campaign.0, namesake.lead_id.as_str()));
+    let mut ids = Vec::new();
+    for namesake in namesakes.iter().filter(|namesake| is_taken[opt_outs[namesake.opt_out]]) {
+        ids.push((namesake.campaign.0, namesake.lead_id.as_str()));
         let (campaign, lead_no) = (namesake.campaign, namesake.lead_no);
         if terms.get(&campaign).is_some_and(|terms| !terms.attribution_ended) {
             events.push(Event { source: None, campaign, lead_no, fact: Fact::OptedOut, at: now });
         }
     }
-    ids_list_in_txn(txn, &listed, now).await?;
+    opt_outs_insert_in_txn(txn, &ids, now).await?;
     Batch { txn, terms: &terms, now, attempt }.apply(events, &mut verdicts).await?;
     Ok(verdicts)
 }
 
-/// Numbers of the outcomes' campaigns and leads; `None` where the name names nothing.
+/// Finds the numbers of each outcome's campaign and lead. Returns `None` for a name that does not exist.
 ///
-/// The number of a workspace is looked up by its name, so that a key of another workspace names nothing.
-async fn number_in_txn(
+/// The number of the workspace is looked up by its name, so that a send key of another workspace finds nothing.
+async fn lead_numbers_in_txn(
     txn: &Transaction<'_>,
     outcomes: &[(&WorkspaceId, &Outcome)],
 ) -> Result<Vec<Option<(CampaignKey, i32)>>> {

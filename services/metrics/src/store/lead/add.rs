@@ -1,4 +1,4 @@
-//! Adds leads in bulk: numbered densely, those of one account next to each other, so that claims take ranges.
+//! Adds leads in bulk. They are numbered densely, those of one account next to each other, so that claims take ranges.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,7 +24,7 @@ use crate::{
 pub struct NewLead {
     /// The caller's own id.
     pub id: LeadId,
-    /// The account that is to send to it.
+    /// The account that will send to it.
     pub account: Option<AccountId>,
 }
 
@@ -37,18 +37,18 @@ pub enum Refusal {
     AccountDiffers,
 }
 
-/// What became of a batch of leads.
+/// The result of adding a batch of leads.
 #[derive(Debug, Default)]
 pub struct AddedLeads {
-    /// New ones.
+    /// Number of leads added.
     pub added: i64,
-    /// Those that were there already.
+    /// Number of leads that existed already.
     pub existing: i64,
-    /// Place in the batch and reason of those refused.
+    /// Index in the batch and reason for each lead refused.
     pub refused: Vec<(usize, Refusal)>,
 }
 
-/// Number of "any account" in segments.
+/// Account number of segments whose leads any account can claim.
 const ANY_ACCOUNT: i32 = 0;
 
 impl Store {
@@ -56,17 +56,17 @@ impl Store {
     pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
         in_txn!(self, "leads_add", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
-            workspace_share_in_txn(&txn, name).await?;
-            let (workspace_id, campaign_id) = campaign_key_share_in_txn(&txn, name).await?;
-            // Before the counters, as a change of the accounts does.
+            workspace_lock_share_in_txn(&txn, name).await?;
+            let (workspace_id, campaign_id) = campaign_lock_key_share_in_txn(&txn, name).await?;
+            // Locks the accounts before the counters, as an update of a campaign's accounts does.
             let serving = serving_in_txn(&txn, workspace_id, campaign_id, leads).await?;
-            list_open_in_txn(&txn, workspace_id, campaign_id, name).await?;
+            check_unfinished_in_txn(&txn, workspace_id, campaign_id, name).await?;
             let result = if leads.is_empty() {
                 AddedLeads::default()
             } else {
                 let result = leads_insert_in_txn(&txn, workspace_id, campaign_id, leads, &serving).await?;
-                let listed = listed_in_txn(&txn, (workspace_id, campaign_id), leads).await?;
-                opt_out_in_txn(&txn, &listed, now, attempt).await?;
+                let opted_out = opted_out_in_txn(&txn, (workspace_id, campaign_id), leads).await?;
+                opt_out_in_txn(&txn, &opted_out, now, attempt).await?;
                 result
             };
             if complete {
@@ -80,15 +80,15 @@ impl Store {
     }
 }
 
-/// Keeps ids from being listed as opted out meanwhile.
-async fn workspace_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<()> {
-    let hold = txn.prepare_cached("SELECT FROM workspaces WHERE name = $1 FOR SHARE").await?;
-    txn.execute(&hold, &[&name.workspace.as_str()]).await?;
+/// Locks the workspace, so that no id is added to its opt-out list before the commit.
+async fn workspace_lock_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<()> {
+    let lock = txn.prepare_cached("SELECT FROM workspaces WHERE name = $1 FOR SHARE").await?;
+    txn.execute(&lock, &[&name.workspace.as_str()]).await?;
     Ok(())
 }
 
-/// Leads of the batch whose ids want no messages and that do not know it yet.
-async fn listed_in_txn(
+/// Finds leads of the batch that are on the opt-out list but do not have that fact yet.
+async fn opted_out_in_txn(
     txn: &Transaction<'_>,
     campaign: CampaignKey,
     leads: &[NewLead],
@@ -110,17 +110,19 @@ async fn listed_in_txn(
     Ok(rows.iter().map(|row| (campaign, row.get(0))).collect())
 }
 
-/// Finds the campaign and keeps it from being deleted.
-async fn campaign_key_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
-    let hold = "SELECT c.workspace_id, c.campaign_id FROM campaigns c JOIN workspaces w USING (workspace_id)
+/// Locks the campaign, so that it is not deleted before the commit. Returns its key.
+async fn campaign_lock_key_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<(i32, i32)> {
+    let lock = "SELECT c.workspace_id, c.campaign_id FROM campaigns c JOIN workspaces w USING (workspace_id)
         WHERE w.name = $1 AND c.name = $2 FOR KEY SHARE OF c";
-    let hold = txn.prepare_cached(hold).await?;
-    let row = txn.query_opt(&hold, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
+    let lock = txn.prepare_cached(lock).await?;
+    let row = txn.query_opt(&lock, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
     row.as_ref().map(campaign_key).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-/// Locks the counters, then reads the state: a finish that comes first is seen, one that comes later sees the leads.
-async fn list_open_in_txn(
+/// Refuses a finished campaign.
+///
+/// Locks the counters, then reads the state. So it sees a finish that comes first, and a later one sees the new leads.
+async fn check_unfinished_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_id: i32,
@@ -145,15 +147,15 @@ async fn leads_insert_in_txn(
 ) -> Result<AddedLeads> {
     let mut result = AddedLeads::default();
     let mut fresh: HashSet<&str> = HashSet::new();
-    // By account: what an account's claims will take lies together.
+    // By account, so that the leads that an account will claim lie together.
     let mut groups: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
     let existing = existing_in_txn(txn, workspace_id, campaign_id, leads).await?;
-    for (place, lead) in leads.iter().enumerate() {
+    for (index, lead) in leads.iter().enumerate() {
         let account_id = match &lead.account {
             None => ANY_ACCOUNT,
             Some(account) => {
                 let Some(account_id) = serving.get(account.as_str()) else {
-                    result.refused.push((place, Refusal::AccountNotServing(account.clone())));
+                    result.refused.push((index, Refusal::AccountNotServing(account.clone())));
                     continue;
                 };
                 *account_id
@@ -161,7 +163,7 @@ async fn leads_insert_in_txn(
         };
         match existing.get(lead.id.as_str()) {
             Some(Some(assigned)) if account_id != ANY_ACCOUNT && *assigned != account_id => {
-                result.refused.push((place, Refusal::AccountDiffers));
+                result.refused.push((index, Refusal::AccountDiffers));
             }
             None if fresh.insert(lead.id.as_str()) => groups.entry(account_id).or_default().push(lead.id.as_str()),
             Some(_) | None => result.existing += 1,
@@ -174,7 +176,7 @@ async fn leads_insert_in_txn(
     Ok(result)
 }
 
-/// Numbers of the named accounts that serve the campaign, and go on serving it until the commit.
+/// Locks the named accounts that serve the campaign, so that they serve it until the commit. Returns their numbers.
 async fn serving_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
@@ -194,14 +196,14 @@ async fn serving_in_txn(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Leads of the batch that exist, with their account where it is known.
+/// Finds the leads of the batch that exist, with their accounts if they have one.
 async fn existing_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_id: i32,
     leads: &[NewLead],
 ) -> Result<HashMap<String, Option<i32>>> {
-    // One by one, each by its key: LIMIT keeps the planner from joining in another order.
+    // LIMIT makes each look-up a probe by key: the planner can't reorder the joins.
     let sql = "SELECT named.lead_id, l.account_id FROM unnest($3::text[]) AS named (lead_id)
         CROSS JOIN LATERAL (
             SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND lead_id = named.lead_id AND campaign_id = $2 LIMIT 1
@@ -248,7 +250,7 @@ async fn groups_insert_in_txn(
     let insert = txn.prepare_cached(insert).await?;
     txn.execute(&insert, &[&workspace_id, &campaign_id, &numbers, &ids, &accounts]).await?;
     for (account_id, lo, hi) in segments {
-        // Batches that follow each other make one segment.
+        // Consecutive batches grow one segment.
         let grow =
             "UPDATE segments SET hi = $5 WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND hi = $4";
         let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id, &lo, &hi];

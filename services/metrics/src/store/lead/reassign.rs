@@ -1,4 +1,4 @@
-//! Gives leads that wait for an account that left a campaign to the accounts that serve it.
+//! Gives leads that wait for a removed account to accounts that serve the campaign.
 
 use campaign_metrics::{
     campaign::CampaignState,
@@ -16,20 +16,20 @@ use crate::{
     },
 };
 
-/// Leads that one transaction reassigns or takes off a list at most: a second of work.
+/// Upper bound of the rows of `returns` that one transaction moves or deletes: a second of work.
 const REASSIGNED_MAX: i64 = 10_000;
 
-/// What a call of reassigning did.
+/// The result of a reassignment.
 #[derive(Debug, Default)]
 pub struct Reassigned {
-    /// Leads with another account.
+    /// Number of leads that got another account.
     pub count: i64,
     /// Whether there are more.
     pub more: bool,
 }
 
 impl Store {
-    /// Gives leads that wait for an account that left a campaign to accounts that serve it, evenly.
+    /// Gives leads that wait for a removed account evenly to accounts that serve the campaign.
     pub async fn leads_reassign(
         &self,
         campaign: &CampaignName,
@@ -73,8 +73,10 @@ async fn serves_in_txn(
     Ok(txn.query_one(sql, &[&workspace_id, &campaign_id, &account_id]).await?.get(0))
 }
 
-/// Moves what waits for one account to others. Whatever waits has a row in `returns`: those that are claimed get theirs when the
-/// claim ends. Leads that ended may have one still; they keep their account.
+/// Gives the leads that wait for one account to others.
+///
+/// Every lead that waits has a row in `returns`; a claimed lead gets it when its claim ends. A lead that has ended may still
+/// have a row, and keeps its account.
 async fn reassign_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Store {
-    /// Removes a lead; `force` although a claim of it is held or uncertain.
+    /// Removes a lead. Fails while a claim of it is held or uncertain, unless `force` is set.
     pub async fn lead_delete(&self, name: &LeadName, force: bool) -> Result<()> {
         in_txn!(self, "lead_delete", Kind::Hot, |txn, attempt| {
             let (workspace_id, campaign_id) = campaign_key(&campaign_lock_in_txn(&txn, &name.campaign).await?);
@@ -45,7 +45,7 @@ impl Store {
     }
 }
 
-/// Locks a lead and takes it out of its claims. Returns how many of them were open, and its facts.
+/// Locks a lead and removes it from its claims. Returns how many of these were open, and the facts of the lead.
 async fn claims_drop_in_txn(
     txn: &Transaction<'_>,
     lead: &[&(dyn ToSql + Sync); 3],
@@ -68,7 +68,7 @@ async fn claims_drop_in_txn(
     Ok((closed, mask))
 }
 
-/// Removes a lead without facts. Where it waits among `returns`, the next claim finds that it is gone.
+/// Deletes a lead without facts. A row in `returns` stays, until a claim finds that its lead does not exist.
 async fn lead_drop_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]) -> Result<()> {
     for table in ["lead_ids", "leads"] {
         let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3");
@@ -80,7 +80,7 @@ async fn lead_drop_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]
     Ok(())
 }
 
-/// Removes whatever names or describes a lead.
+/// Marks a lead as forgotten. Deletes its id and every text about it.
 async fn lead_forget_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]) -> Result<()> {
     for sql in [
         "UPDATE leads SET mask = mask | fact_mask(forgotten_bit()) WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3",

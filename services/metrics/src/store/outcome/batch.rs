@@ -1,7 +1,7 @@
-//! Applies the outcomes of a batch that may be taken: closes their claims, adds their facts, counts them.
+//! Applies the outcomes of a batch that campaigns take: closes their claims, adds their facts, counts them.
 //!
-//! The statement takes one outcome a lead; a batch with several for one lead runs it again for the second, the third, and
-//! so on, in the same transaction.
+//! The statement takes at most one outcome for each lead. A batch with several outcomes for one lead runs it in rounds, in
+//! the same transaction: for the first outcome of each lead, for the second, and so on.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// The statement; its parameters and rows stand at its top.
+/// The statement. It documents its parameters and rows at its top.
 pub const OUTCOME_BATCH: &str = include_str!("batch.sql");
 
 /// A batch in its transaction.
@@ -46,37 +46,38 @@ struct Unclaimed {
     at: Timestamp,
 }
 
-/// An outcome whose account days go by earlier facts of its lead, by their bits, of which the log showed nothing.
+/// An outcome whose account days depend on earlier facts of its lead that the statement did not find in the log. `bits` has
+/// the bits of these facts.
 struct Missed {
     campaign: CampaignKey,
     lead_no: i32,
     bits: i64,
 }
 
-/// What a round leaves to do once all are through.
+/// What rounds leave to be done after them.
 #[derive(Default)]
 struct Deferred {
     unclaimed: Vec<Unclaimed>,
     missed: Vec<Missed>,
-    /// Campaigns in which no lead is pending or partial any more, as of a round.
+    /// Campaigns in which no lead was pending or partial any more after a round.
     complete: Vec<CampaignKey>,
 }
 
 impl Batch<'_> {
-    /// Applies events of leads that are numbered and judged; fills in their verdicts.
+    /// Applies events that were judged, and fills in their verdicts.
     pub(super) async fn apply(&self, events: Vec<Event<'_>>, verdicts: &mut [Verdict]) -> Result<()> {
         if events.is_empty() {
             return Ok(());
         }
         let (rounds, repeats) = rounds(events);
-        let mut rest = Deferred::default();
+        let mut deferred = Deferred::default();
         let mut earlier = 0;
         for round in &rounds {
-            let checked = rest.unclaimed.len();
-            self.apply_round(round, earlier, verdicts, &mut rest).await?;
-            // Before the next round, which would end such a claim unseen.
-            self.check_unclaimed(&rest.unclaimed[checked..]).await?;
-            self.check_missed(std::mem::take(&mut rest.missed)).await?;
+            let checked = deferred.unclaimed.len();
+            self.apply_round(round, earlier, verdicts, &mut deferred).await?;
+            // Before the next round, which could close a claim that this check has to find.
+            self.check_unclaimed(&deferred.unclaimed[checked..]).await?;
+            self.check_missed(std::mem::take(&mut deferred.missed)).await?;
             earlier += i32::try_from(round.len()).unwrap_or(i32::MAX);
         }
         for (ordinal, first) in repeats {
@@ -85,8 +86,8 @@ impl Batch<'_> {
                 Verdict::Applied | Verdict::Duplicate => Verdict::Duplicate,
             };
         }
-        self.finish(rest.complete).await?;
-        self.reserve_unclaimed(rest.unclaimed).await
+        self.finish(deferred.complete).await?;
+        self.reserve_unclaimed(deferred.unclaimed).await
     }
 
     async fn apply_round(
@@ -94,7 +95,7 @@ impl Batch<'_> {
         round: &[Event<'_>],
         earlier: i32,
         verdicts: &mut [Verdict],
-        rest: &mut Deferred,
+        deferred: &mut Deferred,
     ) -> Result<()> {
         let mut columns = Columns::default();
         for event in round {
@@ -112,7 +113,7 @@ impl Batch<'_> {
             columns.steps.push(terms.map_or(1, |terms| terms.steps.number().into()));
             columns.follow_ups.push(event.at.checked_add(delay).unwrap_or(Timestamp::MAX));
             if let Some((ordinal, _)) = event.source {
-                // The rule; the rows say what is different.
+                // Assume success; the returned rows list the exceptions.
                 verdicts[ordinal] = Verdict::Applied;
             }
         }
@@ -134,18 +135,18 @@ impl Batch<'_> {
         for row in self.txn.query(&batch, params).await? {
             let campaign: CampaignKey = (row.get("workspace_id"), row.get("campaign_id"));
             if row.get::<_, Option<i64>>("place").is_some() {
-                Self::take_exception(&row, &round[element_index(&row)], verdicts, rest);
+                Self::take_exception(&row, &round[element_index(&row)], verdicts, deferred);
             } else {
-                rest.complete.push(campaign);
+                deferred.complete.push(campaign);
             }
         }
         Ok(())
     }
 
-    fn take_exception(row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], rest: &mut Deferred) {
+    fn take_exception(row: &Row, event: &Event<'_>, verdicts: &mut [Verdict], deferred: &mut Deferred) {
         let (campaign, lead_no, bits) = (event.campaign, event.lead_no, row.get("missed"));
         if bits != 0 {
-            rest.missed.push(Missed { campaign, lead_no, bits });
+            deferred.missed.push(Missed { campaign, lead_no, bits });
         }
         if let Some((ordinal, _)) = event.source {
             verdicts[ordinal] = match (row.get("applied"), row.get("known")) {
@@ -155,7 +156,7 @@ impl Batch<'_> {
             };
         }
         if row.get("unclaimed") {
-            rest.unclaimed.push(Unclaimed {
+            deferred.unclaimed.push(Unclaimed {
                 campaign,
                 lead_no,
                 step: i16::from(event.fact.bit() & 15) + 1,
@@ -165,9 +166,11 @@ impl Batch<'_> {
         }
     }
 
-    /// Has the batch run again where the log shows by now what it did not show: an earlier outcome that was committed after the
-    /// statement began, and before it got the lead. What is not there now, with the lead locked, went with its partition; then
-    /// the message is booked on its lead's account, and what it was until then taken off on a day before all others.
+    /// Makes the batch run again if the log has by now a fact that the statement missed: another transaction committed it
+    /// after the statement began and before it locked the lead.
+    ///
+    /// A fact that is still missing, with the lead locked, was dropped with its partition. Then the statement's choice is
+    /// right: the message counts for the account of its lead, and its earlier result is subtracted on a day before all others.
     async fn check_missed(&self, missed: Vec<Missed>) -> Result<()> {
         if missed.is_empty() {
             return Ok(());
@@ -182,8 +185,8 @@ impl Batch<'_> {
         let leads: Vec<i32> = missed.iter().map(|missed| missed.lead_no).collect();
         let bits: Vec<i64> = missed.iter().map(|missed| missed.bits).collect();
         let find = self.txn.prepare_cached(find).await?;
-        let found = self.txn.query_one(&find, &[&workspaces, &campaigns, &leads, &bits]).await?;
-        if found.get(0) { Err(snapshot_outdated()) } else { Ok(()) }
+        let is_found: bool = self.txn.query_one(&find, &[&workspaces, &campaigns, &leads, &bits]).await?.get(0);
+        if is_found { Err(snapshot_outdated()) } else { Ok(()) }
     }
 
     async fn finish(&self, mut complete: Vec<CampaignKey>) -> Result<()> {
@@ -198,11 +201,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Makes sure that nobody claims what is reported without a claim: who claims does not see this report yet, and this
-    /// report did not see a claim that was granted since its statement began. A claim waits for this lock, and sees it then.
+    /// Makes sure that no claim is granted for a message that is reported without one.
     ///
-    /// The lock comes late in the order, so it is not waited for; on another attempt the terms have it from the start. It is
-    /// the one that a finish needs: two batches that shared a weaker one could each keep the other from it.
+    /// A concurrent claim does not see this report yet, and this report has not seen a claim that was granted since its
+    /// statement began. So it locks the campaigns and looks for such claims again. Later claims wait for the lock, and then
+    /// see the report.
+    ///
+    /// The lock comes late in the lock order, hence NOWAIT; a retry has taken it from the start, in [`Terms`]. Its mode is the
+    /// one that a finish needs: two batches that shared a weaker one could keep each other from finishing the campaign.
     async fn check_unclaimed(&self, unclaimed: &[Unclaimed]) -> Result<()> {
         if unclaimed.is_empty() {
             return Ok(());
@@ -224,13 +230,13 @@ impl Batch<'_> {
         let leads: Vec<i32> = unclaimed.iter().map(|message| message.lead_no).collect();
         let steps: Vec<i16> = unclaimed.iter().map(|message| message.step).collect();
         let (lock, find) = try_join!(self.txn.prepare_cached(lock), self.txn.prepare_cached(find))?;
-        let locked: [&(dyn ToSql + Sync); 2] = [&workspaces, &campaigns];
-        let found: [&(dyn ToSql + Sync); 4] = [&workspaces, &campaigns, &leads, &steps];
+        let lock_params: [&(dyn ToSql + Sync); 2] = [&workspaces, &campaigns];
+        let find_params: [&(dyn ToSql + Sync); 4] = [&workspaces, &campaigns, &leads, &steps];
         if self.attempt == 0 {
-            self.txn.execute(&lock, &locked).await?;
+            self.txn.execute(&lock, &lock_params).await?;
         }
-        let found = self.txn.query_one(&find, &found).await?;
-        if found.get(0) { Err(snapshot_outdated()) } else { Ok(()) }
+        let is_claimed: bool = self.txn.query_one(&find, &find_params).await?.get(0);
+        if is_claimed { Err(snapshot_outdated()) } else { Ok(()) }
     }
 
     /// Counts messages that were sent without a claim against the limits of their days.
@@ -251,7 +257,7 @@ impl Batch<'_> {
         for row in self.txn.query(&statement, &[&workspaces, &ids]).await? {
             zones.insert((row.get(0), row.get(1)), parse_time_zone(row.get(2))?);
         }
-        // Most have the time of their receipt: one look at the calendar for all of them.
+        // Most messages have the time of their receipt: grouped by time, they need one conversion to a local day.
         let mut counts: BTreeMap<(CampaignKey, Option<i32>, Timestamp), i64> = BTreeMap::new();
         for message in unclaimed {
             *counts.entry((message.campaign, message.account_id, message.at)).or_default() += 1;
@@ -266,11 +272,11 @@ impl Batch<'_> {
                 *days.entry((LimitOwner::Campaign, campaign.0, campaign.1, day)).or_default() += count;
             }
         }
-        for of in [LimitOwner::Account, LimitOwner::Campaign] {
-            let days = days.iter().filter(|((kind, ..), _)| *kind == of);
+        for owner in [LimitOwner::Account, LimitOwner::Campaign] {
+            let days = days.iter().filter(|((of_day, ..), _)| *of_day == owner);
             let days: Vec<_> =
                 days.map(|((_, workspace_id, id, day), count)| (*workspace_id, *id, *day, *count)).collect();
-            reported_add_in_txn(self.txn, of, &days).await?;
+            reported_add_in_txn(self.txn, owner, &days).await?;
         }
         Ok(())
     }
@@ -291,8 +297,8 @@ struct Columns<'a> {
     follow_ups: Vec<Timestamp>,
 }
 
-/// Sorts events into rounds of at most one for each lead, by key, so that batches lock in one order. Repeats within the
-/// batch come apart, each with the ordinal of the first of their kind.
+/// Divides events into rounds of at most one for each lead, sorted by key, so that all batches lock in the same order. Returns
+/// repeats within the batch separately, each with the ordinal of the first of its kind.
 fn rounds(mut events: Vec<Event<'_>>) -> (Vec<Vec<Event<'_>>>, Vec<(usize, usize)>) {
     events.sort_by_key(|event| (event.campaign, event.lead_no));
     let mut rounds: Vec<Vec<Event<'_>>> = Vec::new();
@@ -309,7 +315,7 @@ fn rounds(mut events: Vec<Event<'_>>) -> (Vec<Vec<Event<'_>>>, Vec<(usize, usize
         if let Some((_, first)) = seen.iter_mut().find(|(other, _)| *other == bit) {
             match (*first, ordinal) {
                 (Some(first), Some(ordinal)) => repeats.push((ordinal, first)),
-                // Nobody waits for the first: it is the repeat.
+                // No caller waits for the verdict of one of the two.
                 _ => *first = first.or(ordinal),
             }
             continue;

@@ -1,6 +1,6 @@
 //! The opt-out list of a workspace: lead ids that get no message in any of its campaigns, now or added later.
 //!
-//! To list an id applies the opted-out fact to every lead that has it and can still change, in the same transaction.
+//! The transaction that adds an id also applies the opted-out fact to every lead with that id that can still change.
 
 use campaign_metrics::{
     lead::Fact,
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     batch::Batch,
-    terms::{Event, terms_of_in_txn},
+    terms::{Event, terms_lock_in_txn},
 };
 use crate::{
     error::{Error, Result},
@@ -26,21 +26,21 @@ use crate::{
 pub struct OptOut {
     /// The lead id, with its workspace.
     pub name: OptOutName,
-    /// When it came on the list.
+    /// When it was added.
     pub create_time: Timestamp,
 }
 
 /// A lead that shares its id with one that opted out.
 pub(super) struct Namesake {
-    /// Index of the lead that opted out.
-    pub(super) of: usize,
+    /// Index of the lead that opted out among those that [`namesakes_in_txn`] was given.
+    pub(super) opt_out: usize,
     pub(super) lead_id: String,
     pub(super) campaign: CampaignKey,
     pub(super) lead_no: i32,
 }
 
 impl Store {
-    /// Reads the list after `after`, at most `limit`.
+    /// Reads up to `limit` ids of the list after `after`.
     pub async fn opt_out_list(&self, workspace: &WorkspaceId, after: Option<&str>, limit: i64) -> Result<Vec<OptOut>> {
         let sql = "SELECT o.lead_id, o.created_at FROM opt_outs o JOIN workspaces w USING (workspace_id)
             WHERE w.name = $1 AND ($2::text IS NULL OR o.lead_id > $2) ORDER BY o.lead_id LIMIT $3";
@@ -54,7 +54,7 @@ impl Store {
         })
     }
 
-    /// Lists ids. Returns how many were not on the list before.
+    /// Adds ids to the list. Returns how many were not on it before.
     pub async fn opt_out_add(&self, workspace: &WorkspaceId, leads: &[LeadId]) -> Result<u64> {
         let add = "INSERT INTO opt_outs (workspace_id, lead_id, created_at)
             SELECT $1, lead_id, $3 FROM unnest($2::text[]) AS new (lead_id) ORDER BY lead_id ON CONFLICT DO NOTHING";
@@ -74,7 +74,7 @@ impl Store {
         })
     }
 
-    /// Takes an id off the list.
+    /// Removes an id from the list.
     pub async fn opt_out_delete(&self, name: &OptOutName) -> Result<()> {
         let sql = "DELETE FROM opt_outs WHERE workspace_id = $1 AND lead_id = $2";
         in_txn!(self, "opt_out_delete", Kind::Write, |txn, attempt| {
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-/// Applies the opted-out fact to leads of campaigns that still take facts about leads.
+/// Applies the opted-out fact to leads, unless the attribution time of their campaign has ended.
 pub(in crate::store) async fn opt_out_in_txn(
     txn: &Transaction<'_>,
     leads: &[(CampaignKey, i32)],
@@ -103,7 +103,7 @@ pub(in crate::store) async fn opt_out_in_txn(
     let mut keys: Vec<CampaignKey> = leads.iter().map(|(campaign, _)| *campaign).collect();
     keys.sort_unstable();
     keys.dedup();
-    let terms = terms_of_in_txn(txn, keys, now, attempt).await?;
+    let terms = terms_lock_in_txn(txn, keys, now, attempt).await?;
     let events = leads.iter().filter(|(campaign, _)| terms.get(campaign).is_some_and(|terms| !terms.attribution_ended));
     let events = events
         .map(|(campaign, lead_no)| Event {
@@ -117,9 +117,9 @@ pub(in crate::store) async fn opt_out_in_txn(
     Batch { txn, terms: &terms, now, attempt }.apply(events, &mut []).await
 }
 
-/// Finds all leads that share the ids of these, which are about to opt out; none for those that did before.
+/// Finds all leads with the same ids as `leads`, which are about to opt out. Finds none for a lead that opted out before.
 ///
-/// Locks their workspaces, before anything else is locked.
+/// Locks the workspaces; the caller holds no other lock yet.
 pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKey, i32)]) -> Result<Vec<Namesake>> {
     if leads.is_empty() {
         return Ok(Vec::new());
@@ -147,7 +147,7 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
     let statement = txn.prepare_cached(&sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &campaigns, &numbers]).await?;
     let namesake = |row: &tokio_postgres::Row| Namesake {
-        of: element_index(row),
+        opt_out: element_index(row),
         lead_id: row.get("lead_id"),
         campaign: (row.get("workspace_id"), row.get("campaign_id")),
         lead_no: row.get("lead_no"),
@@ -155,8 +155,8 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
     Ok(rows.iter().map(namesake).collect())
 }
 
-/// Puts ids on the lists of their workspaces.
-pub(super) async fn ids_list_in_txn(txn: &Transaction<'_>, ids: &[(i32, &str)], now: Timestamp) -> Result<()> {
+/// Adds ids to the opt-out lists of their workspaces.
+pub(super) async fn opt_outs_insert_in_txn(txn: &Transaction<'_>, ids: &[(i32, &str)], now: Timestamp) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }

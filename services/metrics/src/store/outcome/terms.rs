@@ -16,9 +16,9 @@ use crate::{
     store::row::{CampaignKey, campaign_state, element_index},
 };
 
-/// An outcome whose lead is numbered.
+/// An outcome of a lead whose number is known.
 pub(super) struct Event<'a> {
-    /// Its place among all outcomes of the transaction, and what was reported; `None` where nobody waits for a verdict.
+    /// Its ordinal among the outcomes of the transaction, and the outcome. `None` if no caller waits for a verdict.
     pub(super) source: Option<(usize, &'a Outcome)>,
     pub(super) campaign: CampaignKey,
     pub(super) lead_no: i32,
@@ -26,7 +26,7 @@ pub(super) struct Event<'a> {
     pub(super) at: Timestamp,
 }
 
-/// A campaign's settings that decide about outcomes.
+/// What decides about the outcomes of a campaign.
 pub(super) struct Terms {
     pub(super) salt: i32,
     pub(super) steps: Step,
@@ -37,9 +37,11 @@ pub(super) struct Terms {
     pub(super) time_zone: String,
 }
 
-/// Reads the terms of campaigns, sorted by number, and keeps them from becoming final before the commit; on another attempt
-/// also keeps claims out, which a report without a claim needs.
-pub(super) async fn terms_of_in_txn(
+/// Locks campaigns by number, and reads their terms.
+///
+/// The lock keeps them from becoming final before the commit. The lock of a retry also keeps claims out, which a message that
+/// is reported without a claim needs.
+pub(super) async fn terms_lock_in_txn(
     txn: &Transaction<'_>,
     keys: Vec<CampaignKey>,
     now: Timestamp,
@@ -71,7 +73,7 @@ pub(super) async fn terms_of_in_txn(
     rows.iter().map(terms).collect()
 }
 
-/// Decides whether an outcome may be taken by its campaign's terms.
+/// Decides by the terms of its campaign whether an outcome is taken.
 pub(super) fn judge(
     outcome: &Outcome,
     terms: Option<&Terms>,
@@ -92,7 +94,7 @@ pub(super) fn judge(
     if closed { Err(Rejection::CampaignFinal) } else { Ok(()) }
 }
 
-/// Outcomes of a final campaign: an exact repeat is still a duplicate, all else is rejected.
+/// Fills in the verdicts of outcomes that come too late: an exact repeat is a duplicate, the others are rejected.
 pub(super) async fn final_verdicts_in_txn(
     txn: &Transaction<'_>,
     events: &[(usize, Event<'_>)],
