@@ -1,12 +1,12 @@
-//! Upkeep: what a replica does on its own, in the background. No count depends on it.
+//! Upkeep: the background work of each replica. No count depends on it.
 //!
 //! | module | job |
 //! |---|---|
 //! | `finality` | makes the results of finished campaigns final |
-//! | `expired` | makes expired claims due again under the policy `retry`; compacts the rows of the others |
-//! | `returns` | deletes listed steps that are no longer due |
+//! | `expired` | makes expired claims due again under the policy RETRY; compacts the rows of the others |
+//! | `returns` | deletes outdated rows of `returns` |
 //! | `drain` | removes the leads and the log of deleted campaigns |
-//! | `partition` | makes and drops partitions of the log |
+//! | `partition` | creates and drops partitions of the log |
 //! | `days` | keeps what account days owe to deleted rows of the log |
 //! | `verify` | recounts, and repairs on request |
 

@@ -1,4 +1,4 @@
-//! Removes what deleted campaigns leave behind: millions of rows, in portions, each in a transaction of its own.
+//! Removes the leads and the log of deleted campaigns: millions of rows, in portions, each in a transaction of its own.
 
 use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
 use crate::{
@@ -15,11 +15,11 @@ const PORTION: i64 = 20_000;
 impl Store {
     /// Removes what is left of deleted campaigns.
     pub async fn campaigns_drain(&self) -> Result<()> {
-        let gone: Result<Vec<CampaignKey>> = in_txn!(self, "campaigns_drain", Kind::Read, |txn, attempt| {
+        let deleted: Result<Vec<CampaignKey>> = in_txn!(self, "campaigns_drain", Kind::Read, |txn, attempt| {
             let sql = "SELECT workspace_id, campaign_id FROM deleted_campaigns ORDER BY deleted_at";
             Ok(txn.query(sql, &[]).await?.iter().map(campaign_key).collect())
         });
-        for (workspace_id, campaign_id) in gone? {
+        for (workspace_id, campaign_id) in deleted? {
             self.campaign_close_log((workspace_id, campaign_id)).await?;
             for table in
                 ["returns", "segments", "conversion_values", "outcomes", "lead_ids", "leads", "campaign_reservations"]
@@ -46,7 +46,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what the log of a deleted campaign says about the days of accounts, whose figures stay.
+    /// Adds the log of a deleted campaign to `account_days_closed`, because the figures of accounts stay.
     async fn campaign_close_log(&self, (workspace_id, campaign_id): CampaignKey) -> Result<()> {
         let keep = format!(
             "INSERT INTO account_days_closed AS a (workspace_id, account_id, day, delivered, failed, bounced)
@@ -56,7 +56,7 @@ impl Store {
             WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";
         in_txn!(self, "campaign_close_log", Kind::Write, |txn, attempt| {
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
-            // A recount of millions takes its time, and waits for nobody.
+            // A recount of millions of rows takes long. It waits for no other transaction.
             whole_tables_in_txn(&txn).await?;
             let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed FOR UPDATE";
             if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_some() {

@@ -15,7 +15,7 @@ use crate::{
 const COMPACTED_MAX: i64 = 1024;
 
 impl Store {
-    /// Makes expired claims due again where the campaign's policy says so, also those that nobody asks for.
+    /// Makes the steps of expired claims due again under the policy RETRY, also those that no claim call asks for.
     pub async fn claims_retry(&self) -> Result<()> {
         let sql = "SELECT workspace_id, campaign_id FROM campaigns c
             WHERE state = campaign_active() AND claim_expiry_policy = expiry_retry() AND EXISTS (

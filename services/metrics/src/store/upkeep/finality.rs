@@ -6,7 +6,8 @@ use crate::{
 };
 
 impl Store {
-    /// Makes the results of finished campaigns final where nothing has been held for their settling time. Returns how many.
+    /// Makes the results of campaigns final when their settle time has passed since their finish and since the expiry of every
+    /// claim without an outcome. Returns how many.
     pub async fn campaigns_finalize(&self) -> Result<u64> {
         let sql = "
             WITH due AS (

@@ -1,6 +1,6 @@
-//! The outcome log by months: partitions made ahead, dropped when they are too old, without touching any count.
+//! Partitions the log of outcomes by month: creates partitions ahead of time, and drops old ones. Changes no count.
 //!
-//! Locks of the log are asked for with a short timeout: behind a backup they give way at once, and upkeep tries later.
+//! Locks of the log have a short timeout. Where a backup holds the log, they fail at once, and upkeep tries again later.
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
@@ -10,11 +10,11 @@ use crate::{
     store::transaction::{Kind, Store, in_txn, whole_tables_in_txn},
 };
 
-/// How long a lock of the whole log may be waited for: everybody who reports waits meanwhile.
+/// Longest wait for a lock of the whole log. All reports wait meanwhile.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
-/// Upkeep is not run again at once, as other transactions are: each attempt holds up everybody who reports.
-fn gives_way(attempt: u32) -> Result<()> {
+/// Refuses to retry at once, as other transactions do: each attempt blocks all reports.
+fn refuse_retry(attempt: u32) -> Result<()> {
     match attempt {
         0 => Ok(()),
         _ => Err(Error::Unavailable("the log of outcomes is in use; its upkeep is tried again later".into())),
@@ -22,11 +22,11 @@ fn gives_way(attempt: u32) -> Result<()> {
 }
 
 impl Store {
-    /// Makes the partitions of this month and the next, and forgets request ids of yesterday.
+    /// Creates the partitions of this month and the next, and deletes request ids that are older than 24 hours.
     pub async fn maintain(&self) -> Result<()> {
         let now = self.clock.now();
-        let this = now.to_zoned(TimeZone::UTC).date().first_of_month();
-        for month in [this, this.saturating_add(1.month())] {
+        let this_month = now.to_zoned(TimeZone::UTC).date().first_of_month();
+        for month in [this_month, this_month.saturating_add(1.month())] {
             self.partition_make(month).await?;
         }
         in_txn!(self, "maintain", Kind::Write, |txn, attempt| {
@@ -36,14 +36,14 @@ impl Store {
         })
     }
 
-    /// Makes the partition of a month, with what the default one has of it.
+    /// Creates the partition of a month, with the rows of the default partition that belong to it.
     async fn partition_make(&self, month: Date) -> Result<()> {
         let name = partition(month);
         let next = month.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;
         let range = format!("'{month} 00:00:00+00'");
         let until = format!("'{next} 00:00:00+00'");
         in_txn!(self, "partition_make", Kind::Write, |txn, attempt| {
-            gives_way(attempt)?;
+            refuse_retry(attempt)?;
             if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
                 return Ok(());
             }
@@ -66,7 +66,7 @@ impl Store {
         })
     }
 
-    /// Drops partitions whose last outcome was received longer ago than `days`, once their sums are kept.
+    /// Drops partitions whose last outcome was received more than `days` days ago. Keeps their sums in `account_days_closed`.
     pub async fn partitions_drop(&self, days: u32) -> Result<()> {
         let now = self.clock.now();
         let names: Result<Vec<String>> = in_txn!(self, "partitions_drop", Kind::Read, |txn, attempt| {
@@ -98,13 +98,13 @@ impl Store {
             {ADD_TO_DAY}"
         );
         in_txn!(self, "partition_drop", Kind::Write, |txn, attempt| {
-            gives_way(attempt)?;
+            refuse_retry(attempt)?;
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
-            let gone: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);
-            if gone {
+            let is_dropped: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);
+            if is_dropped {
                 return Ok(());
             }
-            // A recount of months takes its time, and waits for nobody.
+            // A recount of months takes long. It waits for no other transaction.
             whole_tables_in_txn(&txn).await?;
             txn.batch_execute(&keep).await?;
             txn.batch_execute(LOCK_TIMEOUT).await?;
@@ -119,7 +119,7 @@ fn partition(month: Date) -> String {
     format!("outcomes_{:04}_{:02}", month.year(), month.month())
 }
 
-/// Whether all that a partition can hold is older than that.
+/// Whether all outcomes that a partition can hold are more than `days` days old.
 fn is_expired(name: &str, days: u32, now: Timestamp) -> bool {
     let month = name.strip_prefix("outcomes_").and_then(|month| {
         let (year, month) = month.split_once('_')?;

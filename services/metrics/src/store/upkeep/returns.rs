@@ -1,4 +1,4 @@
-//! Deletes listed steps of accounts that left a campaign, once they are no longer due.
+//! Deletes outdated rows of `returns` of accounts that were removed from a campaign.
 
 use tokio_postgres::Row;
 
@@ -7,12 +7,14 @@ use crate::{
     store::transaction::{Kind, Store, in_txn},
 };
 
-/// Rows of one list that one transaction looks at: a second of work at most.
+/// Upper bound of the rows that one transaction examines: at most a second of work.
 const LISTED_MAX: i64 = 10_000;
 
 impl Store {
-    /// Takes leads off the lists of accounts that left a campaign where nothing is to be sent to them any more: nobody comes to
-    /// find that out, and a reason for not sending would stay that is none.
+    /// Deletes rows of `returns` of removed accounts whose steps are no longer due.
+    ///
+    /// No claim reads these rows, so no claim deletes them. Until they are deleted, the campaign has the reason "account
+    /// removed" although no lead waits.
     pub async fn returns_tidy(&self) -> Result<()> {
         let find = "SELECT s.workspace_id, s.campaign_id, s.account_id FROM campaign_accounts s
             JOIN campaigns n ON n.workspace_id = s.workspace_id AND n.campaign_id = s.campaign_id
@@ -27,7 +29,7 @@ impl Store {
             ) l ON true
             WHERE s.removed AND lead_next_step(l.mask, n.steps) IS DISTINCT FROM r.step
             ORDER BY 1, 2, 3";
-        // Who claims or reassigns has it locked, and needs no help.
+        // Skips campaigns that a claim or a reassignment has locked. A later run tidies them up.
         let lock = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2
             FOR NO KEY UPDATE SKIP LOCKED";
         let tidy = "WITH over AS MATERIALIZED (
@@ -43,10 +45,11 @@ impl Store {
             DELETE FROM returns r USING over o
             WHERE r.workspace_id = o.workspace_id AND r.campaign_id = o.campaign_id AND r.account_id = o.account_id
                 AND r.due_at = o.due_at AND r.lead_no = o.lead_no AND r.step = o.step AND return_lock_outdated(r, $4)";
-        let lists: Result<Vec<Row>> =
+        let campaign_accounts: Result<Vec<Row>> =
             in_txn!(self, "returns_tidy", Kind::Read, |txn, attempt| Ok(txn.query(find, &[]).await?));
-        for list in lists? {
-            let (workspace_id, campaign_id, account_id): (i32, i32, i32) = (list.get(0), list.get(1), list.get(2));
+        for campaign_account in campaign_accounts? {
+            let (workspace_id, campaign_id, account_id): (i32, i32, i32) =
+                (campaign_account.get(0), campaign_account.get(1), campaign_account.get(2));
             loop {
                 let deleted: Result<u64> = in_txn!(self, "returns_tidy", Kind::Write, |txn, attempt| {
                     let Some(campaign) = txn.query_opt(lock, &[&workspace_id, &campaign_id]).await? else {

@@ -1,7 +1,7 @@
 //! Recounts campaigns and account days from facts, and repairs what differs.
 //!
-//! A campaign is recounted in one snapshot of its leads, claims and counters; a repair locks it, so that nobody counts
-//! meanwhile, and is one transaction. Account days are recounted from the log and from what was kept of it.
+//! A campaign is recounted in one snapshot of its leads, claims and counters. A repair is one transaction; it locks the
+//! campaign, so that no count changes meanwhile. Account days are recounted from the log and from `account_days_closed`.
 
 use campaign_metrics::name::{CampaignName, WorkspaceId};
 use deadpool_postgres::Transaction;
@@ -18,12 +18,12 @@ use crate::{
     },
 };
 
-/// What is to be done about differences.
+/// What to do about differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyMode {
-    /// Only told.
+    /// Report them.
     Report,
-    /// Told and put right.
+    /// Report and repair them.
     Repair,
 }
 
@@ -39,13 +39,13 @@ pub enum Recounted {
 /// A number that differs from its recount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Resource name of what it belongs to, with the day where it is one of a day.
+    /// Resource name of its owner, followed by the day if it is the number of a day.
     pub of: String,
-    /// Column.
+    /// Name of its column.
     pub number: String,
-    /// As it is stored.
+    /// Stored value.
     pub stored: i64,
-    /// As the facts say.
+    /// Value by the facts.
     pub recounted: i64,
 }
 
@@ -132,52 +132,52 @@ const ACCOUNT_DAYS: &str = "
 const DAY_COLUMNS: [&str; 3] = ["delivered", "failed", "bounced"];
 
 impl Store {
-    /// All that can be recounted.
+    /// Lists all that can be recounted.
     pub async fn verify_list(&self) -> Result<Vec<Recounted>> {
         in_txn!(self, "verify_list", Kind::Read, |txn, attempt| {
             let campaigns = "SELECT c.workspace_id, c.campaign_id, w.name, c.name FROM campaigns c
                 JOIN workspaces w USING (workspace_id) ORDER BY 1, 2";
             let workspaces = "SELECT workspace_id, name FROM workspaces ORDER BY 1";
-            let mut list = Vec::new();
+            let mut recounted = Vec::new();
             for row in txn.query(campaigns, &[]).await? {
                 let name = CampaignName {
                     workspace: row.get::<_, &str>(2).parse()?,
                     campaign: row.get::<_, &str>(3).parse()?,
                 };
-                list.push(Recounted::Campaign((row.get(0), row.get(1)), name));
+                recounted.push(Recounted::Campaign((row.get(0), row.get(1)), name));
             }
             for row in txn.query(workspaces, &[]).await? {
-                list.push(Recounted::Accounts(row.get(0), row.get::<_, &str>(1).parse()?));
+                recounted.push(Recounted::Accounts(row.get(0), row.get::<_, &str>(1).parse()?));
             }
-            Ok(list)
+            Ok(recounted)
         })
     }
 
     /// Recounts one campaign, or the accounts of one workspace. Returns what differed.
-    pub async fn verify(&self, what: &Recounted, then: VerifyMode) -> Result<Vec<Difference>> {
+    pub async fn verify(&self, what: &Recounted, mode: VerifyMode) -> Result<Vec<Difference>> {
         match what {
             Recounted::Campaign(key, name) => {
-                let found: Result<Vec<Difference>> =
+                let differences: Result<Vec<Difference>> =
                     in_txn!(self, "verify", Kind::Read, |txn, attempt| campaign_recount_in_txn(&txn, *key, name).await);
-                let found = found?;
-                if found.is_empty() || then == VerifyMode::Report {
-                    return Ok(found);
+                let differences = differences?;
+                if differences.is_empty() || mode == VerifyMode::Report {
+                    return Ok(differences);
                 }
                 self.campaign_repair(*key, name).await
             }
             Recounted::Accounts(workspace_id, name) => {
-                let found: Result<Vec<OfDay>> =
+                let days: Result<Vec<DayDifferences>> =
                     in_txn!(self, "verify", Kind::Read, |txn, attempt| accounts_recount_in_txn(
                         &txn,
                         *workspace_id,
                         name
                     )
                     .await);
-                let mut found = found?;
-                if !found.is_empty() && then == VerifyMode::Repair {
-                    found = self.accounts_repair(*workspace_id, name).await?;
+                let mut days = days?;
+                if !days.is_empty() && mode == VerifyMode::Repair {
+                    days = self.accounts_repair(*workspace_id, name).await?;
                 }
-                Ok(found.into_iter().flat_map(|of_day| of_day.differences).collect())
+                Ok(days.into_iter().flat_map(|day| day.differences).collect())
             }
         }
     }
@@ -186,15 +186,15 @@ impl Store {
         in_txn!(self, "campaign_repair", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let (workspace_id, campaign_id) = key;
-            // Against claims, outcomes and everything else that counts, until the commit.
+            // Blocks claims, outcomes and everything else that counts, until the commit.
             let lock = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
             txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
             counters_lock_in_txn(&txn, key).await?;
-            let found = campaign_recount_in_txn(&txn, key, name).await?;
-            let changes: Vec<String> = found
+            let differences = campaign_recount_in_txn(&txn, key, name).await?;
+            let changes: Vec<String> = differences
                 .iter()
                 .map(|difference| match difference.number.as_str() {
-                    // What is open is granted less closed: the claims themselves say how many are.
+                    // Open claims are those granted, less those closed. The rows of claims give the right number.
                     "open_claims" => {
                         format!("closed_claims = closed_claims + {}", difference.stored - difference.recounted)
                     }
@@ -209,40 +209,40 @@ impl Store {
                 txn.execute(&repair, &[&workspace_id, &campaign_id]).await?;
                 campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
             }
-            Ok(found)
+            Ok(differences)
         })
     }
 
-    /// Recounts again, while nobody else repairs or drops a part of the log, and adds what is missing, so that what is reported
-    /// meanwhile is not lost.
-    async fn accounts_repair(&self, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
+    /// Recounts again while no other repair runs and no part of the log is dropped. Adds each difference instead of setting
+    /// the number, so that concurrent reports are not lost.
+    async fn accounts_repair(&self, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<DayDifferences>> {
         let add = format!(
             "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
             VALUES ($1, $2, $3::text::date, $4, $5, $6) {ADD_TO_DAY}"
         );
         in_txn!(self, "accounts_repair", Kind::Write, |txn, attempt| {
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
-            let found = accounts_recount_in_txn(&txn, workspace_id, name).await?;
-            for of_day in &found {
+            let days = accounts_recount_in_txn(&txn, workspace_id, name).await?;
+            for day in &days {
                 let missing = DAY_COLUMNS.map(|column| {
-                    let differs = of_day.differences.iter().find(|difference| difference.number == column);
+                    let differs = day.differences.iter().find(|difference| difference.number == column);
                     differs.map_or(0, |difference| difference.recounted - difference.stored)
                 });
                 let [delivered, failed, bounced] = missing;
                 let params: &[&(dyn ToSql + Sync)] =
-                    &[&workspace_id, &of_day.account_id, &of_day.day, &delivered, &failed, &bounced];
+                    &[&workspace_id, &day.account_id, &day.day, &delivered, &failed, &bounced];
                 txn.execute(&add, params).await?;
             }
-            Ok(found)
+            Ok(days)
         })
     }
 
-    /// Notes the result of a run for the metrics.
-    pub async fn verification_note(&self, differences: i64, then: VerifyMode) -> Result<()> {
-        let note =
+    /// Records the result of a run for the metrics.
+    pub async fn verification_note(&self, differences: i64, mode: VerifyMode) -> Result<()> {
+        let insert =
             "INSERT INTO verifications (verified_at, differences, repaired) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         in_txn!(self, "verification_note", Kind::Write, |txn, attempt| {
-            txn.execute(note, &[&self.clock.now(), &differences, &(then == VerifyMode::Repair)]).await?;
+            txn.execute(insert, &[&self.clock.now(), &differences, &(mode == VerifyMode::Repair)]).await?;
             Ok(())
         })
     }
@@ -251,9 +251,9 @@ impl Store {
 /// The latest run of `verify`.
 #[derive(Debug, Clone, Copy)]
 pub struct Verification {
-    /// When.
+    /// When it ran.
     pub at: Timestamp,
-    /// Numbers that differ since: found and not repaired.
+    /// Differences that it found and did not repair.
     pub differences: i64,
 }
 
@@ -270,11 +270,11 @@ async fn campaign_recount_in_txn(
     (workspace_id, campaign_id): CampaignKey,
     name: &CampaignName,
 ) -> Result<Vec<Difference>> {
-    // Ten million leads take their time.
+    // A recount of ten million leads takes long.
     whole_tables_in_txn(txn).await?;
     let steps = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2";
     let Some(steps) = txn.query_opt(steps, &[&workspace_id, &campaign_id]).await? else {
-        // Deleted meanwhile.
+        // The campaign was deleted meanwhile.
         return Ok(Vec::new());
     };
     let steps: i32 = steps.get(0);
@@ -282,32 +282,36 @@ async fn campaign_recount_in_txn(
     let stored = txn.query_one(&stored, &[&workspace_id, &campaign_id]).await?;
     let recounted = txn.query_one(RECOUNT, &[&workspace_id, &campaign_id, &steps]).await?;
     let numbers =
-        COLUMNS.iter().enumerate().map(|(place, column)| (*column, stored.get(*column), recounted.get(place)));
+        COLUMNS.iter().enumerate().map(|(index, column)| (*column, stored.get(*column), recounted.get(index)));
     let claims = [("open_claims", stored.get("open_claims"), stored.get("counted_claims"))];
     Ok(differences(&name.to_string(), numbers.chain(claims)))
 }
 
-/// What differs of a day of an account.
-struct OfDay {
+/// The differences of a day of an account.
+struct DayDifferences {
     account_id: i32,
     day: String,
     differences: Vec<Difference>,
 }
 
-async fn accounts_recount_in_txn(txn: &Transaction<'_>, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<OfDay>> {
+async fn accounts_recount_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    name: &WorkspaceId,
+) -> Result<Vec<DayDifferences>> {
     whole_tables_in_txn(txn).await?;
     let rows = txn.query(ACCOUNT_DAYS, &[&workspace_id]).await?;
-    let of_day = |row: &Row| {
+    let day_differences = |row: &Row| {
         let (account, day): (&str, &str) = (row.get(1), row.get(2));
         let numbers =
-            DAY_COLUMNS.iter().enumerate().map(|(place, column)| (*column, row.get(place + 3), row.get(place + 6)));
-        OfDay {
+            DAY_COLUMNS.iter().enumerate().map(|(index, column)| (*column, row.get(index + 3), row.get(index + 6)));
+        DayDifferences {
             account_id: row.get(0),
             day: day.to_owned(),
             differences: differences(&format!("workspaces/{name}/accounts/{account} on {day}"), numbers),
         }
     };
-    Ok(rows.iter().map(of_day).filter(|of_day| !of_day.differences.is_empty()).collect())
+    Ok(rows.iter().map(day_differences).filter(|day| !day.differences.is_empty()).collect())
 }
 
 fn differences<'a>(of: &str, numbers: impl Iterator<Item = (&'a str, i64, i64)>) -> Vec<Difference> {
