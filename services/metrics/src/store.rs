@@ -12,11 +12,11 @@
 //! | `hint` | what a replica remembers between claims |
 //! | `account`, `campaign`, `lead`, `claim`, `outcome` | one module for each noun |
 //! | `fleet` | all campaigns and accounts at once, for the metrics |
-//! | `upkeep` | what happens in the background |
-//! | `migrate`, `sqlstate` | the schema; errors of Postgres |
+//! | `upkeep` | background work |
+//! | `migrate`, `sqlstate` | migrations of the schema; errors of Postgres |
 //!
-//! A module may use those above it in this table. What a folder shares, its `mod` line makes visible; everything else in it is
-//! private to the folder. `tests/integration/layout.rs` forbids circles. The lock order is in `docs/architecture.md`.
+//! A module may use those above it in this table. A `mod` line makes visible what a folder shares; everything else is private
+//! to the folder. `tests/integration/layout.rs` forbids circles. `docs/architecture.md` states the lock order.
 
 mod account;
 mod campaign;

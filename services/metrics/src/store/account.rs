@@ -1,7 +1,6 @@
 //! Accounts: creation, reading, settings, state, deletion.
 //!
-//! A suspension and a claim both lock the account's row, so from the commit of a suspension on the account is granted
-//! nothing.
+//! A suspension and a claim both lock the account's row, so the account is granted nothing once a suspension has committed.
 
 use std::collections::HashMap;
 
@@ -33,7 +32,7 @@ pub struct NewAccount<'a> {
     pub name: &'a AccountName,
     /// Settings.
     pub settings: &'a AccountSettings,
-    /// Makes a repeat the same request.
+    /// Makes a repeat return the account that the first call created.
     pub request: Option<&'a RequestId>,
 }
 
@@ -46,12 +45,12 @@ impl Store {
         in_txn!(self, "account_create", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let workspace_id = workspace_ensure_in_txn(&txn, &new.name.workspace, now).await?;
-            let seen = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
+            let request = request_record_in_txn(&txn, workspace_id, new.request, None, now).await?;
             let AccountSettings { display_name, daily_limit, time_zone } = new.settings;
             let zone = time_zone_name(time_zone);
             let params: &[&(dyn ToSql + Sync)] =
                 &[&workspace_id, &new.name.account.as_str(), &Uuid::now_v7(), display_name, daily_limit, &zone, &now];
-            if seen == RequestStatus::New && txn.execute(insert, params).await? == 0 {
+            if request == RequestStatus::New && txn.execute(insert, params).await? == 0 {
                 let message = format!("{} exists; choose another id, or update it", new.name);
                 return Err(Error::AlreadyExists { reason: "ACCOUNT_EXISTS", message });
             }
@@ -64,7 +63,7 @@ impl Store {
         in_txn!(self, "account_get", Kind::Read, |txn, attempt| account_load_in_txn(&txn, name, self.clock.now()).await)
     }
 
-    /// Reads accounts of a workspace by id, after `after`, at most `limit`.
+    /// Reads up to `limit` accounts of a workspace after `after`, by id.
     pub async fn account_list(&self, workspace: &WorkspaceId, after: Option<&str>, limit: i64) -> Result<Vec<Account>> {
         let sql = "SELECT account_id FROM accounts WHERE workspace_id = $1 AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3";
         in_txn!(self, "account_list", Kind::Read, |txn, attempt| {
@@ -77,7 +76,7 @@ impl Store {
         })
     }
 
-    /// Changes the named settings of an account; `etag` is a revision to check.
+    /// Changes the named settings of an account. `etag`, if given, must equal its revision.
     pub async fn account_update(
         &self,
         name: &AccountName,

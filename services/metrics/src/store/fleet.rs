@@ -1,7 +1,7 @@
 //! Reads all campaigns and accounts at once, for the metrics: rollups only, in one snapshot, set by set.
 //!
-//! What [`super::campaign_view`] looks up campaign by campaign is read here by scans of small tables: a scrape of ten
-//! thousand campaigns must not take longer than people wait.
+//! `campaign/view.rs` looks up the same numbers campaign by campaign. Here scans of small tables read them, so that a scrape
+//! of ten thousand campaigns is fast enough.
 
 use std::{collections::HashMap, convert::identity};
 
@@ -31,7 +31,7 @@ use crate::error::Result;
 pub struct Fleet {
     /// Campaigns.
     pub campaigns: Vec<CampaignRow>,
-    /// Campaigns left out because there are more than were asked for: those that are not active and changed longest ago.
+    /// Number of campaigns left out because there are too many. Active ones, then the latest changed, are kept first.
     pub omitted: i64,
     /// Accounts.
     pub accounts: Vec<AccountRow>,
@@ -71,13 +71,13 @@ pub struct AccountRow {
     pub workspace: String,
     /// Account id.
     pub account: String,
-    /// Messages ever.
+    /// Messages of all time.
     pub lifetime: AccountPerformance,
     /// Messages of the last 30 UTC days.
     pub last_30_days: AccountPerformance,
-    /// Claims per local day at most.
+    /// Upper bound of the claims of a local day; `None` means no limit.
     pub daily_limit: Option<i32>,
-    /// Reserved of it on the present local day.
+    /// Reservations of the present local day.
     pub reserved: i64,
 }
 
@@ -88,7 +88,7 @@ macro_rules! total {
     };
 }
 
-/// Whether a campaign is among those that were asked for. They are sorted only where some are left out.
+/// Whether a campaign is among the first `$1`. Sorts campaigns only if some are left out.
 macro_rules! is_chosen {
     () => {
         "(SELECT campaigns <= $1 FROM total) OR (workspace_id, campaign_id) IN (
@@ -125,7 +125,7 @@ const SERVING: &str = "SELECT workspace_id, campaign_id, account_id FROM campaig
 /// Campaigns with leads that were never claimed, by account.
 const NEW: &str = "SELECT workspace_id, campaign_id, account_id FROM segments WHERE lo < hi";
 
-/// The head of the returns of each campaign and account, from one to the next by the index.
+/// The head of `returns` of each campaign and account. The recursion probes the index once for each of them.
 const RETURNS: &str = "
     WITH RECURSIVE head AS (
         (SELECT workspace_id, campaign_id, account_id, due_at FROM returns ORDER BY 1, 2, 3, 4 LIMIT 1)
@@ -149,7 +149,7 @@ const ACCOUNTS: &str = "
     SELECT a.workspace_id, a.account_id, w.name AS workspace, a.name AS account, a.state, a.daily_limit, a.time_zone
     FROM accounts a JOIN workspaces w USING (workspace_id)";
 
-/// Messages ever, and of the days from one on.
+/// Messages of all time, and of the days from `$1` on.
 const PERFORMANCE: &str = "
     SELECT workspace_id, account_id,
         sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8,
@@ -158,13 +158,13 @@ const PERFORMANCE: &str = "
         (sum(bounced) FILTER (WHERE day >= $1))::int8
     FROM account_days GROUP BY 1, 2";
 
-/// Reserved of a number (of a campaign or account) by local day.
+/// Reservations by workspace, campaign or account, and local day.
 type Reserved = HashMap<(i32, i32, Date), i64>;
 
-/// What is due to accounts, 0 for any, of campaigns.
+/// What is due in each campaign, by account (0 is any): `None` for leads never claimed, or the head of `returns`.
 type Due = HashMap<CampaignKey, Vec<(i32, Option<Timestamp>)>>;
 
-/// What is counted of campaigns.
+/// The counts of campaigns.
 struct Counts {
     counters: HashMap<CampaignKey, Counters>,
     granted: HashMap<CampaignKey, i64>,
@@ -178,7 +178,7 @@ struct Counters {
     closed_claims: i64,
 }
 
-/// Campaigns and accounts themselves, and what they are matched with.
+/// Rows of campaigns and accounts, and what is joined to them.
 struct Settings {
     campaigns: Vec<Row>,
     serving: HashMap<CampaignKey, Vec<i32>>,
@@ -193,7 +193,7 @@ struct Settings {
 impl Store {
     /// Reads up to `campaigns_max` campaigns and all accounts.
     ///
-    /// By two connections on one snapshot, and set by set: joined in the database it takes twice as long.
+    /// Uses two connections on one snapshot, and joins the sets here: a join in the database takes twice as long.
     pub async fn fleet(&self, campaigns_max: i64) -> Result<Fleet> {
         let now = self.clock.now();
         in_txn!(self, "fleet", Kind::Read, |txn, attempt| {
@@ -214,16 +214,16 @@ impl Store {
     }
 }
 
-/// Reads what each row says while the next ones are on their way.
+/// Converts rows as they arrive.
 async fn read<Read, Set: Default + Extend<Read>, const PARAMS: usize>(
     txn: &Transaction<'_>,
     sql: &str,
     params: [&(dyn ToSql + Sync); PARAMS],
-    of_row: impl Fn(Row) -> Read,
+    convert: impl Fn(Row) -> Read,
 ) -> Result<Set> {
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query_raw(&statement, params).await?;
-    Ok(rows.map_ok(of_row).try_collect().await?)
+    Ok(rows.map_ok(convert).try_collect().await?)
 }
 
 async fn counts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Counts> {
@@ -245,12 +245,12 @@ async fn counts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp
 }
 
 async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Settings> {
-    // Whatever the zone, its local day is one of the three from the first to the last.
+    // The local day of every zone is one of these three.
     let today = local_day(&TimeZone::UTC, now);
     let (yesterday, tomorrow) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
     let recent_from = first_recent_day(now);
     let reserved = |row: Row| ((row.get(0), row.get(1), row.get(2)), row.get(3));
-    let performance = |row: Row| (pair(&row), [2, 5].map(|place| sums(&row, place)));
+    let performance = |row: Row| (pair(&row), [2, 5].map(|first| sums(&row, first)));
     let (campaigns, served, new, returns, campaign_reserved, accounts, account_reserved, performance) = try_join!(
         read(txn, CAMPAIGNS, [&campaigns_max], identity),
         read::<_, Vec<_>, 0>(txn, SERVING, [], |row| (pair(&row), row.get(2))),
@@ -307,7 +307,7 @@ fn combine(counts: &Counts, settings: &Settings, now: Timestamp) -> Result<Fleet
     Ok(Fleet { campaigns, omitted, accounts, verification: settings.verification })
 }
 
-/// Zones by name: few, and each is looked up under a lock.
+/// Caches zones by name. There are few, and each look-up takes a lock.
 #[derive(Default)]
 struct Zones(HashMap<String, TimeZone>);
 
@@ -322,13 +322,13 @@ impl Zones {
     }
 }
 
-/// A campaign's numbers, or an account's: the first two columns.
+/// The key of a campaign or account: the first two columns.
 fn pair(row: &Row) -> (i32, i32) {
     (row.get(0), row.get(1))
 }
 
 fn sums(row: &Row, first: usize) -> AccountPerformance {
-    let sum = |place: usize| row.get::<_, Option<i64>>(place).unwrap_or(0);
+    let sum = |column: usize| row.get::<_, Option<i64>>(column).unwrap_or(0);
     AccountPerformance { delivered: sum(first), failed: sum(first + 1), bounced: sum(first + 2) }
 }
 
@@ -361,12 +361,12 @@ fn campaign(
         None => 0,
     };
     let waiting = settings.due.get(&key).map_or(&[][..], Vec::as_slice);
-    let is_served = |account: i32| account == 0 || serving.contains(&account);
-    let listed = waiting.iter().filter(|(account, _)| is_served(*account)).map(|(_, due)| due.unwrap_or(now)).min();
-    let retried = state == CampaignState::Active
+    let is_serving = |account: i32| account == 0 || serving.contains(&account);
+    let listed = waiting.iter().filter(|(account, _)| is_serving(*account)).map(|(_, due)| due.unwrap_or(now)).min();
+    let is_retried = state == CampaignState::Active
         && row.get::<_, bool>(10)
         && expired.iter().any(|(account, claims)| *claims > 0 && serving.contains(account));
-    let next_due = next_due(counters.leads, listed, retried, now);
+    let next_due = next_due(counters.leads, listed, is_retried, now);
     let standing = CampaignStanding {
         state,
         active_hours: &active_hours,
@@ -374,9 +374,9 @@ fn campaign(
         reserved,
         accounts: &accounts,
         next_due,
-        // Returns of an account that does not serve the campaign wait for somebody to reassign them.
+        // Returns of an account that does not serve the campaign wait to be reassigned.
         account_removed: counters.leads.is_open()
-            && waiting.iter().any(|(account, due)| due.is_some() && !is_served(*account)),
+            && waiting.iter().any(|(account, due)| due.is_some() && !is_serving(*account)),
         uncertain_claims,
     };
     let blocked = standing.blocked(now);

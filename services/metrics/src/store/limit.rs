@@ -1,7 +1,7 @@
-//! What is used of the daily limits, by local day: what claims reserved, and what was sent without a claim.
+//! The use of daily limits, by local day: what claims reserved, and what was reported without a claim.
 //!
-//! Claims change their part under the lock of the account and of the campaign, so that no limit is exceeded; reports hold
-//! no such lock and keep theirs apart, at epoch -1. See "Epochs" in `migrations/0004_counts.sql`.
+//! Claims change their row under the row locks of account and campaign, so that no limit is exceeded. Reports hold no such
+//! lock and have a row of their own, at epoch -1. `docs/decisions/0008-epochs-for-hot-rows.md` explains epochs.
 
 use campaign_metrics::schedule::local_day;
 use deadpool_postgres::Transaction;
@@ -9,10 +9,10 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::error::Result;
 
-/// One in so many changes moves the row on to its next epoch: about as many versions as share a page.
+/// Average number of changes after which a row advances to its next epoch: about as many versions as share a page.
 const CHANGES_PER_EPOCH: u32 = 64;
 
-/// Whose limit.
+/// The owner of a daily limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LimitOwner {
     /// An account's.
@@ -30,9 +30,9 @@ impl LimitOwner {
     }
 }
 
-/// SQL that sums up what is used of a day: `id` and `day` are expressions.
-pub(super) fn reserved_sql(of: LimitOwner, workspace: &str, id: &str, day: &str) -> String {
-    let of = of.name();
+/// SQL for the sum of both rows of a day. `workspace`, `id` and `day` are expressions.
+pub(super) fn reserved_sql(owner: LimitOwner, workspace: &str, id: &str, day: &str) -> String {
+    let of = owner.name();
     format!(
         "coalesce((SELECT reserved FROM {of}_reservations WHERE workspace_id = {workspace} AND {of}_id = {id} AND day = {day}
             AND epoch = -1), 0)
@@ -41,16 +41,16 @@ pub(super) fn reserved_sql(of: LimitOwner, workspace: &str, id: &str, day: &str)
     )
 }
 
-/// Adds to, or with a negative count gives back from, what claims reserved of a day. The account or campaign is locked.
+/// Adds to the reservations of claims of a day; a negative count gives back. The caller has locked the account or campaign.
 pub(super) async fn reservation_add_in_txn(
     txn: &Transaction<'_>,
-    of: LimitOwner,
+    owner: LimitOwner,
     workspace_id: i32,
     id: i32,
     day: Date,
     count: i64,
 ) -> Result<()> {
-    let of = of.name();
+    let of = owner.name();
     let sql = format!(
         "WITH changed AS (
             UPDATE {of}_reservations SET reserved = reserved + $4, epoch = epoch + $5
@@ -64,21 +64,21 @@ pub(super) async fn reservation_add_in_txn(
         SELECT $1, $2, $3, 0, $4 WHERE NOT EXISTS (SELECT FROM changed)"
     );
     let statement = txn.prepare_cached(&sql).await?;
-    let moves = i32::from(rand::random_ratio(1, CHANGES_PER_EPOCH));
-    txn.execute(&statement, &[&workspace_id, &id, &day, &count, &moves]).await?;
+    let epoch_step = i32::from(rand::random_ratio(1, CHANGES_PER_EPOCH));
+    txn.execute(&statement, &[&workspace_id, &id, &day, &count, &epoch_step]).await?;
     Ok(())
 }
 
-/// Adds messages that were sent without a claim: workspace, account or campaign, day, count; sorted.
+/// Adds messages that were reported without a claim. `days` are workspace, account or campaign, day and count, sorted.
 pub(super) async fn reported_add_in_txn(
     txn: &Transaction<'_>,
-    of: LimitOwner,
+    owner: LimitOwner,
     days: &[(i32, i32, Date, i64)],
 ) -> Result<()> {
     if days.is_empty() {
         return Ok(());
     }
-    let of = of.name();
+    let of = owner.name();
     let sql = format!(
         "INSERT INTO {of}_reservations AS r (workspace_id, {of}_id, day, epoch, reserved)
         SELECT workspace_id, id, day, -1, reserved
@@ -95,8 +95,8 @@ pub(super) async fn reported_add_in_txn(
     Ok(())
 }
 
-/// What is reserved of the local day, of the three days from `first` on.
-pub(super) fn reserved_today(of_days: &[i64], first: Date, zone: &TimeZone, now: Timestamp) -> i64 {
+/// Returns the reservations of the present local day. `by_day` has those of the three days from `first` on.
+pub(super) fn reserved_today(by_day: &[i64], first: Date, zone: &TimeZone, now: Timestamp) -> i64 {
     let day = local_day(zone, now).since(first).map_or(0, |span| span.get_days());
-    usize::try_from(day).ok().and_then(|day| of_days.get(day)).copied().unwrap_or(0)
+    usize::try_from(day).ok().and_then(|day| by_day.get(day)).copied().unwrap_or(0)
 }

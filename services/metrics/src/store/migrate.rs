@@ -1,10 +1,10 @@
-//! Brings the schema up to date: forward only, each migration once, under a lock that all replicas share.
+//! Brings the schema up to date: forward only, each migration once, under an advisory lock that all replicas share.
 
 use anyhow::Context as _;
 use deadpool_postgres::tokio_postgres::{Client, Config, NoTls};
 use refinery_core::{Migration, Runner};
 
-/// Key of the advisory lock under which migrations run; any number that nobody else uses.
+/// Key of the advisory lock under which migrations run: any number that nothing else uses as such a key.
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
@@ -19,7 +19,7 @@ const MIGRATIONS: [(&str, &str); 5] = [
 /// Applies the migrations that the database lacks; does nothing when it is up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let (mut client, connection) = config.connect(NoTls).await?;
-    // The connection ends with its client, and so does this task: it is awaited below.
+    // The task ends with its connection, and that ends when the client is dropped.
     let connection = tokio::spawn(connection);
     let result = apply(&mut client).await;
     drop(client);
@@ -30,7 +30,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 async fn apply(client: &mut Client) -> anyhow::Result<()> {
     let migrations = MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql));
     let migrations = migrations.collect::<Result<Vec<_>, _>>()?;
-    // A session lock: it is held over the several transactions of the runner and ends with the connection.
+    // A session lock spans the several transactions of the runner, and ends with the connection.
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]).await.context("waiting for the migration lock")?;
     let report = Runner::new(&migrations).run_async(client).await.context("migrating")?;
     for migration in report.applied_migrations() {

@@ -1,4 +1,4 @@
-//! Request ids: the same id with the same body is the same request, with another body a mistake of the caller.
+//! Request ids. The same id with the same body is the same request; with another body it is a mistake of the caller.
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
@@ -24,7 +24,8 @@ pub(super) enum RequestStatus {
     Repeated(Option<i64>),
 }
 
-/// Takes note of a request, and tells whether it came before; without an id it never did. A concurrent twin is waited for.
+/// Records a request, and returns whether it is a repeat; without an id it is new. Waits for a concurrent request with the
+/// same id.
 pub(super) async fn request_record_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,

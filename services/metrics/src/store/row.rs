@@ -14,12 +14,12 @@ use crate::error::{Error, Result};
 /// Internal numbers of a campaign: workspace, campaign.
 pub(super) type CampaignKey = (i32, i32);
 
-/// Numbers of a row that has them.
+/// Reads the key of a campaign from a row.
 pub(super) fn campaign_key(row: &Row) -> CampaignKey {
     (row.get("workspace_id"), row.get("campaign_id"))
 }
 
-/// Number of a workspace, which comes into being with its first resource.
+/// Finds the number of a workspace, or creates the workspace: it exists from its first resource on.
 pub(super) async fn workspace_ensure_in_txn(txn: &Transaction<'_>, name: &WorkspaceId, now: Timestamp) -> Result<i32> {
     if let Some(id) = workspace_in_txn(txn, name).await? {
         return Ok(id);
@@ -29,13 +29,13 @@ pub(super) async fn workspace_ensure_in_txn(txn: &Transaction<'_>, name: &Worksp
     workspace_in_txn(txn, name).await?.ok_or_else(|| broken("a workspace vanished"))
 }
 
-/// Number of a workspace that exists.
+/// Finds the number of a workspace, if it exists.
 pub(super) async fn workspace_in_txn(txn: &Transaction<'_>, name: &WorkspaceId) -> Result<Option<i32>> {
     let statement = txn.prepare_cached("SELECT workspace_id FROM workspaces WHERE name = $1").await?;
     Ok(txn.query_opt(&statement, &[&name.as_str()]).await?.map(|row| row.get(0)))
 }
 
-/// Numbers of a campaign that exists.
+/// Finds the key of a campaign, if it exists.
 pub(super) async fn campaign_key_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<Option<CampaignKey>> {
     let sql = "SELECT c.workspace_id, c.campaign_id FROM campaigns c JOIN workspaces w USING (workspace_id)
         WHERE w.name = $1 AND c.name = $2";
@@ -44,19 +44,20 @@ pub(super) async fn campaign_key_in_txn(txn: &Transaction<'_>, name: &CampaignNa
     Ok(row.as_ref().map(campaign_key))
 }
 
+/// Finds the key of a campaign, or fails with NotFound.
 pub(super) async fn campaign_find_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<CampaignKey> {
     campaign_key_in_txn(txn, name).await?.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-/// Numbers of an account: workspace, account.
+/// Internal numbers of an account: workspace, account.
 pub(super) type AccountKey = (i32, i32);
 
-/// Reads the key of a row of an account.
+/// Reads the key of an account from a row.
 pub(super) fn account_key(row: &Row) -> AccountKey {
     (row.get("workspace_id"), row.get("account_id"))
 }
 
-/// Numbers of an account that exists.
+/// Finds the key of an account, or fails with NotFound.
 pub(super) async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName) -> Result<AccountKey> {
     let sql = "SELECT a.workspace_id, a.account_id FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2";
     let statement = txn.prepare_cached(sql).await?;
@@ -64,8 +65,7 @@ pub(super) async fn account_key_in_txn(txn: &Transaction<'_>, name: &AccountName
     row.as_ref().map(account_key).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-/// The columns of a row `a` of `accounts`. Named, since a prepared statement fails once a migration adds a column to what it
-/// returns.
+/// The columns of a row `a` of `accounts`. With `a.*`, a prepared statement would fail once a migration adds a column.
 macro_rules! account_columns {
     () => {
         "a.workspace_id, a.account_id, a.name, a.uid, a.display_name, a.state, a.daily_limit, a.time_zone, a.created_at,
@@ -88,10 +88,9 @@ pub(super) async fn account_lock_in_txn(txn: &Transaction<'_>, name: &AccountNam
     row.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-/// The number of a lead, by which everything else about it is looked up.
+/// Finds the number of a lead. The number is the key of everything else about the lead.
 ///
-/// A step of its own: where the planner is free to join by the id, it goes through all leads of a campaign as long as it
-/// takes the tables for small.
+/// A separate statement: with a join by id, the planner reads all leads of a campaign while it takes the tables for small.
 pub(super) async fn lead_no_in_txn(txn: &Transaction<'_>, campaign: CampaignKey, name: &LeadName) -> Result<i32> {
     let sql = "SELECT lead_no FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_id = $3";
     let statement = txn.prepare_cached(sql).await?;
@@ -99,10 +98,10 @@ pub(super) async fn lead_no_in_txn(txn: &Transaction<'_>, campaign: CampaignKey,
     Ok(row.ok_or_else(|| Error::NotFound(name.to_string()))?.get(0))
 }
 
-/// Joins a lead `l` with its id; one that was forgotten has none, and no row.
+/// Joins a lead `l` with its id. A forgotten lead has no id, and so no row.
 ///
-/// Row by row and in order, which only the index by number gives: joined as the planner likes, a plan made while the table is
-/// small goes through all ids of a campaign, and by another index does so for each lead.
+/// LATERAL looks up row by row, and ORDER BY demands the index by number. A free join, planned while the table is small, reads
+/// all ids of a campaign; a look-up by another index reads them for each lead.
 pub(super) const LEAD_ID: &str = "
     JOIN LATERAL (
         SELECT i.lead_no, i.lead_id FROM lead_ids i
@@ -119,22 +118,22 @@ pub(super) fn check_etag(row: &Row, etag: Option<i64>) -> Result<()> {
     Ok(())
 }
 
-/// Block of a lead in `claims`: as the SQL function of this name.
+/// Returns the block of a lead in `claims`, like the SQL function of this name.
 pub(crate) fn lead_block(lead_no: i32) -> i32 {
     lead_no >> 6
 }
 
-/// Bit of a lead within its block: as the SQL function of this name.
+/// Returns the bit of a lead in its block, like the SQL function of this name.
 pub(super) fn lead_bit(lead_no: i32) -> i64 {
     1 << (lead_no & 63)
 }
 
-/// The place of a row in the arrays that were unnested.
+/// Index of a row's element in the arrays that its statement unnests.
 pub(super) fn element_index(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(0)
 }
 
-/// The state of a stored number; `migrations/0001_facts.sql` has their names in SQL.
+/// Reads a stored state. `migrations/0001_facts.sql` names the numbers in SQL.
 pub(super) fn account_state(stored: i16) -> Result<AccountState> {
     match stored {
         1 => Ok(AccountState::Active),
@@ -143,7 +142,7 @@ pub(super) fn account_state(stored: i16) -> Result<AccountState> {
     }
 }
 
-/// The state of a stored number; `migrations/0001_facts.sql` has their names in SQL.
+/// Reads a stored state. `migrations/0001_facts.sql` names the numbers in SQL.
 pub(super) fn campaign_state(stored: i16) -> Result<CampaignState> {
     match stored {
         1 => Ok(CampaignState::Active),

@@ -1,4 +1,4 @@
-//! What an error of Postgres means to a caller: the only place that looks at SQLSTATEs.
+//! Maps errors of Postgres to errors of the service. No other module reads SQLSTATEs.
 
 use std::error::Error as StdError;
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// Whether the transaction can succeed when it is run again as it is.
 pub fn is_retryable(source: &(dyn StdError + Send + Sync + 'static)) -> bool {
-    // The last is said of a statement that travelled behind one that failed, and can be heard of first.
+    // A statement in the same round trip as a failed one fails with the last code, and that error can be seen first.
     let retryable = [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
@@ -27,7 +27,7 @@ pub fn is_unique_violation(error: &PgError) -> bool {
 impl From<PgError> for Error {
     fn from(error: PgError) -> Self {
         let Some(code) = error.code() else {
-            // Without a code the server said nothing: the connection broke, or a value did not fit its column's type.
+            // The server did not send this error: the connection broke, or a value did not fit its column's type.
             return if error.is_closed() || is_io(&error) {
                 Self::Unavailable(error.into())
             } else {

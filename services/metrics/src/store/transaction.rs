@@ -21,26 +21,26 @@ use crate::{
     telemetry::StoreCounters,
 };
 
-/// Longest wait for a free connection: past it the service is overloaded, and saying so beats queueing.
+/// Longest wait for a free connection. Beyond it the service is overloaded, and an error is better than a longer queue.
 const POOL_WAIT: Duration = Duration::from_secs(5);
-/// How often a transaction is run again after a deadlock or serialization failure.
+/// Upper bound of the retries of a transaction.
 const RETRIES_MAX: u32 = 8;
-/// Settings of all connections. Their statements look rows up by key, whatever a table's size was when the plan was made: a
-/// scan of a table that has grown since is the end of throughput, and one that reorders a batch breaks the order of locks.
-/// Planned once, since planning takes as long as a small batch.
+/// Settings of all connections. Statements look rows up by key, whatever the size of a table was when the plan was made: a
+/// scan of a table that has grown since ruins throughput, and a plan that reorders a batch breaks the lock order. Plans are
+/// generic, because planning takes as long as a small batch.
 pub const BY_KEY: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
     -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
-/// For transactions that go through whole tables.
+/// Settings of transactions that read whole tables.
 pub(super) const FREELY_PLANNED: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_bitmapscan = on";
-/// How often a plan is used: one made while a table was nearly empty joins by reading all of it, and stays in use when the
-/// table grows. Making it takes some 10 ms, as much as half of one batch.
+/// Uses of a connection after which its plans are discarded. A plan that was made while a table was nearly empty joins by
+/// reading all of it, and would stay in use when the table grows. Planning takes some 10 ms, half as long as a batch.
 const USES_PER_PLAN: usize = 256;
-/// Most time for a statement; a caller's deadline makes it less.
+/// Upper bound of the time of a statement. A caller's deadline can shorten it.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
-    /// When the call that is being served must have its answer.
+    /// Deadline of the call that is being served.
     static DEADLINE: Instant;
 }
 
@@ -70,12 +70,13 @@ macro_rules! in_txn {
         loop {
             let mut client = $store.client($kind).await?;
             let started = std::time::Instant::now();
-            let $txn = $crate::store::transaction::begin(&mut client, concat!("campaign-metrics ", $name), $kind).await?;
+            let $txn =
+                $crate::store::transaction::begin(&mut client, concat!("campaign-metrics ", $name), $kind).await?;
             let result: $crate::error::Result<_> = async { $body }.await;
             let result = match result {
                 Ok(value) => $crate::store::transaction::end($txn, $kind).await.map(|()| value),
                 Err(error) => {
-                    // Rolled back at once, so that no lock outlives the attempt. The locks of a lost connection are gone.
+                    // Rolled back at once, so that no lock outlives the attempt. A lost connection holds no locks.
                     let _ = $txn.rollback().await;
                     Err(error)
                 }
@@ -96,13 +97,13 @@ pub(super) use in_txn;
 pub(super) enum Kind {
     /// Reads that must agree with each other.
     Read,
-    /// Writes, with locks where they decide.
+    /// Writes.
     Write,
-    /// Claims and outcomes: writes that wait for no other work's connections.
+    /// Claims and outcomes: writes with a pool of their own, so that they do not wait for connections of other work.
     Hot,
 }
 
-/// Lets a transaction go through whole tables for as long as that takes.
+/// Lets a transaction read whole tables, without a statement timeout.
 pub(super) async fn whole_tables_in_txn(txn: &Transaction<'_>) -> Result<()> {
     Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = 0; {FREELY_PLANNED}")).await?)
 }
@@ -129,14 +130,14 @@ pub(super) async fn begin<'a>(client: &'a mut Object, name: &str, kind: Kind) ->
 
 pub(super) async fn end(txn: Transaction<'_>, kind: Kind) -> Result<()> {
     match kind {
-        // Nothing is to be kept: the transaction is rolled back without waiting for that.
+        // Dropping it sends a rollback without waiting for the answer. A read has nothing to commit.
         Kind::Read => drop(txn),
         Kind::Write | Kind::Hot => txn.commit().await?,
     }
     Ok(())
 }
 
-/// Makes the error that has a transaction run again.
+/// Makes the error after which a transaction is run again.
 pub(super) fn snapshot_outdated() -> Error {
     Error::Internal(Box::new(SnapshotOutdated))
 }
@@ -147,7 +148,7 @@ pub(super) fn snapshot_outdated() -> Error {
 struct SnapshotOutdated;
 
 impl Store {
-    /// Opens pools of at most `pool_size` connections, half of them for claims and outcomes; connects when first used.
+    /// Opens pools of `pool_size` connections in all, half of them for claims and outcomes. Connects when first used.
     pub fn open(config: Config, pool_size: usize, clock: Clock, counters: StoreCounters) -> anyhow::Result<Self> {
         let hot_size = pool_size / 2;
         let pool = |config: Config, size: usize| {
@@ -155,7 +156,7 @@ impl Store {
                 Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
             Pool::builder(manager)
                 .max_size(size.max(1))
-                // The connection that was used last has its plans and its caches at hand.
+                // The connection that was used last has warm plans and caches.
                 .queue_mode(QueueMode::Lifo)
                 .runtime(Runtime::Tokio1)
                 .wait_timeout(Some(POOL_WAIT))
@@ -175,18 +176,18 @@ impl Store {
         })
     }
 
-    /// The clock by which the store decides.
+    /// The clock that the store reads.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Answers when the database does.
+    /// Checks that the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.client(Kind::Read).await?.batch_execute("SELECT 1").await?;
         Ok(())
     }
 
-    /// Connections open, idle, and callers that wait for one.
+    /// Counts the connections of both pools, the idle ones among them, and the callers that wait for one.
     pub fn pool_status(&self) -> deadpool_postgres::Status {
         let (pool, hot) = (self.pool.status(), self.hot.status());
         deadpool_postgres::Status {
@@ -197,7 +198,7 @@ impl Store {
         }
     }
 
-    /// Returns when a transaction that failed with `error` is worth running again, else the error.
+    /// Backs off and returns if a transaction that failed with `error` can be retried. Returns the error otherwise.
     pub(super) async fn retry_after(&self, error: Error, name: &str, attempt: u32) -> Result<()> {
         match error {
             Error::Internal(source) if source.is::<SnapshotOutdated>() || is_retryable(&*source) => {
@@ -209,9 +210,9 @@ impl Store {
         }
         self.counters.retries.with_label_values(&[name]).inc();
         tracing::debug!(transaction = name, attempt, "running a transaction again");
-        let most = 2_u64 << attempt;
-        let pause = rand::rng().random_range(0..=most);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let backoff_ms_max = 2_u64 << attempt;
+        let backoff_ms = rand::rng().random_range(0..=backoff_ms_max);
+        tokio::time::sleep(Duration::from_millis(backoff_ms)).await;
         Ok(())
     }
 
