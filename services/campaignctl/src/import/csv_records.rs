@@ -139,6 +139,7 @@ impl<R: BufRead> CsvRecords<R> {
                 begin -= breaks;
                 raw.truncate(begin);
             }
+            check_length(self.line, raw.len() - begin, UNCLOSED)?;
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
@@ -146,7 +147,6 @@ impl<R: BufRead> CsvRecords<R> {
                 ReadRecordResult::End => return Ok(None),
                 ReadRecordResult::Record => break,
             }
-            check_length(self.line, raw.len() - begin, UNCLOSED)?;
         }
         let line = self.line;
         self.line += newlines(&raw[begin..]);

@@ -125,7 +125,8 @@ mod tests {
     }
 
     fn refusal(file: &[u8], format: Format) -> String {
-        read(file, format).expect_err("the file is not readable").to_string()
+        let records = read(file, format).map(|all| all.len());
+        records.expect_err("the file is not readable").to_string()
     }
 
     #[test]
@@ -189,6 +190,26 @@ mod tests {
         let last = RECORD_BYTES_MAX as u64 + 3;
         assert_eq!(leads(&file, Format::Csv), [(2, "a/".to_owned()), (last, "b/".to_owned())]);
         assert_eq!(leads(b"\n\n{\"id\":\"a\"}\n\n", Format::Ndjson), [(3, "a/".to_owned())]);
+    }
+
+    #[test]
+    fn a_record_of_one_mebibyte_is_read_and_a_longer_one_ends_the_import_and_names_its_line() {
+        let of = |before: &str, after: &str, length: usize| {
+            let padding = "y".repeat(length - before.len() - after.len());
+            [before, &padding, after].concat()
+        };
+        for (format, head, before, after) in [
+            (Format::Csv, "id,x\na,\n", "b,", "\n"),
+            (Format::Ndjson, "{\"id\":\"a\"}\n\n", "{\"id\":\"b\",\"x\":\"", "\"}\n"),
+        ] {
+            let longest = [head, &of(before, after, RECORD_BYTES_MAX), &of(before, after, 100)].concat();
+            let expected = [("a/", if head.ends_with("\n\n") { 1 } else { 2 }), ("b/", 3), ("b/", 4)];
+            let expected = expected.map(|(lead, line)| (line, lead.to_owned()));
+            assert_eq!(leads(longest.as_bytes(), format), expected);
+            let longer = [head, &of(before, after, RECORD_BYTES_MAX + 1), &of(before, after, 100)].concat();
+            let refusal = refusal(longer.as_bytes(), format);
+            assert!(refusal.starts_with("the record that begins on line 3 is longer than 1 MiB"), "{refusal}");
+        }
     }
 
     #[test]
