@@ -50,9 +50,9 @@ pub fn resources(
         None => Api::all(client),
     };
     let (store, writer) = store();
-    // A filter by generation alone would drop the update that adds the finalizer, and a new resource would stall.
-    let predicate =
-        predicates::generation.combine(predicates::finalizers).combine(predicates::annotations).combine(is_deleted);
+    // A filter by generation alone would drop the update that adds the finalizer, and a new resource would stall. A deletion
+    // raises the generation.
+    let predicate = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations);
     let stream = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(|resource: &mut Campaign| resource.managed_fields_mut().clear())
@@ -61,11 +61,6 @@ pub fn resources(
         .applied_objects()
         .predicate_filter(predicate, PredicateConfig::default());
     (store, stream)
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "a predicate's signature")]
-fn is_deleted(resource: &Campaign) -> Option<u64> {
-    Some(u64::from(resource.metadata.deletion_timestamp.is_some()))
 }
 
 fn note(memory: &Memory, event: &Event<Campaign>) {
