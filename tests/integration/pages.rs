@@ -115,6 +115,52 @@ async fn a_token_of_another_query_is_refused_by_every_list() {
 }
 
 #[tokio::test]
+async fn a_list_whose_last_page_is_full_ends_with_it() {
+    let service = Service::start().await;
+    for account in ["ann", "bob"] {
+        create_account(&service, account, None).await;
+    }
+    for campaign in ["autumn", "spring"] {
+        create_campaign(&service, campaign, settings(1, &["ann"])).await;
+    }
+    add_leads(&service, "spring", 2, Some("ann"), false).await;
+    claim(&service, "ann", 2).await;
+    let opt_outs = ["l0", "l1"].map(|id| by_lead("spring", id, 0, OutcomeKind::OptedOut));
+    report_new(&service, [opt_outs.to_vec(), vec![by_lead("spring", "l0", 0, OutcomeKind::AutoReplied)]].concat())
+        .await;
+    let (account, parent) = (account_name("ann"), WORKSPACE.to_owned());
+    for (page_size, is_last) in [(1, false), (2, true)] {
+        let request = pb::ListCampaignsRequest { parent: parent.clone(), page_size, ..Default::default() };
+        let campaigns = service.campaigns.clone().list_campaigns(request).await.unwrap().into_inner();
+        let request = pb::ListAccountsRequest { parent: parent.clone(), page_size, ..Default::default() };
+        let accounts = service.accounts.clone().list_accounts(request).await.unwrap().into_inner();
+        let request = pb::ListOptOutsRequest { parent: parent.clone(), page_size, ..Default::default() };
+        let opt_outs = service.opt_outs.clone().list_opt_outs(request).await.unwrap().into_inner();
+        let request = pb::ListClaimsRequest { account: account.clone(), page_size, ..Default::default() };
+        let claims = service.sending.clone().list_claims(request).await.unwrap().into_inner();
+        let request = pb::ListLeadsRequest { page_size, ..of("spring") };
+        let leads = service.leads.clone().list_leads(request).await.unwrap().into_inner();
+        let parent = lead_name("spring", "l0");
+        let request = pb::ListLeadOutcomesRequest { parent, page_size, ..Default::default() };
+        let trail = service.leads.clone().list_lead_outcomes(request).await.unwrap().into_inner();
+        for (list, length, token) in [
+            ("campaigns", campaigns.campaigns.len(), campaigns.next_page_token),
+            ("accounts", accounts.accounts.len(), accounts.next_page_token),
+            ("opt-outs", opt_outs.opt_outs.len(), opt_outs.next_page_token),
+            ("claims", claims.claims.len(), claims.next_page_token),
+            ("leads", leads.leads.len(), leads.next_page_token),
+            ("outcomes of a lead", trail.outcomes.len(), trail.next_page_token),
+        ] {
+            assert_eq!(
+                (length, token.is_empty()),
+                (usize::try_from(page_size).unwrap(), is_last),
+                "{list}, {page_size} of 2"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_filtered_list_skips_any_number_of_others_and_reaches_its_end() {
     // More than one page examines, whether or not it finds something.
     const LEADS: usize = 50_007;

@@ -74,3 +74,16 @@ pub fn chain(error: &dyn StdError) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_shows_an_error_with_all_its_causes() {
+        let cause = Error::Unavailable("connection refused".into());
+        let error = Error::Internal(Box::new(cause));
+        assert_eq!(chain(&error), "internal error: the database can't be reached: connection refused");
+        assert_eq!(chain(&Error::Exhausted("busy")), "busy", "one without a cause");
+    }
+}

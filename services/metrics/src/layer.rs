@@ -198,10 +198,14 @@ mod tests {
     #[test]
     fn timeouts_are_read_in_every_unit_and_bounded() {
         let read = |value| timeout(&headers("grpc-timeout", value));
+        assert_eq!(read("0H"), Some(Duration::ZERO));
+        assert_eq!(read("1H"), Some(Duration::from_millis(3_599_980)));
+        assert_eq!(read("99999999H"), Some(Duration::from_millis(3_599_980)));
+        assert_eq!(read("2M"), Some(Duration::from_millis(119_980)));
         assert_eq!(read("5S"), Some(Duration::from_millis(4980)));
         assert_eq!(read("250m"), Some(Duration::from_millis(230)));
         assert_eq!(read("100u"), Some(Duration::from_micros(90)));
-        assert_eq!(read("99999999H"), Some(Duration::from_millis(3_599_980)));
+        assert_eq!(read("700n"), Some(Duration::from_nanos(630)));
         for bad in ["", "S", "5", "5x", "-5S", "123456789S", "é"] {
             if let Ok(value) = http::HeaderValue::from_str(bad) {
                 let headers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), value)]);

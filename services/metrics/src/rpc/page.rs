@@ -68,6 +68,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_page_with_more_after_it_has_a_token() {
+        let query = Query::new(&["ListCampaigns", "workspaces/a"]);
+        let page = |count: i32| query.page((0..count).collect(), 2, i32::to_string);
+        for count in 0..=2 {
+            assert_eq!(page(count), ((0..count).collect(), String::new()), "all {count} fit");
+        }
+        let (items, token) = page(3);
+        assert_eq!((items, query.cursor(&token).unwrap().as_deref()), (vec![0, 1], Some("1")));
+    }
+
+    #[test]
     fn a_token_serves_only_its_query() {
         let query = Query::new(&["ListCampaigns", "workspaces/a"]);
         let token = query.token("spring é");
