@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use campaign_metrics::pb::{self, NotSendingReason as Why, OutcomeKind, OutcomeVerdict, RenewVerdict};
+use campaign_metrics::pb::{self, ClaimState, NotSendingReason as Why, OutcomeKind, OutcomeVerdict, RenewVerdict};
 use jiff::{Timestamp, ToSpan as _};
 use tonic::{Code, Status};
 
@@ -91,23 +91,75 @@ async fn a_claim_is_held_for_what_was_asked_for_within_bounds_and_until_exactly_
 
     let open = async || {
         let campaign = get(&service, "spring").await;
-        let request = pb::ListClaimsRequest {
-            account: account_name("ann"),
-            state: pb::ClaimState::Held.into(),
-            ..Default::default()
-        };
-        let held = service.sending.clone().list_claims(request).await.unwrap().into_inner().claims.len();
-        (campaign.in_flight_claims, campaign.uncertain_claims, held)
+        let mut listed = Vec::new();
+        for state in [ClaimState::Held, ClaimState::Uncertain] {
+            let request =
+                pb::ListClaimsRequest { account: account_name("ann"), state: state.into(), ..Default::default() };
+            let claims = service.sending.clone().list_claims(request).await.unwrap().into_inner().claims;
+            assert!(claims.iter().all(|claim| claim.state() == state), "each is shown as what it was asked for");
+            listed.push(claims.len());
+        }
+        (campaign.in_flight_claims, campaign.uncertain_claims, listed)
     };
     just_before(&service, monday().checked_add(1.second()).unwrap());
-    assert_eq!(open().await, (3, 0, 3), "held until then");
+    assert_eq!(open().await, (3, 0, vec![3, 0]), "held until then");
     service.clock.advance(TICK);
-    assert_eq!(open().await, (2, 1, 2), "and not at that moment");
+    assert_eq!(open().await, (2, 1, vec![2, 1]), "and not at that moment");
     assert_eq!(renew(&service, &second, None).await.verdict(), RenewVerdict::NotHeld);
     just_before(&service, monday().checked_add(5.minutes()).unwrap());
     let renewed = renew(&service, &default, Some(7)).await;
     let expiry = service.clock.now().checked_add(7.seconds()).unwrap();
     assert_eq!(at(renewed.expire_time.as_ref()), expiry, "a claim of the last moment is renewed");
+}
+
+#[tokio::test]
+async fn a_repeated_claim_gives_what_it_gave_until_exactly_its_expiry() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 3, None, false).await;
+    let ask = async || {
+        let request = pb::ClaimSendsRequest {
+            account: account_name("ann"),
+            max_claims: 2,
+            request_id: "6f0d8a55-3c3b-4d52-9a39-2f7c3a1f8f10".into(),
+            ..Default::default()
+        };
+        service.sending.clone().claim_sends(request).await.expect("an answer").into_inner().claims
+    };
+    let granted = ask().await;
+    assert_eq!(granted.len(), 2);
+    just_before(&service, at(granted[0].expire_time.as_ref()));
+    assert_eq!(ask().await, granted, "the same claims, still held");
+    service.clock.advance(TICK);
+    assert_eq!(ask().await, [], "none is held any more, and no other is granted");
+}
+
+#[tokio::test]
+async fn a_released_step_is_put_off_for_a_year_at_most_and_is_due_when_exactly_that_is_over() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 1, Some("ann"), false).await;
+    let claims = claim(&service, "ann", 1).await.claims;
+    let release = async |not_before: Timestamp| {
+        let request = pb::ReleaseClaimsRequest {
+            account: account_name("ann"),
+            claim_ids: claims.iter().map(|claim| claim.claim_id.clone()).collect(),
+            not_before: Some(stamp(not_before)),
+        };
+        Ok::<_, Status>(service.sending.clone().release_claims(request).await?.into_inner().released_count)
+    };
+    let year = monday().checked_add((365 * 24).hours()).unwrap();
+    for beyond in [TICK, Duration::from_hours(24)] {
+        let refused = release(year.checked_add(beyond).unwrap()).await;
+        assert_refused(refused, Code::InvalidArgument, "INVALID_FIELD", "not_before: lies more than 365 days ahead");
+    }
+    assert_eq!(release(year).await.unwrap(), 1, "to the last moment of it");
+    just_before(&service, year);
+    assert_eq!(reasons(&claim(&service, "ann", 1).await), [Why::NoLeadDue]);
+    service.clock.advance(TICK);
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
 }
 
 #[tokio::test]
@@ -311,5 +363,36 @@ async fn an_account_that_has_leads_or_claims_is_not_deleted() {
         to_accounts: vec![account_name("bob")],
     };
     service.leads.clone().reassign_leads(request).await.unwrap();
+    delete().await.expect("nothing is hers any more");
+}
+
+#[tokio::test]
+async fn an_account_that_has_but_a_claim_of_a_lead_which_is_anothers_now_is_not_deleted() {
+    let service = Service::start().await;
+    for account in ["ann", "bob"] {
+        create_account(&service, account, None).await;
+    }
+    create_campaign(&service, "spring", settings(3, &["ann"])).await;
+    add_leads(&service, "spring", 1, Some("ann"), false).await;
+    let claims = claim(&service, "ann", 1).await.claims;
+    // Sent past its claim, so that the third step waits for somebody while the first is claimed still.
+    report_new(&service, vec![by_lead("spring", "l0", 2, OutcomeKind::Delivered)]).await;
+    assign(&service, "spring", &["bob"]).await;
+    let request = pb::ReassignLeadsRequest {
+        parent: campaign_name("spring"),
+        from_account: account_name("ann"),
+        to_accounts: vec![account_name("bob")],
+    };
+    let moved = service.leads.clone().reassign_leads(request).await.unwrap().into_inner();
+    assert_eq!(moved.reassigned_count, 1);
+    assert_eq!(lead(&service, "spring", "l0").await.account, account_name("bob"));
+    let delete = async || {
+        let request = pb::DeleteAccountRequest { name: account_name("ann"), ..Default::default() };
+        service.accounts.clone().delete_account(request).await
+    };
+    assert_refused(delete().await, Code::FailedPrecondition, "ACCOUNT_IN_USE", "suspend it instead");
+    service.clock.advance(Duration::from_hours(1));
+    assert_refused(delete().await, Code::FailedPrecondition, "ACCOUNT_IN_USE", "suspend it instead");
+    report_new(&service, vec![by_key(&claims[0], OutcomeKind::Delivered)]).await;
     delete().await.expect("nothing is hers any more");
 }
