@@ -133,6 +133,31 @@ async fn active_campaigns_then_those_that_changed_last_have_series_and_the_other
 }
 
 #[tokio::test]
+async fn the_next_due_step_of_a_campaign_is_the_first_to_be_due_whatever_the_order_of_the_reports() {
+    let service = Service::start().await;
+    let sql = service.sql().await;
+    create_account(&service, "ann", None).await;
+    let began = monday().as_second() - 600;
+    for campaign in ["autumn", "spring"] {
+        create_campaign(&service, campaign, settings(2, &["ann"])).await;
+        add_leads(&service, campaign, 3, Some("ann"), false).await;
+        for (lead, seconds) in [("l0", began + 50), ("l1", began + 20), ("l2", began + 30)] {
+            let time = Some(prost_types::Timestamp { seconds, nanos: 0 });
+            let delivered = by_lead(campaign, lead, 1, OutcomeKind::Delivered);
+            report_new(&service, vec![pb::Outcome { time, ..delivered }]).await;
+        }
+    }
+    // Of a table that is known to be this small Postgres reads all rows, in the order in which they came.
+    sql.batch_execute("ANALYZE returns").await.unwrap();
+    let page = page(&service).await;
+    for campaign in ["autumn", "spring"] {
+        let labels = [("workspace", "acme"), ("campaign", campaign)];
+        let due = page.count("campaign_next_due_timestamp_seconds", &labels);
+        assert_eq!(due, began + 20 + 3600, "{campaign}: an hour after the first delivery");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_campaign_or_account_leaves_no_series_behind() {
     let fleet = Fleet::start().await;
     let workspace = fleet.workspace(1);
