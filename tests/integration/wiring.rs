@@ -212,3 +212,20 @@ async fn a_call_ends_at_its_deadline_and_its_statement_after_thirty_seconds_what
     assert!(seconds(29, 60).contains(&none), "without a deadline a statement has 30 s: {none:?}");
     assert!(seconds(29, 60).contains(&long), "a deadline of two minutes gives a statement no more than 30 s: {long:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_logs_lines_for_people_unless_it_is_asked_for_json() {
+    for (arguments, is_json) in [(&[][..], false), (&["--log-format", "json"], true)] {
+        let mut binary = Binary::start(arguments).await;
+        let status = binary.daemon.process.stop(GRACE).await.unwrap();
+        assert!(status.success(), "{status}");
+        let log = binary.daemon.process.log();
+        assert!(["ready", "draining"].iter().all(|said| log.contains(said)), "it says when it began and ended: {log}");
+        for line in log.lines() {
+            let object = serde_json::from_str::<serde_json::Value>(line).ok();
+            let message = object.as_ref().map(|object| object["fields"]["message"].is_string());
+            assert_eq!(message, is_json.then_some(true), "{arguments:?}: {line}");
+            assert!(!line.contains('\x1b'), "a file has no colors: {line}");
+        }
+    }
+}
