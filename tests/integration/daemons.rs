@@ -1,5 +1,7 @@
 //! The binaries as processes: their output, their end, and the controller between kubectl and the service.
 
+use std::{path::Path, process::Command};
+
 use anyhow::{Context as _, ensure};
 use campaign_metrics::pb;
 use campaign_metrics_service::Clock;
@@ -11,7 +13,7 @@ use crate::harness::{
     kube::{Cluster, cluster},
     parts::binary,
     postgres::{database, empty_database},
-    process::{Directory, GRACE, Signal},
+    process::{Directory, GRACE, Process, Signal},
     run::run,
     service::Service,
     wait::{SOON, until},
@@ -144,4 +146,59 @@ async fn the_controller_ends_well_on_a_signal() {
     let mut managed = Managed::start().await;
     let status = managed.controller.process.stop(GRACE).await.unwrap();
     assert!(status.success(), "{status}\n{}", managed.controller.process.log());
+}
+
+/// A controller that finds no service, and logs with these arguments.
+async fn without_service(arguments: &[&str], directory: &Path) -> Process {
+    let mut command = Command::new(binary("campaign-controller").unwrap());
+    command.args(["run", "--service", "http://127.0.0.1:1", "--namespace", "default", "--admin-listen", "127.0.0.1:0"]);
+    command.args(arguments).env("KUBECONFIG", &cluster().await.kubeconfig).env_remove("RUST_LOG");
+    let mut process = Process::start("controller", &command, directory, Signal::TERM, Directory::Keep).unwrap();
+    process.line("listening ", SOON).await.unwrap();
+    process
+}
+
+/// The whole lines of a log, once there are so many that say this.
+async fn logged(process: &mut Process, says: &str, count: usize) -> Vec<String> {
+    let path = process.log_path();
+    let look = async || {
+        let log = std::fs::read_to_string(&path)?;
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+        let found = lines.iter().filter(|line| line.contains(says)).count();
+        ensure!(found >= count, "{found} lines say `{says}`");
+        Ok(lines)
+    };
+    process.ready(SOON, look).await.unwrap()
+}
+
+const BROKE_OFF: &str = "the watch of the service's campaigns broke off";
+
+#[tokio::test]
+async fn the_controller_logs_lines_for_people_unless_it_is_asked_for_json() {
+    let directory = directory();
+    let mut process = without_service(&[], directory.path()).await;
+    for line in logged(&mut process, BROKE_OFF, 1).await {
+        assert!(serde_json::from_str::<Value>(&line).is_err(), "a line for people: {line}");
+        assert!(!line.contains('\x1b'), "a file has no colors: {line}");
+    }
+    process.stop(GRACE).await.unwrap();
+    let mut process = without_service(&["--log-format", "json"], directory.path()).await;
+    for line in logged(&mut process, BROKE_OFF, 1).await {
+        let object: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(object["level"].is_string() && object["fields"]["message"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_controller_waits_twice_as_long_each_time_for_a_service_that_stays_away() {
+    let directory = directory();
+    let mut process = without_service(&["--log-format", "json"], directory.path()).await;
+    let lines = logged(&mut process, BROKE_OFF, 3).await;
+    let objects = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let waits: Vec<f64> = objects.filter_map(|object| object["fields"]["retry_seconds"].as_f64()).collect();
+    // Up to a fifth of each is taken off by chance.
+    for (wait, longest) in waits.iter().zip([1.0, 2.0, 4.0]) {
+        assert!((longest * 0.799..=longest).contains(wait), "waits are 1, 2 and 4 s, less a fifth: {waits:?}");
+    }
 }
