@@ -34,18 +34,31 @@ impl Progress {
 
     /// Shows that the file was processed up to byte `end`.
     pub fn advance(&self, end: u64, report: &Report) {
-        let done = report.added + report.existing;
-        let per_second = u64::try_from(done).unwrap_or(0) * 1000
-            / u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let message = format!("{done} leads, {} refused, {per_second}/s", report.refused);
+        let now = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(end);
-            bar.set_message(message);
-        } else if Instant::now() >= self.line_due.get() {
-            self.line_due.set(Instant::now() + LINE_EVERY);
-            let percent = end * 100 / self.size_bytes.max(end).max(1);
-            eprintln!("{percent} %: {message}");
+            bar.set_message(self.message(now, report));
+        } else if let Some(line) = self.line(now, end, report) {
+            eprintln!("{line}");
         }
+    }
+
+    fn message(&self, now: Instant, report: &Report) -> String {
+        let done = report.added + report.existing;
+        let elapsed = now.saturating_duration_since(self.started);
+        let per_second =
+            u64::try_from(done).unwrap_or(0) * 1000 / u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        format!("{done} leads, {} refused, {per_second}/s", report.refused)
+    }
+
+    /// The line to print at `now`, if one is due.
+    fn line(&self, now: Instant, end: u64, report: &Report) -> Option<String> {
+        if now < self.line_due.get() {
+            return None;
+        }
+        self.line_due.set(now + LINE_EVERY);
+        let percent = end * 100 / self.size_bytes.max(end).max(1);
+        Some(format!("{percent} %: {}", self.message(now, report)))
     }
 
     /// Prints a message above the bar.
@@ -61,5 +74,42 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn just_before(moment: Instant) -> Instant {
+        moment.checked_sub(Duration::from_millis(1)).expect("a moment after the start")
+    }
+
+    #[test]
+    fn every_ten_seconds_a_line_tells_the_share_read_the_leads_and_their_rate() {
+        let campaign = "workspaces/acme/campaigns/spring".parse().unwrap();
+        let mut report = Report::new(Path::new("leads.csv"), &campaign);
+        let progress = Progress::new(2000);
+        let (first, second) = (progress.started + LINE_EVERY, progress.started + 2 * LINE_EVERY);
+        (report.added, report.existing, report.refused) = (70, 50, 3);
+        assert_eq!(progress.line(just_before(first), 500, &report), None);
+        assert_eq!(progress.line(first, 500, &report).as_deref(), Some("25 %: 120 leads, 3 refused, 12/s"));
+        report.added = 350;
+        assert_eq!(progress.line(just_before(second), 1000, &report), None, "one was printed just now");
+        assert_eq!(progress.line(second, 1000, &report).as_deref(), Some("50 %: 400 leads, 3 refused, 20/s"));
+        let late = second + 2 * LINE_EVERY;
+        // A file that has grown since it was opened.
+        assert_eq!(progress.line(late, 3000, &report).as_deref(), Some("100 %: 400 leads, 3 refused, 10/s"));
+    }
+
+    #[test]
+    fn a_file_of_unknown_size_is_read_to_some_share_of_it() {
+        let campaign = "workspaces/acme/campaigns/spring".parse().unwrap();
+        let report = Report::new(Path::new("/dev/stdin"), &campaign);
+        let progress = Progress::new(0);
+        let due = progress.started + LINE_EVERY;
+        assert_eq!(progress.line(due, 0, &report).as_deref(), Some("0 %: 0 leads, 0 refused, 0/s"));
     }
 }

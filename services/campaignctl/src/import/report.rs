@@ -93,3 +93,35 @@ impl Report {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(added: i64, existing: i64, refused: u64) -> Report {
+        let campaign = "workspaces/acme/campaigns/spring".parse().unwrap();
+        let mut report = Report::new(Path::new("leads.csv"), &campaign);
+        (report.added, report.existing, report.refused) = (added, existing, refused);
+        report.finish(Duration::from_millis(2500));
+        report
+    }
+
+    #[test]
+    fn people_are_told_how_many_leads_there_were_and_how_fast_they_went() {
+        let expected = "imported leads.csv into spring in 2.5 s (18 leads/s)\n  \
+            added     40\n  existing  5\n  refused   3";
+        assert_eq!(report(40, 5, 3).text(), expected);
+    }
+
+    #[test]
+    fn only_a_file_in_which_there_was_no_lead_is_said_to_have_none() {
+        let is_said = |report: &Report| report.text().contains("there was no lead in the file");
+        assert!(is_said(&report(0, 0, 0)));
+        for (added, existing, refused) in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 3, 0)] {
+            assert!(
+                !is_said(&report(added, existing, refused)),
+                "{added} added, {existing} existing, {refused} refused"
+            );
+        }
+    }
+}
