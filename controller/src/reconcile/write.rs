@@ -104,19 +104,19 @@ mod tests {
 
     use super::*;
 
-    fn refused(code: u16, details: Value) -> kube::Error {
+    fn refused(code: u16, details: &Value) -> kube::Error {
         let status = json!({"status": "Failure", "code": code, "message": "refused", "details": details});
         kube::Error::Api(serde_json::from_value(status).expect("a status of Kubernetes"))
     }
 
     #[test]
     fn only_a_patch_that_failed_its_own_test_means_other_finalizers() {
-        assert!(finalizers_changed(&refused(422, Value::Null)));
-        assert!(finalizers_changed(&refused(422, json!({"name": "spring"}))));
+        assert!(finalizers_changed(&refused(422, &Value::Null)));
+        assert!(finalizers_changed(&refused(422, &json!({"name": "spring"}))));
         let invalid = json!({"causes": [{"field": "spec.steps", "message": "is 17"}]});
-        assert!(!finalizers_changed(&refused(422, invalid)), "the resource itself is invalid");
+        assert!(!finalizers_changed(&refused(422, &invalid)), "the resource itself is invalid");
         for code in [403, 404, 409, 500] {
-            assert!(!finalizers_changed(&refused(code, Value::Null)), "{code}");
+            assert!(!finalizers_changed(&refused(code, &Value::Null)), "{code}");
         }
         assert!(!finalizers_changed(&kube::Error::TlsRequired), "nothing was answered");
     }
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn a_patch_of_a_resource_that_is_gone_or_has_a_successor_is_no_error() {
         for code in [404, 409] {
-            assert!(gone_is_fine(refused(code, Value::Null)).is_ok(), "{code}");
+            assert!(gone_is_fine(refused(code, &Value::Null)).is_ok(), "{code}");
         }
         for code in [403, 422, 500] {
-            assert!(gone_is_fine(refused(code, Value::Null)).is_err(), "{code}");
+            assert!(gone_is_fine(refused(code, &Value::Null)).is_err(), "{code}");
         }
     }
 }
