@@ -141,6 +141,9 @@ async fn the_next_due_step_of_a_campaign_is_the_first_to_be_due_whatever_the_ord
     for campaign in ["autumn", "spring"] {
         create_campaign(&service, campaign, settings(2, &["ann"])).await;
         add_leads(&service, campaign, 3, Some("ann"), false).await;
+    }
+    assert_eq!(claim(&service, "ann", 6).await.claims.len(), 6, "nothing waits for its first message");
+    for campaign in ["autumn", "spring"] {
         for (lead, seconds) in [("l0", began + 50), ("l1", began + 20), ("l2", began + 30)] {
             let time = Some(prost_types::Timestamp { seconds, nanos: 0 });
             let delivered = by_lead(campaign, lead, 1, OutcomeKind::Delivered);
