@@ -219,9 +219,26 @@ impl Campaign {
     }
 
     pub fn may_finalize(&self, now: Timestamp) -> bool {
+        !self.is_final() && self.has_settled(now)
+    }
+
+    /// The service finalizes by itself, so it may have done so earlier than the model: at any time after the settle time.
+    pub fn learn_finalized(&mut self, seen: Timestamp) {
+        if let Some(finalized) = self.finalized
+            && seen < finalized
+            && self.has_settled(seen)
+        {
+            if self.updated == finalized {
+                self.updated = seen;
+            }
+            self.finalized = Some(seen);
+        }
+    }
+
+    fn has_settled(&self, now: Timestamp) -> bool {
         let settle = SignedDuration::from_secs(self.settle_seconds.into());
         let is_over = |since: Timestamp| since + settle <= now;
         let mut claims = self.leads.iter().filter_map(|lead| lead.claim.as_ref());
-        !self.is_final() && self.finished.is_some_and(is_over) && claims.all(|claim| is_over(claim.expires))
+        self.finished.is_some_and(is_over) && claims.all(|claim| is_over(claim.expires))
     }
 }

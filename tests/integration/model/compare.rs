@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 
 use campaign_metrics::pb::{self, CampaignState, ClaimState, LeadStatus};
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::{
@@ -121,6 +122,10 @@ impl Play<'_> {
         let of = &mut self.world.workspaces[workspace].campaigns[place];
         learn(&mut of.uid, &seen.uid, "the uid of a campaign")?;
         learn(&mut of.etag, &seen.etag, "the etag of a campaign")?;
+        if let Some(seen) = seen.finalized_time {
+            let seconds = Timestamp::from_second(seen.seconds).expect("a time of the service");
+            of.learn_finalized(seconds + SignedDuration::from_nanos(seen.nanos.into()));
+        }
         let mut expected = self.campaign_view(workspace, place);
         let of = &self.world.workspaces[workspace].campaigns[place];
         let lists_what_ended = of.is_blurred && seen.not_sending_reasons != expected.not_sending_reasons;
