@@ -8,6 +8,7 @@
 //! | [`standing`] | whether something can be claimed, and when |
 //! | [`not_sending`], [`rate`], [`invalid`] | what several of these share |
 //! | [`schedule`] | active hours and local days |
+//! | [`statistics`] | intervals, comparisons, causes and changes, from counts alone |
 //! | `flags` | flags that command-line clients share, with the feature `flags` |
 //! | [`wire`] | the only conversions between `pb` and the domain |
 //!
@@ -25,6 +26,7 @@ pub mod rate;
 pub mod schedule;
 pub mod sending;
 pub mod standing;
+pub mod statistics;
 pub mod wire;
 
 /// Messages, clients and servers of the package `campaign_metrics.v1`; the `.proto` files are their reference.

@@ -57,6 +57,8 @@ pub const ROWS: &[Row] = &[
     row("proto/invalid.rs", CONTRACT, &["inputs"], SERVICE),
     row("proto/name.rs", CONTRACT, &["inputs"], SERVICE),
     row("proto/schedule.rs", CONTRACT, &["local_days", SEQUENCES], SERVICE),
+    // No call uses it yet.
+    row("proto/statistics", CONTRACT, &[], &[]),
     row("proto/wire", CONTRACT, &["inputs", "gauges", "pages", SEQUENCES], SERVICE),
     row("services/metrics/migrations/", &[], &["facts", "edges", SEQUENCES], SERVICE),
     row("services/metrics/src/", METRICS, &["drains", "wiring", "streams"], SERVICE),
