@@ -66,6 +66,11 @@ mutants: ## Put mistakes into the code and list the ones no test notices; see do
 	@cargo build --quiet --locked --example mutants
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/mutants"
 
+.PHONY: simulate
+simulate: ## Simulate campaigns and print how often each rule of comparison is wrong; SEED=..., PAIRS=...; five minutes
+	@cargo build --quiet --locked --example simulate
+	@"$${CARGO_TARGET_DIR:-target}/debug/examples/simulate"
+
 CASE ?=
 .PHONY: bench
 bench: ## Measure against the baselines, all or CASE=..., into target/bench.json; forty minutes
