@@ -10,6 +10,9 @@ use super::{
     world::Workspace,
 };
 
+/// The reasons of a used-up limit.
+const LIMITS: [Reason; 2] = [Reason::CampaignDailyLimit, Reason::AccountDailyLimit];
+
 /// What can change by time alone.
 type Seen = (Vec<Reason>, (i64, i64));
 
@@ -84,11 +87,19 @@ impl Workspace {
     }
 
     /// When reasons, claims in flight or uncertain ones change by time alone.
+    ///
+    /// The service does not announce that a day begins with its limit used up. That needs reservations made ahead: in another
+    /// zone, before the zone changed, or by a report dated some minutes ahead.
     pub fn next_change(&self, campaign: &Campaign, now: Timestamp) -> Option<Timestamp> {
-        let seen = |at: Timestamp| -> Seen { (self.reasons(campaign, None, at), campaign.claims(at)) };
-        let present = seen(now);
+        let present: Seen = (self.reasons(campaign, None, now), campaign.claims(now));
+        let announced = |at: Timestamp| -> Seen {
+            let mut reasons = self.reasons(campaign, None, at);
+            let begins = |reason: &Reason| LIMITS.contains(reason) && !present.0.contains(reason);
+            reasons.retain(|reason| !begins(reason));
+            (reasons, campaign.claims(at))
+        };
         let accounts: Vec<usize> = campaign.serving.iter().copied().collect();
-        self.moments(campaign, &accounts, now).into_iter().find(|moment| seen(*moment) != present)
+        self.moments(campaign, &accounts, now).into_iter().find(|moment| announced(*moment) != present)
     }
 
     /// When an account can be granted something of a campaign by time alone.
