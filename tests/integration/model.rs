@@ -1,7 +1,7 @@
 //! Runs random sequences of operations on the service and on a model in memory. After each operation both show the
 //! same.
 //!
-//! The model is written from product.md, not from the code. `MODEL_CASES` sets the number of sequences, `MODEL_SEED`
+//! The model is written from the rules (docs/concepts.md), not from the code. `MODEL_CASES` sets the number of sequences, `MODEL_SEED`
 //! repeats a run. docs/testing.md lists the rules that the model does not check yet.
 
 use std::collections::BTreeSet;

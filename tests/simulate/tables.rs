@@ -34,7 +34,7 @@ struct Named {
 
 const EVEN: Kind = Kind { rates: None, is_equal: true, leads: [100, 100], drifts: false, reply_days: [0.0, 0.0] };
 
-/// Pairs of which one or none is better, as product.md asks: 1 to 8 %.
+/// Pairs of which one or none is better: 1 to 8 %.
 const KINDS: [(&str, Kind); 6] = [
     ("equal, replies at once", EVEN),
     ("equal, uneven days, drift", Kind { leads: [10, 200], drifts: true, ..EVEN }),

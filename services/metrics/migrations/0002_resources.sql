@@ -1,7 +1,7 @@
 -- Workspaces, accounts, campaigns, and the records that belong to a whole workspace.
 --
 -- For every table of the schema:
--- * workspace_id leads every key, so that workspaces can be spread over several databases.
+-- * workspace_id leads every key but that of `verifications`, so that workspaces can be spread over several databases.
 -- * Workspaces, accounts, campaigns and leads are numbered with int4. Ids that callers chose stay in `name` and
 -- `lead_ids`.
 -- * Time comes in as a parameter. Nothing here reads a clock.

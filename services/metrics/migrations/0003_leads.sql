@@ -14,7 +14,7 @@ CREATE TABLE leads (
     -- The first outcome of a lead fits on its page beside the version it replaces, also while an old snapshot keeps
     -- both.
     fillfactor = 46,
-    -- Large, and updated on their pages, which prune themselves: a twentieth is soon enough.
+    -- Large, but nearly all updates are HOT, and page pruning cleans up after them: 5 % of dead rows is soon enough.
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05
 );
 COMMENT ON TABLE leads IS

@@ -1,5 +1,6 @@
 -- Counts of campaigns, reservations of daily limits, and account days. Each is a function of facts and claims and
--- changes in the transaction of the fact or claim; `verify` recounts it.
+-- changes in the transaction of the fact or claim. `verify` recounts all but reservations: a closed claim leaves no row
+-- to recount from.
 --
 -- Epochs: a row that every claim or batch changes has an `epoch` in its key, which grows by 1 about every hundredth
 -- change. While an old snapshot is open (a backup, a long report), dead versions of the row can not be removed, and a

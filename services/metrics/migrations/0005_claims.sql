@@ -18,9 +18,9 @@ CREATE TABLE claims (
     -- A queue: closed rows lie dead before the next ones.
     autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
 );
--- Two indexes by an expression, which only the statements write that mean them. By plain columns the planner takes such
--- an index for the look-up of a block while the table is small, since it finds a workspace as well as the primary key
--- does. A claim of follow-ups then reads all claims of the workspace for each lead.
+-- These two indexes are on an expression, so that only statements that spell it out use them. On plain columns, while the
+-- table is small, the planner would pick one of them instead of the primary key to find a block. A claim of follow-ups
+-- would then read all claims of the workspace for each lead.
 CREATE INDEX claims_expiry ON claims (((workspace_id::int8 << 32) + campaign_id), expires_at);
 COMMENT ON INDEX claims_expiry IS 'Finds the claims of a campaign by expiry.';
 CREATE INDEX claims_of_account ON claims (((workspace_id::int8 << 32) + account_id), grant_no);

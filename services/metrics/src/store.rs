@@ -15,8 +15,8 @@
 //! | `upkeep` | background work |
 //! | `migrate`, `sqlstate` | migrations of the schema; errors of Postgres |
 //!
-//! A module may use those above it in this table. A `mod` line makes visible what a folder shares; everything else is private
-//! to the folder. `tests/integration/layout.rs` forbids circles. `docs/architecture.md` states the lock order.
+//! No two modules use each other; `tests/integration/layout.rs` forbids circles. A `mod` line makes visible what a folder shares; everything else is private
+//! to the folder. `docs/architecture.md` states the lock order.
 
 mod account;
 mod campaign;

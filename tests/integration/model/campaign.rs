@@ -1,4 +1,4 @@
-//! A campaign of the model: its settings, its state, its leads, and the rules of product.md about them.
+//! A campaign of the model: its settings, its state, its leads, and the rules about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

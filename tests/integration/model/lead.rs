@@ -1,4 +1,4 @@
-//! A lead of the model: what was reported of it, and everything that product.md derives from that.
+//! A lead of the model: what was reported of it, and everything that the rules derive from that.
 //!
 //! Derived values are not stored: results, status and times are computed from the trail each time.
 
@@ -90,7 +90,7 @@ impl Lead {
         self.delivered(steps).next().is_some()
     }
 
-    /// product.md, "Lead status is a pure function of facts".
+    /// Lead status is a pure function of facts: docs/concepts.md, "Lead status".
     pub fn status(&self, steps: usize) -> LeadStatus {
         let delivered = self.delivered(steps).count();
         let fails = |step| matches!(self.result(step), Some(OutcomeKind::Failed | OutcomeKind::Bounced));

@@ -1,4 +1,4 @@
-//! The rules of product.md in memory, as simply as possible: several workspaces with accounts, campaigns and leads.
+//! The rules of the product in memory, as simply as possible: several workspaces with accounts, campaigns and leads.
 //!
 //! Written from the rules, not from the service's code. Where the rules leave a choice (which due leads a claim gets,
 //! when upkeep runs), the model takes the service's choice and checks that it is allowed.

@@ -33,8 +33,8 @@ const CAMPAIGNS: &str = concat!(
     campaign_columns!(),
     ", serving.account_ids, serving.account_names, serving.account_states, serving.account_limits, serving.account_zones,
         expired.claims AS uncertain, expired.of_serving AS uncertain_of_serving, open.claims - expired.claims AS in_flight,
-        -- Rows of claims that are closed lie among those in flight until they expire. Behind so many of them the next row says
-        -- when, at the latest; and the first one when something may change, at the earliest.
+        -- Rows whose claims are all closed stay until they expire. So this looks for an open claim in the 16 latest rows only. If
+        -- there is none, the expiry of the 17th is an upper bound. next_expiry takes the first row, open or not: a lower bound.
         CASE WHEN open.claims > expired.claims THEN coalesce(
             (SELECT expires_at FROM (
                 SELECT h AS claim, h.expires_at FROM claims h

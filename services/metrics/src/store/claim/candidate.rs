@@ -220,7 +220,7 @@ pub(super) async fn candidates_examine_in_txn(
                 CASE WHEN c.state = campaign_active() AND c.claim_expiry_policy = expiry_retry() THEN (
                     SELECT coalesce(
                         min(expires_at) FILTER (WHERE is_open),
-                        -- All of them are closed: then those after them count.
+                        -- The 16 soonest rows have no open claim: the expiry of the last is a lower bound.
                         CASE WHEN count(*) = 16 THEN max(expires_at) END
                     ) FROM (
                         SELECT h.expires_at, claim_open(h) <> 0 AS is_open FROM claims h

@@ -97,12 +97,12 @@ async fn reassign_in_txn(
                 WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.lead_no = r.lead_no LIMIT 1
             ) l ON true
         ), gone AS (
-            -- Here and below: nothing but what each row says, so that no plan begins with all rows of the campaign.
+            -- Compares columns of `listed` only, here and below, so that no plan starts with all rows of the campaign.
             DELETE FROM returns r USING listed d
             WHERE r.workspace_id = d.workspace_id AND r.campaign_id = d.campaign_id AND r.account_id = d.account_id
                 AND r.due_at = d.due_at AND r.lead_no = d.lead_no AND r.step = d.step AND (d.waits OR return_lock_outdated(r, $6))
         ), given AS MATERIALIZED (
-            -- A lead that is listed twice goes to one account, when it was due first; one that has another account to that.
+            -- One row for each lead, at its earliest due time. A lead that has another account already keeps it.
             SELECT DISTINCT ON (lead_no) workspace_id, campaign_id, account_id, lead_no, due_at, step, coalesce(
                 nullif(lead_account_id, account_id),
                 ($4::int4[])[(dense_rank() OVER (ORDER BY lead_no) % cardinality($4))::int4 + 1]
