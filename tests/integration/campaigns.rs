@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use campaign_metrics::pb::{self, CampaignState, FinishReason, OutcomeKind, OutcomeVerdict};
 use futures::future::join_all;
+use jiff::ToSpan as _;
 use tonic::{Code, Status};
 
 use crate::{
-    harness::{recount::assert_counts, service::Service},
+    edges::{at, claim_for, move_to},
+    harness::{
+        recount::assert_counts,
+        service::{Service, monday},
+    },
     world::{
         WORKSPACE, add_leads, assert_refused, by_key, by_lead, campaign_name, claim, create_account, create_campaign,
         finish, get, pause, report, report_new, resume, settings, try_add,
@@ -297,4 +302,33 @@ async fn deleting_is_refused_while_claims_are_open_unless_forced_and_keeps_the_a
     assert_eq!(account.lifetime.unwrap().delivered, 1);
     let request = pb::DeleteAccountRequest { name: crate::world::account_name("ann"), ..Default::default() };
     service.accounts.clone().delete_account(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_campaign_tells_by_when_its_claims_expire_however_many_were_closed_that_were_held_for_longer() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 35, Some("ann"), false).await;
+    let minute = monday().checked_add(1.minute()).unwrap();
+    assert_eq!(claim_for(&service, 60, 0).await.unwrap().claims.len(), 1);
+    let close_another = async || {
+        // Reported backwards, so that the row of both stays until it expires.
+        for claim in claim(&service, "ann", 2).await.claims.iter().rev() {
+            report_new(&service, vec![by_key(claim, OutcomeKind::Delivered)]).await;
+        }
+    };
+    for closed in 1..=16 {
+        close_another().await;
+        let campaign = get(&service, "spring").await;
+        assert_eq!((campaign.in_flight_claims, at(campaign.in_flight_until.as_ref())), (1, minute), "{closed} closed");
+    }
+    // Behind so many it may be told later than it is, but never less and never not at all.
+    close_another().await;
+    let paused = pause(&service, "spring").await;
+    assert_eq!(paused.in_flight_claims, 1);
+    assert!(at(paused.in_flight_until.as_ref()) >= minute);
+    move_to(&service, minute);
+    let over = get(&service, "spring").await;
+    assert_eq!((over.in_flight_claims, over.uncertain_claims, over.in_flight_until), (0, 1, None));
 }
