@@ -250,10 +250,11 @@ impl Session {
         }
         for step in steps {
             let limit = self.baseline.limit(&step);
-            // A failure that does not repeat is flaky.
+            // Runs again what failed or took too long, since that can happen by chance.
             for attempt in 1..=2 {
                 match worker.step(&step, number, limit).await?.0 {
                     End::Passed => break,
+                    End::TimedOut if attempt == 1 => {}
                     End::TimedOut => return Ok((Outcome::Timeout, step.name())),
                     End::Failed(test) => {
                         let refused = worker.refusals(log);
