@@ -44,7 +44,7 @@ pub struct Ingest {
     waiting: IntGauge,
 }
 
-/// The part of a report that goes to one lane, with its share of the room.
+/// The outcomes of a report that one lane executes, and the queue capacity that they hold.
 struct Job {
     report: Report,
     verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
@@ -54,7 +54,7 @@ struct Job {
 /// The receiving end of a lane.
 type Queue = UnboundedReceiver<Job>;
 
-/// The room that waiting outcomes take. It is released on drop.
+/// Queue capacity that waiting outcomes hold. Dropping it frees the capacity.
 struct Waiting {
     _permit: Option<OwnedSemaphorePermit>,
     gauge: IntGauge,

@@ -50,7 +50,7 @@ impl Store {
 }
 
 /// Deletes the rows of a campaign, except for its leads and its log: [`Store::campaigns_drain`] removes those.
-pub(super) async fn campaign_rows_delete_in_txn(
+async fn campaign_rows_delete_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
     now: Timestamp,
