@@ -1,7 +1,8 @@
-//! Since when a rate is different: one change over days, found by likelihood.
+//! Since when a rate is different: one change along ordered keys, found by likelihood.
 //!
-//! Every day but the first can be the first of the change. For each, the likelihood of two rates, before and from that
-//! day on, is compared with that of one rate. Days without messages don't count.
+//! The keys are days, or for example the volumes of days. Every key but the first can be the first of the change. For
+//! each, the likelihood of two rates, before and from that key on, is compared with that of one rate. Keys without
+//! messages don't count.
 
 use jiff::civil::Date;
 use statrs::function::erf::erfc_inv;
@@ -12,21 +13,21 @@ use super::{
 };
 use crate::rate::Rate;
 
-/// Probability that a change is told where none is; shared among all days that are tried.
+/// Probability that a change is told where none is; shared among all keys that are tried.
 const FALSE_CHANGE: f64 = 0.01;
 
 /// 95 % quantile of the chi-square distribution with one degree of freedom: how far below the best a likely day can be.
 const LIKELY_WITHIN: f64 = 3.841_458_820_694_124;
 
-/// A change of a rate.
+/// A change of a rate. The key `K` is a day unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Change {
+pub struct Change<K = Date> {
     /// The most likely first day with the new rate.
-    pub since: Date,
+    pub since: K,
     /// The earliest likely first day; not after `since`.
-    pub earliest: Date,
+    pub earliest: K,
     /// The latest likely first day; not before `since`.
-    pub latest: Date,
+    pub latest: K,
     /// The rate before `since`.
     pub before: Rate,
     /// The rate from `since` on.
@@ -41,8 +42,16 @@ pub struct Change {
 ///
 /// Source: Worsley 1983, Biometrika 70:455.
 pub fn find_change(days: &Days) -> Option<Change> {
-    let counted: Vec<_> =
-        days.iter().filter(|(_, rate)| rate.denominator > 0).map(|(&day, &rate)| (day, rate)).collect();
+    let ordered: Vec<_> = days.iter().map(|(&day, &rate)| (day, rate)).collect();
+    find_change_along(&ordered, 1)
+}
+
+/// Finds the change of a rate along ascending keys as [`find_change`] does, with at least `least` of the denominator on
+/// each side.
+///
+/// A lower bound keeps a change from resting on a single message.
+pub fn find_change_along<K: Copy>(ordered: &[(K, Rate)], least: i64) -> Option<Change<K>> {
+    let counted: Vec<_> = ordered.iter().filter(|(_, rate)| rate.denominator > 0).copied().collect();
     let all = total(counted.iter().map(|&(_, rate)| rate));
     let mut before = Rate::default();
     let mut tried = Vec::with_capacity(counted.len());
@@ -50,12 +59,14 @@ pub fn find_change(days: &Days) -> Option<Change> {
         before = total([before, pair[0].1]);
         let after =
             Rate { numerator: all.numerator - before.numerator, denominator: all.denominator - before.denominator };
-        tried.push((pair[1].0, before, after, likelihood_ratio(before, after, all)));
+        if before.denominator >= least && after.denominator >= least {
+            tried.push((pair[1].0, before, after, likelihood_ratio(before, after, all)));
+        }
     }
-    // Of equally likely days the earliest: `max_by` returns the last of equals.
+    // Of equally likely keys the earliest: `max_by` returns the last of equals.
     let &(since, before, after, best) = tried.iter().rev().max_by(|a, b| a.3.total_cmp(&b.3))?;
     let threshold = chi_square_quantile(FALSE_CHANGE / number_of(tried.len()));
-    let mut likely = tried.iter().filter(|day| best - day.3 <= LIKELY_WITHIN).map(|day| day.0);
+    let mut likely = tried.iter().filter(|key| best - key.3 <= LIKELY_WITHIN).map(|key| key.0);
     let earliest = likely.next()?;
     let latest = likely.next_back().unwrap_or(earliest);
     (best > threshold).then_some(Change { since, earliest, latest, before, after, likelihood_ratio: best, threshold })
@@ -108,6 +119,19 @@ mod tests {
         assert_eq!(
             (change.earliest, change.since, change.latest),
             (date(2026, 1, 3), date(2026, 1, 3), date(2026, 1, 4))
+        );
+    }
+
+    #[test]
+    fn a_change_along_volumes_has_enough_on_each_side() {
+        let since = |first: i64, second: i64, least: i64| {
+            let volumes = [(10, (1, first)), (25, (40, second))]
+                .map(|(volume, (numerator, denominator))| (volume, Rate { numerator, denominator }));
+            find_change_along(&volumes, least).map(|change| change.since)
+        };
+        assert_eq!(
+            [since(43, 44, 43), since(43, 44, 44), since(44, 43, 43), since(44, 43, 44)],
+            [Some(25), None, Some(25), None]
         );
     }
 

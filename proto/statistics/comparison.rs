@@ -3,6 +3,9 @@
 //! One of k is named only if it beats every other one with e >= (k - 1) / 0.05. So the probability that a wrong one is
 //! ever named is at most 5 %: the test against the truly best one has to fail for that, for one of k - 1 wrong ones.
 //! The strata are UTC days. Days on which only one ran say nothing, so a trend over time favours neither.
+//!
+//! The test compares the ratio of two rates, so it needs the rare side of them: replies and conversions, but failures
+//! among deliveries. 99 % and 98 % are nearly the same share of successes, and one has twice the failures of the other.
 
 use super::{
     counts::{Days, number, number_of, numbers, total},
@@ -62,7 +65,8 @@ pub struct Pair {
 /// A comparison of campaigns by one rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Position of the campaign with the higher rate in most pairs; the first of equals.
+    /// Position of the campaign with the higher rate in most pairs; the first of equals, before those that never ran on
+    /// the same day as another one.
     pub front_runner: usize,
     /// What the comparison says about it.
     pub verdict: Verdict,
@@ -75,16 +79,28 @@ pub struct Comparison {
 /// Compares campaigns by their counts per day; `None` with fewer than two.
 ///
 /// For response and conversion the days are those of first contact, and only days whose leads are all old enough belong
-/// in them. For delivery they are the days of results. Takes O(campaigns^2 x days) additions and O(campaigns x days)
+/// in them. For rates whose successes are rare. Takes O(campaigns^2 x days) additions and O(campaigns x days)
 /// evaluations of the test.
 pub fn compare(campaigns: &[Days]) -> Option<Comparison> {
+    compare_by(campaigns, Rare::Successes)
+}
+
+/// Compares campaigns as [`compare`] does, for rates whose failures are rare, such as delivery.
+///
+/// Rates, differences and the front-runner are still those of the successes; the test is one of the failures.
+pub fn compare_by_failures(campaigns: &[Days]) -> Option<Comparison> {
+    compare_by(campaigns, Rare::Failures)
+}
+
+fn compare_by(campaigns: &[Days], rare: Rare) -> Option<Comparison> {
     if campaigns.len() < 2 {
         return None;
     }
-    let front_runner = front_runner(campaigns);
+    let front_runner = front_runner(campaigns, rare);
     let ln_threshold = (number_of(campaigns.len() - 1) / FALSE_LEADER).ln();
     let others = campaigns.iter().enumerate().filter(|&(other, _)| other != front_runner);
-    let pairs: Vec<_> = others.map(|(other, days)| pair(&campaigns[front_runner], other, days, ln_threshold)).collect();
+    let leader = &campaigns[front_runner];
+    let pairs: Vec<_> = others.map(|(other, days)| pair(leader, other, days, ln_threshold, rare)).collect();
     let verdict = if pairs.iter().all(|pair| pair.is_shown) {
         Verdict::Leads
     } else if pairs.iter().all(|pair| pair.is_shown || pair.shared_days == 0) {
@@ -100,26 +116,56 @@ pub fn compare(campaigns: &[Days]) -> Option<Comparison> {
 
 /// ln e for the difference of two campaigns; 0 without a shared day. A difference is shown from ln(1 / alpha) on.
 pub fn ln_e(first: &Days, second: &Days) -> f64 {
-    mixture(first, second).evidence(1.0).ln_e
+    mixture(first, second, Rare::Successes).evidence(1.0).ln_e
 }
 
-fn front_runner(campaigns: &[Days]) -> usize {
-    let mut wins = vec![0_usize; campaigns.len()];
-    for (first, days) in campaigns.iter().enumerate() {
-        for (second, others) in campaigns.iter().enumerate().skip(first + 1) {
-            let excess = mixture(days, others).excess();
-            wins[first] += usize::from(excess > 0.0);
-            wins[second] += usize::from(excess < 0.0);
+/// The side of a rate that the test counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rare {
+    Successes,
+    Failures,
+}
+
+impl Rare {
+    /// Successes or failures, and the size.
+    fn counts(self, rate: Rate) -> Option<(f64, f64)> {
+        let (successes, size) = numbers(rate)?;
+        Some(match self {
+            Self::Successes => (successes, size),
+            Self::Failures => (size - successes, size),
+        })
+    }
+
+    /// Successes of the first side beyond those expected under equal rates; its sign says which rate is higher.
+    fn excess(self, mixture: &Mixture) -> f64 {
+        match self {
+            Self::Successes => mixture.excess(),
+            Self::Failures => -mixture.excess(),
         }
     }
-    let most = wins.iter().copied().max().unwrap_or_default();
-    wins.iter().position(|&count| count == most).unwrap_or_default()
 }
 
-fn pair(front_runner: &Days, other: usize, days: &Days, ln_threshold: f64) -> Pair {
-    let mixture = mixture(front_runner, days);
+fn front_runner(campaigns: &[Days], rare: Rare) -> usize {
+    // The pairs that it wins, then whether it met any other.
+    let mut scores = vec![(0_usize, false); campaigns.len()];
+    for (first, days) in campaigns.iter().enumerate() {
+        for (second, others) in campaigns.iter().enumerate().skip(first + 1) {
+            let excess = rare.excess(&mixture(days, others, rare));
+            let has_met = shared(days, others).next().is_some();
+            for (place, wins) in [(first, excess > 0.0), (second, excess < 0.0)] {
+                scores[place].0 += usize::from(wins);
+                scores[place].1 |= has_met;
+            }
+        }
+    }
+    let best = scores.iter().copied().max().unwrap_or_default();
+    scores.iter().position(|&score| score == best).unwrap_or_default()
+}
+
+fn pair(front_runner: &Days, other: usize, days: &Days, ln_threshold: f64, rare: Rare) -> Pair {
+    let mixture = mixture(front_runner, days, rare);
     let ln_e = mixture.evidence(1.0).ln_e;
-    let is_shown = ln_e >= ln_threshold && mixture.excess() > 0.0;
+    let is_shown = ln_e >= ln_threshold && rare.excess(&mixture) > 0.0;
     let front_runner_rate = total(shared(front_runner, days).map(|(first, _)| first));
     let other_rate = total(shared(front_runner, days).map(|(_, second)| second));
     let shared_days = shared(front_runner, days).count();
@@ -140,10 +186,10 @@ fn pair(front_runner: &Days, other: usize, days: &Days, ln_threshold: f64) -> Pa
     }
 }
 
-fn mixture(first: &Days, second: &Days) -> Mixture {
+fn mixture(first: &Days, second: &Days, rare: Rare) -> Mixture {
     let mut mixture = Mixture::default();
     for (first, second) in shared(first, second) {
-        if let (Some(first), Some(second)) = (numbers(first), numbers(second)) {
+        if let (Some(first), Some(second)) = (rare.counts(first), rare.counts(second)) {
             mixture.add([first.0, second.0], [first.1, second.1]);
         }
     }
@@ -220,6 +266,42 @@ mod tests {
         let comparison = compare(&[bad, best, campaign(50, 10, 1, 200)]).unwrap();
         assert_eq!((comparison.front_runner, comparison.verdict), (1, Verdict::NeverAtTheSameTime));
         assert_eq!((comparison.pairs[1].shared_days, comparison.pairs[1].difference), (0, None));
+    }
+
+    #[test]
+    fn one_that_met_nobody_is_no_front_runner_before_those_that_met() {
+        let alone = campaign(50, 10, 150, 200);
+        let comparison = compare(&[alone.clone(), campaign(0, 10, 3, 200), campaign(0, 10, 3, 200)]).unwrap();
+        assert_eq!((comparison.front_runner, comparison.pairs[0].shared_days), (1, 0));
+        assert_eq!(comparison.verdict, Verdict::NoDifferenceShown { needed: None });
+        let comparison = compare(&[alone, campaign(0, 10, 3, 200)]).unwrap();
+        assert_eq!((comparison.front_runner, comparison.verdict), (0, Verdict::NeverAtTheSameTime));
+    }
+
+    #[test]
+    fn rates_near_1_are_told_apart_by_their_failures() {
+        let (good, bad) = (campaign(0, 10, 198, 200), campaign(0, 10, 192, 200));
+        let by_successes = compare(&[bad.clone(), good.clone()]).unwrap();
+        assert!(matches!(by_successes.verdict, Verdict::NoDifferenceShown { .. }), "{by_successes:?}");
+        let comparison = compare_by_failures(&[bad.clone(), good.clone()]).unwrap();
+        assert_eq!((comparison.verdict, comparison.front_runner), (Verdict::Leads, 1));
+        // The evidence is that of the failures, and the rates are those of the successes.
+        let failures = [campaign(0, 10, 2, 200), campaign(0, 10, 8, 200)];
+        let pair = comparison.pairs[0];
+        assert!((pair.ln_e - ln_e(&failures[0], &failures[1])).abs() < 1e-12);
+        assert_eq!((pair.front_runner_rate.numerator, pair.other_rate.numerator), (1980, 1920));
+        assert!(pair.difference.unwrap().estimate > 0.0);
+        let poor = campaign(0, 10, 150, 200);
+        let comparison = compare_by_failures(&[poor, good, bad]).unwrap();
+        assert_eq!((comparison.verdict, comparison.front_runner), (Verdict::Leads, 1));
+    }
+
+    #[test]
+    fn without_a_stratum_there_is_no_evidence() {
+        for second in [campaign(5, 1, 1, 2), campaign(0, 1, 0, 2)] {
+            let pair = compare(&[campaign(0, 1, 0, 2), second]).unwrap().pairs[0];
+            assert!(pair.ln_e == 0.0 && !pair.is_shown && pair.needed.is_none(), "{pair:?}");
+        }
     }
 
     #[test]

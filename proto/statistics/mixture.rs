@@ -98,6 +98,9 @@ impl Mixture {
 
     /// The evidence from `scale` times the data: 1 for the data as they are.
     pub(super) fn evidence(&self, scale: f64) -> Evidence {
+        if self.strata.is_empty() {
+            return Evidence { ln_e: 0.0, slope: 0.0 };
+        }
         let (mode, deviation) = self.peak(scale);
         let nodes = NODES.iter().flat_map(|&(x, ln_weight)| {
             // The node at 0 is its own negative.
