@@ -4,12 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "campaign_metrics/v1/account.proto",
     "campaign_metrics/v1/campaign.proto",
     "campaign_metrics/v1/lead.proto",
     "campaign_metrics/v1/opt_out.proto",
     "campaign_metrics/v1/outcome.proto",
+    "campaign_metrics/v1/performance.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -3,6 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
+    campaign::DeliveryHealth,
     name::{AccountName, CampaignName},
     rate::Rate,
 };
@@ -60,12 +61,19 @@ pub struct AccountPerformance {
     pub failed: i64,
     /// Bounced.
     pub bounced: i64,
+    /// Failed and bounced messages by reason, in the order of `FailureReason::ALL`.
+    pub by_reason: [i64; 5],
 }
 
 impl AccountPerformance {
     /// Returns delivered / (delivered + failed + bounced).
     pub fn success_rate(&self) -> Rate {
         Rate { numerator: self.delivered, denominator: self.delivered + self.failed + self.bounced }
+    }
+
+    /// Returns the band of the success rate; `None` without messages.
+    pub fn delivery_health(&self) -> Option<DeliveryHealth> {
+        DeliveryHealth::of(self.success_rate())
     }
 }
 

@@ -86,6 +86,18 @@ pub enum DeliveryHealth {
     Low,
 }
 
+impl DeliveryHealth {
+    /// Returns the band of a delivery rate; `None` without messages. Integer arithmetic keeps the bounds exact.
+    pub fn of(Rate { numerator, denominator }: Rate) -> Option<Self> {
+        match (100 * numerator, denominator) {
+            (_, 0) => None,
+            (share, total) if share > 95 * total => Some(Self::High),
+            (share, total) if share >= 80 * total => Some(Self::Moderate),
+            _ => Some(Self::Low),
+        }
+    }
+}
+
 /// Leads by status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeadCounts {
@@ -100,6 +112,14 @@ pub struct LeadCounts {
 }
 
 impl LeadCounts {
+    /// Adds other counts.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.pending += other.pending;
+        self.partial += other.partial;
+    }
+
     /// Returns sent + failed + pending + partial.
     pub fn total(self) -> i64 {
         self.sent + self.failed + self.pending + self.partial
@@ -146,6 +166,22 @@ pub struct MessageCounts {
 }
 
 impl MessageCounts {
+    /// Adds other counts.
+    pub fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+        self.bounced += other.bounced;
+        self.by_reason.iter_mut().zip(other.by_reason).for_each(|(to, from)| *to += from);
+        self.contacted += other.contacted;
+        self.replied += other.replied;
+        self.converted += other.converted;
+        self.contacted_replied += other.contacted_replied;
+        self.contacted_converted += other.contacted_converted;
+        self.auto_replied += other.auto_replied;
+        self.opted_out += other.opted_out;
+        self.conversion_value_micros += other.conversion_value_micros;
+    }
+
     /// Returns delivered / (delivered + failed + bounced).
     pub fn delivery_rate(self) -> Rate {
         Rate { numerator: self.delivered, denominator: self.delivered + self.failed + self.bounced }
@@ -161,15 +197,9 @@ impl MessageCounts {
         Rate { numerator: self.contacted_converted, denominator: self.contacted }
     }
 
-    /// Returns the band of the delivery rate; `None` without messages. Integer arithmetic keeps the bounds exact.
+    /// Returns the band of the delivery rate; `None` without messages.
     pub fn delivery_health(self) -> Option<DeliveryHealth> {
-        let Rate { numerator, denominator } = self.delivery_rate();
-        match (100 * numerator, denominator) {
-            (_, 0) => None,
-            (share, total) if share > 95 * total => Some(DeliveryHealth::High),
-            (share, total) if share >= 80 * total => Some(DeliveryHealth::Moderate),
-            _ => Some(DeliveryHealth::Low),
-        }
+        DeliveryHealth::of(self.delivery_rate())
     }
 }
 
@@ -190,7 +220,7 @@ pub struct CampaignSettings {
     pub daily_limit: Option<i32>,
     /// What happens to expired claims.
     pub claim_expiry_policy: ClaimExpiryPolicy,
-    /// Seconds after the finish, without a held claim, until results are final.
+    /// Seconds from the finish, and from the expiry of the last claim without outcome, until results are final.
     pub settle_seconds: i32,
     /// Days after the finish during which replies and conversions are accepted.
     pub attribution_days: i32,

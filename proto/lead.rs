@@ -160,6 +160,7 @@ pub enum LeadStatus {
 /// | 50 | a machine replied for the lead |
 /// | 51 | the lead opted out |
 /// | 52 | the lead was forgotten on request ([`FORGOTTEN`]) |
+/// | 53 | the lead had an account before its latest outcome; not a fact, and only SQL uses it |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Facts(pub i64);
 

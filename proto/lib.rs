@@ -8,7 +8,10 @@
 //! | [`standing`] | whether something can be claimed, and when |
 //! | [`not_sending`], [`rate`], [`invalid`] | what several of these share |
 //! | [`schedule`] | active hours and local days |
+//! | [`history`] | counts by UTC day |
+//! | [`comparison`] | campaigns side by side, with verdicts and what differs |
 //! | [`statistics`] | intervals, comparisons, causes and changes, from counts alone |
+//! | [`diagnosis`] | what is wrong with a campaign or an account, why, and what to do |
 //! | `flags` | flags that command-line clients share, with the feature `flags` |
 //! | [`wire`] | the only conversions between `pb` and the domain |
 //!
@@ -16,8 +19,11 @@
 
 pub mod account;
 pub mod campaign;
+pub mod comparison;
+pub mod diagnosis;
 #[cfg(feature = "flags")]
 pub mod flags;
+pub mod history;
 pub mod invalid;
 pub mod lead;
 pub mod name;

@@ -142,7 +142,7 @@ impl ActiveHours {
         })
     }
 
-    /// The instants at which a local time occurs: one, two when repeated, none worth naming when skipped.
+    /// The instants at which a local time occurs: one, or two when a clock change repeats it, or none when it skips it.
     fn instants(&self, date: Date, minute: u16) -> Vec<Timestamp> {
         let Ok(local) = date.at(0, 0, 0, 0).checked_add(i64::from(minute).minutes()) else {
             return Vec::new();
@@ -164,7 +164,7 @@ pub fn parse_time_zone(text: &str) -> Result<TimeZone, Invalid> {
     let unknown =
         || Invalid::new("", format_args!("`{}` is no IANA time zone; use one such as `Europe/Berlin`", excerpt(text)));
     let zone = TimeZone::get(text).map_err(|_| unknown())?;
-    // Zone names are matched in any case; kept is the one spelling everybody else knows.
+    // The database of zones ignores case. Only the standard spelling is accepted, because other tools need it.
     if zone.iana_name() == Some(text) { Ok(zone) } else { Err(unknown()) }
 }
 

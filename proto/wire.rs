@@ -5,14 +5,17 @@
 
 mod account;
 mod campaign;
+mod comparison;
+mod diagnosis;
 mod lead;
+mod performance;
 mod sending;
 
 use std::{str::FromStr, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::{account::*, campaign::*, lead::*, sending::*};
+pub use self::{account::*, campaign::*, comparison::*, diagnosis::*, lead::*, performance::*, sending::*};
 use crate::{invalid::Invalid, pb};
 
 /// Default size of a page.
@@ -39,10 +42,14 @@ pub fn required<T>(field: &str, value: Option<T>) -> Result<T, Invalid> {
 
 /// Parses a page size from 1 to 1000. 0 means 100, and larger sizes mean 1000.
 pub fn page_size(size: i32) -> Result<i64, Invalid> {
+    page_size_or(size, PAGE_DEFAULT)
+}
+
+fn page_size_or(size: i32, default: i32) -> Result<i64, Invalid> {
     match size {
-        0 => Ok(PAGE_DEFAULT.into()),
+        0 => Ok(default.into()),
         1.. => Ok(size.min(PAGE_MAX).into()),
-        _ => Err(Invalid::new("page_size", "must not be negative; leave it out for 100")),
+        _ => Err(Invalid::new("page_size", format_args!("must not be negative; leave it out for {default}"))),
     }
 }
 

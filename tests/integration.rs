@@ -2,6 +2,8 @@
 
 mod harness;
 
+#[path = "integration/answering.rs"]
+mod answering;
 #[path = "integration/away.rs"]
 mod away;
 #[path = "integration/campaigns.rs"]
@@ -36,6 +38,8 @@ mod facts;
 mod fleet;
 #[path = "integration/gauges.rs"]
 mod gauges;
+#[path = "integration/history.rs"]
+mod history;
 #[path = "integration/imports.rs"]
 mod imports;
 #[path = "integration/inputs.rs"]
@@ -62,6 +66,8 @@ mod outside;
 mod pages;
 #[path = "integration/parts.rs"]
 mod parts;
+#[path = "integration/performance.rs"]
+mod performance;
 #[path = "integration/plans.rs"]
 mod plans;
 #[path = "integration/reading.rs"]
@@ -88,10 +94,14 @@ mod streams;
 mod telemetry;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/verdicts.rs"]
+mod verdicts;
 #[path = "integration/views.rs"]
 mod views;
 #[path = "integration/waiting.rs"]
 mod waiting;
+#[path = "integration/watching.rs"]
+mod watching;
 #[path = "integration/ways.rs"]
 mod ways;
 #[path = "integration/wiring.rs"]

@@ -159,7 +159,8 @@ pub struct CampaignSpec {
     /// no message is sent twice. Retry makes its step due again, so that a message may be sent twice.
     #[serde(default)]
     pub claim_expiry_policy: ClaimExpiryPolicy,
-    /// Seconds after the finish, without a held claim, until delivery outcomes are final.
+    /// Seconds from the finish, and from the expiry of the last claim without outcome, until delivery outcomes are
+    /// final.
     #[serde(default = "defaults::settle_seconds")]
     #[schemars(range(min = 0, max = 2_592_000))]
     pub settle_seconds: i32,

@@ -1,6 +1,9 @@
 //! Conversions of accounts.
 
-use super::{daily_limit, display_name, etag, fields, rate, timestamp};
+use super::{
+    campaign::{by_reason, delivery_health},
+    daily_limit, display_name, etag, fields, rate, timestamp,
+};
 use crate::{
     account::{Account, AccountField, AccountPerformance, AccountSettings, AccountState},
     invalid::Invalid,
@@ -38,11 +41,15 @@ pub fn account_fields(
 }
 
 fn performance(messages: AccountPerformance) -> pb::AccountPerformance {
+    let (delivery_health, delivery_health_certain) = delivery_health(messages.success_rate());
     pb::AccountPerformance {
         delivered: messages.delivered,
         failed: messages.failed,
         bounced: messages.bounced,
         success_rate: Some(rate(messages.success_rate())),
+        failures: by_reason(messages.by_reason),
+        delivery_health,
+        delivery_health_certain,
     }
 }
 

@@ -15,7 +15,9 @@ use crate::{
     name::{AccountName, WorkspaceId},
     not_sending::NotSending,
     pb,
+    rate::Rate,
     schedule::{ActiveHours, WINDOWS_MAX, Window, parse_time_zone, time_zone_name},
+    statistics::is_certain,
 };
 
 /// Default time until the next step is due.
@@ -228,16 +230,31 @@ impl From<LeadCounts> for pb::LeadCounts {
     }
 }
 
+/// Renders messages by reason, in the order of `FailureReason::ALL`. Reasons that do not occur are left out.
+pub(super) fn by_reason(counts: [i64; 5]) -> Vec<pb::ReasonCount> {
+    let occurring = FailureReason::ALL.into_iter().zip(counts).filter(|(_, count)| *count != 0);
+    occurring.map(|(reason, count)| pb::ReasonCount { reason: pb::FailureReason::from(reason).into(), count }).collect()
+}
+
+/// Renders the band of a delivery rate, and whether it is certain.
+pub(super) fn delivery_health(rate: Rate) -> (i32, bool) {
+    let band = DeliveryHealth::of(rate);
+    let rendered = match band {
+        None => pb::DeliveryHealth::Unspecified,
+        Some(DeliveryHealth::High) => pb::DeliveryHealth::High,
+        Some(DeliveryHealth::Moderate) => pb::DeliveryHealth::Moderate,
+        Some(DeliveryHealth::Low) => pb::DeliveryHealth::Low,
+    };
+    (rendered.into(), band.is_some_and(|band| is_certain(rate, band)))
+}
+
 impl From<MessageCounts> for pb::MessageCounts {
     fn from(counts: MessageCounts) -> Self {
-        let failures = FailureReason::ALL.into_iter().zip(counts.by_reason).filter(|(_, count)| *count != 0);
         Self {
             delivered: counts.delivered,
             failed: counts.failed,
             bounced: counts.bounced,
-            failures: failures
-                .map(|(reason, count)| pb::ReasonCount { reason: pb::FailureReason::from(reason).into(), count })
-                .collect(),
+            failures: by_reason(counts.by_reason),
             contacted_leads: counts.contacted,
             replied_leads: counts.replied,
             converted_leads: counts.converted,
@@ -254,12 +271,7 @@ impl From<Campaign> for pb::Campaign {
         let settings = campaign.settings;
         let counts = campaign.message_counts;
         let account_name = |account| AccountName { workspace: workspace.clone(), account }.to_string();
-        let health = match counts.delivery_health() {
-            None => pb::DeliveryHealth::Unspecified,
-            Some(DeliveryHealth::High) => pb::DeliveryHealth::High,
-            Some(DeliveryHealth::Moderate) => pb::DeliveryHealth::Moderate,
-            Some(DeliveryHealth::Low) => pb::DeliveryHealth::Low,
-        };
+        let (delivery_health, delivery_health_certain) = delivery_health(counts.delivery_rate());
         Self {
             name: campaign.name.to_string(),
             uid: campaign.uid,
@@ -288,7 +300,8 @@ impl From<Campaign> for pb::Campaign {
             progress_ratio: campaign.lead_counts.progress().ratio(),
             message_counts: Some(counts.into()),
             delivery_rate: Some(rate(counts.delivery_rate())),
-            delivery_health: health.into(),
+            delivery_health,
+            delivery_health_certain,
             response_rate: Some(rate(counts.response_rate())),
             conversion_rate: Some(rate(counts.conversion_rate())),
             in_flight_claims: campaign.in_flight_claims,

@@ -15,7 +15,9 @@ use crate::{
 };
 
 mod campaigns;
+mod comparisons;
 mod outcomes;
+mod performance;
 
 fn workspace() -> WorkspaceId {
     "acme".parse().unwrap()

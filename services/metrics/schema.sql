@@ -1,5 +1,16 @@
 -- The schema as the migrations leave it, for reading. Never edit it: `make update` writes it, a test compares it.
 
+CREATE TYPE contact AS (
+	contacted_at timestamp with time zone,
+	step_bit integer,
+	account_id integer,
+	replied_at timestamp with time zone,
+	converted_at timestamp with time zone,
+	logged bigint
+);
+
+COMMENT ON TYPE contact IS 'First contact of a lead: the time, step and account of its earliest delivered message that did not bounce; of equal times the lowest step. Then when it replied and converted, and all facts that the log has. What the log does not have is null.';
+
 CREATE TYPE counter_changes AS (
 	workspace_id integer,
 	campaign_id integer,
@@ -28,51 +39,100 @@ CREATE TYPE counter_changes AS (
 
 COMMENT ON TYPE counter_changes IS 'What a batch adds to the counters of one campaign. Running replicas cast rows to it by position: a count more needs a new type.';
 
+CREATE TYPE history_row AS (
+	workspace_id integer,
+	campaign_id integer,
+	account_id integer,
+	day date,
+	delivered bigint,
+	failed_account_issue bigint,
+	failed_invalid_lead bigint,
+	failed_rate_limited bigint,
+	failed_content_rejected bigint,
+	failed_other bigint,
+	bounced_account_issue bigint,
+	bounced_invalid_lead bigint,
+	bounced_rate_limited bigint,
+	bounced_content_rejected bigint,
+	bounced_other bigint,
+	contacted bigint,
+	replied integer[],
+	converted integer[]
+);
+
+COMMENT ON TYPE history_row IS 'A row that a recount returns. It is not the type of the table, so that a column can be added to the table.';
+
 CREATE FUNCTION account_active() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN 1;
 
 COMMENT ON FUNCTION account_active() IS 'accounts.state: it may send.';
 
-CREATE FUNCTION account_days_of_log(workspace integer, campaign integer, without regclass) RETURNS TABLE(account_id integer, day date, delivered bigint, failed bigint, bounced bigint)
-    LANGUAGE sql STABLE
+CREATE FUNCTION account_leads_count(workspace integer, campaign integer, account integer, status integer, leads bigint) RETURNS void
+    LANGUAGE sql
     AS $$
-    WITH message AS (
-        SELECT o.account_id, step_bit_of(o.bit) AS step_bit, l.mask, bit_or(fact_mask(o.bit)) AS logged,
-            min(o.happened_at) FILTER (WHERE is_delivered(o.bit)) AS delivered_at,
-            min(o.happened_at) FILTER (WHERE is_failed(o.bit)) AS failed_at,
-            min(o.happened_at) FILTER (WHERE is_bounced(o.bit)) AS bounced_at
-        FROM outcomes o
-        JOIN leads l ON l.workspace_id = o.workspace_id AND l.campaign_id = o.campaign_id AND l.lead_no = o.lead_no
-        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign) AND is_message(o.bit)
-            AND o.account_id IS NOT NULL AND (without IS NULL OR o.tableoid <> without)
-            AND NOT EXISTS (SELECT FROM deleted_campaigns d
-                WHERE d.workspace_id = o.workspace_id AND d.campaign_id = o.campaign_id AND d.is_closed)
-        GROUP BY o.campaign_id, o.lead_no, step_bit_of(o.bit), o.account_id, l.mask
-    ), judged AS (
-        SELECT account_id, (coalesce(bounced_at, delivered_at, failed_at) AT TIME ZONE 'UTC')::date AS day,
-            step_result(logged, step_bit) AS result, step_result(mask & ~logged, step_bit) AS gone_result
-        FROM message
-        -- Otherwise a removed fact is still the result.
-        WHERE step_result(logged, step_bit) = step_result(mask, step_bit)
-    ), counted AS (
-        SELECT account_id, day, result, 1 AS count FROM judged
-        UNION ALL
-        SELECT account_id, '-infinity', gone_result, -1 FROM judged WHERE gone_result <> result_none()
-    )
-    SELECT account_id, day, coalesce(sum(count) FILTER (WHERE result = result_delivered()), 0),
-        coalesce(sum(count) FILTER (WHERE result = result_failed()), 0),
-        coalesce(sum(count) FILTER (WHERE result = result_bounced()), 0)
-    FROM counted GROUP BY account_id, day
+    INSERT INTO account_leads AS a (workspace_id, campaign_id, account_id, pending, partial, sent, failed)
+    SELECT workspace, campaign, coalesce(account, 0), (status = status_pending())::int4 * leads,
+        (status = status_partial())::int4 * leads, (status = status_sent())::int4 * leads,
+        (status = status_failed())::int4 * leads
+    ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET
+        pending = a.pending + excluded.pending, partial = a.partial + excluded.partial,
+        sent = a.sent + excluded.sent, failed = a.failed + excluded.failed
 $$;
 
-COMMENT ON FUNCTION account_days_of_log(workspace integer, campaign integer, without regclass) IS 'Recounts the account days of a workspace, or of one campaign, from the rows that the log still has. `without` leaves out the rows of one partition; null leaves out none.';
+COMMENT ON FUNCTION account_leads_count(workspace integer, campaign integer, account integer, status integer, leads bigint) IS 'Adds leads of one status to an account of a campaign; null is no account. A negative number takes them away.';
 
 CREATE FUNCTION account_suspended() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN 2;
 
 COMMENT ON FUNCTION account_suspended() IS 'accounts.state: it gets no claims.';
+
+CREATE FUNCTION ages_add(a integer[], b integer[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+BEGIN
+    IF a IS NULL OR b IS NULL THEN
+        RETURN coalesce(a, b);
+    END IF;
+    RETURN ARRAY(SELECT x + y FROM unnest(a, b) WITH ORDINALITY AS pair (x, y, place) ORDER BY place);
+END
+$$;
+
+COMMENT ON FUNCTION ages_add(a integer[], b integer[]) IS 'Adds counts by age; null is none.';
+
+CREATE FUNCTION ages_count(ages integer[], signs integer[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE STRICT
+    AS $$
+DECLARE
+    counts int4[] := array_fill(0, ARRAY[31]);
+BEGIN
+    FOR i IN 1 .. cardinality(ages) LOOP
+        counts[ages[i] + 1] := counts[ages[i] + 1] + signs[i];
+    END LOOP;
+    RETURN counts;
+END
+$$;
+
+COMMENT ON FUNCTION ages_count(ages integer[], signs integer[]) IS 'Adds up signs by age: element A + 1 is the sum of the signs of age A. 31 elements.';
+
+CREATE FUNCTION ages_negate(a integer[]) RETURNS integer[]
+    LANGUAGE sql IMMUTABLE STRICT
+    RETURN ARRAY(SELECT (- age.x) FROM unnest(ages_negate.a) WITH ORDINALITY age(x, place) ORDER BY age.place);
+
+COMMENT ON FUNCTION ages_negate(a integer[]) IS 'Changes the signs of counts by age.';
+
+CREATE FUNCTION all_accounts() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '-1'::integer;
+
+COMMENT ON FUNCTION all_accounts() IS 'history.account_id: the sum over all accounts of the campaign.';
+
+CREATE FUNCTION all_campaigns() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 0;
+
+COMMENT ON FUNCTION all_campaigns() IS 'history.campaign_id: the sum over all campaigns of the account.';
 
 CREATE FUNCTION any_account() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -85,6 +145,72 @@ CREATE FUNCTION auto_replied_bit() RETURNS integer
     RETURN 50;
 
 COMMENT ON FUNCTION auto_replied_bit() IS 'Fact: a machine replied for the lead. It ends nothing.';
+
+CREATE TABLE history (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed_account_issue bigint NOT NULL,
+    failed_invalid_lead bigint NOT NULL,
+    failed_rate_limited bigint NOT NULL,
+    failed_content_rejected bigint NOT NULL,
+    failed_other bigint NOT NULL,
+    bounced_account_issue bigint NOT NULL,
+    bounced_invalid_lead bigint NOT NULL,
+    bounced_rate_limited bigint NOT NULL,
+    bounced_content_rejected bigint NOT NULL,
+    bounced_other bigint NOT NULL,
+    contacted bigint NOT NULL,
+    replied integer[],
+    converted integer[]
+)
+PARTITION BY LIST (campaign_id);
+
+COMMENT ON TABLE history IS 'Messages of a campaign or account by UTC day, and the leads that they contacted first. A message counts once, on the day of the fact that is its result. A stronger fact subtracts it from the day where it counted, or from -infinity where the log no longer has that day. So the rows do not depend on the order of arrival. history = history_closed + history_of_log.';
+
+COMMENT ON COLUMN history.workspace_id IS 'Workspace of campaign and account.';
+
+COMMENT ON COLUMN history.campaign_id IS 'The campaign, or all_campaigns(), deleted ones included.';
+
+COMMENT ON COLUMN history.account_id IS 'The account of the messages, or all_accounts(); 0 where none is known. It can be one that was deleted since.';
+
+COMMENT ON COLUMN history.day IS 'UTC day; -infinity for corrections of days that the log no longer has.';
+
+COMMENT ON COLUMN history.delivered IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN history.failed_account_issue IS 'Messages that failed: account issue.';
+
+COMMENT ON COLUMN history.failed_invalid_lead IS 'Messages that failed: invalid lead.';
+
+COMMENT ON COLUMN history.failed_rate_limited IS 'Messages that failed: rate limited.';
+
+COMMENT ON COLUMN history.failed_content_rejected IS 'Messages that failed: content rejected.';
+
+COMMENT ON COLUMN history.failed_other IS 'Messages that failed: other.';
+
+COMMENT ON COLUMN history.bounced_account_issue IS 'Messages that bounced: account issue.';
+
+COMMENT ON COLUMN history.bounced_invalid_lead IS 'Messages that bounced: invalid lead.';
+
+COMMENT ON COLUMN history.bounced_rate_limited IS 'Messages that bounced: rate limited.';
+
+COMMENT ON COLUMN history.bounced_content_rejected IS 'Messages that bounced: content rejected.';
+
+COMMENT ON COLUMN history.bounced_other IS 'Messages that bounced: other.';
+
+COMMENT ON COLUMN history.contacted IS 'Leads whose first contact was on this day, by this account.';
+
+COMMENT ON COLUMN history.replied IS 'Those of them that replied, by age: element A + 1 counts replies more than A - 1 and at most A days after the first contact, element 1 those at or before it. 31 elements; null for none.';
+
+COMMENT ON COLUMN history.converted IS 'Those of them that converted, in the same form.';
+
+CREATE FUNCTION bounced_messages(h history) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((((h).bounced_account_issue + (h).bounced_invalid_lead) + (h).bounced_rate_limited) + (h).bounced_content_rejected) + (h).bounced_other);
+
+COMMENT ON FUNCTION bounced_messages(h history) IS 'Returns the messages whose result is bounced, whatever the reason.';
 
 CREATE FUNCTION campaign_active() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -418,11 +544,35 @@ $$;
 
 COMMENT ON FUNCTION claim_take(workspace integer, campaign integer, account integer, want bigint, at timestamp with time zone, all_steps integer, grant_id bigint, expiry timestamp with time zone, day_of_account date, day_of_campaign date, from_due timestamp with time zone, from_lead integer, moves integer, odd integer, OUT lead_nos integer[], OUT steps smallint[], OUT ids text[], OUT more boolean, OUT next_due timestamp with time zone, OUT next_lead integer, OUT serving boolean, OUT reserved_of_account bigint, OUT reserved_of_campaign bigint) IS 'Takes due steps of one campaign for one account, records their claims and counts them: half from `returns`, half first steps from `segments`; what one kind lacks, the other may take. The caller has locked account and campaign, so no other claim runs. want: most leads. at: now. all_steps: steps of the campaign. grant_id, expiry, day_of_account, day_of_campaign: for the rows of claims. from_due, from_lead: hints where to begin. moves: 1 moves the rows that every claim changes to their next epoch, else 0. odd: which kind an odd step is taken from, 1 returns, 0 segments. lead_nos, steps, ids: the leads taken. more: another call may find others at once. next_due, next_lead: where to begin next time. serving: the account serves the campaign. reserved_of_account, reserved_of_campaign: reserved of the days after this; null when nothing was taken. Fails with 40001 where another transaction changed what it had read; the caller runs the transaction again.';
 
+CREATE FUNCTION contact_age(contacted_at timestamp with time zone, at timestamp with time zone) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (at <= contacted_at) THEN 0 WHEN ((at - contacted_at) <= '720:00:00'::interval) THEN (ceil((EXTRACT(epoch FROM (at - contacted_at)) / (86400)::numeric)))::integer ELSE NULL::integer END;
+
+COMMENT ON FUNCTION contact_age(contacted_at timestamp with time zone, at timestamp with time zone) IS 'Returns the age of a reply or conversion in days after the first contact, rounded up: 0 for one at or before it, null for more than 30 days.';
+
 CREATE FUNCTION converted_bit() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN 49;
 
 COMMENT ON FUNCTION converted_bit() IS 'Fact: the lead converted.';
+
+CREATE FUNCTION fact_mask(fact_bit integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((1)::bigint << fact_bit);
+
+COMMENT ON FUNCTION fact_mask(fact_bit integer) IS 'Returns the mask of one fact.';
+
+CREATE FUNCTION replied_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 48;
+
+COMMENT ON FUNCTION replied_bit() IS 'Fact: the lead replied.';
+
+CREATE FUNCTION contact_facts() RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((65535)::bigint | fact_mask(replied_bit())) | fact_mask(converted_bit()));
+
+COMMENT ON FUNCTION contact_facts() IS 'Returns the mask of the facts that history counts with the first contact: deliveries, a reply, a conversion.';
 
 CREATE FUNCTION counters_add(d counter_changes) RETURNS boolean
     LANGUAGE plpgsql
@@ -466,23 +616,11 @@ CREATE FUNCTION delivered_steps(mask bigint) RETURNS bigint
 
 COMMENT ON FUNCTION delivered_steps(mask bigint) IS 'Returns the steps whose result is delivered, one bit each.';
 
-CREATE FUNCTION fact_mask(fact_bit integer) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((1)::bigint << fact_bit);
-
-COMMENT ON FUNCTION fact_mask(fact_bit integer) IS 'Returns the mask of one fact.';
-
 CREATE FUNCTION opted_out_bit() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN 51;
 
 COMMENT ON FUNCTION opted_out_bit() IS 'Fact: the lead opted out.';
-
-CREATE FUNCTION replied_bit() RETURNS integer
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN 48;
-
-COMMENT ON FUNCTION replied_bit() IS 'Fact: the lead replied.';
 
 CREATE FUNCTION ends_first_step() RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -501,6 +639,12 @@ CREATE FUNCTION expiry_retry() RETURNS integer
     RETURN 2;
 
 COMMENT ON FUNCTION expiry_retry() IS 'campaigns.claim_expiry_policy: the step of a claim that expires becomes due again.';
+
+CREATE FUNCTION failed_messages(h history) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((((h).failed_account_issue + (h).failed_invalid_lead) + (h).failed_rate_limited) + (h).failed_content_rejected) + (h).failed_other);
+
+COMMENT ON FUNCTION failed_messages(h history) IS 'Returns the messages whose result is failed, whatever the reason.';
 
 CREATE FUNCTION failed_or_bounced_steps(mask bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -526,6 +670,12 @@ CREATE FUNCTION forgotten_bit() RETURNS integer
 
 COMMENT ON FUNCTION forgotten_bit() IS 'The lead was forgotten on request: its id and texts are deleted, its facts still count. Not a fact that is reported.';
 
+CREATE FUNCTION had_account_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 53;
+
+COMMENT ON FUNCTION had_account_bit() IS 'The lead had an account before its latest outcome. Not a fact: UPDATE ... RETURNING cannot return old values, so the statement of a batch leaves this one for itself.';
+
 CREATE FUNCTION has_delivery(mask bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((mask & (65535)::bigint) <> 0);
@@ -550,11 +700,164 @@ CREATE FUNCTION has_result(mask bigint, step_bit integer) RETURNS boolean
 
 COMMENT ON FUNCTION has_result(mask bigint, step_bit integer) IS 'Whether a step has a result.';
 
+CREATE FUNCTION history_lost(workspace integer, part regclass) RETURNS SETOF history_row
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT workspace, campaign_id, account_id, day,
+        sum(delivered)::int8, sum(failed_account_issue)::int8, sum(failed_invalid_lead)::int8,
+        sum(failed_rate_limited)::int8, sum(failed_content_rejected)::int8, sum(failed_other)::int8,
+        sum(bounced_account_issue)::int8, sum(bounced_invalid_lead)::int8, sum(bounced_rate_limited)::int8,
+        sum(bounced_content_rejected)::int8, sum(bounced_other)::int8, sum(contacted)::int8,
+        ages_sum(replied), ages_sum(converted)
+    FROM (
+        SELECT campaign_id, account_id, day,
+            delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected,
+            failed_other, bounced_account_issue, bounced_invalid_lead, bounced_rate_limited,
+            bounced_content_rejected, bounced_other, contacted, replied, converted
+        FROM history_of_log(workspace, NULL, NULL)
+        UNION ALL
+        SELECT campaign_id, account_id, day,
+            -delivered, -failed_account_issue, -failed_invalid_lead, -failed_rate_limited, -failed_content_rejected,
+            -failed_other, -bounced_account_issue, -bounced_invalid_lead, -bounced_rate_limited,
+            -bounced_content_rejected, -bounced_other, -contacted,
+            ages_negate(replied), ages_negate(converted)
+        FROM history_of_log(workspace, NULL, part)
+    ) h
+    GROUP BY campaign_id, account_id, day
+$$;
+
+COMMENT ON FUNCTION history_lost(workspace integer, part regclass) IS 'Returns what a recount from the log loses with one of its partitions.';
+
+CREATE FUNCTION history_numbers(h history_row) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((ARRAY[(h).delivered, (h).failed_account_issue, (h).failed_invalid_lead, (h).failed_rate_limited, (h).failed_content_rejected, (h).failed_other, (h).bounced_account_issue, (h).bounced_invalid_lead, (h).bounced_rate_limited, (h).bounced_content_rejected, (h).bounced_other, (h).contacted] || (COALESCE((h).replied, array_fill(0, ARRAY[31])))::bigint[]) || (COALESCE((h).converted, array_fill(0, ARRAY[31])))::bigint[]);
+
+COMMENT ON FUNCTION history_numbers(h history_row) IS 'Returns all numbers of a row in the order of its columns, 31 for each of its arrays.';
+
+CREATE FUNCTION history_numbers(h history) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN history_numbers(ROW((h).workspace_id, (h).campaign_id, (h).account_id, (h).day, (h).delivered, (h).failed_account_issue, (h).failed_invalid_lead, (h).failed_rate_limited, (h).failed_content_rejected, (h).failed_other, (h).bounced_account_issue, (h).bounced_invalid_lead, (h).bounced_rate_limited, (h).bounced_content_rejected, (h).bounced_other, (h).contacted, (h).replied, (h).converted)::history_row);
+
+COMMENT ON FUNCTION history_numbers(h history) IS 'Returns all numbers of a row in the same form.';
+
+CREATE FUNCTION history_of_log(workspace integer, campaign integer, without regclass) RETURNS SETOF history_row
+    LANGUAGE sql STABLE
+    AS $$
+    WITH logged AS MATERIALIZED (
+        SELECT o.campaign_id, o.lead_no, o.bit::int4 AS bit, o.reason, o.account_id, o.happened_at, l.mask,
+            l.failed_reasons, l.bounced_reasons
+        FROM outcomes o
+        JOIN leads l ON l.workspace_id = o.workspace_id AND l.campaign_id = o.campaign_id AND l.lead_no = o.lead_no
+        WHERE o.workspace_id = workspace AND (campaign IS NULL OR o.campaign_id = campaign)
+            AND (without IS NULL OR o.tableoid <> without)
+            AND (is_message(o.bit) OR o.bit = replied_bit() OR o.bit = converted_bit())
+            AND NOT EXISTS (SELECT FROM deleted_campaigns d
+                WHERE d.workspace_id = o.workspace_id AND d.campaign_id = o.campaign_id AND d.is_closed)
+    ), message AS (
+        SELECT campaign_id, account_id, step_bit_of(bit) AS step_bit, mask, failed_reasons, bounced_reasons,
+            bit_or(fact_mask(bit)) AS logged,
+            min(happened_at) FILTER (WHERE is_delivered(bit)) AS delivered_at,
+            min(happened_at) FILTER (WHERE is_failed(bit)) AS failed_at,
+            min(happened_at) FILTER (WHERE is_bounced(bit)) AS bounced_at
+        FROM logged WHERE is_message(bit)
+        GROUP BY campaign_id, lead_no, step_bit_of(bit), account_id, mask, failed_reasons, bounced_reasons
+    ), judged AS (
+        SELECT campaign_id, account_id, utc_day(coalesce(bounced_at, delivered_at, failed_at)) AS day,
+            step_result(logged, step_bit) AS result, step_result(mask & ~logged, step_bit) AS gone_result,
+            step_reason(failed_reasons, step_bit) AS failed_reason,
+            step_reason(bounced_reasons, step_bit) AS bounced_reason
+        FROM message
+        -- Otherwise a removed fact is still the result.
+        WHERE step_result(logged, step_bit) = step_result(mask, step_bit)
+    ), lead AS (
+        SELECT campaign_id, bit_or(fact_mask(bit)) AS logged, mask,
+            (array_agg(happened_at ORDER BY happened_at, bit)
+                FILTER (WHERE is_delivered(bit) AND has_fact(delivered_steps(mask), bit)))[1] AS contacted_at,
+            (array_agg(account_id ORDER BY happened_at, bit)
+                FILTER (WHERE is_delivered(bit) AND has_fact(delivered_steps(mask), bit)))[1] AS account_id,
+            min(happened_at) FILTER (WHERE bit = replied_bit()) AS replied_at,
+            min(happened_at) FILTER (WHERE bit = converted_bit()) AS converted_at
+        FROM logged GROUP BY campaign_id, lead_no, mask
+    ), change AS (
+        SELECT campaign_id, account_id, day, result,
+            CASE result WHEN result_failed() THEN failed_reason WHEN result_bounced() THEN bounced_reason END AS reason,
+            1 AS sign, NULL::int4 AS contacts, NULL::int4 AS replied_age, NULL::int4 AS converted_age
+        FROM judged
+        UNION ALL
+        SELECT campaign_id, account_id, '-infinity', gone_result,
+            CASE gone_result WHEN result_failed() THEN failed_reason WHEN result_bounced() THEN bounced_reason END,
+            -1, NULL, NULL, NULL
+        FROM judged WHERE gone_result <> result_none()
+        UNION ALL
+        SELECT campaign_id, account_id, utc_day(contacted_at), NULL, NULL, 1, 1,
+            contact_age(contacted_at, replied_at), contact_age(contacted_at, converted_at)
+        FROM lead WHERE is_contacted(mask) AND is_contact_logged(mask, logged)
+    )
+    SELECT workspace, coalesce(campaign_id, all_campaigns()), coalesce(account_id, all_accounts()), day,
+        coalesce(sum(sign) FILTER (WHERE result = result_delivered()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_failed() AND reason = reason_account_issue()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_failed() AND reason = reason_invalid_lead()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_failed() AND reason = reason_rate_limited()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_failed() AND reason = reason_content_rejected()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_failed() AND reason = reason_other()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_bounced() AND reason = reason_account_issue()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_bounced() AND reason = reason_invalid_lead()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_bounced() AND reason = reason_rate_limited()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_bounced() AND reason = reason_content_rejected()), 0)::int8,
+        coalesce(sum(sign) FILTER (WHERE result = result_bounced() AND reason = reason_other()), 0)::int8,
+        coalesce(sum(contacts), 0)::int8,
+        ages_count(array_agg(replied_age) FILTER (WHERE replied_age IS NOT NULL),
+            array_agg(sign) FILTER (WHERE replied_age IS NOT NULL)),
+        ages_count(array_agg(converted_age) FILTER (WHERE converted_age IS NOT NULL),
+            array_agg(sign) FILTER (WHERE converted_age IS NOT NULL))
+    FROM (
+        SELECT campaign_id, coalesce(account_id, 0) AS account_id, day, result, reason, sign, contacts, replied_age,
+            converted_age
+        FROM change
+    ) c
+    GROUP BY GROUPING SETS ((campaign_id, account_id, day), (campaign_id, day), (account_id, day))
+$$;
+
+COMMENT ON FUNCTION history_of_log(workspace integer, campaign integer, without regclass) IS 'Recounts the history of a workspace, or of one campaign, from the rows that the log still has. `without` leaves out the rows of one partition; null leaves out none.';
+
+CREATE FUNCTION history_recount(workspace integer) RETURNS SETOF history_row
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT workspace, campaign_id, account_id, day,
+        sum(delivered)::int8, sum(failed_account_issue)::int8, sum(failed_invalid_lead)::int8,
+        sum(failed_rate_limited)::int8, sum(failed_content_rejected)::int8, sum(failed_other)::int8,
+        sum(bounced_account_issue)::int8, sum(bounced_invalid_lead)::int8, sum(bounced_rate_limited)::int8,
+        sum(bounced_content_rejected)::int8, sum(bounced_other)::int8, sum(contacted)::int8,
+        ages_sum(replied), ages_sum(converted)
+    FROM (
+        SELECT campaign_id, account_id, day,
+            delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected,
+            failed_other, bounced_account_issue, bounced_invalid_lead, bounced_rate_limited,
+            bounced_content_rejected, bounced_other, contacted, replied, converted
+        FROM history_of_log(workspace, NULL, NULL)
+        UNION ALL
+        SELECT campaign_id, account_id, day,
+            delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected,
+            failed_other, bounced_account_issue, bounced_invalid_lead, bounced_rate_limited,
+            bounced_content_rejected, bounced_other, contacted, replied, converted
+        FROM history_closed WHERE workspace_id = workspace
+    ) h
+    GROUP BY campaign_id, account_id, day
+$$;
+
+COMMENT ON FUNCTION history_recount(workspace integer) IS 'Returns what the history of a workspace should be.';
+
 CREATE FUNCTION is_bounced(fact_bit integer) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((fact_bit >= 32) AND (fact_bit <= 47));
 
 COMMENT ON FUNCTION is_bounced(fact_bit integer) IS 'Whether a fact is that the message of a step bounced.';
+
+CREATE FUNCTION is_contact_logged(mask bigint, logged bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((mask & contact_facts()) & (~ logged)) = 0);
+
+COMMENT ON FUNCTION is_contact_logged(mask bigint, logged bigint) IS 'Whether the log has all facts of a lead that history counts with its first contact. Once it has not, the lead stays where history counts it: later facts do not move it, and later replies do not count.';
 
 CREATE FUNCTION is_contacted(mask bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -567,6 +870,12 @@ CREATE FUNCTION is_delivered(fact_bit integer) RETURNS boolean
     RETURN (fact_bit < 16);
 
 COMMENT ON FUNCTION is_delivered(fact_bit integer) IS 'Whether a fact is that the message of a step was delivered.';
+
+CREATE FUNCTION is_empty(h history) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((h).delivered = 0) AND ((h).failed_account_issue = 0) AND ((h).failed_invalid_lead = 0) AND ((h).failed_rate_limited = 0) AND ((h).failed_content_rejected = 0) AND ((h).failed_other = 0) AND ((h).bounced_account_issue = 0) AND ((h).bounced_invalid_lead = 0) AND ((h).bounced_rate_limited = 0) AND ((h).bounced_content_rejected = 0) AND ((h).bounced_other = 0) AND ((h).contacted = 0) AND (((h).replied IS NULL) OR (0 = ALL ((h).replied))) AND (((h).converted IS NULL) OR (0 = ALL ((h).converted))));
+
+COMMENT ON FUNCTION is_empty(h history) IS 'Whether all numbers of a row are 0. Such a row remains where corrections took everything away. It is not shown.';
 
 CREATE FUNCTION is_failed(fact_bit integer) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -591,6 +900,31 @@ CREATE FUNCTION lead_block(lead_no integer) RETURNS integer
     RETURN (lead_no >> 6);
 
 COMMENT ON FUNCTION lead_block(lead_no integer) IS 'Returns the block of a lead.';
+
+CREATE FUNCTION lead_contact(workspace integer, campaign integer, lead integer, mask bigint) RETURNS contact
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    found contact;
+BEGIN
+    SELECT (array_agg(o.happened_at ORDER BY o.happened_at, o.bit) FILTER (WHERE o.counts))[1],
+        (array_agg(o.bit ORDER BY o.happened_at, o.bit) FILTER (WHERE o.counts))[1],
+        (array_agg(o.account_id ORDER BY o.happened_at, o.bit) FILTER (WHERE o.counts))[1],
+        min(o.happened_at) FILTER (WHERE o.bit = replied_bit()),
+        min(o.happened_at) FILTER (WHERE o.bit = converted_bit()),
+        coalesce(bit_or(fact_mask(o.bit)), 0)
+    INTO found
+    FROM (
+        SELECT o.happened_at, o.bit, o.account_id,
+            is_delivered(o.bit) AND has_fact(delivered_steps(mask), o.bit) AS counts
+        FROM outcomes o
+        WHERE o.workspace_id = workspace AND o.campaign_id = campaign AND o.lead_no = lead
+    ) o;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION lead_contact(workspace integer, campaign integer, lead integer, mask bigint) IS 'Reads the first contact of a lead with these facts from the log.';
 
 CREATE FUNCTION lead_following_step(mask bigint) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -796,52 +1130,45 @@ CREATE FUNCTION step_result(mask bigint, step_bit integer) RETURNS integer
 
 COMMENT ON FUNCTION step_result(mask bigint, step_bit integer) IS 'Returns the result of a step, its strongest fact: bounced is stronger than delivered, delivered is stronger than failed.';
 
-CREATE TABLE account_days (
+CREATE FUNCTION utc_day(at timestamp with time zone) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((at AT TIME ZONE 'UTC'::text))::date;
+
+COMMENT ON FUNCTION utc_day(at timestamp with time zone) IS 'Returns the UTC day of a time.';
+
+CREATE AGGREGATE ages_sum(integer[]) (
+    SFUNC = ages_add,
+    STYPE = integer[]
+);
+
+COMMENT ON AGGREGATE ages_sum(integer[]) IS 'Adds up counts by age; null where there are none.';
+
+CREATE TABLE account_leads (
     workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
     account_id integer NOT NULL,
-    day date NOT NULL,
-    delivered bigint NOT NULL,
-    failed bigint NOT NULL,
-    bounced bigint NOT NULL
+    pending bigint NOT NULL,
+    partial bigint NOT NULL,
+    sent bigint NOT NULL,
+    failed bigint NOT NULL
 )
 WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
-COMMENT ON TABLE account_days IS 'Messages of an account by UTC day. A message counts once, on the day of the fact that is its result. A stronger fact subtracts it from the day where it counted, or from -infinity where the log no longer has that day. So the rows do not depend on the order of arrival, and every sum over days counts messages. account_days = account_days_closed + account_days_of_log.';
+COMMENT ON TABLE account_leads IS 'Leads of a campaign by their account (leads.account_id) and status. The sums over accounts are those of campaign_counters.';
 
-COMMENT ON COLUMN account_days.workspace_id IS 'Workspace of the account.';
+COMMENT ON COLUMN account_leads.workspace_id IS 'Workspace of both.';
 
-COMMENT ON COLUMN account_days.account_id IS 'The account.';
+COMMENT ON COLUMN account_leads.campaign_id IS 'The campaign.';
 
-COMMENT ON COLUMN account_days.day IS 'UTC day; -infinity for corrections of days that the log no longer has.';
+COMMENT ON COLUMN account_leads.account_id IS 'The account; 0 for leads without one.';
 
-COMMENT ON COLUMN account_days.delivered IS 'Messages whose result is delivered.';
+COMMENT ON COLUMN account_leads.pending IS 'Leads with status pending.';
 
-COMMENT ON COLUMN account_days.failed IS 'Messages whose result is failed.';
+COMMENT ON COLUMN account_leads.partial IS 'Leads with status partial.';
 
-COMMENT ON COLUMN account_days.bounced IS 'Messages whose result is bounced.';
+COMMENT ON COLUMN account_leads.sent IS 'Leads with status sent.';
 
-CREATE TABLE account_days_closed (
-    workspace_id integer NOT NULL,
-    account_id integer NOT NULL,
-    day date NOT NULL,
-    delivered bigint NOT NULL,
-    failed bigint NOT NULL,
-    bounced bigint NOT NULL
-);
-
-COMMENT ON TABLE account_days_closed IS 'The part of account_days that comes from log rows that were removed: with a dropped partition, or with a deleted campaign. Single numbers can be negative, sums can not.';
-
-COMMENT ON COLUMN account_days_closed.workspace_id IS 'Workspace of the account.';
-
-COMMENT ON COLUMN account_days_closed.account_id IS 'The account.';
-
-COMMENT ON COLUMN account_days_closed.day IS 'UTC day; -infinity as in account_days.';
-
-COMMENT ON COLUMN account_days_closed.delivered IS 'Messages whose result is delivered.';
-
-COMMENT ON COLUMN account_days_closed.failed IS 'Messages whose result is failed.';
-
-COMMENT ON COLUMN account_days_closed.bounced IS 'Messages whose result is bounced.';
+COMMENT ON COLUMN account_leads.failed IS 'Leads with status failed.';
 
 CREATE TABLE account_reservations (
     workspace_id integer NOT NULL,
@@ -1191,7 +1518,114 @@ COMMENT ON COLUMN deleted_campaigns.campaign_id IS 'Number that the campaign had
 
 COMMENT ON COLUMN deleted_campaigns.deleted_at IS 'When it was deleted.';
 
-COMMENT ON COLUMN deleted_campaigns.is_closed IS 'account_days_closed has what the log of the campaign says, so a recount leaves that log out.';
+COMMENT ON COLUMN deleted_campaigns.is_closed IS 'history_closed has what the log of the campaign says, so a recount leaves that log out.';
+
+CREATE TABLE history_closed (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed_account_issue bigint NOT NULL,
+    failed_invalid_lead bigint NOT NULL,
+    failed_rate_limited bigint NOT NULL,
+    failed_content_rejected bigint NOT NULL,
+    failed_other bigint NOT NULL,
+    bounced_account_issue bigint NOT NULL,
+    bounced_invalid_lead bigint NOT NULL,
+    bounced_rate_limited bigint NOT NULL,
+    bounced_content_rejected bigint NOT NULL,
+    bounced_other bigint NOT NULL,
+    contacted bigint NOT NULL,
+    replied integer[],
+    converted integer[]
+);
+
+COMMENT ON TABLE history_closed IS 'The part of history that comes from log rows that were removed: with a dropped partition, or with a deleted campaign. Single numbers can be negative, sums can not.';
+
+COMMENT ON COLUMN history_closed.workspace_id IS 'Workspace of campaign and account.';
+
+COMMENT ON COLUMN history_closed.campaign_id IS 'The campaign, or all_campaigns(), deleted ones included.';
+
+COMMENT ON COLUMN history_closed.account_id IS 'The account of the messages, or all_accounts(); 0 where none is known. It can be one that was deleted since.';
+
+COMMENT ON COLUMN history_closed.day IS 'UTC day; -infinity for corrections of days that the log no longer has.';
+
+COMMENT ON COLUMN history_closed.delivered IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN history_closed.failed_account_issue IS 'Messages that failed: account issue.';
+
+COMMENT ON COLUMN history_closed.failed_invalid_lead IS 'Messages that failed: invalid lead.';
+
+COMMENT ON COLUMN history_closed.failed_rate_limited IS 'Messages that failed: rate limited.';
+
+COMMENT ON COLUMN history_closed.failed_content_rejected IS 'Messages that failed: content rejected.';
+
+COMMENT ON COLUMN history_closed.failed_other IS 'Messages that failed: other.';
+
+COMMENT ON COLUMN history_closed.bounced_account_issue IS 'Messages that bounced: account issue.';
+
+COMMENT ON COLUMN history_closed.bounced_invalid_lead IS 'Messages that bounced: invalid lead.';
+
+COMMENT ON COLUMN history_closed.bounced_rate_limited IS 'Messages that bounced: rate limited.';
+
+COMMENT ON COLUMN history_closed.bounced_content_rejected IS 'Messages that bounced: content rejected.';
+
+COMMENT ON COLUMN history_closed.bounced_other IS 'Messages that bounced: other.';
+
+COMMENT ON COLUMN history_closed.contacted IS 'Leads whose first contact was on this day, by this account.';
+
+COMMENT ON COLUMN history_closed.replied IS 'Those of them that replied, by age: element A + 1 counts replies more than A - 1 and at most A days after the first contact, element 1 those at or before it. 31 elements; null for none.';
+
+COMMENT ON COLUMN history_closed.converted IS 'Those of them that converted, in the same form.';
+
+CREATE TABLE history_of_accounts (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed_account_issue bigint NOT NULL,
+    failed_invalid_lead bigint NOT NULL,
+    failed_rate_limited bigint NOT NULL,
+    failed_content_rejected bigint NOT NULL,
+    failed_other bigint NOT NULL,
+    bounced_account_issue bigint NOT NULL,
+    bounced_invalid_lead bigint NOT NULL,
+    bounced_rate_limited bigint NOT NULL,
+    bounced_content_rejected bigint NOT NULL,
+    bounced_other bigint NOT NULL,
+    contacted bigint NOT NULL,
+    replied integer[],
+    converted integer[]
+)
+WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE history_of_accounts IS 'History of accounts over all campaigns. A table of its own, because every scrape reads all of it.';
+
+CREATE TABLE history_of_campaigns (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed_account_issue bigint NOT NULL,
+    failed_invalid_lead bigint NOT NULL,
+    failed_rate_limited bigint NOT NULL,
+    failed_content_rejected bigint NOT NULL,
+    failed_other bigint NOT NULL,
+    bounced_account_issue bigint NOT NULL,
+    bounced_invalid_lead bigint NOT NULL,
+    bounced_rate_limited bigint NOT NULL,
+    bounced_content_rejected bigint NOT NULL,
+    bounced_other bigint NOT NULL,
+    contacted bigint NOT NULL,
+    replied integer[],
+    converted integer[]
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE history_of_campaigns IS 'History of campaigns by account.';
 
 CREATE TABLE lead_ids (
     workspace_id integer NOT NULL,
@@ -1233,7 +1667,7 @@ COMMENT ON COLUMN leads.lead_no IS 'Number of the lead within its campaign: 1 an
 
 COMMENT ON COLUMN leads.account_id IS 'Account that sends to the lead; null before its first claim ends, unless the lead was added with an account. An open claim says it.';
 
-COMMENT ON COLUMN leads.mask IS 'Facts, one bit each: proto/lead.rs has the table. Bits are only ever added.';
+COMMENT ON COLUMN leads.mask IS 'Facts, one bit each: proto/lead.rs has the table. Bits of facts are only ever added.';
 
 COMMENT ON COLUMN leads.failed_reasons IS 'Why steps failed: three bits for each step, the number of a reason; see step_reason.';
 
@@ -1389,13 +1823,14 @@ ALTER TABLE workspaces ALTER COLUMN workspace_id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+ALTER TABLE ONLY history ATTACH PARTITION history_of_accounts FOR VALUES IN (0);
+
+ALTER TABLE ONLY history ATTACH PARTITION history_of_campaigns DEFAULT;
+
 ALTER TABLE ONLY outcomes ATTACH PARTITION outcomes_default DEFAULT;
 
-ALTER TABLE ONLY account_days_closed
-    ADD CONSTRAINT account_days_closed_pkey PRIMARY KEY (workspace_id, account_id, day);
-
-ALTER TABLE ONLY account_days
-    ADD CONSTRAINT account_days_pkey PRIMARY KEY (workspace_id, account_id, day);
+ALTER TABLE ONLY account_leads
+    ADD CONSTRAINT account_leads_pkey PRIMARY KEY (workspace_id, campaign_id, account_id);
 
 ALTER TABLE ONLY account_reservations
     ADD CONSTRAINT account_reservations_pkey PRIMARY KEY (workspace_id, account_id, day, epoch);
@@ -1435,6 +1870,18 @@ ALTER TABLE ONLY conversion_values
 
 ALTER TABLE ONLY deleted_campaigns
     ADD CONSTRAINT deleted_campaigns_pkey PRIMARY KEY (workspace_id, campaign_id);
+
+ALTER TABLE ONLY history_closed
+    ADD CONSTRAINT history_closed_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, day);
+
+ALTER TABLE ONLY history
+    ADD CONSTRAINT history_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, day);
+
+ALTER TABLE ONLY history_of_accounts
+    ADD CONSTRAINT history_of_accounts_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, day);
+
+ALTER TABLE ONLY history_of_campaigns
+    ADD CONSTRAINT history_of_campaigns_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, day);
 
 ALTER TABLE ONLY lead_ids
     ADD CONSTRAINT lead_ids_pkey PRIMARY KEY (workspace_id, campaign_id, lead_no);
@@ -1485,6 +1932,10 @@ CREATE INDEX outcomes_workspace_id_campaign_id_lead_no_idx ON ONLY outcomes USIN
 CREATE INDEX outcomes_default_workspace_id_campaign_id_lead_no_idx ON outcomes_default USING btree (workspace_id, campaign_id, lead_no);
 
 CREATE INDEX requests_created_at_idx ON requests USING btree (created_at);
+
+ALTER INDEX history_pkey ATTACH PARTITION history_of_accounts_pkey;
+
+ALTER INDEX history_pkey ATTACH PARTITION history_of_campaigns_pkey;
 
 ALTER INDEX outcomes_workspace_id_campaign_id_lead_no_idx ATTACH PARTITION outcomes_default_workspace_id_campaign_id_lead_no_idx;
 

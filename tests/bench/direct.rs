@@ -19,15 +19,22 @@ use crate::{
 const BATCH: usize = 1000;
 const CONNECTIONS: usize = 2;
 
-/// Applies events by two connections; returns applied ones a second.
-pub async fn direct(database: &Database, events: &Events) -> Result<f64> {
+/// The statement of a batch without the part that writes history.
+pub fn without_history() -> String {
+    let (before, rest) = OUTCOME_BATCH.split_once("), contact_change AS (").expect("where history begins");
+    let (_, after) = rest.split_once("), due AS (").expect("where history ends");
+    format!("{before}), due AS ({after}")
+}
+
+/// Applies events by two connections with a statement; returns applied ones a second.
+pub async fn direct(database: &Database, events: &Events, statement: &str) -> Result<f64> {
     let batches: Vec<&[Event]> = events.events.chunks(BATCH).collect();
     let connections = try_join_all((0..CONNECTIONS).map(|_| hot(database))).await?;
     let start = Instant::now();
     let runs = connections.into_iter().enumerate().map(|(number, sql)| {
         let batches: Vec<&[Event]> = batches.iter().copied().skip(number).step_by(CONNECTIONS).collect();
         async move {
-            let mut writer = Writer::new(sql).await?;
+            let mut writer = Writer::new(sql, statement).await?;
             let mut applied = 0;
             for batch in batches {
                 applied += writer.write(batch).await?;
@@ -62,10 +69,10 @@ struct Writer {
 }
 
 impl Writer {
-    async fn new(sql: Connection) -> Result<Self> {
+    async fn new(sql: Connection, statement: &str) -> Result<Self> {
         let terms = "SELECT steps, state FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
             JOIN campaigns c USING (workspace_id, campaign_id) ORDER BY workspace_id, campaign_id FOR KEY SHARE OF c";
-        Ok(Self { terms: sql.prepare(terms).await?, batch: sql.prepare(OUTCOME_BATCH).await?, sql })
+        Ok(Self { terms: sql.prepare(terms).await?, batch: sql.prepare(statement).await?, sql })
     }
 
     /// One transaction; returns how many were applied.

@@ -10,12 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{self, OutcomeVerdict, sending_service_client::SendingServiceClient};
+use campaign_metrics_service::store::OUTCOME_BATCH;
 use futures::{future::try_join_all, stream};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    direct::{copy, count, direct},
+    direct::{copy, count, direct, without_history},
     events::{By, Event, Events, Order, events},
     load::Load,
     naive,
@@ -40,28 +41,30 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     let load = Load::Claimed { campaigns: 1, leads: LEADS };
     let leads = LEADS.cast_signed();
     let (in_order, at_random) = (events(1, 1, leads, Order::Claimed), events(1, 1, leads, Order::Random));
-    let mut values: [Vec<f64>; 11] = Default::default();
+    let mut values: [Vec<f64>; 13] = Default::default();
     let one = Load::Claimed { campaigns: 1, leads: UNARY_LEADS };
     let twenty = Load::Claimed { campaigns: 20, leads: UNARY_LEADS };
     let many = Load::Workspaces { workspaces: MANY_WORKSPACES, leads: UNARY_LEADS };
     let workspaces = MANY_WORKSPACES.cast_signed();
     let unary_leads = UNARY_LEADS.cast_signed();
-    let [streams, floors, by_lead_id, calls, naives, spread] = [
+    let [streams, floors, by_lead_id, calls, naives, spread, history] = [
         ["ingest_stream_sender_order", "ingest_stream_random"].as_slice(),
         &["ingest_floor"],
         &["ingest_stream_by_lead_id"],
         &["ingest_unary", "ingest_many_workspaces"],
         &["ingest_unary_vs_naive"],
         &["ingest_many_workspaces"],
+        &["ingest_with_history"],
     ]
     .map(|cases| cases.iter().any(|name| report.wants(name)));
     for run in 0..RUNS {
         stage.progress.step(&format!("ingest, run {} of {RUNS}", run + 1));
         for (place, events) in [(0, &in_order), (2, &at_random)] {
-            if streams || floors || (calls && place == 2) {
-                let database = stage.database(load).await?;
-                values[place].push(direct(&database, events).await?);
-                database.remove().await?;
+            if streams || floors || history || (calls && place == 2) {
+                values[place].push(directly(stage, load, events, OUTCOME_BATCH).await?);
+            }
+            if history {
+                values[11 + place / 2].push(directly(stage, load, events, &without_history()).await?);
             }
             if streams || (by_lead_id && place == 2) {
                 values[place + 1].push(streamed(stage, load, events, By::SendKey).await?);
@@ -95,11 +98,21 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     report.ratio("ingest_stream_by_lead_id", unit, &values[4], &values[3], at_least(0.6));
     report.ratio("ingest_floor", unit, &values[2], &values[5], at_least(0.04));
     report.ratio("ingest_floor_sender_order", unit, &values[0], &values[5], at_least(0.1));
+    report.ratio("ingest_with_history_sender_order", unit, &values[0], &values[11], at_least(0.9));
+    report.ratio("ingest_with_history_random", unit, &values[2], &values[12], at_least(0.9));
     report.ratio("ingest_unary", unit, &values[6], &values[2], at_least(0.2));
     report.ratio("ingest_unary_vs_naive", unit, &values[6], &values[9], at_least(10.0));
     report.ratio("ingest_unary_vs_naive_20", unit, &values[7], &values[10], Target::None);
     report.ratio("ingest_many_workspaces", unit, &values[8], &values[6], at_least(0.5));
     Ok(())
+}
+
+/// Applies events by a statement to a fresh database; returns applied ones a second.
+async fn directly(stage: &Stage, load: Load, events: &Events, statement: &str) -> Result<f64> {
+    let database = stage.database(load).await?;
+    let rate = direct(&database, events, statement).await?;
+    database.remove().await?;
+    Ok(rate)
 }
 
 /// Reports events by streams to a service on a fresh database; returns applied ones a second.

@@ -179,7 +179,7 @@ async fn fleet(sql: &Client, campaigns: u32) -> Result<()> {
         FROM added a JOIN campaign_accounts USING (workspace_id, campaign_id) GROUP BY 1, 2;
         INSERT INTO account_reservations (workspace_id, account_id, day, epoch, reserved)
         SELECT workspace_id, account_id, current_date, 0, 500 FROM accounts WHERE name LIKE 'f%';
-        INSERT INTO account_days SELECT workspace_id, account_id, current_date - i, 10, 1, 1
+        INSERT INTO history SELECT workspace_id, 0, account_id, current_date - i, 10, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0
         FROM accounts, generate_series(0, 59) i WHERE name LIKE 'f%';
         DROP TABLE added;"
     ))

@@ -47,6 +47,7 @@ const GROUPS: [(&str, u64, &[&str]); 6] = [
             "ingest_stream_random",
             "ingest_stream_by_lead_id",
             "ingest_floor",
+            "ingest_with_history",
             "ingest_unary",
             "ingest_unary_vs_naive",
             "ingest_many_workspaces",

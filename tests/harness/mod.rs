@@ -14,6 +14,7 @@ pub mod compare;
 pub mod daemon;
 pub mod gauges;
 pub mod golden;
+pub mod history;
 pub mod http;
 pub mod kube;
 pub mod moved;

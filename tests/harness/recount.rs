@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::{
     lead::{Fact, Facts, LeadStatus, Reasons, STEPS_MAX, Step, StepOutcome},
-    name::CampaignName,
     pb,
 };
 
 use tokio_postgres::Client;
+
+use super::history::{self, Key};
 
 /// Every count of a campaign, by name; views of it are compared by this.
 pub type Counts = BTreeMap<&'static str, i64>;
@@ -43,17 +44,7 @@ fn zero() -> Counts {
 
 /// Recounts the leads of a campaign, given its resource name.
 pub async fn recount(sql: &Client, campaign: &str) -> Result<Counts> {
-    let name: CampaignName = campaign.parse()?;
-    let row = sql
-        .query_opt(
-            "SELECT workspace_id, campaign_id, c.steps::int4 FROM campaigns c JOIN workspaces w USING (workspace_id) \
-             WHERE w.name = $1 AND c.name = $2",
-            &[&name.workspace.as_str(), &name.campaign.as_str()],
-        )
-        .await?
-        .with_context(|| format!("no row of {name}"))?;
-    let (workspace_id, campaign_id): (i32, i32) = (row.get(0), row.get(1));
-    let steps = Step::new(row.get(2)).context("a campaign has 1 to 16 steps")?;
+    let Key { workspace_id, campaign_id, steps } = history::key(sql, campaign).await?;
     let rows = sql
         .query(
             "SELECT mask, failed_reasons, bounced_reasons FROM leads WHERE workspace_id = $1 AND campaign_id = $2",
@@ -147,11 +138,13 @@ pub fn of_api(campaign: &pb::Campaign) -> Counts {
     counts
 }
 
-/// Panics if the API's counts of a campaign differ from the recount, or its statuses do not add up to its total.
+/// Panics if the API's counts of a campaign differ from the recount, or its statuses do not add up to its total, or its
+/// history or the leads of its accounts are not what its leads and their log say.
 pub async fn assert_counts(sql: &Client, campaign: &pb::Campaign) {
     let recounted = recount(sql, &campaign.name).await.expect("the rows can be counted");
     let counts = of_api(campaign);
     assert_eq!(counts, recounted, "API (left) and recount (right) of {}", campaign.name);
     let by_status: i64 = LEADS[1..].iter().map(|name| counts[name]).sum();
     assert_eq!(by_status, counts["total"], "sent + failed + pending + partial of {}", campaign.name);
+    history::check(sql, &campaign.name).await.expect("history and leads of accounts follow from leads and log");
 }

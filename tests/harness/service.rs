@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use campaign_metrics::pb::{
     account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
     lead_service_client::LeadServiceClient, opt_out_service_client::OptOutServiceClient,
-    sending_service_client::SendingServiceClient,
+    performance_service_client::PerformanceServiceClient, sending_service_client::SendingServiceClient,
 };
 use campaign_metrics_service::{
     Clock,
@@ -48,6 +48,7 @@ pub struct Service {
     pub leads: LeadServiceClient<Channel>,
     pub sending: SendingServiceClient<Channel>,
     pub opt_outs: OptOutServiceClient<Channel>,
+    pub performance: PerformanceServiceClient<Channel>,
     /// Where gRPC is served: `http://127.0.0.1:PORT`.
     pub url: String,
     /// Where /livez, /readyz and /metrics are.
@@ -114,7 +115,8 @@ impl Service {
             accounts: AccountServiceClient::new(channel.clone()),
             leads: LeadServiceClient::new(channel.clone()),
             sending: SendingServiceClient::new(channel.clone()),
-            opt_outs: OptOutServiceClient::new(channel),
+            opt_outs: OptOutServiceClient::new(channel.clone()),
+            performance: PerformanceServiceClient::new(channel),
             url: format!("http://{grpc}"),
             admin_url: format!("http://{admin}"),
             clock,
@@ -133,7 +135,8 @@ impl Service {
             accounts: AccountServiceClient::new(channel.clone()),
             leads: LeadServiceClient::new(channel.clone()),
             sending: SendingServiceClient::new(channel.clone()),
-            opt_outs: OptOutServiceClient::new(channel),
+            opt_outs: OptOutServiceClient::new(channel.clone()),
+            performance: PerformanceServiceClient::new(channel),
             url,
             admin_url: daemon.admin_url.clone(),
             clock: Clock::system(),

@@ -7,7 +7,7 @@ pub mod reflect;
 mod template;
 
 use campaign_metrics::pb;
-use campaignctl::view::{self, View};
+use campaignctl::view::{self, Document, Message, View};
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -22,6 +22,11 @@ pub trait Shown: Described + View {
     const LINES: &'static [(&'static str, &'static str)];
 }
 
+/// A delivery rate with its health.
+const DELIVERY: &str = "{delivery_rate.ratio|%} ({delivery_rate.numerator} of {delivery_rate.denominator}), \
+                        {delivery_health}[{delivery_health_certain|=}|| (not certain yet: \
+                        {delivery_rate.denominator|messages})]";
+
 impl Shown for pb::Campaign {
     const CELLS: &'static [(&'static str, &'static str)] = &[
         ("CAMPAIGN", "{name|id}"),
@@ -33,7 +38,7 @@ impl Shown for pb::Campaign {
         ("PARTIAL", "{lead_counts.partial}"),
         ("TOTAL", "{lead_counts.total}"),
         ("DELIVERY", "{delivery_rate.ratio|%}"),
-        ("HEALTH", "{delivery_health}"),
+        ("HEALTH", "{delivery_health}[{delivery_health_certain|=}||?]"),
     ];
     const LINES: &'static [(&'static str, &'static str)] = &[
         ("Campaign", "{name}"),
@@ -53,10 +58,7 @@ impl Shown for pb::Campaign {
             "{message_counts.delivered} delivered, {message_counts.failed} failed, {message_counts.bounced} bounced\
              [ ({message_counts.failures})]",
         ),
-        (
-            "Delivery",
-            "{delivery_rate.ratio|%} ({delivery_rate.numerator} of {delivery_rate.denominator})[ ({delivery_health})]",
-        ),
+        ("Delivery", DELIVERY),
         ("Response", "{response_rate.ratio|%} ({response_rate.numerator} of {response_rate.denominator})"),
         ("Conversion", "{conversion_rate.ratio|%} ({conversion_rate.numerator} of {conversion_rate.denominator})"),
         ("In flight", "{in_flight_claims}[ until {in_flight_until}]"),
@@ -80,9 +82,19 @@ macro_rules! performance {
             $of,
             ".failed} failed, {",
             $of,
-            ".bounced} bounced; success [{",
+            ".bounced} bounced[ ({",
             $of,
-            ".success_rate.ratio|%}||-]"
+            ".failures})]; success [{",
+            $of,
+            ".success_rate.ratio|%}, {",
+            $of,
+            ".delivery_health}||-][{",
+            $of,
+            ".delivery_health_certain|=}||{",
+            $of,
+            ".success_rate.ratio|=} (not certain yet: {",
+            $of,
+            ".success_rate.denominator|messages})]"
         )
     };
 }
@@ -97,6 +109,7 @@ impl Shown for pb::Account {
         ("SENT", "{lifetime.delivered}"),
         ("SENT 30 DAYS", "{last_30_days.delivered}"),
         ("SUCCESS", "{lifetime.success_rate.ratio|%}"),
+        ("HEALTH", "{lifetime.delivery_health}[{lifetime.delivery_health_certain|=}||?]"),
         ("CAMPAIGNS", "{campaigns|count}"),
     ];
     const LINES: &'static [(&'static str, &'static str)] = &[
@@ -153,6 +166,40 @@ impl Shown for pb::Claim {
     ];
 }
 
+impl Shown for pb::WorkspaceTotals {
+    const CELLS: &'static [(&'static str, &'static str)] = &[
+        ("WORKSPACE", "{name|id}"),
+        ("ACTIVE", "{active_campaigns}"),
+        ("PAUSED", "{paused_campaigns}"),
+        ("FINISHED", "{finished_campaigns}"),
+        ("PROGRESS", "{progress_ratio|%}"),
+        ("LEADS", "{lead_counts.total}"),
+        ("DELIVERY", "{delivery_rate.ratio|%}"),
+        ("HEALTH", "{delivery_health}[{delivery_health_certain|=}||?]"),
+        ("RESPONSE", "{response_rate.ratio|%}"),
+    ];
+    const LINES: &'static [(&'static str, &'static str)] = &[
+        ("Workspace", "{name|id}"),
+        ("As of", "{as_of_time}"),
+        ("Campaigns", "{active_campaigns} active, {paused_campaigns} paused, {finished_campaigns} finished"),
+        ("Accounts", "{active_accounts} active, {suspended_accounts} suspended"),
+        ("Progress", "{progress_ratio|%}"),
+        (
+            "Leads",
+            "{lead_counts.sent} sent + {lead_counts.failed} failed + {lead_counts.pending} pending + \
+             {lead_counts.partial} partial = {lead_counts.total}",
+        ),
+        (
+            "Messages",
+            "{message_counts.delivered} delivered, {message_counts.failed} failed, {message_counts.bounced} bounced\
+             [ ({message_counts.failures})]",
+        ),
+        ("Delivery", DELIVERY),
+        ("Response", "{response_rate.ratio|%} ({response_rate.numerator} of {response_rate.denominator})"),
+        ("Conversion", "{conversion_rate.ratio|%} ({conversion_rate.numerator} of {conversion_rate.denominator})"),
+    ];
+}
+
 /// Compares JSON with its message.
 pub fn compare_json<M: Described>(json: &Json, message: &M) -> Vec<String> {
     let mut differences = Vec::new();
@@ -191,6 +238,11 @@ pub fn compare_details<M: Shown>(text: &str, message: &M) -> Vec<String> {
     let message = reflect(message);
     let lines = M::LINES.iter().filter_map(|(label, template)| Some((*label, render(&message, template)?)));
     let expected: Vec<(&str, String)> = lines.collect();
+    // A line that is too long for a terminal goes on in the next one, indented.
+    let text = text.lines().fold(String::new(), |text, line| match line.strip_prefix("  ") {
+        Some(rest) => format!("{text} {}", rest.trim_start()),
+        None => format!("{text}\n{line}"),
+    });
     let shown: Vec<(&str, String)> = text
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -213,11 +265,15 @@ pub fn compare_details<M: Shown>(text: &str, message: &M) -> Vec<String> {
 pub fn compare_views<M: Shown>(messages: &[M]) -> Vec<String> {
     let mut differences = compare_table(&view::table(messages).expect("a table"), messages);
     for message in messages {
-        let json = serde_json::to_value(message.json()).expect("JSON");
-        differences.extend(compare_json(&json, message));
-        differences.extend(compare_details(&view::details(message).expect("details"), message));
+        differences.extend(compare_json(&document(message), message));
+        differences.extend(compare_details(&view::details(message), message));
     }
     differences
+}
+
+/// A message as campaignctl prints it with `-o json`.
+pub fn document<M: Message>(message: &M) -> Json {
+    serde_json::to_value(Document::new(message).expect("a message of the API")).expect("JSON")
 }
 
 /// Splits a line into cells, which are separated by two or more blanks.

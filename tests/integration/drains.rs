@@ -27,12 +27,13 @@ use crate::{
 };
 
 /// The whole service, and each of its parts.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "",
     "campaign_metrics.v1.CampaignService",
     "campaign_metrics.v1.AccountService",
     "campaign_metrics.v1.LeadService",
     "campaign_metrics.v1.OptOutService",
+    "campaign_metrics.v1.PerformanceService",
     "campaign_metrics.v1.SendingService",
 ];
 
@@ -78,7 +79,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
     let (mut daemon, _logs) = on(&server).await;
     let page = async |daemon: &Daemon, path: &str| http::get(&format!("{}{path}", daemon.admin_url)).await.unwrap();
     let client = health(&daemon).await;
-    assert_eq!(statuses(&client).await, [ServingStatus::NotServing; 6], "before the database was reached");
+    assert_eq!(statuses(&client).await, [ServingStatus::NotServing; 7], "before the database was reached");
     assert_eq!(page(&daemon, "/livez").await, (200, "ok\n".to_owned()), "a restart would not help");
     assert_eq!(page(&daemon, "/readyz").await, (503, "waiting for the database\n".to_owned()));
     let unknown = check(&client, "campaign_metrics.v1.Nothing").await.expect_err("no such service");
@@ -86,7 +87,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
 
     server.start_again().await.unwrap();
     daemon.ready().await.unwrap();
-    assert_eq!(statuses(&client).await, [ServingStatus::Serving; 6], "once it is ready");
+    assert_eq!(statuses(&client).await, [ServingStatus::Serving; 7], "once it is ready");
     server.stop().await.unwrap();
     let away = until("the loss of the database to be seen", SOON, async || {
         let (status, said) = page(&daemon, "/readyz").await;
@@ -97,7 +98,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
     assert_eq!(page(&daemon, "/livez").await.0, 200, "a restart would not help");
     assert_eq!(
         statuses(&client).await,
-        [ServingStatus::Serving; 6],
+        [ServingStatus::Serving; 7],
         "whether it is there now is told by /readyz alone"
     );
     server.start_again().await.unwrap();

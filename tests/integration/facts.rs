@@ -181,7 +181,13 @@ async fn every_named_number_is_the_same_in_sql() {
     expected.extend(reasons.map(|(name, reason)| (name, reason as i64)));
     expected.insert("forgotten_bit", FORGOTTEN.into());
     expected.insert("ends_first_step", ends_first_step.fold(0, |mask, facts| mask | facts.0));
+    expected.insert("had_account_bit", i64::from(FORGOTTEN) + 1);
+    let of_contact = (0..=FORGOTTEN).filter_map(Fact::from_bit);
+    let of_contact = of_contact.filter(|fact| matches!(fact, Fact::Delivered(_) | Fact::Replied | Fact::Converted));
+    expected.insert("contact_facts", of_contact.fold(0, |mask, fact| mask | 1 << fact.bit()));
     expected.insert("any_account", 0);
+    expected.insert("all_campaigns", 0);
+    expected.insert("all_accounts", -1);
     for (name, number) in &expected {
         assert_eq!(numbers.remove(*name), Some(*number), "{name}");
     }
@@ -270,7 +276,8 @@ async fn postgres_inlines_every_function_of_facts() {
     let sql = database().await.connect().await;
     let functions = "SELECT p.proname::text, coalesce(
             (SELECT string_agg(CASE type WHEN 'int8'::regtype THEN 'mask' ELSE 'lead_no' END, ', ') FROM unnest(p.proargtypes) type), '')
-        FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.provolatile = 'i'";
+        FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.provolatile = 'i'
+            AND p.proargtypes::oid[] <@ ARRAY['int8'::regtype, 'int4'::regtype]::oid[]";
     let functions = sql.query(functions, &[]).await.unwrap();
     assert!(functions.len() > 40, "{}", functions.len());
     let names: Vec<String> = functions.iter().map(|row| format!("{}(", row.get::<_, &str>(0))).collect();

@@ -31,6 +31,8 @@ mod lead;
 mod leads;
 #[path = "model/ops.rs"]
 mod ops;
+#[path = "model/performance.rs"]
+mod performance;
 #[path = "model/play.rs"]
 mod play;
 #[path = "model/reasons.rs"]

@@ -1,6 +1,8 @@
-//! The command line. Ids are parsed here, so that a typing error costs no call.
+//! The command line. Ids and days are parsed here, so that a typing error costs no call.
 
-use std::path::PathBuf;
+mod answers;
+mod leads;
+mod watch;
 
 use campaign_metrics::{
     flags::{Connection, id},
@@ -9,19 +11,29 @@ use campaign_metrics::{
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use self::{
+    answers::{Compare, FailOn, Failing, Period, Workspace},
+    leads::{Format, Import, Leads, ListLeads, Status},
+    watch::Watch,
+};
+
 const EXAMPLES: &str = "\
 Examples:
   campaignctl campaigns list
+  campaignctl campaigns diagnose spring
+  campaignctl watch
   campaignctl campaigns pause spring
   campaignctl leads import leads.csv --campaign spring --complete
   campaignctl -o json campaigns get spring | jq .leadCounts
+  campaignctl -o csv campaigns list > campaigns.csv
 
 Exit codes:
-  0  done
+  0  done; also if a diagnosis has findings
   1  failed; the error describes the remedy
-  2  done, but some leads or claims were refused";
+  2  done, but some leads or claims were refused
+  3  done, but the diagnosis has findings as severe as --fail-on says";
 
-/// Shows and changes campaigns, accounts, leads and claims.
+/// Shows and changes campaigns, accounts, leads and claims, and says how campaigns perform.
 ///
 /// A client of the Campaign Metrics API. To change a campaign that a Kubernetes resource manages, edit that resource;
 /// the error names it.
@@ -46,15 +58,19 @@ pub enum Output {
     Table,
     /// For programs: the fields of the API in lowerCamelCase, numbers as numbers, times in RFC 3339.
     Json,
+    /// For pipes: each item as JSON on a line of its own.
+    Ndjson,
+    /// For spreadsheets: a header, and a row for each item with a column for each field, such as `leadCounts.sent`.
+    Csv,
 }
 
 /// The groups of commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Lists, shows, pauses, resumes and finishes campaigns.
+    /// Lists, shows, diagnoses, compares, pauses, resumes and finishes campaigns.
     #[command(subcommand)]
     Campaigns(Campaigns),
-    /// Creates, lists and shows sending accounts.
+    /// Creates, lists, shows and diagnoses sending accounts.
     #[command(subcommand)]
     Accounts(Accounts),
     /// Imports and lists the leads of a campaign.
@@ -63,6 +79,12 @@ pub enum Command {
     /// Lists an account's claims, and resolves uncertain ones.
     #[command(subcommand)]
     Claims(Claims),
+    /// Sums up the workspace.
+    #[command(subcommand)]
+    Workspace(Workspace),
+    /// Shows all campaigns live: progress, pace, and when they will be done.
+    #[command(long_about = watch::WATCH_ABOUT, after_long_help = watch::WATCH_EXAMPLES)]
+    Watch(Watch),
 }
 
 /// The argument of commands for one campaign.
@@ -73,10 +95,21 @@ pub struct OneCampaign {
     pub campaign: CampaignId,
 }
 
+/// The argument of commands for one account.
+#[derive(Debug, ClapArgs)]
+pub struct OneAccount {
+    /// Id of the account.
+    #[arg(value_parser = id::<AccountId>)]
+    pub account: AccountId,
+}
+
 /// The commands for campaigns.
 #[derive(Debug, Subcommand)]
 pub enum Campaigns {
     /// Lists the campaigns of the workspace with their counts.
+    ///
+    /// HEALTH is the delivery rate in a band: HIGH above 95 %, MODERATE from 80 %, LOW below. `LOW?` says that it is not
+    /// certain yet, because there are too few messages.
     #[command(after_long_help = "Example:\n  campaignctl campaigns list --state active")]
     List {
         /// Only campaigns in this state.
@@ -86,6 +119,39 @@ pub enum Campaigns {
     /// Shows one campaign: counts, rates, and the reasons why nothing is sent.
     #[command(after_long_help = "Example:\n  campaignctl campaigns get spring")]
     Get(OneCampaign),
+    /// Says what is wrong with a campaign, why, since when, and what to do.
+    #[command(long_about = answers::DIAGNOSE_CAMPAIGN_ABOUT, after_long_help = answers::DIAGNOSE_CAMPAIGN_EXAMPLES)]
+    Diagnose {
+        /// The campaign.
+        #[command(flatten)]
+        of: OneCampaign,
+        /// Whether findings are an exit code.
+        #[command(flatten)]
+        failing: Failing,
+    },
+    /// Compares campaigns, and says which one is better if that is certain.
+    #[command(long_about = answers::COMPARE_ABOUT, after_long_help = answers::COMPARE_EXAMPLES)]
+    Compare(Compare),
+    /// Shows what happened in a campaign, day by day.
+    #[command(long_about = answers::HISTORY_ABOUT, after_long_help = answers::CAMPAIGN_HISTORY_EXAMPLES)]
+    History {
+        /// The campaign.
+        #[command(flatten)]
+        of: OneCampaign,
+        /// The days.
+        #[command(flatten)]
+        period: Period,
+        /// Show each account instead of each day.
+        #[arg(long)]
+        by_account: bool,
+    },
+    /// Lists the accounts of a campaign with their leads and messages in it.
+    ///
+    /// HEALTH is that of the account's messages in this campaign; `LOW?` says that it is not certain yet. RESPONSE is
+    /// the share of the leads that the account contacted first which replied within 30 days. TODAY is the part of the
+    /// account's daily limit that is used, over all campaigns.
+    #[command(after_long_help = "Example:\n  campaignctl campaigns accounts spring")]
+    Accounts(OneCampaign),
     /// Pauses a campaign. After the confirmation, no claim is granted.
     ///
     /// Claims that were granted before are in flight: their messages may still be sent, and their outcomes count. The
@@ -137,10 +203,26 @@ pub enum Accounts {
     List,
     /// Shows one account.
     #[command(after_long_help = "Example:\n  campaignctl accounts get mail-1")]
-    Get {
-        /// Id of the account.
-        #[arg(value_parser = id::<AccountId>)]
-        account: AccountId,
+    Get(OneAccount),
+    /// Says what is wrong with an account over all its campaigns, and what to do.
+    #[command(long_about = answers::DIAGNOSE_ACCOUNT_ABOUT, after_long_help = answers::DIAGNOSE_ACCOUNT_EXAMPLES)]
+    Diagnose {
+        /// The account.
+        #[command(flatten)]
+        of: OneAccount,
+        /// Whether findings are an exit code.
+        #[command(flatten)]
+        failing: Failing,
+    },
+    /// Shows what happened to the messages of an account, day by day, over all its campaigns.
+    #[command(long_about = answers::HISTORY_ABOUT, after_long_help = answers::ACCOUNT_HISTORY_EXAMPLES)]
+    History {
+        /// The account.
+        #[command(flatten)]
+        of: OneAccount,
+        /// The days.
+        #[command(flatten)]
+        period: Period,
     },
 }
 
@@ -162,113 +244,6 @@ pub struct CreateAccount {
     /// Succeed if the account exists already, and leave it unchanged.
     #[arg(long)]
     pub if_missing: bool,
-}
-
-/// The commands for leads.
-#[derive(Debug, Subcommand)]
-pub enum Leads {
-    /// Imports leads from a CSV or NDJSON file into a campaign.
-    #[command(long_about = IMPORT_ABOUT, after_long_help = IMPORT_EXAMPLES)]
-    Import(Import),
-    /// Lists leads of a campaign in the order in which they were added.
-    #[command(after_long_help = "Examples:
-  campaignctl leads list --campaign spring --status failed
-  campaignctl -o json leads list --campaign spring --account mail-1 --limit 5000")]
-    List(ListLeads),
-}
-
-const IMPORT_ABOUT: &str = "\
-Imports leads from a CSV or NDJSON file into a campaign.
-
-A CSV file begins with a header line. The column `id` is required, and the column `account` is optional. An NDJSON file
-has one object on each line: {\"id\": \"ann@example.org\", \"account\": \"mail-1\"}. Both are UTF-8. If the account is missing
-or empty, the first claim assigns one. Other columns are not sent; the report lists them as ignored.
-
-An invalid line does not affect others: it is refused, and written with its number and the reason to FILE.refused.csv
-(or .ndjson). Repair it there and import that file. Importing a lead again changes nothing, so an import that failed
-can simply be run again. Files may be of any size.";
-
-const IMPORT_EXAMPLES: &str = "\
-Examples:
-  campaignctl leads import leads.csv --campaign spring
-      adds leads; more can follow later
-  campaignctl leads import leads.csv --campaign spring --complete
-      also lets the campaign finish automatically when every lead is sent or failed
-  campaignctl leads import leads.csv.refused.csv --campaign spring --complete
-      adds the lines that were refused, after they were repaired
-
-Exit codes:
-  0  every lead was added or existed already
-  1  failed; the error gives the reason, and running the import again is safe
-  2  all lines were read, but some were refused; the lead list was not declared complete";
-
-/// Leads to import.
-#[derive(Debug, ClapArgs)]
-pub struct Import {
-    /// File to read.
-    pub file: PathBuf,
-    /// Id of the campaign that gets the leads.
-    #[arg(short, long, value_parser = id::<CampaignId>)]
-    pub campaign: CampaignId,
-    /// Declare the lead list complete if no line is refused.
-    #[arg(long)]
-    pub complete: bool,
-    /// File for refused lines [default: FILE.refused.csv or FILE.refused.ndjson].
-    #[arg(long, value_name = "FILE")]
-    pub refused: Option<PathBuf>,
-    /// Format of the file [default: from its extension .csv, .ndjson or .jsonl].
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-}
-
-/// Format of a file of leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Comma-separated, with a header line.
-    Csv,
-    /// One JSON object per line.
-    Ndjson,
-}
-
-/// The leads to list.
-#[derive(Debug, ClapArgs)]
-pub struct ListLeads {
-    /// Id of the campaign.
-    #[arg(short, long, value_parser = id::<CampaignId>)]
-    pub campaign: CampaignId,
-    /// Only leads with this status.
-    #[arg(long, value_enum, ignore_case = true)]
-    pub status: Option<Status>,
-    /// Only leads of this account.
-    #[arg(long, value_parser = id::<AccountId>)]
-    pub account: Option<AccountId>,
-    /// Maximum number of leads to show.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: u32,
-}
-
-/// Status of a lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Status {
-    /// Nothing is delivered yet.
-    Pending,
-    /// Some steps are delivered, and follow-ups remain.
-    Partial,
-    /// The lead is done.
-    Sent,
-    /// Failed, bounced, or opted out before any message.
-    Failed,
-}
-
-impl From<Status> for pb::LeadStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Pending => Self::Pending,
-            Status::Partial => Self::Partial,
-            Status::Sent => Self::Sent,
-            Status::Failed => Self::Failed,
-        }
-    }
 }
 
 /// The commands for claims.

@@ -4,15 +4,14 @@ use campaign_metrics::{pb, sending::CLAIMS_MAX};
 use tonic::Code;
 
 use crate::{
-    args::{Accounts, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, Output, ResolveClaims, State},
+    answer,
+    args::{Accounts, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, ResolveClaims, State},
+    call::PAGE,
     exit::Exit,
     import,
-    target::{Target, print},
+    target::Target,
     view,
 };
-
-/// Resources of a page: the maximum of the service.
-const PAGE: u32 = 1000;
 
 /// Runs a command for campaigns.
 pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Exit> {
@@ -25,6 +24,12 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
             let campaign = target.service.call(request, |request| client.get_campaign(request)).await?;
             target.show_one(&campaign, "")
         }
+        Campaigns::Diagnose { of, failing } => answer::diagnose_campaign(target, of, failing).await,
+        Campaigns::Compare(command) => answer::compare(target, command).await,
+        Campaigns::History { of, period, by_account } => {
+            answer::campaign_history(target, of, &period, by_account).await
+        }
+        Campaigns::Accounts(of) => answer::campaign_accounts(target, of).await,
         Campaigns::Pause(args) => {
             let request = pb::PauseCampaignRequest { name: name(args), etag: String::new() };
             let campaign = target.service.call(request, |request| client.pause_campaign(request)).await?;
@@ -83,10 +88,12 @@ pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Exit
     match command {
         Accounts::Create(create) => create_account(target, create).await,
         Accounts::List => list_accounts(target).await,
-        Accounts::Get { account } => {
-            let account = get_account(target, target.account(account)).await?;
+        Accounts::Get(args) => {
+            let account = get_account(target, target.account(args.account)).await?;
             target.show_one(&account, "")
         }
+        Accounts::Diagnose { of, failing } => answer::diagnose_account(target, of, failing).await,
+        Accounts::History { of, period } => answer::account_history(target, of, &period).await,
     }
 }
 
@@ -203,17 +210,11 @@ async fn resolve_claims(target: &Target, command: ResolveClaims) -> anyhow::Resu
         resolved += answer.resolved_count;
         others.extend(answer.not_uncertain_claim_ids);
     }
-    match target.output {
-        Output::Json => {
-            let answer = serde_json::json!({ "resolvedCount": resolved, "notUncertainClaimIds": others });
-            print(&view::json(&answer)?)?;
-        }
-        Output::Table => {
-            print(&format!("resolved {resolved} of {}", command.claims.len()))?;
-            for id in &others {
-                print(&format!("{id} is not uncertain: nothing was changed"))?;
-            }
-        }
-    }
+    let report = serde_json::json!({ "resolvedCount": resolved, "notUncertainClaimIds": others });
+    let cells = vec![("resolvedCount", resolved.to_string()), ("notUncertainClaimIds", others.join(";"))];
+    target.report(&report, cells, || {
+        let told = others.iter().map(|id| format!("\n{id} is not uncertain: nothing was changed"));
+        format!("resolved {resolved} of {}{}", command.claims.len(), told.collect::<String>())
+    })?;
     Ok(if others.is_empty() { Exit::Done } else { Exit::SomeRefused })
 }

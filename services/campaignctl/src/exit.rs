@@ -9,6 +9,8 @@ pub enum Exit {
     Done,
     /// Some leads or claims were refused, and the rest was done: exit code 2.
     SomeRefused,
+    /// The diagnosis has findings as severe as `--fail-on` says: exit code 3.
+    Found,
 }
 
 impl From<Exit> for ExitCode {
@@ -16,6 +18,7 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Done => Self::SUCCESS,
             Exit::SomeRefused => Self::from(2),
+            Exit::Found => Self::from(3),
         }
     }
 }

@@ -32,10 +32,9 @@ use self::{
     source::{Chunk, Source},
 };
 use crate::{
-    args::{Format, Import, Output},
+    args::{Format, Import},
     exit::Exit,
-    target::{Target, print},
-    view,
+    target::Target,
 };
 
 /// Bytes of one read from the file. Larger reads are not faster.
@@ -79,10 +78,7 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
     };
     progress.finish();
     report.finish(started.elapsed());
-    match target.output {
-        Output::Table => print(&report.text())?,
-        Output::Json => print(&view::json(&report)?)?,
-    };
+    target.report(&report, report.cells(), || report.text())?;
     Ok(if report.refused > 0 { Exit::SomeRefused } else { Exit::Done })
 }
 

@@ -6,11 +6,14 @@
 //! | [`call`] | the connection, and a deadline for each call |
 //! | [`failure`] | errors of calls, rendered for people |
 //! | [`command`] | one function per command |
+//! | [`answer`] | the commands that answer how a campaign or account performs, and their texts |
 //! | [`target`] | the service and workspace of a command, and its output |
 //! | [`exit`] | exit codes of commands that did not fail |
 //! | [`import`] | leads from a file of any size |
-//! | [`view`] | resources as tables and as JSON |
+//! | [`watch`] | the live view of all campaigns |
+//! | [`view`] | resources as tables, JSON, NDJSON and CSV |
 
+pub mod answer;
 pub mod args;
 pub mod call;
 pub mod command;
@@ -19,9 +22,10 @@ pub mod failure;
 pub mod import;
 pub mod target;
 pub mod view;
+pub mod watch;
 
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, Workspace},
     exit::Exit,
     target::Target,
 };
@@ -34,5 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Accounts(accounts) => command::accounts(&target, accounts).await,
         Command::Leads(leads) => command::leads(&target, leads).await,
         Command::Claims(claims) => command::claims(&target, claims).await,
+        Command::Workspace(Workspace::Totals) => answer::workspace_totals(&target).await,
+        Command::Watch(command) => watch::run(&target, &command).await,
     }
 }

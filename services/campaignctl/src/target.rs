@@ -6,12 +6,13 @@ use campaign_metrics::{
     flags::Connection,
     name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId, WorkspaceName},
 };
+use serde::Serialize;
 
 use crate::{
     args::{Args, Output},
     call::Service,
     exit::Exit,
-    view::{self, View},
+    view::{self, Document, Message, View},
 };
 
 /// The service and workspace of a command, and the form of its output.
@@ -51,27 +52,76 @@ impl Target {
 
     /// Prints one resource: in a table `message`, or its details when `message` is empty.
     pub fn show_one<V: View>(&self, resource: &V, message: &str) -> anyhow::Result<Exit> {
-        match self.output {
-            Output::Table if message.is_empty() => print(&view::details(resource)?),
-            Output::Table => print(message),
-            Output::Json => print(&view::json(&resource.json())?),
-        }
+        self.answer(resource, std::slice::from_ref(resource), || match message {
+            "" => Ok(view::details(resource)),
+            message => Ok(message.to_owned()),
+        })
     }
 
     /// Prints a list of resources; a table of none prints `none` instead.
     pub fn show_all<V: View>(&self, resources: &[V], none: &str) -> anyhow::Result<Exit> {
+        let documents = || resources.iter().map(Document::new).collect::<anyhow::Result<Vec<_>>>();
         match self.output {
             Output::Table if resources.is_empty() => print(none),
             Output::Table => print(&view::table(resources)?),
-            Output::Json => print(&view::json(&resources.iter().map(View::json).collect::<Vec<_>>())?),
+            Output::Json => print(&view::json(&documents()?)?),
+            Output::Ndjson => print(&view::ndjson(&documents()?)?),
+            Output::Csv => print(&view::csv(resources)?),
+        }
+    }
+
+    /// Prints an answer: for people as `text`, as JSON `whole`, and as NDJSON and CSV its `items`.
+    pub fn answer<M: Message, I: Message>(
+        &self,
+        whole: &M,
+        items: &[I],
+        text: impl FnOnce() -> anyhow::Result<String>,
+    ) -> anyhow::Result<Exit> {
+        match self.output {
+            Output::Table => print(&text()?),
+            Output::Json => print(&view::json(&Document::new(whole)?)?),
+            Output::Ndjson => {
+                let documents: anyhow::Result<Vec<_>> = items.iter().map(Document::new).collect();
+                print(&view::ndjson(&documents?)?)
+            }
+            Output::Csv => print(&view::csv(items)?),
+        }
+    }
+
+    /// Prints the report of a command that changed something, of which no message of the API tells.
+    pub fn report(
+        &self,
+        report: &impl Serialize,
+        cells: Vec<(&str, String)>,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<Exit> {
+        match self.output {
+            Output::Table => print(&text()),
+            Output::Json => print(&view::json(report)?),
+            Output::Ndjson => print(&view::ndjson(&[report])?),
+            Output::Csv => {
+                let (columns, row) = cells.into_iter().map(|(name, cell)| (name.to_owned(), cell)).unzip();
+                print(&view::csv_rows(columns, vec![row])?)
+            }
         }
     }
 }
 
-/// Prints to stdout. A closed pipe, such as after `head`, is not an error.
+/// Prints to stdout, with a line break at the end. Prints nothing for an empty text. A closed pipe, such as after `head`,
+/// is not an error.
 pub fn print(text: &str) -> anyhow::Result<Exit> {
-    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Exit::Done),
+    let text = text.trim_end_matches('\n');
+    if text.is_empty() {
+        return Ok(Exit::Done);
+    }
+    write_line(text)?;
+    Ok(Exit::Done)
+}
+
+/// Prints a line to stdout. Returns `false` when nobody reads any more.
+pub fn write_line(line: &str) -> io::Result<bool> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
     }
 }

@@ -1,38 +1,67 @@
-//! Renders resources as tables for people, and as JSON of a stable shape for programs.
-//!
-//! The JSON fields are those of the API in lowerCamelCase. A field is absent when the API leaves it unset. Unlike in
-//! the JSON format of protobuf, counts are numbers and enum values have no prefix, which suits `jq` and shell scripts.
+//! Renders resources as tables for people, and as JSON, NDJSON and CSV of a stable shape for programs.
 
 mod account;
 mod campaign;
 mod claim;
+mod document;
+mod format;
+mod grid;
 mod lead;
+mod workspace;
 
 use std::io::Write as _;
 
-use campaign_metrics::{pb, wire};
 use serde::Serialize;
 use tabwriter::TabWriter;
 
+pub use self::{
+    document::{Document, Message},
+    format::{
+        counted, delivery_text, failure_reason, failures, health, health_cell, health_text, id, interval, or_dash,
+        percent, rate_share, rate_text, reasons, second, share, short, some_text, time,
+    },
+    grid::{Align, Grid, WIDTH, wrap},
+};
+
 /// A resource that can be shown.
-pub trait View {
-    /// Its JSON shape.
-    type Json<'a>: Serialize
-    where
-        Self: 'a;
+pub trait View: Message {
     /// Headers of the columns of a table.
     const COLUMNS: &'static [&'static str];
     /// Returns its row in a table, one cell for each column.
     fn row(&self) -> Vec<String>;
     /// Returns all its details as labels and values. A label without a value is left out.
     fn details(&self) -> Vec<(&'static str, Option<String>)>;
-    /// Returns its JSON.
-    fn json(&self) -> Self::Json<'_>;
 }
 
 /// Renders indented JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)?)
+}
+
+/// Renders NDJSON: one value on each line.
+pub fn ndjson<V: Serialize>(values: &[V]) -> anyhow::Result<String> {
+    let lines: Result<Vec<String>, _> = values.iter().map(serde_json::to_string).collect();
+    Ok(lines?.join("\n"))
+}
+
+/// Renders messages as CSV with a header, which is there even without messages.
+pub fn csv<M: Message>(messages: &[M]) -> anyhow::Result<String> {
+    let columns = Document::new(&M::default())?.cells()?;
+    let mut rows = Vec::new();
+    for message in messages {
+        rows.push(Document::new(message)?.cells()?.into_iter().map(|(_, cell)| cell).collect());
+    }
+    csv_rows(columns.into_iter().map(|(name, _)| name).collect(), rows)
+}
+
+/// Renders rows as CSV.
+pub fn csv_rows(columns: Vec<String>, rows: Vec<Vec<String>>) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in std::iter::once(columns).chain(rows) {
+        writer.write_record(row)?;
+    }
+    let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    Ok(String::from_utf8(bytes)?)
 }
 
 /// Renders a table.
@@ -42,9 +71,18 @@ pub fn table<V: View>(resources: &[V]) -> anyhow::Result<String> {
 }
 
 /// Renders one resource with one line for each label.
-pub fn details<V: View>(resource: &V) -> anyhow::Result<String> {
-    let lines = resource.details().into_iter();
-    aligned(lines.filter_map(|(label, value)| Some(vec![format!("{label}:"), value?])))
+pub fn details<V: View>(resource: &V) -> String {
+    let all = resource.details();
+    let given = || all.iter().filter_map(|(label, value)| Some((label, value.as_ref()?)));
+    let width = given().map(|(label, _)| label.len()).max().unwrap_or_default();
+    let line = |(label, value): (&&str, &String)| {
+        // A tab or line break in a display name must not break the lines.
+        let value = value.replace(char::is_control, " ");
+        let head = format!("{:indent$}", format!("{label}:"), indent = width + 3);
+        let line = format!("{head}{value}\n");
+        if line.chars().count() > WIDTH + 1 { wrap(&head, &value) } else { line }
+    };
+    given().map(line).collect()
 }
 
 fn aligned(rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<String> {
@@ -57,68 +95,23 @@ fn aligned(rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Returns the last segment of a resource name.
-pub fn id(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(_, id)| id)
-}
+#[cfg(test)]
+mod tests {
+    use campaign_metrics::pb;
 
-/// Renders a time in RFC 3339.
-pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
-    Some(wire::parse_timestamp("", *at?).ok()?.to_string())
-}
+    use super::*;
 
-/// Renders a duration as in the JSON format of protobuf: seconds, with 0, 3, 6 or 9 fractional digits.
-fn duration(span: &prost_types::Duration) -> String {
-    let (seconds, nanos) = (span.seconds, span.nanos);
-    match nanos {
-        0 => format!("{seconds}s"),
-        _ if nanos % 1_000_000 == 0 => format!("{seconds}.{:03}s", nanos / 1_000_000),
-        _ if nanos % 1000 == 0 => format!("{seconds}.{:06}s", nanos / 1000),
-        _ => format!("{seconds}.{nanos:09}s"),
+    #[test]
+    fn csv_without_messages_has_its_header() {
+        let text = csv::<pb::Claim>(&[]).unwrap();
+        assert_eq!(text, "claimId,lead,step,sendKey,account,expireTime,state\n");
+        let claim = pb::Claim { claim_id: "a,\"b\"".into(), step: 3, ..pb::Claim::default() };
+        assert_eq!(csv(&[claim]).unwrap().lines().nth(1), Some("\"a,\"\"b\"\"\",,3,,,,"));
     }
-}
 
-/// Returns reasons for not sending without their prefix.
-pub fn reasons(reasons: &[i32]) -> Vec<&'static str> {
-    let name = |reason: &i32| short(pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(), "NOT_SENDING_REASON_");
-    reasons.iter().filter_map(name).collect()
-}
-
-/// Returns an enum value without its prefix; `None` when it is unspecified.
-fn short(value: &'static str, prefix: &str) -> Option<&'static str> {
-    value.strip_prefix(prefix).filter(|value| *value != "UNSPECIFIED")
-}
-
-fn failure_reason(reason: i32) -> Option<&'static str> {
-    short(pb::FailureReason::try_from(reason).ok()?.as_str_name(), "FAILURE_REASON_")
-}
-
-fn some_text(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-fn percent(ratio: Option<f64>) -> Option<String> {
-    Some(format!("{:.1} %", ratio? * 100.0))
-}
-
-fn or_dash(cell: Option<impl Into<String>>) -> String {
-    cell.map_or_else(|| "-".to_owned(), Into::into)
-}
-
-/// A ratio with the two counts it is computed from.
-#[derive(Debug, Serialize)]
-struct RateJson {
-    numerator: i64,
-    denominator: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ratio: Option<f64>,
-}
-
-fn rate_json(rate: Option<&pb::Rate>) -> Option<RateJson> {
-    rate.map(|rate| RateJson { numerator: rate.numerator, denominator: rate.denominator, ratio: rate.ratio })
-}
-
-fn rate_text(rate: Option<&pb::Rate>) -> Option<String> {
-    let rate = rate?;
-    Some(format!("{} ({} of {})", percent(rate.ratio)?, rate.numerator, rate.denominator))
+    #[test]
+    fn ndjson_has_a_line_for_each_message_and_none_without() {
+        assert_eq!(ndjson::<u8>(&[]).unwrap(), "");
+        assert_eq!(ndjson(&["a\nb", "c"]).unwrap(), "\"a\\nb\"\n\"c\"");
+    }
 }

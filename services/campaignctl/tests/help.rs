@@ -21,7 +21,7 @@ fn the_help_of_every_command_is_as_written_down() {
     command.build();
     let mut found = Vec::new();
     all(&mut command, "campaignctl", &mut found);
-    assert_eq!(found.len(), 17, "4 groups and 12 commands below the top");
+    assert_eq!(found.len(), 26, "5 groups, 19 commands in them, and watch");
     for (name, help) in found {
         let path = folder.join(format!("{name}.txt"));
         // Trailing blanks would be lost in editors.
@@ -44,9 +44,22 @@ fn arguments_that_can_never_be_right_are_refused_before_any_call() {
         "campaignctl leads list --campaign a --limit 0",
         "campaignctl leads import leads.csv",
         "campaignctl claims resolve --account a x",
+        "campaignctl campaigns compare spring",
+        "campaignctl campaigns compare spring summer --age-days 8",
+        "campaignctl campaigns history spring --from 2026-02-30",
+        "campaignctl accounts history mail-1 --by-account",
+        "campaignctl campaigns diagnose spring --fail-on error",
+        "campaignctl -o yaml campaigns list",
         "campaignctl claims resolve --account a --sent --not-sent x",
     ] {
         assert!(matches(line).is_err(), "{line}");
     }
-    assert!(matches("campaignctl leads list --campaign a --status FAILED -o json -w b").is_ok());
+    for line in [
+        "campaignctl leads list --campaign a --status FAILED -o json -w b",
+        "campaignctl campaigns compare spring summer autumn --age-days 30 -o csv",
+        "campaignctl campaigns history spring --from 2026-02-01 --to 2026-02-28 --by-account --plain",
+        "campaignctl accounts diagnose mail-1 --fail-on CRITICAL",
+    ] {
+        assert!(matches(line).is_ok(), "{line}");
+    }
 }

@@ -9,14 +9,12 @@
 
 use std::{fmt::Display, io::Write as _, sync::Arc};
 
-use campaign_metrics::{
-    account::AccountPerformance, campaign::CampaignState, lead::FailureReason, not_sending::NotSending,
-};
+use campaign_metrics::{campaign::CampaignState, lead::FailureReason, not_sending::NotSending};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::store::{AccountRow, CampaignRow, Fleet};
+use crate::store::{AccountRow, CampaignRow, Fleet, Messages};
 
 /// Parts that may be written ahead while earlier ones are sent.
 const AHEAD: usize = 2;
@@ -295,7 +293,7 @@ fn campaign_info(text: &mut Text, snapshot: &Snapshot) {
 }
 
 fn account_messages(text: &mut Text, snapshot: &Snapshot) {
-    let metrics: [(&str, &str, Number<AccountRow, AccountPerformance>); 2] = [
+    let metrics: [(&str, &str, Number<AccountRow, Messages>); 2] = [
         ("account_messages", "Messages ever, by result.", |row| row.lifetime),
         ("account_messages_30d", "Messages of the last 30 UTC days, today included, by result.", |row| {
             row.last_30_days

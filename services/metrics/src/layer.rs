@@ -108,7 +108,7 @@ struct Method {
 }
 
 /// Methods of the API, by path.
-const METHODS: [&str; 34] = [
+const METHODS: [&str; 41] = [
     "campaign_metrics.v1.CampaignService/CreateCampaign",
     "campaign_metrics.v1.CampaignService/GetCampaign",
     "campaign_metrics.v1.CampaignService/ListCampaigns",
@@ -143,6 +143,13 @@ const METHODS: [&str; 34] = [
     "campaign_metrics.v1.OptOutService/ListOptOuts",
     "campaign_metrics.v1.OptOutService/AddOptOuts",
     "campaign_metrics.v1.OptOutService/DeleteOptOut",
+    "campaign_metrics.v1.PerformanceService/QueryCampaignHistory",
+    "campaign_metrics.v1.PerformanceService/QueryAccountHistory",
+    "campaign_metrics.v1.PerformanceService/ListCampaignAccounts",
+    "campaign_metrics.v1.PerformanceService/GetWorkspaceTotals",
+    "campaign_metrics.v1.PerformanceService/DiagnoseCampaign",
+    "campaign_metrics.v1.PerformanceService/DiagnoseAccount",
+    "campaign_metrics.v1.PerformanceService/CompareCampaigns",
 ];
 
 impl Method {

@@ -7,6 +7,7 @@ mod campaign;
 mod lead;
 mod opt_out;
 mod page;
+mod performance;
 mod report;
 mod sending;
 mod status;

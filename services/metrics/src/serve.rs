@@ -144,6 +144,7 @@ pub async fn run(
         .add_service(pb::account_service_server::AccountServiceServer::new(rpc.clone()))
         .add_service(pb::lead_service_server::LeadServiceServer::new(rpc.clone()))
         .add_service(pb::opt_out_service_server::OptOutServiceServer::new(rpc.clone()))
+        .add_service(pb::performance_service_server::PerformanceServiceServer::new(rpc.clone()))
         .add_service(pb::sending_service_server::SendingServiceServer::new(rpc));
     let grpc_stop = stop.clone();
     tasks.spawn(async move {
@@ -202,12 +203,13 @@ fn broken(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> 
 }
 
 /// The names in health checks: the whole service, and each of its gRPC services.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "campaign_metrics.v1.CampaignService",
     "campaign_metrics.v1.AccountService",
     "campaign_metrics.v1.LeadService",
     "campaign_metrics.v1.OptOutService",
+    "campaign_metrics.v1.PerformanceService",
     "campaign_metrics.v1.SendingService",
 ];
 

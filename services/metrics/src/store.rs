@@ -8,9 +8,11 @@
 //! | `transaction` | connections, transactions, retries; defines [`Store`] |
 //! | `row` | look-ups by name, row locks, the meaning of stored numbers |
 //! | `limit` | what is used of the daily limits |
+//! | `history` | rows of history |
 //! | `request` | request ids |
 //! | `hint` | what a replica remembers between claims |
 //! | `account`, `campaign`, `lead`, `claim`, `outcome` | one module for each noun |
+//! | `performance` | history, breakdowns, and what diagnoses and comparisons read |
 //! | `fleet` | all campaigns and accounts at once, for the metrics |
 //! | `upkeep` | background work |
 //! | `migrate`, `sqlstate` | migrations of the schema; errors of Postgres |
@@ -23,10 +25,12 @@ mod campaign;
 mod claim;
 mod fleet;
 mod hint;
+mod history;
 mod lead;
 mod limit;
 mod migrate;
 mod outcome;
+mod performance;
 mod request;
 mod row;
 mod sqlstate;
@@ -38,7 +42,7 @@ pub use self::{
     account::NewAccount,
     campaign::{NewCampaign, lock::Actor},
     claim::{ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
-    fleet::{AccountRow, CampaignRow, Fleet},
+    fleet::{AccountRow, CampaignRow, Fleet, Messages},
     lead::{
         LeadFilter,
         add::{AddedLeads, NewLead, Refusal},
@@ -46,6 +50,7 @@ pub use self::{
     },
     migrate::migrate,
     outcome::{Report, batch::OUTCOME_BATCH, opt_out::OptOut},
+    performance::HistoryPage,
     request::RequestId,
     transaction::{BY_KEY, Store, with_deadline},
     upkeep::{Difference, Recounted, Verification, VerifyMode},

@@ -23,6 +23,8 @@ macro_rules! described {
     };
 }
 described!(Campaign, Account, Lead, LeadOutcome, Claim, CampaignNotSending, OptOut);
+described!(QueryCampaignHistoryResponse, QueryAccountHistoryResponse, ListCampaignAccountsResponse);
+described!(Diagnosis, CampaignComparison, WorkspaceTotals);
 
 /// The descriptor of a message.
 pub fn descriptor<M: Described>() -> MessageDescriptor {

@@ -1,8 +1,8 @@
 //! The template language of the lists of columns and labels.
 //!
 //! `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
-//! `{a|campaign}` its campaign, `{a|%}` a ratio in percent, `{a|count}` the length of a list, `{a|=text}` the text if
-//! the field is true. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
+//! `{a|campaign}` its campaign, `{a|%}` a ratio in percent, `{a|count}` the length of a list, `{a|messages}` a number
+//! of messages, `{a|=text}` the text if the field is true, or a ratio that is present. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
 
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
 
@@ -58,6 +58,9 @@ fn field(message: &DynamicMessage, path: &str, form: &str) -> Option<String> {
 fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
     match (value, kind) {
         (Value::Bool(holds), _) => holds.then(|| form.trim_start_matches('=').to_owned()),
+        (Value::F64(_), _) if form.starts_with('=') => Some(form.trim_start_matches('=').to_owned()),
+        (Value::I64(1), _) if form == "messages" => Some("1 message".to_owned()),
+        (Value::I64(number), _) if form == "messages" => Some(format!("{number} messages")),
         (Value::F64(share), _) if form == "%" => Some(format!("{:.1} %", share * 100.0)),
         (Value::I32(number), _) => Some(number.to_string()),
         (Value::I64(number), _) => Some(number.to_string()),

@@ -63,7 +63,7 @@ pub fn limits(records: &[Record], limits: &[(&str, i32)]) -> Result<()> {
 /// Facts of each lead, by its name.
 async fn masks(sql: &Connection) -> Result<BTreeMap<String, i64>> {
     let select =
-        "SELECT c.name, i.lead_id, l.mask FROM leads l JOIN lead_ids i USING (workspace_id, campaign_id, lead_no)
+        "SELECT c.name, i.lead_id, l.mask & ~fact_mask(had_account_bit()) FROM leads l JOIN lead_ids i USING (workspace_id, campaign_id, lead_no)
         JOIN campaigns c USING (workspace_id, campaign_id)";
     let rows = sql.query(select, &[]).await?;
     let lead = |row: &tokio_postgres::Row| {

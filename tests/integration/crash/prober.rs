@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::replicas::{Replicas, answer, is_of_a_crash, request};
 use crate::harness::{
+    history,
     postgres::{Connection, connect},
     recount::{Counts, LEADS, MESSAGES, of_api, recount},
 };
@@ -84,6 +85,7 @@ async fn snapshot(sql: &Connection, campaigns: &[String]) -> Result<()> {
         let counted = counters(sql, name).await?;
         let recounted = recount(sql, name).await?;
         ensure!(counted == recounted, "counters of {name} are {counted:?}, its leads say {recounted:?}");
+        history::check(sql, name).await?;
     }
     for (what, query) in IMPOSSIBLE {
         let found = sql.query(query, &[]).await?;

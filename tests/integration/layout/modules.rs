@@ -25,11 +25,12 @@ const ROOTS: [&str; 5] = [
 ];
 
 /// Modules of the store that other folders of it use, with all their items.
-const SHARED: [&str; 11] = [
+const SHARED: [&str; 12] = [
     "campaign/counters.rs",
     "campaign/finish.rs",
     "campaign/lock.rs",
     "campaign/row.rs",
+    "campaign/view.rs",
     "hint/cursor.rs",
     "hint/queue.rs",
     "hint/recent.rs",

@@ -93,9 +93,11 @@ impl Trace {
         let (mut places, mut holders) = (BTreeMap::new(), Vec::new());
         for Table { stored, name, key } in &tables {
             let rows = watcher.query(&format!("SELECT ROW({key})::text FROM {stored} ORDER BY {key}"), &[]).await?;
+            // The partitions of a table come in the order of their keys.
+            let before = places.keys().filter(|(table, _): &&Key| table == name).count();
             for (place, row) in rows.iter().enumerate() {
                 let text: String = row.get(0);
-                places.insert((name.clone(), text.clone()), place);
+                places.insert((name.clone(), text.clone()), before + place);
                 if free.contains(&name.as_str()) {
                     continue;
                 }

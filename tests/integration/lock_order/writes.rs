@@ -350,8 +350,8 @@ pub const UPKEEP: &[Write] = &[
     ),
     write(
         "verify",
-        "repairs the days of accounts",
-        |world| async { world.sql("UPDATE account_days SET delivered = delivered + 1").await }.boxed(),
-        |world| world.verify(|what| matches!(what, Recounted::Accounts(..))).boxed(),
+        "repairs the history",
+        |world| async { world.sql("UPDATE history SET delivered = delivered + 1").await }.boxed(),
+        |world| world.verify(|what| matches!(what, Recounted::History(..))).boxed(),
     ),
 ];

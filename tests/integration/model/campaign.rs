@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::{
     hours::{HOURS, Hours, local_day},
-    lead::{Claim, Lead},
+    lead::{Claim, Contact, Lead, Message},
     world::{Learned, room},
 };
 
@@ -101,6 +101,14 @@ impl Campaign {
         let is_asked = |lead: &&Lead| expired == Expired::Included || lead.claim.is_none();
         let due = self.leads.iter().filter(is_asked).filter(|lead| self.due(lead, account, now).is_some());
         i64::try_from(due.count()).expect("few leads")
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = Message> {
+        self.leads.iter().flat_map(|lead| lead.messages(self.steps))
+    }
+
+    pub fn contacts(&self) -> impl Iterator<Item = Contact> {
+        self.leads.iter().filter_map(|lead| lead.contact(self.steps))
     }
 
     /// Claims held and uncertain.

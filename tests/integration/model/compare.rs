@@ -1,7 +1,7 @@
 //! Compares every view of a world with what the service shows.
 //!
-//! After each operation it compares the lists of campaigns and accounts, at the end of a sequence everything, page by
-//! page.
+//! After each operation it compares the lists of campaigns and accounts, now and then performance, at the end of a
+//! sequence everything, page by page.
 
 use std::ops::RangeInclusive;
 
@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Maximum pages of a list, so that an endless list fails.
-const PAGES_MAX: usize = 200;
+pub const PAGES_MAX: usize = 200;
 
 /// Learns a text that the service chooses. From then on it must not change.
 fn learn(known: &mut Learned, seen: &str, what: &str) -> Checked {
@@ -173,6 +173,8 @@ impl Play<'_> {
                 self.audit_leads(workspace, place).await?;
             }
             self.audit_accounts(workspace).await?;
+            self.compare_performance(workspace).await?;
+            self.compare_pages(workspace).await?;
         }
         self.audit_gauges().await
     }
@@ -333,6 +335,8 @@ impl Play<'_> {
                 self.workspace(workspace).delete_campaign(campaign);
             }
             self.compare(0..=WORKSPACES - 1).await?;
+            // Account figures outlive the campaigns.
+            self.compare_performance(workspace).await?;
             for account in 0..ACCOUNTS.len() {
                 let request =
                     pb::DeleteAccountRequest { name: self.account_name(workspace, account), etag: String::new() };

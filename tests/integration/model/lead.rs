@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use campaign_metrics::pb::{FailureReason, LeadStatus, OutcomeKind};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::Date};
+
+use super::hours::local_day;
 
 /// What happened, and of which step; step 0 is about the lead.
 pub type Fact = (OutcomeKind, usize);
@@ -58,6 +60,37 @@ pub struct Message {
     pub reason: FailureReason,
 }
 
+/// The largest age of a reply or conversion that is counted, in days.
+pub const AGE_MAX: i64 = 30;
+
+/// The first contact of a lead: its earliest delivered message that did not bounce.
+#[derive(Debug, Clone, Copy)]
+pub struct Contact {
+    /// Who sent that message.
+    pub account: Option<usize>,
+    pub at: Timestamp,
+    /// The age of the reply, if it is counted.
+    pub replied: Option<usize>,
+    /// The age of the conversion, if it is counted.
+    pub converted: Option<usize>,
+}
+
+impl Contact {
+    pub fn day(&self) -> Date {
+        local_day("UTC", self.at)
+    }
+
+    /// The moment at which it is so many days old.
+    pub fn aged(&self, days: i64) -> Timestamp {
+        self.at + SignedDuration::from_hours(24 * days)
+    }
+
+    /// The first whole number of days after which something had happened; none after the largest age.
+    fn age(&self, at: Timestamp) -> Option<usize> {
+        (0..=AGE_MAX).position(|days| at <= self.aged(days))
+    }
+}
+
 impl Lead {
     fn entry(&self, fact: Fact) -> Option<&Entry> {
         self.trail.iter().find(|entry| entry.fact == fact)
@@ -84,6 +117,20 @@ impl Lead {
 
     fn delivered(&self, steps: usize) -> impl DoubleEndedIterator<Item = usize> {
         (1..=steps).filter(|step| self.result(*step) == Some(OutcomeKind::Delivered))
+    }
+
+    /// The account of the message of a step: that of its first outcome.
+    fn sender(&self, step: usize) -> Option<usize> {
+        self.trail.iter().find(|entry| entry.fact.1 == step)?.account
+    }
+
+    /// The first contact; of messages delivered at the same time, the one of the lowest step.
+    pub fn contact(&self, steps: usize) -> Option<Contact> {
+        let delivered = self.delivered(steps).filter_map(|step| self.entry((OutcomeKind::Delivered, step)));
+        let first = delivered.min_by_key(|entry| (entry.at, entry.fact.1))?;
+        let contact = Contact { account: self.sender(first.fact.1), at: first.at, replied: None, converted: None };
+        let age = |kind| self.entry((kind, 0)).and_then(|entry| contact.age(entry.at));
+        Some(Contact { replied: age(OutcomeKind::Replied), converted: age(OutcomeKind::Converted), ..contact })
     }
 
     pub fn is_contacted(&self, steps: usize) -> bool {
@@ -137,10 +184,9 @@ impl Lead {
     pub fn messages(&self, steps: usize) -> impl Iterator<Item = Message> {
         (1..=steps).filter_map(|step| {
             let result = self.result_entry(step)?;
-            let first = self.trail.iter().find(|entry| entry.fact.1 == step)?;
             Some(Message {
-                account: first.account,
-                day: result.at.to_zoned(TimeZone::UTC).date(),
+                account: self.sender(step),
+                day: local_day("UTC", result.at),
                 result: result.fact.0,
                 reason: result.reason,
             })

@@ -3,7 +3,10 @@
 use campaign_metrics::pb::{CampaignState, FailureReason, OutcomeKind};
 use proptest::prelude::*;
 
-use super::{hours::HOURS, lead::Fact};
+use super::{
+    hours::HOURS,
+    lead::{AGE_MAX, Fact},
+};
 
 /// A change of a campaign's settings.
 #[derive(Debug, Clone)]
@@ -56,14 +59,18 @@ pub struct Pick {
     pub reason: FailureReason,
     pub by_key: bool,
     pub minutes_ago: i64,
+    /// Days and microseconds after the first contact of the lead, if it has one and that time has come.
+    pub age: Option<(i64, i64)>,
     pub detail: u8,
     pub value_micros: Option<i64>,
 }
 
+/// An operation. `Backlog` is of a sender that skips claims: new leads with the results of their messages.
 #[derive(Debug, Clone)]
 pub enum Op {
     Claim { account: usize, max: i32, hold_seconds: Option<i64>, request: Option<u8> },
     Report(Vec<Pick>),
+    Backlog { campaign: usize, account: Option<usize>, delivered: usize },
     Renew { account: usize, choices: Vec<usize>, hold_seconds: Option<i64> },
     Release { account: usize, choices: Vec<usize>, minutes: i64 },
     Resolve { account: usize, choices: Vec<(usize, bool)> },
@@ -109,11 +116,13 @@ fn pick() -> impl Strategy<Value = Pick> {
     ];
     let minutes_ago = prop_oneof![6 => Just(0), 2 => Just(45), 1 => Just(1500), 1 => Just(29 * 1440), 1 => Just(-4)];
     let which = (0..3_usize, 0..16_usize, prop::bool::weighted(0.9), any::<bool>());
-    let what = (fact(), prop::sample::select(reasons), minutes_ago, 0..4_u8);
+    let days = prop::sample::select(vec![0, 0, 0, 1, 2, 7, 28, 29, AGE_MAX, AGE_MAX + 1]);
+    let age = prop::option::of((days, -1..=1_i64));
+    let what = (fact(), prop::sample::select(reasons), minutes_ago, age, 0..4_u8);
     (which, what, prop::option::of(1..900_i64)).prop_map(|(which, what, value_micros)| {
         let (campaign, lead, claimed, by_key) = which;
-        let (fact, reason, minutes_ago, detail) = what;
-        Pick { campaign, lead, claimed, fact, reason, by_key, minutes_ago, detail, value_micros }
+        let (fact, reason, minutes_ago, age, detail) = what;
+        Pick { campaign, lead, claimed, fact, reason, by_key, minutes_ago, age, detail, value_micros }
     })
 }
 
@@ -202,6 +211,8 @@ pub fn op() -> impl Strategy<Value = Op> {
             |(campaign, lead, force)| Op::DeleteLead { campaign, lead, force }),
         2 => (campaign(), account(), account()).prop_map(
             |(campaign, from, to)| Op::Reassign { campaign, from, to }),
+        1 => (campaign(), prop::option::of(account()), prop::sample::select(vec![0, 5, 22]))
+            .prop_map(|(campaign, account, delivered)| Op::Backlog { campaign, account, delivered }),
         1 => (0..20_usize).prop_map(|id| Op::OptOut { id }),
         1 => (0..20_usize).prop_map(|id| Op::OptIn { id }),
     ];

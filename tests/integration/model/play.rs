@@ -47,7 +47,12 @@ pub struct Play<'a> {
     /// Every claim id that an account was given: workspace, account, id.
     pub claim_ids: Vec<(usize, usize, String)>,
     pub leads_added: usize,
+    /// Operations so far.
+    pub runs: usize,
 }
+
+/// Operations from one comparison of performance to the next.
+const PERFORMANCE_EVERY: usize = 9;
 
 pub fn stamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
@@ -99,7 +104,7 @@ impl<'a> Play<'a> {
         };
         let world = World { now, workspaces: (0..WORKSPACES).map(workspace).collect() };
         let (asked, claim_ids) = (BTreeMap::new(), Vec::new());
-        let mut play = Self { service, store, told, world, asked, grants: 0, claim_ids, leads_added: 0 };
+        let mut play = Self { service, store, told, world, asked, grants: 0, claim_ids, leads_added: 0, runs: 0 };
         for place in 0..WORKSPACES {
             for (account, id) in ACCOUNTS.into_iter().enumerate() {
                 let zone = ZONES[(zones + place * 3 + account * 5) % ZONES.len()];
@@ -175,6 +180,11 @@ impl<'a> Play<'a> {
             Op::Claim { .. } | Op::Report(_) | Op::Renew { .. } | Op::Release { .. } | Op::Resolve { .. } => {
                 self.run_sending(workspace, op).await?;
             }
+            Op::Backlog { campaign, account, delivered } => {
+                if let Some(campaign) = self.choose_campaign(workspace, *campaign) {
+                    self.backlog(workspace, campaign, *account, *delivered).await?;
+                }
+            }
             Op::Advance { minutes } => self.advance(SignedDuration::from_mins(*minutes)),
             Op::AdvanceTo { edge, which, nudge_micros } => self.advance_to(workspace, *edge, *which, *nudge_micros),
             Op::Upkeep => self.keep_house().await,
@@ -182,7 +192,16 @@ impl<'a> Play<'a> {
         }
         // Time passes in all workspaces.
         let touched = if is_of_time { 0..=WORKSPACES - 1 } else { workspace..=workspace };
-        self.compare(touched).await
+        self.compare(touched.clone()).await?;
+        self.runs += 1;
+        // Upkeep may give leads to accounts at any time, so it comes first.
+        let is_time = self.runs.is_multiple_of(PERFORMANCE_EVERY) || matches!(op, Op::Upkeep);
+        if is_time && !self.world.wants_upkeep() {
+            for workspace in touched {
+                self.compare_performance(workspace).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs at once what the service does by itself twice a minute.

@@ -10,6 +10,9 @@ use super::{
     world::Report,
 };
 
+/// Leads of a backlog: enough for a health that is certain.
+const BACKLOG: usize = 23;
+
 impl Play<'_> {
     pub async fn run_sending(&mut self, workspace: usize, op: &Op) -> Checked {
         match op {
@@ -67,7 +70,11 @@ impl Play<'_> {
         let reason = if fails && sent == FailureReason::Unspecified { FailureReason::Other } else { sent };
         // Only held claims are reported with a time slightly ahead, which would otherwise use tomorrow's limit.
         let minutes_ago = if lead.claim.is_none() { pick.minutes_ago.max(0) } else { pick.minutes_ago };
-        let at = (minutes_ago != 0).then(|| self.world.now - SignedDuration::from_mins(minutes_ago));
+        let ago = (minutes_ago != 0).then(|| self.world.now - SignedDuration::from_mins(minutes_ago));
+        let contact = lead.contact(campaign.steps);
+        let aged =
+            contact.zip(pick.age).map(|(of, (days, micros))| of.aged(days) + SignedDuration::from_micros(micros));
+        let at = aged.filter(|at| *at <= self.world.now).or(ago);
         let detail =
             if pick.detail == 0 { String::new() } else { format!("answer {} of the provider, ü", pick.detail) };
         let value_micros = pick.value_micros.filter(|_| kind == OutcomeKind::Converted);
@@ -97,7 +104,11 @@ impl Play<'_> {
     async fn report(&mut self, workspace: usize, picks: &[Pick]) -> Checked {
         self.tick();
         let picked = picks.iter().filter_map(|pick| self.outcome(workspace, pick));
-        let (outcomes, reports): (Vec<pb::Outcome>, Vec<Report>) = picked.unzip();
+        let (outcomes, reports) = picked.unzip();
+        self.report_all(workspace, outcomes, reports).await
+    }
+
+    async fn report_all(&mut self, workspace: usize, outcomes: Vec<pb::Outcome>, reports: Vec<Report>) -> Checked {
         if outcomes.is_empty() {
             return Ok(());
         }
@@ -109,6 +120,44 @@ impl Play<'_> {
         let now = self.world.now;
         check_same(&verdicts, &self.workspace(workspace).report(&reports, now), &format!("verdicts of {reports:?}"))?;
         Ok(())
+    }
+
+    /// Adds leads and reports the results of their messages in one call, like a sender that skips claims. The first
+    /// ones are delivered, the others fail or bounce.
+    pub async fn backlog(
+        &mut self,
+        workspace: usize,
+        campaign: usize,
+        account: Option<usize>,
+        delivered: usize,
+    ) -> Checked {
+        let first = self.campaign(workspace, campaign).leads.len();
+        self.add_leads(workspace, campaign, &[account; BACKLOG], false, false).await?;
+        self.tick();
+        let (name, now) = (self.campaign_name(workspace, campaign), self.world.now);
+        let leads = &self.world.workspaces[workspace].campaigns[campaign].leads;
+        let sent = leads.iter().enumerate().skip(first).map(|(lead, of)| {
+            let place = lead - first;
+            let (kind, reason) = match place {
+                _ if place < delivered => (OutcomeKind::Delivered, FailureReason::Unspecified),
+                _ if place.is_multiple_of(2) => (OutcomeKind::Failed, FailureReason::RateLimited),
+                _ => (OutcomeKind::Bounced, FailureReason::InvalidLead),
+            };
+            let days_ago = i64::try_from(place % 3).unwrap();
+            let at = (days_ago > 0).then(|| now - SignedDuration::from_hours(24 * days_ago));
+            let outcome = pb::Outcome {
+                lead: format!("{name}/leads/{}", of.id.as_deref().unwrap_or_default()),
+                step: 1,
+                kind: kind.into(),
+                reason: reason.into(),
+                time: at.map(stamp),
+                ..Default::default()
+            };
+            let (fact, detail) = ((kind, 1), String::new());
+            (outcome, Report { campaign, lead, fact, reason, detail, at, value_micros: None })
+        });
+        let (outcomes, reports) = sent.unzip();
+        self.report_all(workspace, outcomes, reports).await
     }
 
     /// Ids among all that an account ever got.

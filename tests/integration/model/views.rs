@@ -18,24 +18,60 @@ pub fn rate(numerator: i64, denominator: i64) -> pb::Rate {
     pb::Rate { numerator, denominator, ratio }
 }
 
-fn count<T>(items: impl Iterator<Item = T>) -> i64 {
+pub fn count<T>(items: impl Iterator<Item = T>) -> i64 {
     i64::try_from(items.count()).expect("few of them")
 }
 
+/// Leads of a campaign of so many steps, by status.
+pub fn lead_counts(leads: &[&Lead], steps: usize) -> pb::LeadCounts {
+    let by_status = |status| count(leads.iter().filter(|lead| lead.status(steps) == status));
+    pb::LeadCounts {
+        sent: by_status(LeadStatus::Sent),
+        failed: by_status(LeadStatus::Failed),
+        pending: by_status(LeadStatus::Pending),
+        partial: by_status(LeadStatus::Partial),
+        total: count(leads.iter()),
+    }
+}
+
 /// Delivered, failed, bounced.
-fn results(messages: &[Message]) -> [i64; 3] {
+pub fn results(messages: &[Message]) -> [i64; 3] {
     [OutcomeKind::Delivered, OutcomeKind::Failed, OutcomeKind::Bounced]
         .map(|result| count(messages.iter().filter(|message| message.result == result)))
 }
 
 fn performance(messages: &[Message]) -> pb::AccountPerformance {
     let [delivered, failed, bounced] = results(messages);
-    let success_rate = Some(rate(delivered, delivered + failed + bounced));
-    pb::AccountPerformance { delivered, failed, bounced, success_rate }
+    let all = delivered + failed + bounced;
+    pb::AccountPerformance {
+        delivered,
+        failed,
+        bounced,
+        success_rate: Some(rate(delivered, all)),
+        failures: failures(messages),
+        delivery_health: health(delivered, all).into(),
+        delivery_health_certain: is_certain(delivered, all),
+    }
+}
+
+/// Failed and bounced messages by reason. Reasons that do not occur are left out.
+pub fn failures(messages: &[Message]) -> Vec<pb::ReasonCount> {
+    let reasons = [
+        FailureReason::AccountIssue,
+        FailureReason::InvalidLead,
+        FailureReason::RateLimited,
+        FailureReason::ContentRejected,
+        FailureReason::Other,
+    ];
+    let failures = reasons.map(|reason| {
+        let fails = |message: &&Message| message.result != OutcomeKind::Delivered && message.reason == reason;
+        pb::ReasonCount { reason: reason.into(), count: count(messages.iter().filter(fails)) }
+    });
+    failures.into_iter().filter(|failures| failures.count > 0).collect()
 }
 
 /// HIGH above 95 %, MODERATE from 80 to 95 %, LOW below.
-fn health(delivered: i64, messages: i64) -> DeliveryHealth {
+pub fn health(delivered: i64, messages: i64) -> DeliveryHealth {
     if messages == 0 {
         DeliveryHealth::Unspecified
     } else if delivered * 100 > messages * 95 {
@@ -45,6 +81,14 @@ fn health(delivered: i64, messages: i64) -> DeliveryHealth {
     } else {
         DeliveryHealth::Low
     }
+}
+
+/// Whether the health is certain: from 20 messages on, if a score test at 5 % rejects each limit of the band.
+#[expect(clippy::cast_precision_loss, reason = "a handful of leads")]
+pub fn is_certain(delivered: i64, messages: i64) -> bool {
+    let share = delivered as f64 / messages as f64;
+    let rejects = |limit: f64| (share - limit).powi(2) * messages as f64 > 1.96 * 1.96 * limit * (1.0 - limit);
+    messages >= 20 && [0.8, 0.95].into_iter().all(rejects)
 }
 
 impl Play<'_> {
@@ -84,31 +128,13 @@ impl Play<'_> {
         let campaign = &of.campaigns[place];
         let settings = self.settings(workspace, campaign);
         let steps = campaign.steps;
-        let by_status = |status| count(campaign.leads.iter().filter(|lead| lead.status(steps) == status));
         let contacted: Vec<&Lead> = campaign.leads.iter().filter(|lead| lead.is_contacted(steps)).collect();
         let did = |kind| count(campaign.leads.iter().filter(|lead| lead.has(kind, 0)));
         let contacted_did = |kind| count(contacted.iter().filter(|lead| lead.has(kind, 0)));
-        let messages: Vec<Message> = campaign.leads.iter().flat_map(|lead| lead.messages(steps)).collect();
+        let messages: Vec<Message> = campaign.messages().collect();
         let [delivered, failed, bounced] = results(&messages);
-        let reasons = [
-            FailureReason::AccountIssue,
-            FailureReason::InvalidLead,
-            FailureReason::RateLimited,
-            FailureReason::ContentRejected,
-            FailureReason::Other,
-        ];
-        let failures = reasons.map(|reason| {
-            let fails = |message: &&Message| message.result != OutcomeKind::Delivered && message.reason == reason;
-            pb::ReasonCount { reason: reason.into(), count: count(messages.iter().filter(fails)) }
-        });
         let values = campaign.leads.iter().flat_map(|lead| &lead.trail).filter_map(|entry| entry.value_micros);
-        let counts = pb::LeadCounts {
-            sent: by_status(LeadStatus::Sent),
-            failed: by_status(LeadStatus::Failed),
-            pending: by_status(LeadStatus::Pending),
-            partial: by_status(LeadStatus::Partial),
-            total: count(campaign.leads.iter()),
-        };
+        let counts = lead_counts(&campaign.leads.iter().collect::<Vec<_>>(), steps);
         let (in_flight_claims, uncertain_claims) = campaign.claims(now);
         let claims = campaign.leads.iter().filter_map(|lead| lead.claim.as_ref());
         let in_flight_until = claims.map(|claim| claim.expires).filter(|expires| *expires > now).max();
@@ -135,7 +161,7 @@ impl Play<'_> {
                 delivered,
                 failed,
                 bounced,
-                failures: failures.into_iter().filter(|failures| failures.count > 0).collect(),
+                failures: failures(&messages),
                 contacted_leads: count(contacted.iter()),
                 replied_leads: did(OutcomeKind::Replied),
                 converted_leads: did(OutcomeKind::Converted),
@@ -145,6 +171,7 @@ impl Play<'_> {
             }),
             delivery_rate: Some(rate(delivered, delivered + failed + bounced)),
             delivery_health: health(delivered, delivered + failed + bounced).into(),
+            delivery_health_certain: is_certain(delivered, delivered + failed + bounced),
             response_rate: Some(rate(contacted_did(OutcomeKind::Replied), count(contacted.iter()))),
             conversion_rate: Some(rate(contacted_did(OutcomeKind::Converted), count(contacted.iter()))),
             in_flight_claims,

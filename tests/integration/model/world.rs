@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use super::{
     campaign::Campaign,
     hours::local_day,
-    lead::{Claim, Entry, Fact, Message},
+    lead::{Claim, Contact, Entry, Fact, Message},
 };
 
 /// How far ahead of the service's clock an outcome may lie.
@@ -51,8 +51,8 @@ pub struct Workspace {
     pub accounts: Vec<Account>,
     pub campaigns: Vec<Campaign>,
     pub opt_outs: BTreeMap<String, Timestamp>,
-    /// Messages of campaigns that were deleted: account figures stay.
-    pub gone: Vec<Message>,
+    /// Campaigns that were deleted: account figures stay.
+    pub gone: Vec<Campaign>,
 }
 
 #[derive(Debug, Clone)]
@@ -221,14 +221,17 @@ impl Workspace {
 
     pub fn delete_campaign(&mut self, campaign: usize) {
         let campaign = self.campaigns.remove(campaign);
-        self.gone.extend(campaign.leads.iter().flat_map(|lead| lead.messages(campaign.steps)));
+        self.gone.push(campaign);
     }
 
+    /// All messages, also those of deleted campaigns.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
-        let of_campaign = |campaign: &'_ Campaign| -> Vec<Message> {
-            campaign.leads.iter().flat_map(|lead| lead.messages(campaign.steps)).collect()
-        };
-        self.campaigns.iter().flat_map(of_campaign).chain(self.gone.iter().copied())
+        self.campaigns.iter().chain(&self.gone).flat_map(Campaign::messages)
+    }
+
+    /// The first contacts of all leads, also those of deleted campaigns.
+    pub fn contacts(&self) -> impl Iterator<Item = Contact> {
+        self.campaigns.iter().chain(&self.gone).flat_map(Campaign::contacts)
     }
 }
 

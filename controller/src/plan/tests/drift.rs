@@ -138,6 +138,7 @@ fn whatever_else_a_campaign_has_is_no_drift() {
         message_counts: Some(pb::MessageCounts { delivered: 1, ..pb::MessageCounts::default() }),
         delivery_rate: rate,
         delivery_health: pb::DeliveryHealth::Low.into(),
+        delivery_health_certain: true,
         response_rate: rate,
         conversion_rate: rate,
         in_flight_claims: 1,

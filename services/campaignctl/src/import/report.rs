@@ -66,6 +66,27 @@ impl Report {
         self.leads_per_second = (self.added + self.existing) as f64 / self.elapsed_seconds.max(f64::MIN_POSITIVE);
     }
 
+    /// Returns its cells in CSV, each with the name of its column.
+    pub fn cells(&self) -> Vec<(&str, String)> {
+        let lead_list = match self.lead_list {
+            LeadList::Open => "OPEN",
+            LeadList::Complete => "COMPLETE",
+            LeadList::NotDeclared => "NOT_DECLARED",
+        };
+        vec![
+            ("file", self.file.clone()),
+            ("campaign", self.campaign.clone()),
+            ("added", self.added.to_string()),
+            ("existing", self.existing.to_string()),
+            ("refused", self.refused.to_string()),
+            ("refusedFile", self.refused_file.clone().unwrap_or_default()),
+            ("ignoredColumns", self.ignored_columns.join(";")),
+            ("leadList", lead_list.to_owned()),
+            ("elapsedSeconds", self.elapsed_seconds.to_string()),
+            ("leadsPerSecond", self.leads_per_second.to_string()),
+        ]
+    }
+
     /// Renders it for people.
     pub fn text(&self) -> String {
         let Self { file, campaign, .. } = self;
@@ -111,6 +132,23 @@ mod tests {
         let expected = "imported leads.csv into spring in 2.5 s (18 leads/s)\n  \
             added     40\n  existing  5\n  refused   3";
         assert_eq!(report(40, 5, 3).text(), expected);
+    }
+
+    #[test]
+    fn csv_has_the_columns_of_json() {
+        let mut report = report(40, 5, 3);
+        report.refused_file = Some("leads.csv.refused.csv".into());
+        let json = serde_json::to_value(&report).unwrap();
+        let cells = report.cells();
+        assert_eq!(cells.len(), json.as_object().unwrap().len());
+        for (column, cell) in cells {
+            let value = match &json[column] {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Array(_) => String::new(),
+                other => other.to_string().trim_end_matches(".0").to_owned(),
+            };
+            assert_eq!(cell, value, "{column}");
+        }
     }
 
     #[test]

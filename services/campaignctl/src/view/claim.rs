@@ -1,23 +1,8 @@
-//! Claims in tables and JSON.
+//! Claims in tables.
 
 use campaign_metrics::pb;
-use serde::Serialize;
 
 use super::{View, id, or_dash, short, time};
-
-/// A claim in JSON.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClaimJson<'a> {
-    claim_id: &'a str,
-    lead: &'a str,
-    step: i32,
-    send_key: &'a str,
-    account: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expire_time: Option<String>,
-    state: Option<&'static str>,
-}
 
 fn state(claim: &pb::Claim) -> Option<&'static str> {
     short(claim.state().as_str_name(), "CLAIM_STATE_")
@@ -29,8 +14,6 @@ fn campaign(claim: &pb::Claim) -> &str {
 }
 
 impl View for pb::Claim {
-    type Json<'a> = ClaimJson<'a>;
-
     const COLUMNS: &'static [&'static str] = &["CLAIM", "STATE", "CAMPAIGN", "LEAD", "STEP", "UNTIL", "SEND KEY"];
 
     fn row(&self) -> Vec<String> {
@@ -54,17 +37,5 @@ impl View for pb::Claim {
             ("Until", time(self.expire_time.as_ref())),
             ("Send key", Some(self.send_key.clone())),
         ]
-    }
-
-    fn json(&self) -> ClaimJson<'_> {
-        ClaimJson {
-            claim_id: &self.claim_id,
-            lead: &self.lead,
-            step: self.step,
-            send_key: &self.send_key,
-            account: &self.account,
-            expire_time: time(self.expire_time.as_ref()),
-            state: state(self),
-        }
     }
 }

@@ -1,35 +1,8 @@
-//! Leads in tables and JSON.
+//! Leads in tables.
 
 use campaign_metrics::pb;
-use serde::Serialize;
 
 use super::{View, failure_reason, id, or_dash, short, some_text, time};
-
-/// A lead in JSON.
-#[expect(clippy::struct_excessive_bools, reason = "the fields of the API")]
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LeadJson<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<&'a str>,
-    status: Option<&'static str>,
-    step_results: Vec<StepResultJson>,
-    replied: bool,
-    converted: bool,
-    auto_replied: bool,
-    opted_out: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_action_time: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct StepResultJson {
-    step: i32,
-    result: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-}
 
 fn status(lead: &pb::Lead) -> Option<&'static str> {
     short(lead.status().as_str_name(), "LEAD_STATUS_")
@@ -60,8 +33,6 @@ fn story(lead: &pb::Lead) -> Option<String> {
 }
 
 impl View for pb::Lead {
-    type Json<'a> = LeadJson<'a>;
-
     const COLUMNS: &'static [&'static str] = &["LEAD", "STATUS", "ACCOUNT", "LAST ACTION", "FACTS"];
 
     fn row(&self) -> Vec<String> {
@@ -82,27 +53,5 @@ impl View for pb::Lead {
             ("Last action", time(self.last_action_time.as_ref())),
             ("Facts", story(self)),
         ]
-    }
-
-    fn json(&self) -> LeadJson<'_> {
-        LeadJson {
-            name: &self.name,
-            account: some_text(&self.account),
-            status: status(self),
-            step_results: self
-                .step_results
-                .iter()
-                .map(|step| StepResultJson {
-                    step: step.step,
-                    result: result(step),
-                    reason: failure_reason(step.reason),
-                })
-                .collect(),
-            replied: self.replied,
-            converted: self.converted,
-            auto_replied: self.auto_replied,
-            opted_out: self.opted_out,
-            last_action_time: time(self.last_action_time.as_ref()),
-        }
     }
 }

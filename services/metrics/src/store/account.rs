@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use campaign_metrics::{
-    account::{Account, AccountField, AccountPerformance, AccountSettings, AccountState},
+    account::{Account, AccountField, AccountSettings, AccountState},
+    history::HistoryCounts,
     name::{AccountName, CampaignName, WorkspaceId},
     schedule::{local_day, parse_time_zone, time_zone_name},
 };
@@ -16,6 +17,7 @@ use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
+    history::{message_sums, messages_from_row},
     request::{RequestId, RequestStatus, request_record_in_txn},
     row::{
         account_columns, account_key, account_key_in_txn, account_lock_in_txn, account_state, check_etag,
@@ -141,7 +143,7 @@ impl Store {
                     message: format!("{name} serves campaigns or has leads; suspend it instead"),
                 });
             }
-            for table in ["campaign_accounts", "account_days", "account_reservations", "accounts"] {
+            for table in ["campaign_accounts", "history_of_accounts", "account_reservations", "accounts"] {
                 let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND account_id = $2");
                 txn.execute(&sql, &[&workspace_id, &account_id]).await?;
             }
@@ -155,7 +157,7 @@ pub(super) fn first_recent_day(now: Timestamp) -> Date {
     local_day(&TimeZone::UTC, now).saturating_sub(29.days())
 }
 
-async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
+pub(super) async fn account_load_in_txn(txn: &Transaction<'_>, name: &AccountName, now: Timestamp) -> Result<Account> {
     let (workspace_id, account_id) = account_key_in_txn(txn, name).await?;
     let accounts = accounts_load_in_txn(txn, &name.workspace, workspace_id, &[account_id], now).await?;
     accounts.into_iter().next().ok_or_else(|| Error::NotFound(name.to_string()))
@@ -181,10 +183,11 @@ async fn accounts_load_in_txn(
         WHERE s.workspace_id = $1 AND s.account_id = ANY ($2) AND NOT s.removed ORDER BY c.name";
     let reserved = "SELECT account_id, day, sum(reserved)::int8 AS reserved FROM account_reservations
         WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4 GROUP BY account_id, day";
-    let days = "
-        SELECT account_id, day >= $3 AS recent, sum(delivered)::int8 AS delivered,
-            sum(failed)::int8 AS failed, sum(bounced)::int8 AS bounced
-        FROM account_days WHERE workspace_id = $1 AND account_id = ANY ($2) GROUP BY 1, 2";
+    let days = concat!(
+        "SELECT account_id, day >= $3 AS recent, ",
+        message_sums!(),
+        " FROM history WHERE workspace_id = $1 AND campaign_id = all_campaigns() AND account_id = ANY ($2) GROUP BY 1, 2"
+    );
     let statements = try_join!(
         txn.prepare_cached(accounts),
         txn.prepare_cached(campaigns),
@@ -207,18 +210,21 @@ async fn accounts_load_in_txn(
     }
     let reserved: HashMap<(i32, Date), i64> =
         reserved.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
-    let mut performance: HashMap<i32, (AccountPerformance, AccountPerformance)> = HashMap::new();
+    let mut performance: HashMap<i32, (HistoryCounts, HistoryCounts)> = HashMap::new();
     for row in &days {
         let (lifetime, recent) = performance.entry(row.get(0)).or_default();
-        add(lifetime, row);
+        let counts = messages_from_row(row, 2);
+        lifetime.add(&counts);
         if row.get("recent") {
-            add(recent, row);
+            recent.add(&counts);
         }
     }
     let account = |row: &Row| {
         let account_id = row.get("account_id");
         let settings = settings_from_row(row)?;
-        let (lifetime, last_30_days) = performance.get(&account_id).copied().unwrap_or_default();
+        let [lifetime, last_30_days] = performance
+            .get(&account_id)
+            .map_or_else(Default::default, |(lifetime, recent)| [lifetime, recent].map(HistoryCounts::performance));
         Ok(Account {
             name: AccountName { workspace: workspace.clone(), account: row.get::<_, &str>("name").parse()? },
             uid: row.get::<_, Uuid>("uid").to_string(),
@@ -234,12 +240,6 @@ async fn accounts_load_in_txn(
         })
     };
     accounts.iter().map(account).collect()
-}
-
-fn add(sum: &mut AccountPerformance, row: &Row) {
-    sum.delivered += row.get::<_, i64>("delivered");
-    sum.failed += row.get::<_, i64>("failed");
-    sum.bounced += row.get::<_, i64>("bounced");
 }
 
 fn settings_from_row(row: &Row) -> Result<AccountSettings> {

@@ -8,7 +8,7 @@ mod owner;
 pub(super) mod row;
 mod settings;
 mod state;
-mod view;
+pub(super) mod view;
 
 use campaign_metrics::{
     campaign::{Campaign, CampaignField, CampaignSettings, CampaignState},

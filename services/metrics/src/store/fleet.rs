@@ -3,12 +3,12 @@
 //! `campaign/view.rs` looks up the same numbers campaign by campaign. Here scans of small tables read them, so that a scrape
 //! of ten thousand campaigns is fast enough.
 
+mod row;
+
 use std::{collections::HashMap, convert::identity};
 
 use campaign_metrics::{
-    account::AccountPerformance,
     campaign::{CampaignState, LeadCounts, MessageCounts},
-    not_sending::Blocked,
     schedule::{ActiveHours, local_day, parse_time_zone},
     standing::{AccountStanding, CampaignStanding, next_due},
 };
@@ -17,6 +17,7 @@ use futures::{TryStreamExt as _, try_join};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
+pub use self::row::{AccountRow, CampaignRow, Fleet, Messages};
 use super::{
     account::first_recent_day,
     campaign::row::{active_windows, counts, counts_from_row},
@@ -25,61 +26,6 @@ use super::{
     upkeep::{Verification, verification_in_txn},
 };
 use crate::error::Result;
-
-/// Everything the business gauges show.
-#[derive(Debug)]
-pub struct Fleet {
-    /// Campaigns.
-    pub campaigns: Vec<CampaignRow>,
-    /// Number of campaigns left out because there are too many. Active ones, then the latest changed, are kept first.
-    pub omitted: i64,
-    /// Accounts.
-    pub accounts: Vec<AccountRow>,
-    /// The latest recount, if there was one.
-    pub verification: Option<Verification>,
-}
-
-/// A campaign's gauges.
-#[derive(Debug)]
-pub struct CampaignRow {
-    /// Workspace id.
-    pub workspace: String,
-    /// Campaign id.
-    pub campaign: String,
-    /// State.
-    pub state: CampaignState,
-    /// Whether a Kubernetes resource manages it.
-    pub is_managed: bool,
-    /// Leads by status.
-    pub lead_counts: LeadCounts,
-    /// Messages, and what leads did.
-    pub message_counts: MessageCounts,
-    /// Claims held and not expired.
-    pub in_flight_claims: i64,
-    /// Claims that expired without an outcome.
-    pub uncertain_claims: i64,
-    /// When the next step is due; `None` when nothing waits.
-    pub next_due: Option<Timestamp>,
-    /// Why nothing can be claimed.
-    pub blocked: Blocked,
-}
-
-/// An account's gauges.
-#[derive(Debug)]
-pub struct AccountRow {
-    /// Workspace id.
-    pub workspace: String,
-    /// Account id.
-    pub account: String,
-    /// Messages of all time.
-    pub lifetime: AccountPerformance,
-    /// Messages of the last 30 UTC days.
-    pub last_30_days: AccountPerformance,
-    /// Upper bound of the claims of a local day; `None` means no limit.
-    pub daily_limit: Option<i32>,
-    /// Reservations of the present local day.
-    pub reserved: i64,
-}
 
 /// Counts campaigns for [`is_chosen`].
 macro_rules! total {
@@ -156,7 +102,10 @@ const PERFORMANCE: &str = "
         (sum(delivered) FILTER (WHERE day >= $1))::int8,
         (sum(failed) FILTER (WHERE day >= $1))::int8,
         (sum(bounced) FILTER (WHERE day >= $1))::int8
-    FROM account_days GROUP BY 1, 2";
+    FROM (
+        SELECT workspace_id, account_id, day, delivered, failed_messages(h) AS failed, bounced_messages(h) AS bounced
+        FROM history h WHERE campaign_id = all_campaigns()
+    ) h GROUP BY 1, 2";
 
 /// Reservations by workspace, campaign or account, and local day.
 type Reserved = HashMap<(i32, i32, Date), i64>;
@@ -186,7 +135,7 @@ struct Settings {
     campaign_reserved: Reserved,
     accounts: Vec<Row>,
     account_reserved: Reserved,
-    performance: HashMap<(i32, i32), [AccountPerformance; 2]>,
+    performance: HashMap<(i32, i32), [Messages; 2]>,
     verification: Option<Verification>,
 }
 
@@ -327,9 +276,9 @@ fn pair(row: &Row) -> (i32, i32) {
     (row.get(0), row.get(1))
 }
 
-fn sums(row: &Row, first: usize) -> AccountPerformance {
+fn sums(row: &Row, first: usize) -> Messages {
     let sum = |column: usize| row.get::<_, Option<i64>>(column).unwrap_or(0);
-    AccountPerformance { delivered: sum(first), failed: sum(first + 1), bounced: sum(first + 2) }
+    Messages { delivered: sum(first), failed: sum(first + 1), bounced: sum(first + 2) }
 }
 
 fn campaign(

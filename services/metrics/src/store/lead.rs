@@ -36,7 +36,7 @@ const LEADS: &str = "
     LEFT JOIN LATERAL (
         SELECT c.account_id FROM claims c
         WHERE c.workspace_id = l.workspace_id AND c.campaign_id = l.campaign_id
-            -- The block, in order, as with the ids.
+            -- A range and an order make Postgres use the index by block, as for the ids.
             AND c.block >= lead_block(l.lead_no) AND c.block <= lead_block(l.lead_no)
             AND has_lead(c.claimed, l.lead_no) AND NOT has_result(l.mask, c.step - 1)
         ORDER BY c.block LIMIT 1

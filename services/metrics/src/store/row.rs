@@ -49,6 +49,12 @@ pub(super) async fn campaign_find_in_txn(txn: &Transaction<'_>, name: &CampaignN
     campaign_key_in_txn(txn, name).await?.ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
+/// Instead of the number of an account: any account of the campaign, or none.
+pub(super) const ANY_ACCOUNT: i32 = 0;
+
+/// The number of the status pending.
+pub(super) const PENDING: i32 = 1;
+
 /// Internal numbers of an account: workspace, account.
 pub(super) type AccountKey = (i32, i32);
 

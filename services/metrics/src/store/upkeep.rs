@@ -7,16 +7,21 @@
 //! | `returns` | deletes outdated rows of `returns` |
 //! | `drain` | removes the leads and the log of deleted campaigns |
 //! | `partition` | creates and drops partitions of the log |
-//! | `days` | keeps what account days owe to deleted rows of the log |
-//! | `verify` | recounts, and repairs on request |
+//! | `verify` | recounts, and repairs on request: counters itself, history by `history` |
+//! | `maintenance` | the lock that these share |
 
-mod days;
+mod difference;
 mod drain;
 mod expired;
 mod finality;
+mod history;
+mod maintenance;
 mod partition;
 mod returns;
 mod verify;
 
 pub(super) use self::verify::verification_in_txn;
-pub use self::verify::{Difference, Recounted, Verification, VerifyMode};
+pub use self::{
+    difference::Difference,
+    verify::{Recounted, Verification, VerifyMode},
+};

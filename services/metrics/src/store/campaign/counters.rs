@@ -1,4 +1,6 @@
-//! The counters of a campaign: their lock, and the number of closed claims.
+//! The counters of a campaign: their lock, the number of closed claims, and the leads of its accounts.
+
+use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 
@@ -26,5 +28,28 @@ pub(in crate::store) async fn claims_closed_in_txn(
         WHERE workspace_id = $1 AND campaign_id = $2";
     let statement = txn.prepare_cached(sql).await?;
     txn.execute(&statement, &[&workspace_id, &campaign_id, &count]).await?;
+    Ok(())
+}
+
+/// Leads to add to accounts, by campaign, account (0 is none) and number of the status. A negative number takes them away.
+pub(in crate::store) type AccountLeads = BTreeMap<(i32, i32, i32), i64>;
+
+/// Changes how many leads accounts have. The order of the keys is the order of the locks.
+pub(in crate::store) async fn account_leads_change_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    changes: &AccountLeads,
+) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT account_leads_count($1, campaign_id, account_id, status, leads)
+        FROM unnest($2::int4[], $3::int4[], $4::int4[], $5::int8[]) AS change (campaign_id, account_id, status, leads)";
+    let campaigns: Vec<i32> = changes.keys().map(|(campaign_id, ..)| *campaign_id).collect();
+    let accounts: Vec<i32> = changes.keys().map(|(_, account_id, _)| *account_id).collect();
+    let statuses: Vec<i32> = changes.keys().map(|(.., status)| *status).collect();
+    let leads: Vec<i64> = changes.values().copied().collect();
+    let statement = txn.prepare_cached(sql).await?;
+    txn.execute(&statement, &[&workspace_id, &campaigns, &accounts, &statuses, &leads]).await?;
     Ok(())
 }

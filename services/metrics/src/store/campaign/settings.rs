@@ -12,13 +12,13 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
-    counters::counters_lock_in_txn,
+    counters::{AccountLeads, account_leads_change_in_txn, counters_lock_in_txn},
     finish::campaigns_finish_in_txn,
     row::{settings_from_row, stored_policy, stored_windows},
 };
 use crate::{
     error::{Error, Result},
-    store::row::{CampaignKey, campaign_key},
+    store::row::{ANY_ACCOUNT, CampaignKey, campaign_key},
 };
 
 /// Reads the settings of a locked campaign.
@@ -129,10 +129,16 @@ async fn accounts_write_in_txn(
     let removed = "SELECT account_id FROM campaign_accounts
         WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)
         ORDER BY account_id FOR UPDATE";
+    let mut freed = AccountLeads::new();
     for row in txn.query(removed, &[&workspace_id, &campaign_id, &ids]).await? {
-        account_remove_in_txn(txn, (workspace_id, campaign_id), row.get(0)).await?;
+        account_remove_in_txn(txn, (workspace_id, campaign_id), row.get(0), &mut freed).await?;
     }
-    Ok(())
+    if freed.is_empty() {
+        return Ok(());
+    }
+    // The lock order: leads of accounts come after the counters, which a declaration of the lead list locks later.
+    counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
+    account_leads_change_in_txn(txn, workspace_id, &freed).await
 }
 
 /// Frees leads without a delivery or an open claim, segments, and returned first steps for any account. Then removes the
@@ -141,15 +147,25 @@ async fn account_remove_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
     account_id: i32,
+    freed: &mut AccountLeads,
 ) -> Result<()> {
     let keys: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id];
-    let statements = [
-        // LIMIT makes each look-up a probe by key: a join could read the whole table for each row.
-        "UPDATE leads l SET account_id = NULL
+    // LIMIT makes each look-up a probe by key: a join could read the whole table for each row.
+    let free = "WITH freed AS (
+            UPDATE leads l SET account_id = NULL FROM campaigns n
             WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND NOT has_delivery(l.mask)
                 AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
                     AND c.block = lead_block(l.lead_no) AND has_lead(c.claimed, l.lead_no)
-                    AND NOT has_result(l.mask, c.step - 1) LIMIT 1) IS NULL",
+                    AND NOT has_result(l.mask, c.step - 1) LIMIT 1) IS NULL
+                AND n.workspace_id = $1 AND n.campaign_id = $2
+            RETURNING lead_status(l.mask, n.steps) AS status
+        ) SELECT status, count(*) FROM freed GROUP BY status";
+    for row in txn.query(free, keys).await? {
+        let (status, leads): (i32, i64) = (row.get(0), row.get(1));
+        *freed.entry((campaign_id, account_id, status)).or_default() -= leads;
+        *freed.entry((campaign_id, ANY_ACCOUNT, status)).or_default() += leads;
+    }
+    let statements = [
         "UPDATE segments SET account_id = any_account() WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
         "UPDATE returns r SET account_id = any_account()
             WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.step = 1

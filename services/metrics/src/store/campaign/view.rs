@@ -132,7 +132,7 @@ const CAMPAIGNS: &str = concat!(
 
 /// Selects campaigns to read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum CampaignSelector<'a> {
+pub(in crate::store) enum CampaignSelector<'a> {
     /// By their numbers, in this order.
     Keys(&'a [CampaignKey]),
     /// By its name.
@@ -140,7 +140,7 @@ pub(super) enum CampaignSelector<'a> {
 }
 
 /// Reads campaigns. Leaves out those that do not exist.
-pub(super) async fn campaigns_load(
+pub(in crate::store) async fn campaigns_load(
     client: &impl GenericClient,
     selector: CampaignSelector<'_>,
     now: Timestamp,
@@ -233,7 +233,7 @@ fn accounts_from_row(row: &Row, first: Date, now: Timestamp) -> Result<(Vec<Acco
 }
 
 /// Reads a campaign in the transaction that has locked or created it.
-pub(super) async fn campaign_load_in_txn(
+pub(in crate::store) async fn campaign_load_in_txn(
     txn: &Transaction<'_>,
     key: CampaignKey,
     name: &CampaignName,

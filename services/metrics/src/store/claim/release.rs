@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::Result,
     store::{
-        campaign::counters::claims_closed_in_txn,
+        campaign::counters::{account_leads_change_in_txn, claims_closed_in_txn},
         limit::{LimitOwner, reservation_add_in_txn},
         row::{account_lock_in_txn, lead_bit, lead_block},
         transaction::{Kind, Store, in_txn},
@@ -90,10 +90,11 @@ pub(super) async fn release_in_txn(
     let campaigns: Vec<i32> = held.iter().map(|(id, _)| id.key.campaign_number).collect();
     let leads: Vec<i32> = held.iter().map(|(id, _)| id.key.lead_number).collect();
     let steps: Vec<i16> = held.iter().map(|(id, _)| id.key.step.number().into()).collect();
-    returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
+    let assigned = returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, due_at).await?;
     for (campaign_id, count) in closed {
         claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
     }
+    account_leads_change_in_txn(txn, workspace_id, &assigned).await?;
     for ((owner, id, day), count) in days {
         reservation_add_in_txn(txn, owner, workspace_id, id, day, count).await?;
     }

@@ -6,7 +6,10 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 
-use crate::{error::Result, store::campaign::counters::claims_closed_in_txn};
+use crate::{
+    error::Result,
+    store::campaign::counters::{AccountLeads, account_leads_change_in_txn, claims_closed_in_txn},
+};
 
 /// Upper bound of the rows of claims that one transaction ends.
 pub(super) const RETRIED_MAX: usize = 256;
@@ -40,19 +43,24 @@ pub(in crate::store) async fn claims_retry_in_txn(
             count += 1;
         }
     }
+    let mut assigned = AccountLeads::new();
     for (account_id, (leads, steps)) in by_account {
         let campaigns = vec![campaign_id; leads.len()];
-        returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await?;
+        for (key, leads) in returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await? {
+            *assigned.entry(key).or_default() += leads;
+        }
     }
     if count > 0 {
         claims_closed_in_txn(txn, workspace_id, campaign_id, count).await?;
+        account_leads_change_in_txn(txn, workspace_id, &assigned).await?;
     }
     Ok(ended.len())
 }
 
 /// Makes steps due again at `due_at` for the account, and assigns their leads to it: so far only the claims recorded it.
 ///
-/// Adds no row of `returns` for a lead that has ended: the list would show a step that is not due.
+/// Adds no row of `returns` for a lead that has ended: the list would show a step that is not due. Returns what the leads of
+/// accounts change by; the caller changes them after the counters.
 pub(super) async fn returns_add_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
@@ -61,18 +69,18 @@ pub(super) async fn returns_add_in_txn(
     leads: &[i32],
     steps: &[i16],
     due_at: Timestamp,
-) -> Result<()> {
+) -> Result<AccountLeads> {
     // LATERAL looks up each lead by its key: no plan can start with all leads of the workspace. The leads are locked, because
     // an outcome in flight may make a step due again; it relies on the row that it finds here, and adds none.
     let sql = "
         WITH back AS MATERIALIZED (
-            SELECT b.workspace_id, b.campaign_id, b.lead_no, b.step, l.mask, n.steps FROM (
+            SELECT b.workspace_id, b.campaign_id, b.lead_no, b.step, l.mask, l.account_id, n.steps FROM (
                 SELECT $1::int4 AS workspace_id, campaign_id, lead_no, step
                 FROM unnest($3::int4[], $4::int4[], $5::int2[]) AS back (campaign_id, lead_no, step)
                 ORDER BY campaign_id, lead_no OFFSET 0
             ) b
             CROSS JOIN LATERAL (
-                SELECT l.mask FROM leads l
+                SELECT l.mask, l.account_id FROM leads l
                 WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
                 FOR NO KEY UPDATE
             ) l
@@ -84,12 +92,20 @@ pub(super) async fn returns_add_in_txn(
             UPDATE leads l SET account_id = $2 FROM back b
             WHERE l.workspace_id = b.workspace_id AND l.campaign_id = b.campaign_id AND l.lead_no = b.lead_no
                 AND l.account_id IS DISTINCT FROM $2
+            RETURNING b.campaign_id, b.account_id, lead_status(b.mask, b.steps) AS status
+        ), due AS (
+            INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+            SELECT workspace_id, campaign_id, $2, $6, lead_no, step FROM back WHERE lead_next_step(mask, steps) = step
+            ON CONFLICT DO NOTHING
         )
-        INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
-        SELECT workspace_id, campaign_id, $2, $6, lead_no, step FROM back WHERE lead_next_step(mask, steps) = step
-        ON CONFLICT DO NOTHING";
+        SELECT campaign_id, coalesce(account_id, 0), status, count(*) FROM assigned GROUP BY 1, 2, 3";
     let statement = txn.prepare_cached(sql).await?;
     let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &account_id, &campaigns, &leads, &steps, &due_at];
-    txn.execute(&statement, params).await?;
-    Ok(())
+    let mut changes = AccountLeads::new();
+    for row in txn.query(&statement, params).await? {
+        let (campaign_id, status, leads): (i32, i32, i64) = (row.get(0), row.get(2), row.get(3));
+        *changes.entry((campaign_id, row.get(1), status)).or_default() -= leads;
+        *changes.entry((campaign_id, account_id, status)).or_default() += leads;
+    }
+    Ok(changes)
 }

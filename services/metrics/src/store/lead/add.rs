@@ -12,9 +12,12 @@ use tokio_postgres::types::ToSql;
 use crate::{
     error::{Error, Result},
     store::{
-        campaign::{counters::counters_lock_in_txn, finish::campaigns_finish_in_txn},
+        campaign::{
+            counters::{account_leads_change_in_txn, counters_lock_in_txn},
+            finish::campaigns_finish_in_txn,
+        },
         outcome::opt_out::opt_out_in_txn,
-        row::{CampaignKey, campaign_key, campaign_state},
+        row::{ANY_ACCOUNT, CampaignKey, PENDING, campaign_key, campaign_state},
         transaction::{Kind, Store, in_txn},
     },
 };
@@ -47,9 +50,6 @@ pub struct AddedLeads {
     /// Index in the batch and reason for each lead refused.
     pub refused: Vec<(usize, Refusal)>,
 }
-
-/// Account number of segments whose leads any account can claim.
-const ANY_ACCOUNT: i32 = 0;
 
 impl Store {
     /// Adds leads to a campaign in one transaction, and declares its list complete when `complete`.
@@ -249,6 +249,8 @@ async fn groups_insert_in_txn(
         INSERT INTO leads (workspace_id, campaign_id, lead_no, account_id) SELECT $1, $2, lead_no, account_id FROM new";
     let insert = txn.prepare_cached(insert).await?;
     txn.execute(&insert, &[&workspace_id, &campaign_id, &numbers, &ids, &accounts]).await?;
+    let pending = |(account_id, lo, hi): &(i32, i32, i32)| ((campaign_id, *account_id, PENDING), i64::from(hi - lo));
+    account_leads_change_in_txn(txn, workspace_id, &segments.iter().map(pending).collect()).await?;
     for (account_id, lo, hi) in segments {
         // Consecutive batches grow one segment.
         let grow =

@@ -10,7 +10,10 @@ use tokio_postgres::types::ToSql;
 use crate::{
     error::{Error, Result},
     store::{
-        campaign::lock::campaign_lock_in_txn,
+        campaign::{
+            counters::{AccountLeads, account_leads_change_in_txn},
+            lock::campaign_lock_in_txn,
+        },
         row::{CampaignKey, account_key_in_txn, campaign_key, campaign_state},
         transaction::{Kind, Store, in_txn},
     },
@@ -112,14 +115,26 @@ async fn reassign_in_txn(
             UPDATE leads l SET account_id = g.to_id FROM given g
             WHERE l.workspace_id = g.workspace_id AND l.campaign_id = g.campaign_id AND l.lead_no = g.lead_no
                 AND l.account_id = g.account_id
-            RETURNING l.lead_no
+            RETURNING g.to_id, lead_status(l.mask, $6) AS status
         ), due AS (
             INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
             SELECT workspace_id, campaign_id, to_id, due_at, lead_no, step FROM given
             ON CONFLICT DO NOTHING
         )
-        SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM listed) = $5";
+        SELECT to_id, status, count(*), (SELECT count(*) FROM listed) = $5 FROM moved GROUP BY to_id, status
+        UNION ALL SELECT NULL, NULL, 0, (SELECT count(*) FROM listed) = $5";
     let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &from_id, &to_ids, &REASSIGNED_MAX, &steps];
-    let row = txn.query_one(sql, params).await?;
-    Ok(Reassigned { count: row.get(0), more: row.get(1) })
+    let mut reassigned = Reassigned::default();
+    let mut changes = AccountLeads::new();
+    for row in txn.query(sql, params).await? {
+        let leads: i64 = row.get(2);
+        reassigned.count += leads;
+        reassigned.more = row.get(3);
+        if let (Some(to_id), Some(status)) = (row.get(0), row.get(1)) {
+            *changes.entry((campaign_id, from_id, status)).or_default() -= leads;
+            *changes.entry((campaign_id, to_id, status)).or_default() += leads;
+        }
+    }
+    account_leads_change_in_txn(txn, workspace_id, &changes).await?;
+    Ok(reassigned)
 }

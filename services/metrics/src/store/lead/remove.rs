@@ -9,9 +9,13 @@ use tokio_postgres::types::ToSql;
 use crate::{
     error::{Error, Result},
     store::{
-        campaign::{counters::claims_closed_in_txn, finish::campaigns_finish_in_txn, lock::campaign_lock_in_txn},
+        campaign::{
+            counters::{AccountLeads, account_leads_change_in_txn, claims_closed_in_txn},
+            finish::campaigns_finish_in_txn,
+            lock::campaign_lock_in_txn,
+        },
         outcome::opt_out::opt_out_in_txn,
-        row::{campaign_key, lead_bit, lead_block, lead_no_in_txn},
+        row::{PENDING, campaign_key, lead_bit, lead_block, lead_no_in_txn},
         transaction::{Kind, Store, in_txn},
     },
 };
@@ -70,14 +74,15 @@ async fn claims_drop_in_txn(
 
 /// Deletes a lead without facts. A row in `returns` stays, until a claim finds that its lead does not exist.
 async fn lead_drop_in_txn(txn: &Transaction<'_>, lead: &[&(dyn ToSql + Sync); 3]) -> Result<()> {
-    for table in ["lead_ids", "leads"] {
-        let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3");
-        txn.execute(&sql, lead).await?;
-    }
+    let id = "DELETE FROM lead_ids WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3";
+    txn.execute(id, lead).await?;
     let count = "UPDATE campaign_counters SET total = total - 1, pending = pending - 1, version = version + 1
         WHERE workspace_id = $1 AND campaign_id = $2";
     txn.execute(count, &lead[..2]).await?;
-    Ok(())
+    let drop = "DELETE FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no = $3
+        RETURNING workspace_id, campaign_id, coalesce(account_id, 0)";
+    let row = txn.query_one(drop, lead).await?;
+    account_leads_change_in_txn(txn, row.get(0), &AccountLeads::from([((row.get(1), row.get(2), PENDING), -1)])).await
 }
 
 /// Marks a lead as forgotten. Deletes its id and every text about it.

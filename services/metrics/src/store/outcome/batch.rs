@@ -46,8 +46,8 @@ struct Unclaimed {
     at: Timestamp,
 }
 
-/// An outcome whose account days depend on earlier facts of its lead that the statement did not find in the log. `bits` has
-/// the bits of these facts.
+/// An outcome whose history depends on earlier facts of its lead that the statement did not find in the log. `bits` has the
+/// bits of these facts.
 struct Missed {
     campaign: CampaignKey,
     lead_no: i32,
@@ -177,7 +177,7 @@ impl Batch<'_> {
         }
         let find = "SELECT EXISTS (
             SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int8[]) AS e (workspace_id, campaign_id, lead_no, bits)
-            CROSS JOIN generate_series(0, 47) AS bit (bit)
+            CROSS JOIN generate_series(0, converted_bit()) AS bit (bit)
             WHERE has_fact(bits, bit) AND log_time(workspace_id, campaign_id, lead_no, bit) IS NOT NULL
         )";
         let workspaces: Vec<i32> = missed.iter().map(|missed| missed.campaign.0).collect();
@@ -315,7 +315,7 @@ fn rounds(mut events: Vec<Event<'_>>) -> (Vec<Vec<Event<'_>>>, Vec<(usize, usize
         if let Some((_, first)) = seen.iter_mut().find(|(other, _)| *other == bit) {
             match (*first, ordinal) {
                 (Some(first), Some(ordinal)) => repeats.push((ordinal, first)),
-                // No caller waits for the verdict of one of the two.
+                // At least one of the two has no caller, so there is no verdict to repeat.
                 _ => *first = first.or(ordinal),
             }
             continue;

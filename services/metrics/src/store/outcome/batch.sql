@@ -1,5 +1,5 @@
--- One batch of outcomes, at most one for each lead, sorted by lead: claims, facts, log, counters, account days,
--- follow-ups.
+-- One batch of outcomes, at most one for each lead, sorted by lead: claims, facts, log, counters, leads of accounts,
+-- history, follow-ups.
 --
 -- Parameters. $1 to $10 have an element for each outcome:
 -- $1 workspaces int4[], $2 campaigns int4[], $3 leads int4[], $4 bits of the facts int4[], $5 times timestamptz[],
@@ -8,12 +8,13 @@
 -- $11 time of receipt timestamptz, $12 number of outcomes of the same batch in earlier statements int4.
 --
 -- Returns rows for exceptions only. With `place` (in the arrays, from 1): an outcome that was not applied (`known`: it
--- is a duplicate; otherwise there is no such lead), that had no claim (`unclaimed`), or whose account days missed
--- earlier facts (`missed`, their bits): facts that this statement does not see yet, or that were removed with their
--- part of the log. Without `place`: a campaign in which no lead is pending or partial any more.
+-- is a duplicate; otherwise there is no such lead), that had no claim (`unclaimed`), or whose history missed earlier
+-- facts (`missed`, their bits): facts that this statement does not see yet, or that were removed with their part of the
+-- log. Without `place`: a campaign in which no lead is pending or partial any more.
 --
--- FULL joins, because no nested loop can run them: the planner takes the arrays for short. Every list of columns is
--- spelled out: the statement stays prepared, and a column that a migration adds to a table must not change it.
+-- The joins are FULL, because Postgres cannot run a FULL join as a nested loop. The planner assumes that the arrays are
+-- short and would choose one. Each list of columns is written out, because the statement stays prepared: a column that a
+-- migration adds to a table must not change it.
 WITH event AS MATERIALIZED (
     SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, value_micros, steps, follow_up_at,
         place, step_bit_of(bit) AS step_bit, lead_block(lead_no) AS block,
@@ -51,7 +52,8 @@ WITH event AS MATERIALIZED (
     ORDER BY e.place, claim_account
 ), fact AS (
     UPDATE leads l SET
-        mask = l.mask | fact_mask(e.bit),
+        mask = l.mask & ~fact_mask(had_account_bit()) | fact_mask(e.bit)
+            | CASE WHEN l.account_id IS NULL THEN 0 ELSE fact_mask(had_account_bit()) END,
         failed_reasons = CASE WHEN is_failed(e.bit) THEN l.failed_reasons | reason_mask(e.reason, e.step_bit)
             ELSE l.failed_reasons END,
         bounced_reasons = CASE WHEN is_bounced(e.bit) THEN l.bounced_reasons | reason_mask(e.reason, e.step_bit)
@@ -65,24 +67,36 @@ WITH event AS MATERIALIZED (
         AND NOT has_fact(l.mask, e.bit)
     RETURNING e.workspace_id, e.campaign_id, e.lead_no, e.bit, e.happened_at, e.reason, e.detail, e.value_micros,
         e.steps, e.follow_up_at, e.place, e.step_bit, e.claim_account, l.mask, l.mask & ~fact_mask(e.bit) AS old_mask,
-        l.account_id, l.failed_reasons, l.bounced_reasons
+        l.account_id, l.failed_reasons, l.bounced_reasons, l.last_action_at
 ), judged AS MATERIALIZED (
+    -- The lead keeps the reasons of both facts of a step; its result says which one counts.
     SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, value_micros, steps, follow_up_at,
-        place, step_bit, claim_account, mask, old_mask, account_id, failed_reasons, bounced_reasons,
-        lead_status(old_mask, steps) AS old_status,
-        lead_status(mask, steps) AS status,
-        CASE WHEN is_message(bit) THEN step_result(old_mask, step_bit) ELSE result_none() END AS old_result,
-        CASE WHEN is_message(bit) THEN step_result(mask, step_bit) ELSE result_none() END AS result,
-        CASE WHEN is_delivered(bit) AND steps > 1 THEN lead_next_step(old_mask, steps) ELSE 0 END AS old_next_step,
-        CASE WHEN is_delivered(bit) AND steps > 1 THEN lead_next_step(mask, steps) ELSE 0 END AS next_step,
-        is_contacted(old_mask) AS was_contacted,
-        is_contacted(mask) AS is_contacted
-    FROM fact
+        place, step_bit, claim_account, mask, old_mask, account_id, last_action_at, old_status, status, old_result,
+        result, old_next_step, next_step, was_contacted, is_contacted,
+        CASE old_result WHEN result_failed() THEN step_reason(failed_reasons, step_bit)
+            WHEN result_bounced() THEN step_reason(bounced_reasons, step_bit) ELSE 0 END AS old_reason,
+        CASE result WHEN result_failed() THEN step_reason(failed_reasons, step_bit)
+            WHEN result_bounced() THEN step_reason(bounced_reasons, step_bit) ELSE 0 END AS new_reason
+    FROM (
+        SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, value_micros, steps, follow_up_at,
+            place, step_bit, claim_account, mask, old_mask, account_id, failed_reasons, bounced_reasons,
+            last_action_at,
+            lead_status(old_mask, steps) AS old_status,
+            lead_status(mask, steps) AS status,
+            CASE WHEN is_message(bit) THEN step_result(old_mask, step_bit) ELSE result_none() END AS old_result,
+            CASE WHEN is_message(bit) THEN step_result(mask, step_bit) ELSE result_none() END AS result,
+            CASE WHEN is_delivered(bit) AND steps > 1 THEN lead_next_step(old_mask, steps) ELSE 0 END
+                AS old_next_step,
+            CASE WHEN is_delivered(bit) AND steps > 1 THEN lead_next_step(mask, steps) ELSE 0 END AS next_step,
+            is_contacted(old_mask) AS was_contacted,
+            is_contacted(mask) AS is_contacted
+        FROM fact
+    ) f
 ), booked AS MATERIALIZED (
     -- A message belongs to one account: that of its first outcome when there was one, else of its claim, else of its
     -- lead.
-    SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, place, claim_account, mask, old_result,
-        result, old_result_at,
+    SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, place, step_bit, claim_account, mask,
+        old_result, result, old_reason, new_reason, old_result_at, changes_contact, old_contact, new_contact,
         CASE
             WHEN first_account IS NULL
                 THEN coalesce(CASE WHEN old_result = result_none() THEN claim_account END, account_id)
@@ -91,19 +105,34 @@ WITH event AS MATERIALIZED (
         -- Facts of which the log shows nothing, by their bits.
         CASE WHEN old_result <> result_none() AND first_account IS NULL THEN old_mask & step_mask(step_bit) ELSE 0 END
             | CASE WHEN old_result_bit IS NOT NULL AND old_result_at IS NULL THEN fact_mask(old_result_bit) ELSE 0 END
+            | CASE WHEN changes_contact = 'looked_up' THEN old_mask & contact_facts() & ~(old_contact).logged ELSE 0 END
             AS missed
     FROM (
         SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, place, step_bit, claim_account,
-            mask, old_mask, account_id, old_result, result, old_result_bit,
+            mask, old_mask, account_id, old_result, result, old_reason, new_reason, old_result_bit, changes_contact,
             CASE WHEN old_result <> result_none()
                 THEN log_message_account(workspace_id, campaign_id, lead_no, step_bit) END AS first_account,
             CASE WHEN old_result_bit IS NOT NULL THEN log_time(workspace_id, campaign_id, lead_no, old_result_bit) END
-                AS old_result_at
+                AS old_result_at,
+            CASE WHEN changes_contact = 'looked_up'
+                THEN lead_contact(workspace_id, campaign_id, lead_no, old_mask) END AS old_contact,
+            CASE WHEN changes_contact = 'looked_up' AND is_bounced(bit)
+                THEN lead_contact(workspace_id, campaign_id, lead_no, mask) END AS new_contact
         FROM (
-            -- The fact that was the result of the step, where it no longer is.
             SELECT workspace_id, campaign_id, lead_no, bit, happened_at, reason, detail, place, step_bit, claim_account,
-                mask, old_mask, account_id, old_result, result,
-                CASE WHEN result <> old_result THEN result_bit(old_result, step_bit) END AS old_result_bit
+                mask, old_mask, account_id, old_result, result, old_reason, new_reason,
+                -- The fact that was the result of the step, where it no longer is.
+                CASE WHEN result <> old_result THEN result_bit(old_result, step_bit) END AS old_result_bit,
+                -- Whether the fact changes the first contact, or what history counts with it. Most follow-ups do not:
+                -- they are delivered after all other facts of the lead.
+                CASE
+                    WHEN is_delivered(bit) AND old_mask & contact_facts() = 0 AND is_contacted THEN 'is_new'
+                    WHEN is_delivered(bit) AND result = result_delivered() AND (NOT was_contacted
+                        OR last_action_at > happened_at OR delivered_steps(old_mask) >> step_bit > 0) THEN 'looked_up'
+                    WHEN is_bounced(bit) AND old_result = result_delivered() THEN 'looked_up'
+                    WHEN (bit = replied_bit() OR bit = converted_bit()) AND is_contacted THEN 'looked_up'
+                    ELSE 'no'
+                END AS changes_contact
             FROM judged
         ) j
         -- OFFSET 0 keeps Postgres from repeating the look-ups for each use of their columns.
@@ -153,40 +182,118 @@ WITH event AS MATERIALIZED (
                 - (was_contacted AND has_fact(old_mask, converted_bit()))::int4) AS contacted_converted,
             coalesce(sum(value_micros) FILTER (WHERE bit = converted_bit()), 0)::int8 AS conversion_value_micros,
             sum((is_message(bit) AND old_result = result_none() AND claim_account IS NOT NULL)::int4) AS closed_claims
-        FROM (
-            -- The lead keeps the reasons of both facts of a step; its result says which one counts.
-            SELECT workspace_id, campaign_id, bit, value_micros, claim_account, mask, old_mask, status, old_status,
-                result, old_result, is_contacted, was_contacted,
-                CASE result WHEN result_failed() THEN step_reason(failed_reasons, step_bit)
-                    WHEN result_bounced() THEN step_reason(bounced_reasons, step_bit) ELSE 0 END AS new_reason,
-                CASE old_result WHEN result_failed() THEN step_reason(failed_reasons, step_bit)
-                    WHEN result_bounced() THEN step_reason(bounced_reasons, step_bit) ELSE 0 END AS old_reason
-            FROM judged
-        ) j
+        FROM judged
         GROUP BY 1, 2 ORDER BY 1, 2
     ) d
-), days AS (
-    INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
-    SELECT workspace_id, message_account, day,
-        coalesce(sum(count) FILTER (WHERE message_result = result_delivered()), 0),
-        coalesce(sum(count) FILTER (WHERE message_result = result_failed()), 0),
-        coalesce(sum(count) FILTER (WHERE message_result = result_bounced()), 0)
+), account_lead_changes AS (
+    INSERT INTO account_leads AS a (workspace_id, campaign_id, account_id, pending, partial, sent, failed)
+    SELECT j.workspace_id, j.campaign_id, c.account_id,
+        coalesce(sum(c.leads) FILTER (WHERE c.status = status_pending()), 0),
+        coalesce(sum(c.leads) FILTER (WHERE c.status = status_partial()), 0),
+        coalesce(sum(c.leads) FILTER (WHERE c.status = status_sent()), 0),
+        coalesce(sum(c.leads) FILTER (WHERE c.status = status_failed()), 0)
     FROM (
-        SELECT workspace_id, message_account, (happened_at AT TIME ZONE 'UTC')::date AS day, result AS message_result,
-            1 AS count
+        SELECT workspace_id, campaign_id, coalesce(account_id, 0) AS account_id, status,
+            CASE WHEN has_fact(mask, had_account_bit()) THEN account_id ELSE 0 END AS old_account_id, old_status,
+            count(*) AS leads
+        FROM judged GROUP BY 1, 2, 3, 4, 5, 6
+    ) j
+    CROSS JOIN LATERAL (
+        VALUES (j.account_id, j.status, j.leads), (j.old_account_id, j.old_status, -j.leads)
+    ) AS c (account_id, status, leads)
+    WHERE (j.account_id, j.status) <> (j.old_account_id, j.old_status)
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET
+        pending = a.pending + excluded.pending, partial = a.partial + excluded.partial,
+        sent = a.sent + excluded.sent, failed = a.failed + excluded.failed
+), contact_change AS (
+    -- The first contact of a lead, subtracted as it was and added as it is; see is_contact_logged.
+    SELECT workspace_id, campaign_id, sign, c.account_id, c.contacted_at, c.replied_at, c.converted_at
+    FROM (
+        SELECT workspace_id, campaign_id, bit, happened_at, message_account, changes_contact, old_contact AS o,
+            CASE
+                WHEN is_bounced(bit) THEN new_contact
+                WHEN is_delivered(bit) AND ((old_contact).contacted_at IS NULL
+                    OR (happened_at, step_bit) < ((old_contact).contacted_at, (old_contact).step_bit))
+                    THEN ROW(happened_at, step_bit, message_account, (old_contact).replied_at,
+                        (old_contact).converted_at, 0)::contact
+                ELSE old_contact
+            END AS n
+        FROM booked
+        WHERE changes_contact = 'is_new'
+            OR changes_contact = 'looked_up' AND is_contact_logged(mask & ~fact_mask(bit), (old_contact).logged)
+    ) b
+    CROSS JOIN LATERAL (VALUES
+        (1, (n).account_id, (n).contacted_at,
+            coalesce((n).replied_at, CASE WHEN bit = replied_bit() THEN happened_at END),
+            coalesce((n).converted_at, CASE WHEN bit = converted_bit() THEN happened_at END)),
+        (-1, (o).account_id, (o).contacted_at, (o).replied_at, (o).converted_at)
+    ) AS c (sign, account_id, contacted_at, replied_at, converted_at)
+    WHERE c.contacted_at IS NOT NULL
+), history_change AS (
+    SELECT workspace_id, campaign_id, account_id, day, result, reason, sum(messages) AS messages, 0 AS contacts,
+        NULL::int4[] AS replied, NULL::int4[] AS converted
+    FROM (
+        SELECT workspace_id, campaign_id, coalesce(message_account, 0) AS account_id, utc_day(happened_at) AS day,
+            result, new_reason AS reason, 1 AS messages
         FROM booked WHERE result <> old_result
         UNION ALL
-        -- It counted on the day of the fact that was its result so far; see the table `account_days`.
-        SELECT workspace_id, message_account, coalesce((old_result_at AT TIME ZONE 'UTC')::date, '-infinity'),
-            old_result, -1
+        -- It counted on the day of the fact that was its result so far; see the table `history`.
+        SELECT workspace_id, campaign_id, coalesce(message_account, 0), coalesce(utc_day(old_result_at), '-infinity'),
+            old_result, old_reason, -1
         FROM booked WHERE result <> old_result AND old_result <> result_none()
-    ) d
-    WHERE message_account IS NOT NULL
-    GROUP BY workspace_id, message_account, day
-    ORDER BY workspace_id, message_account, day
-    ON CONFLICT (workspace_id, account_id, day) DO UPDATE SET
-        delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed,
-        bounced = a.bounced + excluded.bounced
+    ) m
+    GROUP BY 1, 2, 3, 4, 5, 6
+    UNION ALL
+    SELECT workspace_id, campaign_id, coalesce(account_id, 0), utc_day(contacted_at), NULL, NULL, 0, sum(sign),
+        ages_count(array_agg(replied_age) FILTER (WHERE replied_age IS NOT NULL),
+            array_agg(sign) FILTER (WHERE replied_age IS NOT NULL)),
+        ages_count(array_agg(converted_age) FILTER (WHERE converted_age IS NOT NULL),
+            array_agg(sign) FILTER (WHERE converted_age IS NOT NULL))
+    FROM (
+        SELECT workspace_id, campaign_id, account_id, contacted_at, sign,
+            contact_age(contacted_at, replied_at) AS replied_age,
+            contact_age(contacted_at, converted_at) AS converted_age
+        FROM contact_change
+    ) c
+    GROUP BY 1, 2, 3, 4
+), history_changes AS (
+    INSERT INTO history AS h (workspace_id, campaign_id, account_id, day,
+        delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected,
+        failed_other, bounced_account_issue, bounced_invalid_lead, bounced_rate_limited, bounced_content_rejected,
+        bounced_other, contacted, replied, converted)
+    SELECT workspace_id, coalesce(campaign_id, all_campaigns()), coalesce(account_id, all_accounts()), day,
+        coalesce(sum(messages) FILTER (WHERE result = result_delivered()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_account_issue()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_invalid_lead()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_rate_limited()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_content_rejected()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_other()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_account_issue()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_invalid_lead()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_rate_limited()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_content_rejected()), 0),
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_other()), 0),
+        sum(contacts), ages_sum(replied), ages_sum(converted)
+    FROM history_change
+    GROUP BY GROUPING SETS ((workspace_id, campaign_id, account_id, day), (workspace_id, campaign_id, day),
+        (workspace_id, account_id, day))
+    ORDER BY 1, 2, 3, 4
+    ON CONFLICT (workspace_id, campaign_id, account_id, day) DO UPDATE SET
+        delivered = h.delivered + excluded.delivered,
+        failed_account_issue = h.failed_account_issue + excluded.failed_account_issue,
+        failed_invalid_lead = h.failed_invalid_lead + excluded.failed_invalid_lead,
+        failed_rate_limited = h.failed_rate_limited + excluded.failed_rate_limited,
+        failed_content_rejected = h.failed_content_rejected + excluded.failed_content_rejected,
+        failed_other = h.failed_other + excluded.failed_other,
+        bounced_account_issue = h.bounced_account_issue + excluded.bounced_account_issue,
+        bounced_invalid_lead = h.bounced_invalid_lead + excluded.bounced_invalid_lead,
+        bounced_rate_limited = h.bounced_rate_limited + excluded.bounced_rate_limited,
+        bounced_content_rejected = h.bounced_content_rejected + excluded.bounced_content_rejected,
+        bounced_other = h.bounced_other + excluded.bounced_other, contacted = h.contacted + excluded.contacted,
+        replied = CASE WHEN excluded.replied IS NULL THEN h.replied ELSE ages_add(h.replied, excluded.replied) END,
+        converted = CASE WHEN excluded.converted IS NULL THEN h.converted
+            ELSE ages_add(h.converted, excluded.converted) END
 ), due AS (
     -- Lists the next step whenever it changes: after the delivery before it, or after a delivery that supersedes the
     -- failure that had ended the lead. Then the delivery that counts came earlier, and the delay begins at its time.

@@ -136,7 +136,7 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
         ) l
         {LEAD_ID}
         CROSS JOIN LATERAL (
-            -- In order, which only the index by id gives.
+            -- The order makes Postgres use the index by id, the only one that has it.
             SELECT s.workspace_id, s.campaign_id, s.lead_no FROM lead_ids s
             WHERE s.workspace_id = l.workspace_id AND s.lead_id >= i.lead_id AND s.lead_id <= i.lead_id
             ORDER BY s.lead_id OFFSET 0

@@ -1,9 +1,10 @@
 //! Removes the leads and the log of deleted campaigns: millions of rows, in portions, each in a transaction of its own.
 
-use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
+use super::maintenance::MAINTENANCE_LOCK;
 use crate::{
     error::Result,
     store::{
+        history::{ADD_TO_HISTORY, history_columns},
         row::{CampaignKey, campaign_key},
         transaction::{Kind, Store, in_txn, whole_tables_in_txn},
     },
@@ -21,9 +22,18 @@ impl Store {
         });
         for (workspace_id, campaign_id) in deleted? {
             self.campaign_close_log((workspace_id, campaign_id)).await?;
-            for table in
-                ["returns", "segments", "conversion_values", "outcomes", "lead_ids", "leads", "campaign_reservations"]
-            {
+            for table in [
+                "returns",
+                "segments",
+                "conversion_values",
+                "outcomes",
+                "lead_ids",
+                "leads",
+                "account_leads",
+                "campaign_reservations",
+                "history",
+                "history_closed",
+            ] {
                 let portion = format!(
                     "DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND (tableoid, ctid) IN (
                         SELECT tableoid, ctid FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 LIMIT $3)"
@@ -46,11 +56,14 @@ impl Store {
         Ok(())
     }
 
-    /// Adds the log of a deleted campaign to `account_days_closed`, because the figures of accounts stay.
+    /// Adds the log of a deleted campaign to `history_closed`, because the history of accounts stays.
     async fn campaign_close_log(&self, (workspace_id, campaign_id): CampaignKey) -> Result<()> {
         let keep = format!(
-            "INSERT INTO account_days_closed AS a (workspace_id, account_id, day, delivered, failed, bounced)
-            SELECT $1, account_id, day, delivered, failed, bounced FROM account_days_of_log($1, $2, NULL) {ADD_TO_DAY}"
+            "INSERT INTO history_closed AS h (workspace_id, campaign_id, account_id, day, {columns})
+            SELECT workspace_id, campaign_id, account_id, day, {columns} FROM history_of_log($1, $2, NULL)
+            WHERE campaign_id = all_campaigns()
+            {ADD_TO_HISTORY}",
+            columns = history_columns!()
         );
         let close = "UPDATE deleted_campaigns SET is_closed = true
             WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed";

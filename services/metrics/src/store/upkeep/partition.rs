@@ -4,14 +4,21 @@
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
-use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
+use super::maintenance::MAINTENANCE_LOCK;
 use crate::{
     error::{Error, Result},
-    store::transaction::{Kind, Store, in_txn, whole_tables_in_txn},
+    store::{
+        history::{ADD_TO_HISTORY, history_columns},
+        transaction::{Kind, Store, in_txn, whole_tables_in_txn},
+    },
 };
 
 /// Longest wait for a lock of the whole log. All reports wait meanwhile.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
+
+/// Whether a partition exists. After a wait for an advisory lock, `to_regclass` can still answer what it did before:
+/// Postgres keeps that answer until it locks a relation.
+const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = $1 AND pg_table_is_visible(oid))";
 
 /// Refuses to retry at once, as other transactions do: each attempt blocks all reports.
 fn refuse_retry(attempt: u32) -> Result<()> {
@@ -44,12 +51,12 @@ impl Store {
         let until = format!("'{next} 00:00:00+00'");
         in_txn!(self, "partition_make", Kind::Write, |txn, attempt| {
             refuse_retry(attempt)?;
-            if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
+            if txn.query_one(EXISTS, &[&name]).await?.get(0) {
                 return Ok(());
             }
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
             txn.batch_execute(LOCK_TIMEOUT).await?;
-            if txn.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
+            if txn.query_one(EXISTS, &[&name]).await?.get(0) {
                 return Ok(());
             }
             // The default partition may hold rows of this month, which must leave it before the new one is attached. Whole rows
@@ -66,7 +73,8 @@ impl Store {
         })
     }
 
-    /// Drops partitions whose last outcome was received more than `days` days ago. Keeps their sums in `account_days_closed`.
+    /// Drops partitions whose last outcome was received more than `days` days ago. Keeps what they say in
+    /// `history_closed`.
     pub async fn partitions_drop(&self, days: u32) -> Result<()> {
         let now = self.clock.now();
         let names: Result<Vec<String>> = in_txn!(self, "partitions_drop", Kind::Read, |txn, attempt| {
@@ -84,24 +92,18 @@ impl Store {
 
     async fn partition_drop(&self, name: &str) -> Result<()> {
         let keep = format!(
-            "INSERT INTO account_days_closed AS a (workspace_id, account_id, day, delivered, failed, bounced)
-            SELECT w.workspace_id, d.account_id, d.day, d.delivered, d.failed, d.bounced FROM (SELECT DISTINCT workspace_id FROM {name}) w
-            CROSS JOIN LATERAL (
-                SELECT account_id, day, sum(delivered)::int8 AS delivered, sum(failed)::int8 AS failed, sum(bounced)::int8 AS bounced
-                FROM (
-                    SELECT account_id, day, delivered, failed, bounced FROM account_days_of_log(w.workspace_id, NULL, NULL)
-                    UNION ALL
-                    SELECT account_id, day, -delivered, -failed, -bounced
-                    FROM account_days_of_log(w.workspace_id, NULL, '{name}'::regclass)
-                ) n GROUP BY account_id, day
-            ) d
-            {ADD_TO_DAY}"
+            "INSERT INTO history_closed AS h (workspace_id, campaign_id, account_id, day, {columns})
+            SELECT h.workspace_id, campaign_id, account_id, day, {columns} FROM (SELECT DISTINCT workspace_id FROM {name}) w
+            CROSS JOIN LATERAL history_lost(w.workspace_id, '{name}'::regclass) h
+            WHERE 0 <> ANY (history_numbers(h))
+            {ADD_TO_HISTORY}",
+            columns = history_columns!()
         );
         in_txn!(self, "partition_drop", Kind::Write, |txn, attempt| {
             refuse_retry(attempt)?;
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
-            let is_dropped: bool = txn.query_one("SELECT to_regclass($1) IS NULL", &[&name]).await?.get(0);
-            if is_dropped {
+            let is_there: bool = txn.query_one(EXISTS, &[&name]).await?.get(0);
+            if !is_there {
                 return Ok(());
             }
             // A recount of months takes long. It waits for no other transaction.

@@ -1,14 +1,16 @@
-//! Recounts campaigns and account days from facts, and repairs what differs.
+//! Recounts campaigns and history from facts, and repairs what differs.
 //!
 //! A campaign is recounted in one snapshot of its leads, claims and counters. A repair is one transaction; it locks the
-//! campaign, so that no count changes meanwhile. Account days are recounted from the log and from `account_days_closed`.
+//! campaign, so that no count changes meanwhile. `history.rs` recounts the history of a workspace.
 
 use campaign_metrics::name::{CampaignName, WorkspaceId};
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
-use tokio_postgres::{Row, types::ToSql};
 
-use super::days::{ADD_TO_DAY, MAINTENANCE_LOCK};
+use super::{
+    difference::{Difference, differences},
+    history::{HistoryDifferences, history_recount_in_txn, history_repair_in_txn},
+};
 use crate::{
     error::Result,
     store::{
@@ -32,21 +34,8 @@ pub enum VerifyMode {
 pub enum Recounted {
     /// Counters and claims of a campaign.
     Campaign(CampaignKey, CampaignName),
-    /// Messages of a workspace's accounts by UTC day.
-    Accounts(i32, WorkspaceId),
-}
-
-/// A number that differs from its recount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// Resource name of its owner, followed by the day if it is the number of a day.
-    pub of: String,
-    /// Name of its column.
-    pub number: String,
-    /// Stored value.
-    pub stored: i64,
-    /// Value by the facts.
-    pub recounted: i64,
+    /// History of a workspace by campaign, account and UTC day.
+    History(i32, WorkspaceId),
 }
 
 /// Columns of `campaign_counters` in the order of [`RECOUNT`].
@@ -113,23 +102,43 @@ const STORED: &str = ", (SELECT granted FROM campaign_claims g WHERE g.workspace
             WHERE c.workspace_id = $1 AND c.campaign_id = $2) AS counted_claims
     FROM campaign_counters k WHERE workspace_id = $1 AND campaign_id = $2 ORDER BY epoch DESC LIMIT 1";
 
-const ACCOUNT_DAYS: &str = "
-    SELECT a.account_id, a.name, day::text, coalesce(s.delivered, 0), coalesce(s.failed, 0), coalesce(s.bounced, 0),
-        coalesce(r.delivered, 0)::int8, coalesce(r.failed, 0)::int8, coalesce(r.bounced, 0)::int8
-    FROM (SELECT account_id, day, delivered, failed, bounced FROM account_days WHERE workspace_id = $1) s
-    FULL JOIN (
-        SELECT account_id, day, sum(delivered) AS delivered, sum(failed) AS failed, sum(bounced) AS bounced
+/// Leads by account and status: stored, then recounted.
+const ACCOUNT_LEADS: &str = "
+    SELECT n.account_id, a.name, n.pending, n.partial, n.sent, n.failed, n.counted_pending, n.counted_partial,
+        n.counted_sent, n.counted_failed
+    FROM (
+        SELECT account_id, coalesce(s.pending, 0) AS pending, coalesce(s.partial, 0) AS partial, coalesce(s.sent, 0) AS sent,
+            coalesce(s.failed, 0) AS failed, coalesce(r.pending, 0) AS counted_pending,
+            coalesce(r.partial, 0) AS counted_partial, coalesce(r.sent, 0) AS counted_sent,
+            coalesce(r.failed, 0) AS counted_failed
         FROM (
-            SELECT account_id, day, delivered, failed, bounced FROM account_days_of_log($1, NULL, NULL)
-            UNION ALL
-            SELECT account_id, day, delivered, failed, bounced FROM account_days_closed WHERE workspace_id = $1
-        ) n GROUP BY account_id, day
-    ) r USING (account_id, day)
-    JOIN accounts a ON a.workspace_id = $1 AND a.account_id = coalesce(s.account_id, r.account_id)
-    ORDER BY a.name, day";
+            SELECT account_id, pending, partial, sent, failed FROM account_leads WHERE workspace_id = $1 AND campaign_id = $2
+        ) s
+        FULL JOIN (
+            SELECT coalesce(account_id, 0) AS account_id, count(*) FILTER (WHERE status = status_pending()) AS pending,
+                count(*) FILTER (WHERE status = status_partial()) AS partial,
+                count(*) FILTER (WHERE status = status_sent()) AS sent,
+                count(*) FILTER (WHERE status = status_failed()) AS failed
+            FROM (
+                SELECT account_id, lead_status(mask, $3) AS status FROM leads WHERE workspace_id = $1 AND campaign_id = $2
+            ) l GROUP BY 1
+        ) r USING (account_id)
+    ) n
+    LEFT JOIN accounts a ON a.workspace_id = $1 AND a.account_id = n.account_id
+    ORDER BY a.name";
 
-/// Columns of `account_days`.
-const DAY_COLUMNS: [&str; 3] = ["delivered", "failed", "bounced"];
+/// Counts the leads of each account anew. The campaign is locked.
+const ACCOUNT_LEADS_REPAIR: [&str; 2] = [
+    "UPDATE account_leads SET pending = 0, partial = 0, sent = 0, failed = 0 WHERE workspace_id = $1 AND campaign_id = $2",
+    "SELECT account_leads_count($1, $2, account_id, status, leads) FROM (
+        SELECT l.account_id, lead_status(l.mask, c.steps) AS status, count(*) AS leads
+        FROM leads l JOIN campaigns c USING (workspace_id, campaign_id)
+        WHERE l.workspace_id = $1 AND l.campaign_id = $2 GROUP BY 1, 2
+    ) l",
+];
+
+/// Counts of `account_leads`, in the order of [`ACCOUNT_LEADS`].
+const LEAD_COLUMNS: [&str; 4] = ["pending", "partial", "sent", "failed"];
 
 impl Store {
     /// Lists all that can be recounted.
@@ -147,13 +156,13 @@ impl Store {
                 recounted.push(Recounted::Campaign((row.get(0), row.get(1)), name));
             }
             for row in txn.query(workspaces, &[]).await? {
-                recounted.push(Recounted::Accounts(row.get(0), row.get::<_, &str>(1).parse()?));
+                recounted.push(Recounted::History(row.get(0), row.get::<_, &str>(1).parse()?));
             }
             Ok(recounted)
         })
     }
 
-    /// Recounts one campaign, or the accounts of one workspace. Returns what differed.
+    /// Recounts one campaign, or the history of one workspace. Returns what differed.
     pub async fn verify(&self, what: &Recounted, mode: VerifyMode) -> Result<Vec<Difference>> {
         match what {
             Recounted::Campaign(key, name) => {
@@ -165,19 +174,19 @@ impl Store {
                 }
                 self.campaign_repair(*key, name).await
             }
-            Recounted::Accounts(workspace_id, name) => {
-                let days: Result<Vec<DayDifferences>> =
-                    in_txn!(self, "verify", Kind::Read, |txn, attempt| accounts_recount_in_txn(
-                        &txn,
-                        *workspace_id,
-                        name
-                    )
-                    .await);
-                let mut days = days?;
-                if !days.is_empty() && mode == VerifyMode::Repair {
-                    days = self.accounts_repair(*workspace_id, name).await?;
+            Recounted::History(workspace_id, name) => {
+                let rows: Result<Vec<HistoryDifferences>> = in_txn!(self, "verify", Kind::Read, |txn, attempt| {
+                    history_recount_in_txn(&txn, *workspace_id, name).await
+                });
+                let mut rows = rows?;
+                if !rows.is_empty() && mode == VerifyMode::Repair {
+                    let repaired: Result<Vec<HistoryDifferences>> =
+                        in_txn!(self, "history_repair", Kind::Write, |txn, attempt| {
+                            history_repair_in_txn(&txn, *workspace_id, name).await
+                        });
+                    rows = repaired?;
                 }
-                Ok(days.into_iter().flat_map(|day| day.differences).collect())
+                Ok(rows.into_iter().flat_map(|row| row.differences).collect())
             }
         }
     }
@@ -193,6 +202,7 @@ impl Store {
             let differences = campaign_recount_in_txn(&txn, key, name).await?;
             let changes: Vec<String> = differences
                 .iter()
+                .filter(|difference| difference.of == name.to_string())
                 .map(|difference| match difference.number.as_str() {
                     // Open claims are those granted, less those closed. The rows of claims give the right number.
                     "open_claims" => {
@@ -209,31 +219,12 @@ impl Store {
                 txn.execute(&repair, &[&workspace_id, &campaign_id]).await?;
                 campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
             }
-            Ok(differences)
-        })
-    }
-
-    /// Recounts again while no other repair runs and no part of the log is dropped. Adds each difference instead of setting
-    /// the number, so that concurrent reports are not lost.
-    async fn accounts_repair(&self, workspace_id: i32, name: &WorkspaceId) -> Result<Vec<DayDifferences>> {
-        let add = format!(
-            "INSERT INTO account_days AS a (workspace_id, account_id, day, delivered, failed, bounced)
-            VALUES ($1, $2, $3::text::date, $4, $5, $6) {ADD_TO_DAY}"
-        );
-        in_txn!(self, "accounts_repair", Kind::Write, |txn, attempt| {
-            txn.execute(MAINTENANCE_LOCK, &[]).await?;
-            let days = accounts_recount_in_txn(&txn, workspace_id, name).await?;
-            for day in &days {
-                let missing = DAY_COLUMNS.map(|column| {
-                    let differs = day.differences.iter().find(|difference| difference.number == column);
-                    differs.map_or(0, |difference| difference.recounted - difference.stored)
-                });
-                let [delivered, failed, bounced] = missing;
-                let params: &[&(dyn ToSql + Sync)] =
-                    &[&workspace_id, &day.account_id, &day.day, &delivered, &failed, &bounced];
-                txn.execute(&add, params).await?;
+            if differences.iter().any(|difference| difference.of != name.to_string()) {
+                for sql in ACCOUNT_LEADS_REPAIR {
+                    txn.execute(sql, &[&workspace_id, &campaign_id]).await?;
+                }
             }
-            Ok(days)
+            Ok(differences)
         })
     }
 
@@ -284,44 +275,13 @@ async fn campaign_recount_in_txn(
     let numbers =
         COLUMNS.iter().enumerate().map(|(index, column)| (*column, stored.get(*column), recounted.get(index)));
     let claims = [("open_claims", stored.get("open_claims"), stored.get("counted_claims"))];
-    Ok(differences(&name.to_string(), numbers.chain(claims)))
-}
-
-/// The differences of a day of an account.
-struct DayDifferences {
-    account_id: i32,
-    day: String,
-    differences: Vec<Difference>,
-}
-
-async fn accounts_recount_in_txn(
-    txn: &Transaction<'_>,
-    workspace_id: i32,
-    name: &WorkspaceId,
-) -> Result<Vec<DayDifferences>> {
-    whole_tables_in_txn(txn).await?;
-    let rows = txn.query(ACCOUNT_DAYS, &[&workspace_id]).await?;
-    let day_differences = |row: &Row| {
-        let (account, day): (&str, &str) = (row.get(1), row.get(2));
+    let mut found = differences(&name.to_string(), numbers.chain(claims));
+    for row in txn.query(ACCOUNT_LEADS, &[&workspace_id, &campaign_id, &steps]).await? {
+        let account: Option<&str> = row.get(1);
+        let of = format!("{name}, leads of {}", account.unwrap_or("no account"));
         let numbers =
-            DAY_COLUMNS.iter().enumerate().map(|(index, column)| (*column, row.get(index + 3), row.get(index + 6)));
-        DayDifferences {
-            account_id: row.get(0),
-            day: day.to_owned(),
-            differences: differences(&format!("workspaces/{name}/accounts/{account} on {day}"), numbers),
-        }
-    };
-    Ok(rows.iter().map(day_differences).filter(|day| !day.differences.is_empty()).collect())
-}
-
-fn differences<'a>(of: &str, numbers: impl Iterator<Item = (&'a str, i64, i64)>) -> Vec<Difference> {
-    numbers
-        .filter(|(_, stored, recounted)| stored != recounted)
-        .map(|(number, stored, recounted)| Difference {
-            of: of.to_owned(),
-            number: number.to_owned(),
-            stored,
-            recounted,
-        })
-        .collect()
+            LEAD_COLUMNS.iter().enumerate().map(|(index, column)| (*column, row.get(index + 2), row.get(index + 6)));
+        found.extend(differences(&of, numbers));
+    }
+    Ok(found)
 }

@@ -1,0 +1,129 @@
+//! Diagnosis: what is wrong with a campaign or an account, why, since when, and what to do.
+//!
+//! A pure function of facts that are sums by day. A finding has to be certain and to matter; an account is named only by an
+//! exact test against the others. Where there are too few messages or leads, it says how many are missing. The
+//! thresholds are constants of the modules, and docs/decisions/0016-findings-that-matter.md explains them.
+//!
+//! | module | finds |
+//! |---|---|
+//! | `losses` | reasons for which messages are lost, and low delivery |
+//! | `blame`, `regime`, `volume` | in which accounts, since when, above which volume |
+//! | `reactions` | low response and conversion |
+//! | `standstill` | nothing is sent, uncertain claims, an open lead list |
+
+mod blame;
+mod facts;
+mod finding;
+mod losses;
+mod messages;
+mod pace;
+mod reactions;
+mod regime;
+mod standstill;
+mod volume;
+mod words;
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+pub use self::{
+    facts::{AGES, AccountFacts, CampaignFacts, ElsewhereDay, HISTORY_DAYS, RatesAtAge},
+    finding::{BlamedAccount, Culprit, Diagnosis, Finding, FindingKind, OpenQuestion, Severity},
+};
+use self::{
+    losses::Subject,
+    messages::{Messages, Party, by_party, sum, together},
+    pace::Pace,
+    volume::AccountDay,
+};
+use crate::{
+    account::AccountState,
+    campaign::CampaignState,
+    lead::FailureReason,
+    name::{AccountName, CampaignName},
+    schedule::local_day,
+    statistics::MESSAGES_MIN,
+};
+
+/// Diagnoses a campaign at a moment, which must not be before that of the facts.
+pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
+    let workspace = &facts.name.workspace;
+    let parties = by_party(facts.days.iter().map(|row| (row.account.as_ref(), row)), |account| {
+        Culprit::Account(AccountName { workspace: workspace.clone(), account: account.clone() })
+    });
+    let mut findings = Vec::new();
+    findings.extend(standstill::not_sending(facts));
+    findings.extend(losses::find(Subject::Campaign, &parties, || account_days(facts, &parties)));
+    findings.extend(reactions::find(facts, now));
+    findings.extend(standstill::uncertain_claims(facts));
+    findings.extend(standstill::lead_list_open(facts));
+    let mut open_questions = Vec::new();
+    open_questions.extend(losses_unknown(&together(&parties), facts.state == CampaignState::Active, now));
+    open_questions.extend(reactions::open_questions(facts, now));
+    Diagnosis { findings: most_severe_first(findings), open_questions }
+}
+
+/// Diagnoses an account over all its campaigns at a moment, which must not be before that of the facts.
+pub fn diagnose_account(facts: &AccountFacts, now: Timestamp) -> Diagnosis {
+    let workspace = &facts.name.workspace;
+    let parties = by_party(facts.days.iter().map(|(campaign, row)| (campaign.as_ref(), row)), |campaign| {
+        Culprit::Campaign(CampaignName { workspace: workspace.clone(), campaign: campaign.clone() })
+    });
+    let all = together(&parties);
+    let volumes = || {
+        let day = |(_, messages): &(Date, Messages)| {
+            let limited = messages.lost(Some(FailureReason::RateLimited));
+            AccountDay { volume: messages.all, limited }
+        };
+        all.iter().map(day).collect()
+    };
+    let mut findings = Vec::new();
+    findings.extend(standstill::account_not_sending(facts));
+    findings.extend(losses::find(Subject::Account, &parties, volumes));
+    let is_moving = facts.state == AccountState::Active && facts.campaigns > 0;
+    Diagnosis {
+        findings: most_severe_first(findings),
+        open_questions: losses_unknown(&all, is_moving, now).into_iter().collect(),
+    }
+}
+
+/// Sorts by severity. Findings of the same severity keep their order: causes come before their effects.
+fn most_severe_first(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| Reverse(finding.severity));
+    findings
+}
+
+/// The days of the accounts of a campaign with their volumes over all campaigns.
+fn account_days(facts: &CampaignFacts, parties: &[Party]) -> Vec<AccountDay> {
+    let elsewhere: HashMap<(&str, Date), i64> =
+        facts.elsewhere.iter().map(|row| ((row.account.as_str(), row.day), row.messages)).collect();
+    let known = parties.iter().filter_map(|party| Some((party.culprit.as_ref()?.id(), &party.days)));
+    known
+        .flat_map(|(id, days)| days.iter().map(move |(day, messages)| (id, day, messages)))
+        .map(|(id, day, messages)| AccountDay {
+            volume: messages.all + elsewhere.get(&(id, *day)).copied().unwrap_or(0),
+            limited: messages.lost(Some(FailureReason::RateLimited)),
+        })
+        .collect()
+}
+
+/// Returns that nothing can be said about lost messages yet, if there are too few messages.
+fn losses_unknown(all: &[(Date, Messages)], is_moving: bool, now: Timestamp) -> Option<OpenQuestion> {
+    let have = sum(all, None).all;
+    if have >= MESSAGES_MIN {
+        return None;
+    }
+    let counts: Vec<(Date, i64)> = all.iter().map(|(day, messages)| (*day, messages.all)).collect();
+    let wait = Pace::of(&counts, local_day(&TimeZone::UTC, now)).time_for(MESSAGES_MIN - have).filter(|_| is_moving);
+    let expected = wait.and_then(|wait| now.checked_add(wait).ok());
+    let summary = format!(
+        "Whether messages are lost can't be said yet: {have} of the {MESSAGES_MIN} messages that are needed have a \
+         result; {}.",
+        words::expected_by(expected)
+    );
+    Some(OpenQuestion { kind: FindingKind::LowDelivery, summary, have, need: MESSAGES_MIN, expected })
+}
+
+#[cfg(test)]
+mod tests;

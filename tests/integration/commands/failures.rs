@@ -1,0 +1,78 @@
+//! Commands that fail: exit code and error tell what went wrong and what to do.
+
+use campaign_metrics_service::Clock;
+
+use super::{assert_exit, campaignctl};
+use crate::{
+    fleet::Fleet,
+    harness::{
+        postgres::{TestDatabase, separate_server},
+        service::{Service, monday},
+    },
+};
+
+#[tokio::test]
+async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
+    let fleet = Fleet::start().await;
+    let url = fleet.service.url.as_str();
+    for (workspace, arguments, says) in [
+        (
+            "acme",
+            "campaigns get ghost",
+            &["error: ", "\n  reason: NOT_FOUND\n  resource: workspaces/acme/campaigns/ghost\n"][..],
+        ),
+        ("nobody", "accounts get ann", &["reason: NOT_FOUND", "workspaces/nobody/accounts/ann"]),
+        ("acme", "leads list -c ghost", &["reason: NOT_FOUND", "workspaces/acme/campaigns/ghost"]),
+        ("acme", "claims list -a ghost", &["reason: NOT_FOUND", "workspaces/acme/accounts/ghost"]),
+        ("acme", "campaigns pause winter", &["reason: CAMPAIGN_MANAGED", "acme/winter"]),
+        ("acme", "campaigns resume done", &["reason: ILLEGAL_TRANSITION"]),
+        ("acme", "claims resolve -a ann --sent x", &["claim_id"]),
+        // Arguments that can't be valid are refused without a call.
+        ("acme", "campaigns get Spring", &["error: invalid value 'Spring'"]),
+        ("acme", "campaigns", &["Usage: campaignctl campaigns"]),
+        ("acme", "campaigns list --status active", &["unexpected argument '--status'"]),
+        ("acme", "--server https://127.0.0.1:1 campaigns list", &["is no server", "http://127.0.0.1:50051"]),
+        ("acme", "--server nowhere campaigns list", &["`nowhere` is no server"]),
+        (
+            "acme",
+            "--server http://127.0.0.1:1 campaigns list",
+            &[
+                "can't reach the service at http://127.0.0.1:1",
+                "Connection refused",
+                "--server or CAMPAIGN_METRICS_SERVER",
+            ],
+        ),
+    ] {
+        let output = assert_exit(campaignctl(url, workspace, arguments).await, 1);
+        assert_eq!(output.stdout, "", "`{arguments}` prints nothing");
+        for says in says {
+            assert!(output.stderr.contains(says), "`{arguments}` says `{says}`: {}", output.stderr);
+        }
+    }
+    for arguments in ["--help", "campaigns list --help", "--version"] {
+        let output = assert_exit(campaignctl(url, "acme", arguments).await, 0);
+        assert!(output.stdout.contains("campaignctl") && output.stderr.is_empty(), "{output:?}");
+    }
+    // Arguments take precedence over the environment.
+    let other = assert_exit(
+        campaignctl("http://127.0.0.1:1", "acme", &format!("--server {url} -w globex campaigns get spring")).await,
+        0,
+    );
+    assert!(other.stdout.contains("workspaces/globex/campaigns/spring"), "{}", other.stdout);
+    let none = assert_exit(campaignctl(url, "nobody", "campaigns list").await, 0);
+    assert_eq!(none.stdout, "no campaign in workspace nobody\n");
+    let none = assert_exit(campaignctl(url, "nobody", "accounts list").await, 0);
+    assert_eq!(none.stdout, "no account in workspace nobody\n");
+}
+
+#[tokio::test]
+async fn a_service_without_its_database_is_told_with_when_to_try_again() {
+    let (mut server, _directory) = separate_server().await.unwrap();
+    server.stop().await.unwrap();
+    let service = Service::launch(&TestDatabase { url: server.url("postgres") }, Clock::manual(monday())).await;
+    let output = assert_exit(campaignctl(&service.url, "acme", "campaigns list").await, 1);
+    for says in ["error: ", "reason: NOT_READY", "try again in 1.0 s"] {
+        assert!(output.stderr.contains(says), "it says `{says}`: {}", output.stderr);
+    }
+    assert!(!output.stderr.contains("check that it runs"), "it runs: {}", output.stderr);
+}

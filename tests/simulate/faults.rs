@@ -1,0 +1,297 @@
+//! Campaigns with a stated fault, and whether the diagnosis finds it: which kind, which account, which day, which volume.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use campaign_metrics::{
+    campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
+    diagnosis::{AGES, CampaignFacts, Finding, FindingKind, RatesAtAge, diagnose_campaign},
+    history::{HistoryCounts, HistoryDay},
+    name::AccountId,
+    not_sending::Blocked,
+};
+use jiff::{
+    Timestamp, ToSpan as _,
+    civil::{Date, date},
+    tz::TimeZone,
+};
+use rand::{Rng as _, rngs::StdRng};
+
+use crate::draw::binomial;
+
+/// Days of a campaign.
+const DAYS: i64 = 30;
+
+/// Messages of an account that the provider accepts on a day, where it limits the rate.
+const ACCEPTED: i64 = 400;
+
+/// Positions of the reasons in `FailureReason::ALL`.
+const ACCOUNT_ISSUE: usize = 0;
+const INVALID_LEAD: usize = 1;
+const RATE_LIMITED: usize = 2;
+const CONTENT_REJECTED: usize = 3;
+const OTHER: usize = 4;
+
+/// What is wrong with a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// One account loses most of its messages from a day on.
+    Blocked,
+    /// 20 % of the leads can't be reached.
+    DeadLeads,
+    /// The provider accepts 400 messages a day of each account.
+    RateLimited,
+    /// The provider refuses a part of all messages from a day on.
+    Content,
+    /// `Blocked` and `DeadLeads`.
+    Mixed,
+}
+
+impl Fault {
+    /// All faults, with words for them.
+    pub const ALL: [(Self, &str); 6] = [
+        (Self::None, "nothing wrong"),
+        (Self::Blocked, "one account blocked from a day on"),
+        (Self::DeadLeads, "20 % of the leads dead"),
+        (Self::RateLimited, "rate limited above 400 a day"),
+        (Self::Content, "content refused from a day on"),
+        (Self::Mixed, "one account blocked, 20 % dead"),
+    ];
+}
+
+/// A finding that has to be made.
+#[derive(Debug, Clone)]
+struct Expected {
+    kind: FindingKind,
+    account: Option<AccountId>,
+    since: Option<Date>,
+}
+
+/// A campaign and what is wrong with it.
+#[derive(Debug)]
+struct Run {
+    facts: CampaignFacts,
+    now: Timestamp,
+    expected: Vec<Expected>,
+}
+
+/// How often the diagnosis is right.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Score {
+    /// Faults that were stated.
+    pub stated: u32,
+    /// Those that were found, with the right account or none.
+    pub found: u32,
+    /// Causes and low delivery that were told and are wrong.
+    pub wrong: u32,
+    /// Causes and low delivery that were told and are right.
+    pub right: u32,
+    /// Faults found; each began on a day, or with the campaign.
+    pub dated: u32,
+    /// Those whose day is told within one, or none if there is none.
+    pub near: u32,
+    /// Faults found of which a volume is to be told.
+    pub limited: u32,
+    /// Those whose volume is told within 5 %.
+    pub volume: u32,
+}
+
+impl Score {
+    /// Adds the score of other runs.
+    pub fn add(&mut self, other: Self) {
+        self.stated += other.stated;
+        self.found += other.found;
+        self.wrong += other.wrong;
+        self.right += other.right;
+        self.dated += other.dated;
+        self.near += other.near;
+        self.limited += other.limited;
+        self.volume += other.volume;
+    }
+}
+
+/// Results by day and account, with bounces on later days.
+#[derive(Debug, Default)]
+struct History(BTreeMap<(Date, usize), HistoryCounts>);
+
+impl History {
+    fn at(&mut self, day: Date, account: usize) -> &mut HistoryCounts {
+        self.0.entry((day, account)).or_default()
+    }
+
+    /// Sends messages of which shares are lost, by reason. Half of the invalid leads fail at once, the others bounce
+    /// within three days.
+    fn send(&mut self, random: &mut StdRng, day: Date, account: usize, messages: i64, lost: [f64; 5]) {
+        let mut rest = messages;
+        for (reason, share) in lost.into_iter().enumerate() {
+            let mut count = binomial(random, messages, share).min(rest);
+            rest -= count;
+            if reason == INVALID_LEAD {
+                let late = binomial(random, count, 0.5);
+                count -= late;
+                for _ in 0..late {
+                    let later = day + random.random_range(0_i64..=3).days();
+                    self.at(later, account).bounced[reason] += 1;
+                }
+            }
+            self.at(day, account).failed[reason] += count;
+        }
+        self.at(day, account).delivered += rest;
+    }
+
+    fn rows(self, ids: &[AccountId], last: Date) -> Vec<HistoryDay> {
+        let known = self.0.into_iter().filter(|((day, _), _)| *day <= last);
+        known.map(|((day, at), counts)| HistoryDay { day: Some(day), account: Some(ids[at].clone()), counts }).collect()
+    }
+}
+
+fn ids(count: usize) -> Vec<AccountId> {
+    (0..count).filter_map(|at| format!("account-{at:04}").parse().ok()).collect()
+}
+
+/// Shares of messages that a healthy campaign loses, by reason.
+fn usual(random: &mut StdRng) -> [f64; 5] {
+    let mut lost = [0.0; 5];
+    for (reason, most) in
+        [(ACCOUNT_ISSUE, 0.002), (INVALID_LEAD, 0.01), (RATE_LIMITED, 0.001), (CONTENT_REJECTED, 0.002), (OTHER, 0.003)]
+    {
+        lost[reason] = random.random_range(0.0..most);
+    }
+    lost
+}
+
+impl Run {
+    /// Draws a campaign of 30 days that ends yesterday, or a few days ago with only bounces since.
+    fn draw(fault: Fault, random: &mut StdRng) -> Self {
+        let accounts = ids(random.random_range(3..=20));
+        let rests_at_weekends = random.random_bool(0.5);
+        let first = date(2026, 3, 2);
+        let days: Vec<Date> = (0..DAYS)
+            .map(|at| first + at.days())
+            .filter(|day| !rests_at_weekends || day.weekday().to_monday_zero_offset() < 5)
+            .collect();
+        let last = days[days.len() - 1] + random.random_range(0_i64..=3).days();
+        let usual = usual(random);
+        let since = days[random.random_range(5..days.len() - 3)];
+        let blocked = random.random_range(0..accounts.len());
+        let (blocked_share, refused_share) = (random.random_range(0.6..1.0), random.random_range(0.3..0.7));
+        let is_blocked = matches!(fault, Fault::Blocked | Fault::Mixed);
+        let is_dead = matches!(fault, Fault::DeadLeads | Fault::Mixed);
+        let volume = if fault == Fault::RateLimited { 100..=700 } else { 15..=120 };
+        let mut history = History::default();
+        for &day in &days {
+            for account in 0..accounts.len() {
+                let messages = random.random_range(volume.clone());
+                let mut shares = usual;
+                if is_dead {
+                    shares[INVALID_LEAD] = 0.2;
+                }
+                if is_blocked && account == blocked && day >= since {
+                    shares[ACCOUNT_ISSUE] = blocked_share;
+                }
+                if fault == Fault::Content && day >= since {
+                    shares[CONTENT_REJECTED] = refused_share;
+                }
+                let refused = if fault == Fault::RateLimited { (messages - ACCEPTED).max(0) } else { 0 };
+                history.send(random, day, account, messages - refused, shares);
+                history.at(day, account).failed[RATE_LIMITED] += refused;
+            }
+        }
+        let expect = |kind, account, since| Expected { kind, account, since };
+        let blocked = is_blocked.then(|| accounts[blocked].clone());
+        let mut expected = Vec::new();
+        expected.extend(blocked.map(|account| expect(FindingKind::AccountIssues, Some(account), Some(since))));
+        expected.extend(is_dead.then(|| expect(FindingKind::InvalidLeads, None, None)));
+        expected.extend((fault == Fault::RateLimited).then(|| expect(FindingKind::RateLimiting, None, None)));
+        expected.extend((fault == Fault::Content).then(|| expect(FindingKind::ContentRejected, None, Some(since))));
+        Self::of(history.rows(&accounts, last), last, expected)
+    }
+
+    fn of(days: Vec<HistoryDay>, last: Date, expected: Vec<Expected>) -> Self {
+        let now = (last + 1.day()).to_zoned(TimeZone::UTC).expect("a day of this century").timestamp();
+        let facts = CampaignFacts {
+            name: "workspaces/w/campaigns/drawn".parse().expect("a valid name"),
+            state: CampaignState::Active,
+            lead_counts: LeadCounts { pending: 1000, sent: 1000, ..LeadCounts::default() },
+            lead_list_complete: true,
+            in_flight_claims: 0,
+            uncertain_claims: 0,
+            claim_expiry_policy: ClaimExpiryPolicy::Hold,
+            next_due: Some(now),
+            blocked: Blocked::default(),
+            days,
+            elsewhere: Vec::new(),
+            others: [RatesAtAge::default(); AGES.len()],
+        };
+        Self { facts, now, expected }
+    }
+
+    fn score(&self) -> Score {
+        let findings = diagnose_campaign(&self.facts, self.now).findings;
+        let mut score = Score { stated: self.expected.len().try_into().expect("few"), ..Score::default() };
+        let is_of = |finding: &Finding, expected: &Expected| {
+            let accounts: BTreeSet<&str> = finding.accounts.iter().map(|blamed| blamed.culprit.id()).collect();
+            finding.kind == expected.kind && accounts == expected.account.iter().map(AccountId::as_str).collect()
+        };
+        for finding in &findings {
+            let Some(expected) = self.expected.iter().find(|expected| is_of(finding, expected)) else {
+                // Low delivery is an effect of every fault here, and of nothing else.
+                let is_effect = finding.kind == FindingKind::LowDelivery && !self.expected.is_empty();
+                score.right += u32::from(is_effect);
+                score.wrong += u32::from(!is_effect);
+                continue;
+            };
+            score.right += 1;
+            score.found += 1;
+            score.dated += 1;
+            score.near += u32::from(match (expected.since, finding.change) {
+                (Some(since), Some(change)) => (since - 1.day()..=since + 1.day()).contains(&change.since),
+                (since, change) => since.is_none() && change.is_none(),
+            });
+            if expected.kind == FindingKind::RateLimiting {
+                score.limited += 1;
+                let near = ACCEPTED - ACCEPTED / 20..=ACCEPTED + ACCEPTED / 20;
+                score.volume += u32::from(finding.messages_per_day.is_some_and(|limit| near.contains(&limit)));
+            }
+        }
+        score
+    }
+}
+
+/// Diagnoses so many campaigns with a fault.
+pub fn score(fault: Fault, runs: u32, random: &mut StdRng) -> Score {
+    let mut score = Score::default();
+    for _ in 0..runs {
+        score.add(Run::draw(fault, random).score());
+    }
+    score
+}
+
+/// Returns how many of so many healthy campaigns with so many accounts accuse any account, and have any finding.
+pub fn accused(accounts: usize, runs: u32, random: &mut StdRng) -> [u32; 2] {
+    let ids = ids(accounts);
+    let first = date(2026, 3, 2);
+    let mut counts = [0, 0];
+    for _ in 0..runs {
+        // From far below to far above what is usual, alike in all accounts.
+        let alike: [f64; 5] = [0; 5].map(|_| random.random_range(0.001..0.05));
+        let healthy = usual(random);
+        let mut draw = |shares: [f64; 5]| {
+            let mut history = History::default();
+            for account in 0..accounts {
+                let most = random.random_range(1..=20);
+                for at in 0..DAYS {
+                    let messages = random.random_range(0..=most);
+                    history.send(random, first + at.days(), account, messages, shares);
+                }
+            }
+            let last = first + (DAYS - 1).days();
+            let run = Run::of(history.rows(&ids, last), last, Vec::new());
+            diagnose_campaign(&run.facts, run.now).findings
+        };
+        counts[0] += u32::from(draw(alike).iter().any(|finding| !finding.accounts.is_empty()));
+        counts[1] += u32::from(!draw(healthy).is_empty());
+    }
+    counts
+}
