@@ -34,6 +34,8 @@ mod drains;
 mod edges;
 #[path = "integration/facts.rs"]
 mod facts;
+#[path = "integration/faults.rs"]
+mod faults;
 #[path = "integration/fleet.rs"]
 mod fleet;
 #[path = "integration/gauges.rs"]

@@ -1,4 +1,7 @@
 //! Campaigns with a stated fault, and whether the diagnosis finds it: which kind, which account, which day, which volume.
+//!
+//! What a fault loses is decided by `campaign_simulator::fault`, by which `campaign-simulator` makes campaigns bad through
+//! the service. Here it is drawn for the messages of an account on a day together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +11,9 @@ use campaign_metrics::{
     history::{HistoryCounts, HistoryDay},
     name::AccountId,
     not_sending::Blocked,
+    pb::FailureReason,
 };
+use campaign_simulator::fault::{self, BOUNCED_SHARE, Faults, Lost};
 use jiff::{
     Timestamp, ToSpan as _,
     civil::{Date, date},
@@ -22,7 +27,7 @@ use crate::draw::binomial;
 const DAYS: i64 = 30;
 
 /// Messages of an account that the provider accepts on a day, where it limits the rate.
-const ACCEPTED: i64 = 400;
+const ACCEPTED: u32 = 400;
 
 /// Positions of the reasons in `FailureReason::ALL`.
 const ACCOUNT_ISSUE: usize = 0;
@@ -120,15 +125,15 @@ impl History {
         self.0.entry((day, account)).or_default()
     }
 
-    /// Sends messages of which shares are lost, by reason. Half of the invalid leads fail at once, the others bounce
-    /// within three days.
+    /// Sends messages of which shares are lost, by reason. A part of the invalid leads bounces within three days, the others
+    /// fail at once.
     fn send(&mut self, random: &mut StdRng, day: Date, account: usize, messages: i64, lost: [f64; 5]) {
         let mut rest = messages;
         for (reason, share) in lost.into_iter().enumerate() {
             let mut count = binomial(random, messages, share).min(rest);
             rest -= count;
             if reason == INVALID_LEAD {
-                let late = binomial(random, count, 0.5);
+                let late = binomial(random, count, BOUNCED_SHARE);
                 count -= late;
                 for _ in 0..late {
                     let later = day + random.random_range(0_i64..=3).days();
@@ -178,24 +183,34 @@ impl Run {
         let (blocked_share, refused_share) = (random.random_range(0.6..1.0), random.random_range(0.3..0.7));
         let is_blocked = matches!(fault, Fault::Blocked | Fault::Mixed);
         let is_dead = matches!(fault, Fault::DeadLeads | Fault::Mixed);
+        let cause = |reason, lost| fault::Fault { reason, lost, account: None, since: None };
+        let stated = [
+            is_dead.then(|| cause(FailureReason::InvalidLead, Lost::Share(0.2))),
+            is_blocked.then(|| fault::Fault {
+                account: Some(accounts[blocked].clone()),
+                since: Some(since),
+                ..cause(FailureReason::AccountIssue, Lost::Share(blocked_share))
+            }),
+            (fault == Fault::Content).then(|| fault::Fault {
+                since: Some(since),
+                ..cause(FailureReason::ContentRejected, Lost::Share(refused_share))
+            }),
+            (fault == Fault::RateLimited).then(|| cause(FailureReason::RateLimited, Lost::Above(ACCEPTED))),
+        ];
+        let stated: Vec<fault::Fault> = stated.into_iter().flatten().collect();
+        let faults = Faults(&stated);
         let volume = if fault == Fault::RateLimited { 100..=700 } else { 15..=120 };
         let mut history = History::default();
         for &day in &days {
-            for account in 0..accounts.len() {
-                let messages = random.random_range(volume.clone());
+            for (at, account) in accounts.iter().enumerate() {
+                let messages: i64 = random.random_range(volume.clone());
                 let mut shares = usual;
-                if is_dead {
-                    shares[INVALID_LEAD] = 0.2;
+                for (reason, share) in faults.shares(account, day) {
+                    shares[reason as usize - 1] = share;
                 }
-                if is_blocked && account == blocked && day >= since {
-                    shares[ACCOUNT_ISSUE] = blocked_share;
-                }
-                if fault == Fault::Content && day >= since {
-                    shares[CONTENT_REJECTED] = refused_share;
-                }
-                let refused = if fault == Fault::RateLimited { (messages - ACCEPTED).max(0) } else { 0 };
-                history.send(random, day, account, messages - refused, shares);
-                history.at(day, account).failed[RATE_LIMITED] += refused;
+                let accepted = faults.accepted(account, day).map_or(messages, |limit| messages.min(limit.into()));
+                history.send(random, day, at, accepted, shares);
+                history.at(day, at).failed[RATE_LIMITED] += messages - accepted;
             }
         }
         let expect = |kind, account, since| Expected { kind, account, since };
@@ -251,7 +266,8 @@ impl Run {
             });
             if expected.kind == FindingKind::RateLimiting {
                 score.limited += 1;
-                let near = ACCEPTED - ACCEPTED / 20..=ACCEPTED + ACCEPTED / 20;
+                let accepted = i64::from(ACCEPTED);
+                let near = accepted - accepted / 20..=accepted + accepted / 20;
                 score.volume += u32::from(finding.messages_per_day.is_some_and(|limit| near.contains(&limit)));
             }
         }

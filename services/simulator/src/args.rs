@@ -1,4 +1,4 @@
-//! The command line: the accounts to play, the rate, and the results of messages.
+//! The command line: the accounts to play, the rate, the results of messages, and a past with its faults.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,6 +8,9 @@ use campaign_metrics::{
     pb::FailureReason,
 };
 use clap::{Args, Parser, ValueEnum};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use crate::fault::{Fault, reason_named, reason_names};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +22,8 @@ Examples:
       plays leads of poor quality, with the same results in each run
   campaign-simulator --late-ratio 0.2 --duplicate-ratio 0.1 --shuffle --duration-seconds 60
       plays senders that report late, twice and out of order, for a minute
+  campaign-simulator --campaign spring --first-day 2026-06-01 --fault account-issue=0.9,account=mail-2,since=2026-06-09
+      reports 20 days of the past, in which one account has been blocked since a Tuesday
 
 The result of a message depends only on the seed, the lead and the step. On SIGINT or SIGTERM, the simulator releases
 claims that were not sent, reports the outcomes of the others, and exits with 0. A second signal aborts.";
@@ -60,6 +65,9 @@ pub struct Options {
     /// Results of messages.
     #[command(flatten)]
     pub behavior: Behavior,
+    /// A past that is reported at once.
+    #[command(flatten)]
+    pub past: Past,
     /// Append each granted claim to this file, as a line of JSON with time, asked, account, lead, step and claim_id.
     #[arg(long, value_name = "FILE")]
     pub claims_log: Option<PathBuf>,
@@ -126,6 +134,54 @@ pub struct Behavior {
     pub shuffle: bool,
 }
 
+/// A past that is reported at once.
+///
+/// Its times and results depend only on the seed, the days, the leads and their accounts. So later runs report the same,
+/// and what was reported before is a duplicate.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "A past instead of sending")]
+pub struct Past {
+    /// Report the past of the campaigns named by --campaign at once, without claims: messages from this UTC day on.
+    ///
+    /// Every lead needs an account. Messages go out between 8 and 18 o'clock, on some days more than on others. Bounces
+    /// come up to 3 days later, and answers after --reply-days.
+    #[arg(
+        long,
+        value_name = "DAY",
+        requires = "campaigns",
+        conflicts_with_all = [
+            "accounts", "senders", "max_claims", "hold_seconds", "rate", "poll_seconds", "duration_seconds", "claims_log",
+            "late_ratio", "late_seconds", "duplicate_ratio", "shuffle",
+        ]
+    )]
+    pub first_day: Option<Date>,
+    /// Days over which the first messages to all leads are spread.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "first_day",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(1..=400)
+    )]
+    pub days: u16,
+    /// Mean time from a message to a reply, a conversion or an opt-out.
+    #[arg(long, value_name = "DAYS", requires = "first_day", default_value_t = 2.0, value_parser = positive)]
+    pub reply_days: f64,
+    /// Report only what happened at this time or later: a UTC day or a time [default: from the first day on].
+    #[arg(long, value_name = "TIME", requires = "first_day", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Report only what happened before this time: a UTC day or a time [default: now].
+    #[arg(long, value_name = "TIME", requires = "first_day", value_parser = moment)]
+    pub until: Option<Timestamp>,
+    /// Lose messages for a reason; may be repeated.
+    ///
+    /// AMOUNT is the share of the messages that is lost, from 0 to 1. Of rate-limited it is the number of messages of one
+    /// account on one UTC day, from 0, beyond which all are lost. Half of the messages lost as invalid-lead bounce, all
+    /// others fail. A fault without an account hits all accounts, one without a day hits all days.
+    #[arg(long = "fault", value_name = "REASON=AMOUNT[,account=ACCOUNT][,since=DAY]", requires = "first_day")]
+    pub faults: Vec<Fault>,
+}
+
 /// Format of the summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -140,14 +196,6 @@ pub enum Output {
 pub struct Reasons(Vec<(FailureReason, u32)>);
 
 impl Reasons {
-    const NAMES: [(&'static str, FailureReason); 5] = [
-        ("account-issue", FailureReason::AccountIssue),
-        ("invalid-lead", FailureReason::InvalidLead),
-        ("rate-limited", FailureReason::RateLimited),
-        ("content-rejected", FailureReason::ContentRejected),
-        ("other", FailureReason::Other),
-    ];
-
     /// Picks the reason at a point of the cumulated weights, from 0 to 1.
     pub fn at(&self, point: f64) -> FailureReason {
         let total: f64 = self.0.iter().map(|(_, weight)| f64::from(*weight)).sum();
@@ -168,13 +216,12 @@ impl FromStr for Reasons {
     fn from_str(text: &str) -> Result<Self, String> {
         let weighted = |part: &str| {
             let (name, weight) = part.split_once('=')?;
-            let (_, reason) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
-            Some((*reason, weight.parse().ok()?))
+            Some((reason_named(name)?, weight.parse().ok()?))
         };
         let weights: Option<Vec<_>> = text.split(',').map(weighted).collect();
         let weights = weights.filter(|weights| weights.iter().any(|(_, weight)| *weight > 0));
         weights.map(Self).ok_or_else(|| {
-            let names = Self::NAMES.map(|(name, _)| name).join(", ");
+            let names = reason_names();
             format!("must be like `invalid-lead=3,other=1`, with a weight above 0; reasons are {names}")
         })
     }
@@ -183,6 +230,12 @@ impl FromStr for Reasons {
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "must be between 0 and 1".to_owned())
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = || Some(text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    let moment = text.parse().ok().or_else(day);
+    moment.ok_or_else(|| "must be a UTC day such as 2026-03-02, or a time such as 2026-03-02T12:00:00Z".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -206,10 +259,23 @@ mod tests {
             "s --failure-reasons invalid-lead=0",
             "s --failure-reasons bad=1",
             "s --campaign Spring",
+            "s --first-day 2026-03-02",
+            "s --campaign a --first-day Monday",
+            "s --campaign a --first-day 2026-03-02 --days 0",
+            "s --campaign a --first-day 2026-03-02 --days 401",
+            "s --campaign a --first-day 2026-03-02 --rate 100",
+            "s --campaign a --first-day 2026-03-02 --until tomorrow",
+            "s --campaign a --first-day 2026-03-02 --fault blocked=1",
+            "s --campaign a --fault invalid-lead=0.2",
+            "s --days 3",
         ] {
             assert!(Options::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
         assert!(Options::try_parse_from(["s", "--account", "a", "--create-accounts"]).is_ok());
+        let past = "s --campaign a --first-day 2026-03-02 --since 2026-03-03 --until 2026-03-04T12:00:00Z";
+        let past = Options::try_parse_from(past.split(' ')).unwrap().past;
+        assert_eq!(past.since, "2026-03-03T00:00:00Z".parse().ok(), "a day is its beginning");
+        assert_eq!((past.until, past.days), ("2026-03-04T12:00:00Z".parse().ok(), 20));
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! | [`args`] | the command line |
 //! | [`play`] | the result of a message: a pure function of seed, lead and step |
 //! | [`sender`] | one sender: claim, send, report |
-//! | [`reports`] | outcomes that wait to be reported, some of them late |
+//! | [`reports`] | outcomes that wait to be reported, some of them late; the call that reports them |
+//! | [`story`] | the past of campaigns: a pure function of options and leads |
+//! | [`fault`] | which messages of a past are lost on purpose |
+//! | `past` | reports a past without claims |
 //! | [`pace`] | the rate that all senders share |
 //! | [`service`] | calls with deadlines and retries |
 //! | [`claims_log`] | a file of all granted claims |
@@ -14,12 +17,15 @@
 
 pub mod args;
 pub mod claims_log;
+pub mod fault;
 pub mod pace;
+mod past;
 pub mod play;
 pub mod process;
 pub mod reports;
 pub mod sender;
 pub mod service;
+pub mod story;
 pub mod summary;
 
 use std::{sync::Arc, time::Duration};
@@ -38,19 +44,19 @@ use crate::{
     claims_log::ClaimsLog,
     pace::Pace,
     sender::Sender,
-    service::Service,
+    service::{PAGE, Service},
     summary::{Stopped, Summary},
 };
 
-/// Resources of a page: the maximum of the service.
-const PAGE: i32 = 1000;
-
 /// Plays until every campaign has finished, the time is up, or `shutdown`. Then it releases claims that were not sent,
-/// and reports the outcomes of the others.
+/// and reports the outcomes of the others. Given a first day, it reports the past instead.
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<Summary> {
     let options = Arc::new(options);
     let stop = shutdown.child_token();
     let service = Service::new(&options.connection.server, stop.clone())?;
+    if let Some(first_day) = options.past.first_day {
+        return past::play(&service, &options, first_day).await;
+    }
     let log = options.claims_log.as_deref().map(ClaimsLog::open).transpose()?.map(Arc::new);
     let started = Instant::now();
     let accounts = accounts(&service, &options).await?;

@@ -36,13 +36,19 @@ pub enum Repeat {
     Later,
 }
 
+/// Returns the draws of a seed for something. Others have nothing to do with them.
+pub fn draws(seed: u64, something: &[&[u8]]) -> ChaCha8Rng {
+    let mut digest = Sha256::new();
+    digest.update(seed.to_be_bytes());
+    for part in something {
+        digest.update(part);
+    }
+    ChaCha8Rng::from_seed(digest.finalize().into())
+}
+
 /// Decides the result of the message of `step` to `lead`, a resource name.
 pub fn play(behavior: &Behavior, lead: &str, step: i32) -> Play {
-    let mut digest = Sha256::new();
-    digest.update(behavior.seed.to_be_bytes());
-    digest.update(step.to_be_bytes());
-    digest.update(lead);
-    let mut draws = ChaCha8Rng::from_seed(digest.finalize().into());
+    let mut draws = draws(behavior.seed, &[&step.to_be_bytes(), lead.as_bytes()]);
     // All draws are made in every case, so that changing one share does not change the results of the others.
     let mut draw = || draws.random::<f64>();
     let (result, reason) = (draw(), draw());

@@ -1,10 +1,11 @@
-//! Holds outcomes until they are reported, in a bounded queue ordered by due time.
+//! Holds outcomes until they are reported, in a bounded queue ordered by due time, and reports them.
 //!
 //! One call reports all outcomes of a message. If a reply had its own call, it could race with the claim of the
 //! follow-up that it makes needless, and two runs would differ.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use anyhow::ensure;
 use campaign_metrics::{pb, wire::timestamp};
 use jiff::Timestamp;
 use rand::seq::SliceRandom as _;
@@ -13,12 +14,14 @@ use tokio::time::Instant;
 use crate::{
     args::Behavior,
     play::{Play, Repeat},
+    service::Service,
+    summary::Stats,
 };
 
 /// Most messages that may wait. Beyond this, the earliest are reported before they are due.
 const WAITING_MAX: usize = 10_000;
 /// Outcomes of a call, beyond which no message is added: well below the 5000 that the service accepts.
-const CALL_OUTCOMES: usize = 1000;
+pub(crate) const CALL_OUTCOMES: usize = 1000;
 
 /// The queue of one sender.
 #[derive(Debug, Default)]
@@ -82,6 +85,43 @@ impl Reports {
         let all = std::mem::take(&mut self.waiting);
         self.waiting = all.into_iter().map(|((_, number), outcomes)| ((now, number), outcomes)).collect();
     }
+}
+
+/// Reports outcomes of a workspace in one call, and counts what became of them.
+pub(crate) async fn report(
+    service: &Service,
+    workspace: &str,
+    outcomes: Vec<pb::Outcome>,
+    stats: &mut Stats,
+) -> anyhow::Result<()> {
+    let kinds: Vec<pb::OutcomeKind> = outcomes.iter().map(pb::Outcome::kind).collect();
+    let request = pb::ReportOutcomesRequest { parent: workspace.to_owned(), outcomes };
+    let started = Instant::now();
+    let answer = service
+        .repeat(service.sending(), request, async |mut client, request| client.report_outcomes(request).await)
+        .await;
+    let answer = answer.map_err(|status| service.explain(&status))?;
+    stats.report_latency.note(started.elapsed());
+    ensure!(
+        answer.results.len() == kinds.len(),
+        "the service answered {} of {} outcomes",
+        answer.results.len(),
+        kinds.len()
+    );
+    for (kind, result) in kinds.into_iter().zip(answer.results) {
+        match result.verdict() {
+            pb::OutcomeVerdict::Applied => {
+                let kind = kind.as_str_name().trim_start_matches("OUTCOME_KIND_");
+                *stats.applied.entry(kind).or_default() += 1;
+            }
+            pb::OutcomeVerdict::Duplicate => stats.duplicates += 1,
+            pb::OutcomeVerdict::Rejected | pb::OutcomeVerdict::Unspecified => {
+                tracing::debug!(reason = result.reason, message = result.message, "an outcome was rejected");
+                *stats.rejected.entry(result.reason).or_default() += 1;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

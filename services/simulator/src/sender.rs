@@ -5,7 +5,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use anyhow::ensure;
 use campaign_metrics::{pb, wire::parse_timestamp};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -13,7 +12,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    args::Options, claims_log::ClaimsLog, pace::Pace, play::play, reports::Reports, service::Service, summary::Stats,
+    args::Options,
+    claims_log::ClaimsLog,
+    pace::Pace,
+    play::play,
+    reports::{Reports, report},
+    service::Service,
+    summary::Stats,
 };
 
 /// Time span of the messages that are sent and reported together.
@@ -203,36 +208,7 @@ impl Sender {
     /// Reports all outcomes that are due.
     async fn report(&mut self) -> anyhow::Result<()> {
         while let Some(outcomes) = self.reports.take(&self.options.behavior, Instant::now()) {
-            let kinds: Vec<pb::OutcomeKind> = outcomes.iter().map(pb::Outcome::kind).collect();
-            let request = pb::ReportOutcomesRequest { parent: self.workspace.clone(), outcomes };
-            let started = Instant::now();
-            let answer = self
-                .service
-                .repeat(self.service.sending(), request, async |mut client, request| {
-                    client.report_outcomes(request).await
-                })
-                .await;
-            let answer = answer.map_err(|status| self.service.explain(&status))?;
-            self.stats.report_latency.note(started.elapsed());
-            ensure!(
-                answer.results.len() == kinds.len(),
-                "the service answered {} of {} outcomes",
-                answer.results.len(),
-                kinds.len()
-            );
-            for (kind, result) in kinds.into_iter().zip(answer.results) {
-                match result.verdict() {
-                    pb::OutcomeVerdict::Applied => {
-                        let kind = kind.as_str_name().trim_start_matches("OUTCOME_KIND_");
-                        *self.stats.applied.entry(kind).or_default() += 1;
-                    }
-                    pb::OutcomeVerdict::Duplicate => self.stats.duplicates += 1,
-                    pb::OutcomeVerdict::Rejected | pb::OutcomeVerdict::Unspecified => {
-                        tracing::debug!(reason = result.reason, message = result.message, "an outcome was rejected");
-                        *self.stats.rejected.entry(result.reason).or_default() += 1;
-                    }
-                }
-            }
+            report(&self.service, &self.workspace, outcomes, &mut self.stats).await?;
         }
         Ok(())
     }

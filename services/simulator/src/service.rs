@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use anyhow::{Context as _, anyhow};
 use campaign_metrics::pb::{
     account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
-    sending_service_client::SendingServiceClient,
+    lead_service_client::LeadServiceClient, sending_service_client::SendingServiceClient,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,8 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+/// Resources of a page: the maximum of the service.
+pub(crate) const PAGE: i32 = 1000;
 /// Deadline of a call: a thousand times its usual duration, and short enough to detect a service that hangs.
 const CALL_MAX: Duration = Duration::from_secs(10);
 /// Deadline for connecting.
@@ -61,6 +63,11 @@ impl Service {
     /// Returns the client of accounts.
     pub fn accounts(&self) -> AccountServiceClient<Channel> {
         AccountServiceClient::new(self.channel.clone())
+    }
+
+    /// Returns the client of leads.
+    pub fn leads(&self) -> LeadServiceClient<Channel> {
+        LeadServiceClient::new(self.channel.clone())
     }
 
     /// Returns the client of sending.

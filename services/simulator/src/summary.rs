@@ -71,6 +71,8 @@ pub enum Stopped {
     TimeUp,
     /// Every campaign has finished.
     AllFinished,
+    /// The past is reported.
+    Reported,
 }
 
 /// The result of a run.
@@ -161,6 +163,7 @@ impl View<'_> {
             Stopped::Asked => "stopped when asked to",
             Stopped::TimeUp => "stopped, as the time was up",
             Stopped::AllFinished => "every campaign is finished",
+            Stopped::Reported => "the past is reported",
         };
         let mut text = format!(
             "{why} after {:.1} s\n  claims    {} granted, {} released unsent, {} no longer held\n  messages  {}\n  \
