@@ -4,6 +4,8 @@ mod harness;
 
 #[path = "integration/answering.rs"]
 mod answering;
+#[path = "integration/answers.rs"]
+mod answers;
 #[path = "integration/away.rs"]
 mod away;
 #[path = "integration/campaigns.rs"]

@@ -209,15 +209,26 @@ fn action(subject: Subject, kind: FindingKind, loss: &Loss, limit: Option<i64>) 
 
 /// Finds whether the delivery rate is certainly below 95 %, or that of accounts which no reason above names.
 fn low_delivery(subject: Subject, parties: &[Party], all: &[(Date, Messages)], causes: &[Finding]) -> Option<Finding> {
-    let found = examine(parties, all, None, LOW_DELIVERY, Period::LastChange)?;
+    // Where every account is limited above a volume, losses follow the volume of the day and of the account. Then neither a
+    // day nor an account is told.
+    let by_volume = causes.iter().any(|cause| cause.messages_per_day.is_some() && cause.accounts.is_empty());
+    let period = match recent_since(all) {
+        Some(recent) if by_volume => Period::Since(recent),
+        _ => Period::LastChange,
+    };
+    let mut found = examine(parties, all, None, LOW_DELIVERY, period)?;
     let is_low = is_certainly_above(found.whole.share, LOW_DELIVERY);
+    if by_volume && (is_low || found.is_everywhere) {
+        found.blamed.clear();
+    }
     let named = |blamed: &BlamedAccount| {
         causes.iter().flat_map(|finding| &finding.accounts).any(|other| other.culprit == blamed.culprit)
     };
     if !is_low && !found.is_everywhere && found.blamed.iter().all(named) {
         return None;
     }
-    let (change, lost) = if is_low { (found.whole.change, found.whole.share) } else { (found.change, found.lost) };
+    let is_whole = is_low && !by_volume;
+    let (change, lost) = if is_whole { (found.whole.change, found.whole.share) } else { (found.change, found.lost) };
     let delivered = |lost: Rate| Rate { numerator: lost.denominator - lost.numerator, ..lost };
     let summary = match &change {
         _ if !is_low && !found.is_everywhere => format!("{}.", of_blamed(subject, &found.blamed)),

@@ -68,11 +68,11 @@ struct Said {
     text: String,
 }
 
-/// Plays a campaign of so many leads until Sunday, 21 June, with faults, and diagnoses it.
+/// Plays 20 of the 25 days of a campaign with so many leads, with faults, and diagnoses it.
 async fn diagnose(accounts: &[&str], leads: usize, faults: &str) -> Said {
     let service = start("2026-06-21T12:00:00Z", accounts).await;
     fill(&service, "spring", accounts, leads).await;
-    simulate(&service, "spring", &format!("--until 2026-06-21 {HEALTHY} {faults}")).await;
+    simulate(&service, "spring", &format!("--days 25 --until 2026-06-21 {HEALTHY} {faults}")).await;
     let request = pb::DiagnoseCampaignRequest { name: campaign_name("spring") };
     let findings =
         service.performance.clone().diagnose_campaign(request).await.expect("an answer").into_inner().findings;
@@ -112,7 +112,7 @@ const FOUR: [&str; 4] = ["anna", "bert", "carla", "dora"];
 
 #[tokio::test]
 async fn an_account_that_is_blocked_since_tuesday_is_named_with_its_day() {
-    let said = diagnose(&FOUR, 3600, "--fault account-issue=0.9,account=carla,since=2026-06-09").await;
+    let said = diagnose(&FOUR, 4500, "--fault account-issue=0.9,account=carla,since=2026-06-09").await;
     let finding = said.cause(FindingKind::AccountIssues, Severity::Warning);
     assert_eq!(blamed(finding), ["carla"]);
     let tuesday: Date = "2026-06-09".parse().expect("a day");
@@ -126,7 +126,7 @@ async fn an_account_that_is_blocked_since_tuesday_is_named_with_its_day() {
 
 #[tokio::test]
 async fn a_list_with_dead_addresses_is_no_accounts_fault() {
-    let said = diagnose(&FOUR, 3600, "--fault invalid-lead=0.2").await;
+    let said = diagnose(&FOUR, 4500, "--fault invalid-lead=0.2").await;
     let finding = said.cause(FindingKind::InvalidLeads, Severity::Warning);
     assert_eq!((blamed(finding), finding.change.as_ref()), (vec![], None), "all accounts, from the start");
     assert!((0.17..0.23).contains(&share(finding)), "{finding:?}");
@@ -136,7 +136,7 @@ async fn a_list_with_dead_addresses_is_no_accounts_fault() {
 
 #[tokio::test]
 async fn content_that_is_rejected_everywhere_is_no_accounts_fault() {
-    let said = diagnose(&FOUR, 3600, "--fault content-rejected=0.6").await;
+    let said = diagnose(&FOUR, 4500, "--fault content-rejected=0.6").await;
     let finding = said.cause(FindingKind::ContentRejected, Severity::Critical);
     assert_eq!((blamed(finding), finding.change.as_ref()), (vec![], None), "all accounts, from the start");
     assert!((0.57..0.63).contains(&share(finding)), "{finding:?}");
@@ -146,7 +146,7 @@ async fn content_that_is_rejected_everywhere_is_no_accounts_fault() {
 
 #[tokio::test]
 async fn rate_limits_are_told_with_the_volume_above_which_they_begin() {
-    let said = diagnose(&FOUR[..2], 14_000, "--days 17 --fault rate-limited=400").await;
+    let said = diagnose(&FOUR[..2], 20_000, "--fault rate-limited=400").await;
     let finding = said.cause(FindingKind::RateLimiting, Severity::Warning);
     assert_eq!(blamed(finding), [""; 0], "both are limited");
     let volume = finding.messages_per_day.expect("a volume");
@@ -157,7 +157,7 @@ async fn rate_limits_are_told_with_the_volume_above_which_they_begin() {
 
 #[tokio::test]
 async fn a_healthy_campaign_accuses_nobody() {
-    let said = diagnose(&FOUR, 3600, "").await;
+    let said = diagnose(&FOUR, 4500, "").await;
     assert_eq!(said.findings, []);
     said.says("Nothing is wrong with spring");
 }

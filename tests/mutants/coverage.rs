@@ -57,7 +57,7 @@ pub const ROWS: &[Row] = &[
     row("proto/invalid.rs", CONTRACT, &["inputs"], SERVICE),
     row("proto/name.rs", CONTRACT, &["inputs"], SERVICE),
     row("proto/schedule.rs", CONTRACT, &["local_days", SEQUENCES], SERVICE),
-    row("proto/diagnosis", CONTRACT, &[], &[]),
+    row("proto/diagnosis", CONTRACT, &[], &["faults"]),
     row("proto/statistics", CONTRACT, &["verdicts"], &[]),
     row("proto/comparison", CONTRACT, &["verdicts", "performance"], &[]),
     row("proto/wire", CONTRACT, &["inputs", "gauges", "pages", SEQUENCES], SERVICE),

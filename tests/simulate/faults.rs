@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use campaign_metrics::{
     campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
-    diagnosis::{AGES, CampaignFacts, Finding, FindingKind, RatesAtAge, diagnose_campaign},
+    diagnosis::{AGES, BlamedAccount, CampaignFacts, Finding, FindingKind, RatesAtAge, diagnose_campaign},
     history::{HistoryCounts, HistoryDay},
     name::AccountId,
     not_sending::Blocked,
@@ -251,8 +251,12 @@ impl Run {
         };
         for finding in &findings {
             let Some(expected) = self.expected.iter().find(|expected| is_of(finding, expected)) else {
-                // Low delivery is an effect of every fault here, and of nothing else.
-                let is_effect = finding.kind == FindingKind::LowDelivery && !self.expected.is_empty();
+                // Low delivery is an effect of every fault here, and of nothing else. It names no account but the blocked one.
+                let is_known = |blamed: &BlamedAccount| {
+                    self.expected.iter().any(|of| of.account.as_ref().is_some_and(|id| id.as_str() == blamed.culprit.id()))
+                };
+                let is_low = finding.kind == FindingKind::LowDelivery && !self.expected.is_empty();
+                let is_effect = is_low && finding.accounts.iter().all(is_known);
                 score.right += u32::from(is_effect);
                 score.wrong += u32::from(!is_effect);
                 continue;

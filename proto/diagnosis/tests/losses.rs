@@ -158,6 +158,19 @@ fn rate_limits_show_the_volume_above_which_they_begin() {
 }
 
 #[test]
+fn rate_limits_blame_no_account_that_sends_more_and_tell_no_day_on_which_more_was_sent() {
+    let limited = |volume: i64| sent(volume.min(400), [0, 0, (volume - 400).max(0), 0, 0]);
+    let volume = |at: i64, account| (if at < 20 { 350 } else { 420 }) + at + if account == 1 { 300 } else { 0 };
+    let found = findings(rows(30, 4, |at, account| limited(volume(at, account))));
+    assert_eq!(kinds(&found), [RateLimiting, LowDelivery]);
+    for finding in &found {
+        assert_eq!((blamed(finding).len(), finding.change), (0, None), "{finding:?}");
+    }
+    let lost = found[0].share.unwrap();
+    assert_eq!(found[1].share, Some(Rate { numerator: lost.denominator - lost.numerator, ..lost }), "of the same days");
+}
+
+#[test]
 fn a_slow_day_is_no_end_of_rate_limits_and_a_week_below_them_is() {
     let limited = |volume: i64| sent(volume.min(400), [0, 0, (volume - 400).max(0), 0, 0]);
     let weekly = |days| findings(rows(days, 3, |at, _| limited(if at % 7 < 5 { 500 + at } else { 150 })));
