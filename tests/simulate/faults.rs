@@ -253,7 +253,9 @@ impl Run {
             let Some(expected) = self.expected.iter().find(|expected| is_of(finding, expected)) else {
                 // Low delivery is an effect of every fault here, and of nothing else. It names no account but the blocked one.
                 let is_known = |blamed: &BlamedAccount| {
-                    self.expected.iter().any(|of| of.account.as_ref().is_some_and(|id| id.as_str() == blamed.culprit.id()))
+                    self.expected
+                        .iter()
+                        .any(|of| of.account.as_ref().is_some_and(|id| id.as_str() == blamed.culprit.id()))
                 };
                 let is_low = finding.kind == FindingKind::LowDelivery && !self.expected.is_empty();
                 let is_effect = is_low && finding.accounts.iter().all(is_known);
