@@ -14,7 +14,7 @@ use crate::harness::{
     golden::assert_golden,
     parts::{binary, part, repository},
     postgres::database,
-    run::run,
+    run::{Output, run},
     service::Service,
 };
 
@@ -72,7 +72,7 @@ impl Terminal {
         command.env("PATH", env::join_paths(path).expect("paths")).env("LC_ALL", "C.UTF-8");
         command.env("CAMPAIGN_METRICS_SERVER", &self.service.url).env_remove("CAMPAIGN_METRICS_WORKSPACE");
         command.env("SERVICE", self.service.url.trim_start_matches("http://"));
-        run(command, "").await.and_then(|output| output.success()).unwrap_or_else(|error| panic!("{PAGE}: {error:#}"))
+        run(command, "").await.and_then(Output::success).unwrap_or_else(|error| panic!("{PAGE}: {error:#}"))
     }
 }
 

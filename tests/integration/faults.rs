@@ -7,7 +7,12 @@ use jiff::{ToSpan as _, civil::Date};
 
 use crate::{
     commands::{assert_exit, campaignctl},
-    harness::{parts::binary, postgres::database, run::run, service::Service},
+    harness::{
+        parts::binary,
+        postgres::database,
+        run::{Output, run},
+        service::Service,
+    },
     world::{WORKSPACE, campaign_name, create_account, create_campaign, settings, try_add},
 };
 
@@ -57,7 +62,7 @@ async fn simulate(service: &Service, campaign: &str, arguments: &str) {
         FIRST_DAY,
     ]);
     command.args(arguments.split_whitespace());
-    let said = run(command, "").await.and_then(|output| output.success()).expect("it reports the past");
+    let said = run(command, "").await.and_then(Output::success).expect("it reports the past");
     assert!(said.starts_with("the past is reported after ") && said.contains(" 0 rejected"), "{said}");
 }
 
