@@ -67,7 +67,7 @@ mutants: ## Put mistakes into the code and list the ones no test notices; see do
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/mutants"
 
 .PHONY: simulate
-simulate: ## Simulate campaigns and print how often each rule of comparison is wrong; SEED=..., PAIRS=...; five minutes
+simulate: ## Simulate campaigns and print how often each rule of comparison is wrong; SEED=..., PAIRS=...; ten minutes
 	@cargo build --quiet --locked --example simulate
 	@"$${CARGO_TARGET_DIR:-target}/debug/examples/simulate"
 
