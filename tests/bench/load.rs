@@ -106,7 +106,7 @@ impl Load {
 }
 
 /// Adds campaigns with so many leads each, served by every account of their workspace, none of them claimed.
-async fn add_campaigns(sql: &Client, workspaces: u32, campaigns: u32, leads: u32) -> Result<()> {
+pub async fn add_campaigns(sql: &Client, workspaces: u32, campaigns: u32, leads: u32) -> Result<()> {
     sql.batch_execute(&format!(
         "CREATE TEMP TABLE added AS WITH new AS (
             INSERT INTO campaigns (workspace_id, name, uid, salt, display_name, state, steps, follow_up_delay_ms, time_zone,

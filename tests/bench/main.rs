@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
+mod answers;
 mod claims;
 mod cycle;
 mod direct;
@@ -56,7 +57,7 @@ const GROUPS: [(&str, u64, &[&str]); 6] = [
     ("claims", 5, &["claim_100"]),
     ("old_snapshot", 9, &["claim_100_old_snapshot"]),
     ("cycle", 3, &["claim_report_cycle"]),
-    ("reads", 7, &["get_campaign_10m", "metrics_scrape_10k"]),
+    ("reads", 9, &["get_campaign_10m", "diagnose", "compare_20", "history_90d", "metrics_scrape_10k"]),
     ("sustained", 20, &["sustained", "memory"]),
 ];
 

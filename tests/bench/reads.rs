@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
+    answers,
     direct::count,
     events::{By, Events, Order, events},
     harness::{http, postgres::Connection},
@@ -35,8 +36,8 @@ const SCRAPES: usize = 15;
 const MEASURED_LEADS: u32 = 400_000;
 
 pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
-    if report.wants("get_campaign_10m") {
-        get_campaign(stage, report).await?;
+    if answers::CASES.iter().chain(&["get_campaign_10m"]).any(|case| report.wants(case)) {
+        large(stage, report).await?;
     }
     if report.wants("metrics_scrape_10k") {
         scrape(stage, report).await?;
@@ -44,7 +45,8 @@ pub async fn measure(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
+/// Reads of a campaign of ten million leads, beside ingest.
+async fn large(stage: &Stage, report: &mut Report) -> Result<()> {
     stage.progress.step("get_campaign_10m");
     let at_random = events(1, 1, MEASURED_LEADS.cast_signed(), Order::Random);
     let load = Load::Claimed { campaigns: 1, leads: MEASURED_LEADS };
@@ -54,15 +56,21 @@ async fn get_campaign(stage: &Stage, report: &mut Report) -> Result<()> {
     let service = stage.service(&database).await?;
     let at_random = Arc::new(events(1, 1, LARGE.cast_signed(), Order::Random));
     let mut load = Beside { service: &service, events: at_random, from: 0 };
-    let (reported, large, small) = load.sampled_at(rate / 2.0).await?;
+    let (reported, (large, small)) = load.sampled_at(rate / 2.0, sampled).await?;
     stage.progress.say(&format!("  beside {reported:.0} events/s, of {rate:.0} at most"));
     report.value("get_campaign_10m", "ms p99", &[p99(&large)], Target::AtMost(5.0));
     report.ratio("get_campaign_10m_vs_1k", "ms p99", &[p99(&large)], &[p99(&small)], Target::AtMost(1.5));
+    let sql = database.connect().await?;
+    answers::fill(&sql).await?;
+    drop(sql);
+    let (reported, answered) = load.sampled_at(rate / 2.0, answers::sampled).await?;
+    stage.progress.say(&format!("  answers beside {reported:.0} events/s"));
+    answers::report(report, &answered, &large);
     service.stop().await?;
     database.remove().await
 }
 
-fn p99(latencies: &Histogram<u64>) -> f64 {
+pub fn p99(latencies: &Histogram<u64>) -> f64 {
     count(usize::try_from(latencies.value_at_quantile(0.99)).unwrap_or(0)) / 1000.0
 }
 
@@ -75,12 +83,15 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    /// The achieved rate, and the latencies of both kinds of calls.
-    async fn sampled_at(&mut self, rate: f64) -> Result<(f64, Histogram<u64>, Histogram<u64>)> {
+    /// The achieved rate, and what was sampled beside it.
+    async fn sampled_at<'a, T>(
+        &'a mut self,
+        rate: f64,
+        sample: impl AsyncFnOnce(&'a Service, CancellationToken) -> Result<T>,
+    ) -> Result<(f64, T)> {
         let (service, stop) = (self.service, CancellationToken::new());
-        let (reported, samples) = tokio::join!(self.at(rate, stop.clone()), sampled(service, stop));
-        let (large, small) = samples?;
-        Ok((reported?, large, small))
+        let (reported, samples) = tokio::join!(self.at(rate, stop.clone()), sample(service, stop));
+        Ok((reported?, samples?))
     }
 
     /// Reports at a rate until stopped, in messages of the measured size, by a stream that does not wait for answers.

@@ -61,7 +61,15 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
         (Value::F64(_), _) if form.starts_with('=') => Some(form.trim_start_matches('=').to_owned()),
         (Value::I64(1), _) if form == "messages" => Some("1 message".to_owned()),
         (Value::I64(number), _) if form == "messages" => Some(format!("{number} messages")),
-        (Value::F64(share), _) if form == "%" => Some(format!("{:.1} %", share * 100.0)),
+        (Value::F64(share), _) if form == "%" => {
+            let rounded = format!("{:.1} %", share * 100.0);
+            let is_some = *share > 0.0 && *share < 1.0;
+            Some(match rounded.as_str() {
+                "100.0 %" if is_some => "99.9 %".to_owned(),
+                "0.0 %" if is_some => "0.1 %".to_owned(),
+                _ => rounded,
+            })
+        }
         (Value::I32(number), _) => Some(number.to_string()),
         (Value::I64(number), _) => Some(number.to_string()),
         (Value::EnumNumber(number), Kind::Enum(values)) => (*number != 0).then(|| short(values, *number)),

@@ -56,9 +56,14 @@ pub fn some_text(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Renders a ratio in percent.
+/// Renders a ratio in percent with one digit. What is neither 0 nor 1 is never shown as 0 % or 100 %.
 pub fn percent(ratio: Option<f64>) -> Option<String> {
-    Some(format!("{:.1} %", ratio? * 100.0))
+    let percent = match ratio? {
+        all_or_nothing @ (0.0 | 1.0) => all_or_nothing * 100.0,
+        // 2999 of 3000 are not 100 %, and 1 is not 0 %.
+        some => (some * 100.0).clamp(0.1, 99.9),
+    };
+    Some(format!("{percent:.1} %"))
 }
 
 /// Renders a share in percent, near 0 and 100 with two digits. What is neither 0 nor 1 is never shown as 0 % or 100 %.
@@ -130,6 +135,13 @@ pub fn delivery_text(rate: Option<&pb::Rate>, health: pb::DeliveryHealth, is_cer
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_campaign_is_done_only_when_all_is() {
+        let shown = [0.0, 0.0001, 0.71, 2999.0 / 3000.0, 1.0].map(|ratio| percent(Some(ratio)).unwrap());
+        assert_eq!(shown, ["0.0 %", "0.1 %", "71.0 %", "99.9 %", "100.0 %"]);
+        assert_eq!(percent(None), None);
+    }
 
     #[test]
     fn a_share_is_never_rounded_to_none_or_all() {
