@@ -176,6 +176,12 @@ impl Facts {
         Self(self.0 | 1 << fact.bit())
     }
 
+    /// Returns the set without one fact, as it was before that fact was known.
+    #[must_use]
+    pub fn without(self, fact: Fact) -> Self {
+        Self(self.0 & !(1 << fact.bit()))
+    }
+
     /// Returns the steps whose result is delivered, as bits. Bit 0 is step 1.
     fn delivered(self) -> i64 {
         self.0 & !(self.0 >> BOUNCED) & STEPS_MASK
@@ -249,6 +255,26 @@ impl Reasons {
         };
         FailureReason::from_number(reasons >> (3 * (step.0 - 1)) & 7)
     }
+
+    /// Returns the reasons without that of one fact, as they were before that fact was known.
+    #[must_use]
+    pub fn without(self, fact: Fact) -> Self {
+        let clear = |step: Step| !(7 << (3 * (step.0 - 1)));
+        match fact {
+            Fact::Failed(step) => Self { failed: self.failed & clear(step), ..self },
+            Fact::Bounced(step) => Self { bounced: self.bounced & clear(step), ..self },
+            _ => self,
+        }
+    }
+}
+
+/// State of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimState {
+    /// The claim has not expired.
+    Held,
+    /// The claim expired without an outcome.
+    Uncertain,
 }
 
 /// A lead at one moment.
@@ -266,11 +292,17 @@ pub struct Lead {
     pub reasons: Reasons,
     /// Latest time of any fact.
     pub last_action_time: Option<Timestamp>,
+    /// Time from which its next step is due, if it is a follow-up and the time is known.
+    pub due_time: Option<Timestamp>,
+    /// Whether a claim of it is held or uncertain.
+    pub claim_state: Option<ClaimState>,
 }
 
 /// An outcome that was applied, as listed for its lead.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeadOutcome {
+    /// Resource name of the lead.
+    pub lead: LeadName,
     /// What happened.
     pub fact: Fact,
     /// Why the message failed or bounced.
@@ -334,6 +366,17 @@ mod tests {
             assert_eq!(Fact::from_bit(bit).unwrap().bit(), bit);
         }
         assert_eq!(Fact::from_bit(52), None);
+    }
+
+    #[test]
+    fn without_a_fact_a_lead_is_as_before_it() {
+        let (one, two) = (step(1), step(16));
+        let before = Facts::default().with(Fact::Delivered(one));
+        assert_eq!(before.with(Fact::Bounced(two)).without(Fact::Bounced(two)), before);
+        let reasons = Reasons { failed: 3 | 5 << 45, bounced: 2 | 7 << 45 };
+        assert_eq!(reasons.without(Fact::Failed(two)), Reasons { failed: 3, ..reasons });
+        assert_eq!(reasons.without(Fact::Bounced(one)), Reasons { bounced: 7 << 45, ..reasons });
+        assert_eq!(reasons.without(Fact::Delivered(one)), reasons);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 
+pub use crate::lead::ClaimState;
 use crate::{
     invalid::{Invalid, excerpt},
     lead::{Fact, FailureReason, Step},
@@ -95,15 +96,6 @@ impl FromStr for ClaimId {
             Invalid::new("", format_args!("`{}` is no claim id; pass on the one of the claim", excerpt(text)))
         })
     }
-}
-
-/// State of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimState {
-    /// The claim has not expired.
-    Held,
-    /// The claim expired without an outcome.
-    Uncertain,
 }
 
 /// The permission to send one step to one lead.

@@ -1,9 +1,11 @@
 //! Conversions of leads.
 
-use super::timestamp;
+use jiff::Timestamp;
+
+use super::{parse_timestamp, timestamp};
 use crate::{
     invalid::Invalid,
-    lead::{Fact, FailureReason, Lead, LeadOutcome, LeadStatus, STEPS_MAX, Step, StepOutcome},
+    lead::{ClaimState, Fact, FailureReason, Lead, LeadOutcome, LeadStatus, STEPS_MAX, Step, StepOutcome},
     pb,
 };
 
@@ -28,6 +30,38 @@ pub fn parse_lead_status(status: i32) -> Result<Option<LeadStatus>, Invalid> {
         Ok(pb::LeadStatus::Sent) => Ok(Some(LeadStatus::Sent)),
         Ok(pb::LeadStatus::Failed) => Ok(Some(LeadStatus::Failed)),
         Err(_) => Err(Invalid::new("status", "must be PENDING, PARTIAL, SENT or FAILED")),
+    }
+}
+
+/// Parses a failure reason; unspecified means `None`.
+pub fn parse_failure_reason(reason: i32) -> Result<Option<FailureReason>, Invalid> {
+    match pb::FailureReason::try_from(reason) {
+        Ok(pb::FailureReason::Unspecified) => Ok(None),
+        Ok(pb::FailureReason::AccountIssue) => Ok(Some(FailureReason::AccountIssue)),
+        Ok(pb::FailureReason::InvalidLead) => Ok(Some(FailureReason::InvalidLead)),
+        Ok(pb::FailureReason::RateLimited) => Ok(Some(FailureReason::RateLimited)),
+        Ok(pb::FailureReason::ContentRejected) => Ok(Some(FailureReason::ContentRejected)),
+        Ok(pb::FailureReason::Other) => Ok(Some(FailureReason::Other)),
+        Err(_) => Err(Invalid::new(
+            "failure_reason",
+            "must be ACCOUNT_ISSUE, INVALID_LEAD, RATE_LIMITED, CONTENT_REJECTED or OTHER",
+        )),
+    }
+}
+
+/// Parses the times between which the last action of a lead lies: from the first on, before the second.
+pub fn parse_last_action(
+    after: Option<prost_types::Timestamp>,
+    before: Option<prost_types::Timestamp>,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
+    let after = after.map(|after| parse_timestamp("last_action_after", after)).transpose()?;
+    let before = before.map(|before| parse_timestamp("last_action_before", before)).transpose()?;
+    match (after, before) {
+        (Some(after), Some(before)) if before <= after => Err(Invalid::new(
+            "last_action_before",
+            format_args!("is {before}, but must be later than `last_action_after`, which is {after}"),
+        )),
+        both => Ok(both),
     }
 }
 
@@ -60,6 +94,11 @@ impl From<Lead> for pb::Lead {
             let reason = lead.reasons.of_result(step, outcome);
             Some(pb::StepResult { step: step.number().into(), result: kind.into(), reason: failure_reason(reason) })
         };
+        let claim_state = match lead.claim_state {
+            None => pb::ClaimState::Unspecified,
+            Some(ClaimState::Held) => pb::ClaimState::Held,
+            Some(ClaimState::Uncertain) => pb::ClaimState::Uncertain,
+        };
         let status = match lead.facts.status(lead.steps) {
             LeadStatus::Pending => pb::LeadStatus::Pending,
             LeadStatus::Partial => pb::LeadStatus::Partial,
@@ -76,6 +115,9 @@ impl From<Lead> for pb::Lead {
             auto_replied: lead.facts.has(Fact::AutoReplied),
             opted_out: lead.facts.has(Fact::OptedOut),
             last_action_time: lead.last_action_time.map(timestamp),
+            next_step: lead.facts.next_step(lead.steps).map_or(0, |step| step.number().into()),
+            due_time: lead.due_time.map(timestamp),
+            claim_state: claim_state.into(),
         }
     }
 }
@@ -91,6 +133,7 @@ impl From<LeadOutcome> for pb::LeadOutcome {
             receive_time: Some(timestamp(outcome.receive_time)),
             account: outcome.account.map(|account| account.to_string()).unwrap_or_default(),
             value_micros: outcome.value_micros,
+            lead: outcome.lead.to_string(),
         }
     }
 }

@@ -163,6 +163,7 @@ fn counts_and_outcomes_are_rendered_field_by_field() {
     ] {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let shown = pb::LeadOutcome::from(LeadOutcome {
+            lead: "workspaces/acme/campaigns/spring/leads/l7".parse().unwrap(),
             fact,
             reason: Some(FailureReason::RateLimited),
             detail: "over quota".to_owned(),
@@ -175,5 +176,6 @@ fn counts_and_outcomes_are_rendered_field_by_field() {
         assert_eq!((shown.time.unwrap().seconds, shown.receive_time.unwrap().seconds), (3, 5));
         assert_eq!((shown.detail.as_str(), shown.account.as_str()), ("over quota", "workspaces/acme/accounts/ann"));
         assert_eq!(shown.value_micros, Some(17));
+        assert_eq!(shown.lead, "workspaces/acme/campaigns/spring/leads/l7");
     }
 }

@@ -108,7 +108,7 @@ struct Method {
 }
 
 /// Methods of the API, by path.
-const METHODS: [&str; 41] = [
+const METHODS: [&str; 43] = [
     "campaign_metrics.v1.CampaignService/CreateCampaign",
     "campaign_metrics.v1.CampaignService/GetCampaign",
     "campaign_metrics.v1.CampaignService/ListCampaigns",
@@ -133,6 +133,8 @@ const METHODS: [&str; 41] = [
     "campaign_metrics.v1.LeadService/ListLeadOutcomes",
     "campaign_metrics.v1.LeadService/ReassignLeads",
     "campaign_metrics.v1.LeadService/DeleteLead",
+    "campaign_metrics.v1.LeadService/ExportLeads",
+    "campaign_metrics.v1.LeadService/ExportOutcomes",
     "campaign_metrics.v1.SendingService/ClaimSends",
     "campaign_metrics.v1.SendingService/ListClaims",
     "campaign_metrics.v1.SendingService/RenewClaims",

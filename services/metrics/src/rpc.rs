@@ -4,6 +4,7 @@
 
 mod account;
 mod campaign;
+mod export;
 mod lead;
 mod opt_out;
 mod page;

@@ -46,6 +46,7 @@ pub use self::{
     lead::{
         LeadFilter,
         add::{AddedLeads, NewLead, Refusal},
+        export::Export,
         reassign::Reassigned,
     },
     migrate::migrate,

@@ -216,6 +216,24 @@ mod tests {
         ) -> Result<Response<pb::ListLeadOutcomesResponse>, Status> {
             Err(Status::unimplemented("not part of an import"))
         }
+
+        type ExportLeadsStream = tokio_stream::Empty<Result<pb::ExportLeadsResponse, Status>>;
+
+        async fn export_leads(
+            &self,
+            _: Request<pb::ExportLeadsRequest>,
+        ) -> Result<Response<Self::ExportLeadsStream>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
+
+        type ExportOutcomesStream = tokio_stream::Empty<Result<pb::ExportOutcomesResponse, Status>>;
+
+        async fn export_outcomes(
+            &self,
+            _: Request<pb::ExportOutcomesRequest>,
+        ) -> Result<Response<Self::ExportOutcomesStream>, Status> {
+            Err(Status::unimplemented("not part of an import"))
+        }
     }
 
     #[tokio::test]

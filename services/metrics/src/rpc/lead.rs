@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Rpc, batch_size,
+    export::{self, ExportStream},
     page::{Query, bad_cursor},
 };
 use crate::{
@@ -101,13 +102,30 @@ impl Rpc {
         if account.as_ref().is_some_and(|account| account.workspace != campaign.workspace) {
             return Err(Invalid::new("account", "belongs to another workspace than `parent`").into());
         }
+        let failure_reason = wire::parse_failure_reason(request.failure_reason)?;
+        let (last_action_after, last_action_before) =
+            wire::parse_last_action(request.last_action_after, request.last_action_before)?;
         let limit = wire::page_size(request.page_size)?;
-        let query = Query::new(&["ListLeads", &request.parent, &request.status.to_string(), &request.account]);
+        let query = Query::new(&[
+            "ListLeads",
+            &request.parent,
+            &request.status.to_string(),
+            &request.account,
+            &request.failure_reason.to_string(),
+            &format!("{last_action_after:?}"),
+            &format!("{last_action_before:?}"),
+        ]);
         let after = match query.cursor(&request.page_token)? {
             None => 0,
             Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
         };
-        let filter = LeadFilter { status, account: account.as_ref().map(|account| &account.account) };
+        let filter = LeadFilter {
+            status,
+            account: account.as_ref().map(|account| &account.account),
+            failure_reason,
+            last_action_after,
+            last_action_before,
+        };
         let (leads, next) = self.store.lead_list(&campaign, &filter, after, limit).await?;
         let next_page_token = next.map(|next| query.token(&next.to_string())).unwrap_or_default();
         Ok(pb::ListLeadsResponse { leads: leads.into_iter().map(Into::into).collect(), next_page_token })
@@ -213,5 +231,25 @@ impl pb::lead_service_server::LeadService for Rpc {
         let name = wire::parse("name", &name).map_err(Error::from)?;
         self.store.lead_delete(&name, force).await?;
         Ok(Response::new(pb::DeleteLeadResponse {}))
+    }
+
+    type ExportLeadsStream = ExportStream<pb::ExportLeadsResponse>;
+
+    async fn export_leads(
+        &self,
+        request: Request<pb::ExportLeadsRequest>,
+    ) -> Result<Response<Self::ExportLeadsStream>, Status> {
+        let campaign = wire::parse("parent", &request.into_inner().parent).map_err(Error::from)?;
+        Ok(Response::new(export::leads(self, &campaign).await?))
+    }
+
+    type ExportOutcomesStream = ExportStream<pb::ExportOutcomesResponse>;
+
+    async fn export_outcomes(
+        &self,
+        request: Request<pb::ExportOutcomesRequest>,
+    ) -> Result<Response<Self::ExportOutcomesStream>, Status> {
+        let campaign = wire::parse("parent", &request.into_inner().parent).map_err(Error::from)?;
+        Ok(Response::new(export::outcomes(self, &campaign).await?))
     }
 }
