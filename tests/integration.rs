@@ -34,6 +34,10 @@ mod docs;
 mod drains;
 #[path = "integration/edges.rs"]
 mod edges;
+#[path = "integration/export_commands.rs"]
+mod export_commands;
+#[path = "integration/exports.rs"]
+mod exports;
 #[path = "integration/facts.rs"]
 mod facts;
 #[path = "integration/faults.rs"]
@@ -52,6 +56,8 @@ mod inputs;
 mod kubernetes;
 #[path = "integration/layout.rs"]
 mod layout;
+#[path = "integration/lead_views.rs"]
+mod lead_views;
 #[path = "integration/limits.rs"]
 mod limits;
 #[path = "integration/local_days.rs"]

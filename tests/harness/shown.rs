@@ -135,6 +135,9 @@ impl Shown for pb::Lead {
         ("STATUS", "{status}"),
         ("ACCOUNT", "{account|id}"),
         ("LAST ACTION", "{last_action_time}"),
+        ("NEXT STEP", "{next_step|some}"),
+        ("DUE", "{due_time}"),
+        ("CLAIM", "{claim_state}"),
         ("FACTS", STORY),
     ];
     const LINES: &'static [(&'static str, &'static str)] = &[
@@ -142,6 +145,9 @@ impl Shown for pb::Lead {
         ("Status", "{status}"),
         ("Account", "{account|id}"),
         ("Last action", "{last_action_time}"),
+        ("Next step", "{next_step|some}"),
+        ("Due", "{due_time}"),
+        ("Claim", "{claim_state}"),
         ("Facts", STORY),
     ];
 }

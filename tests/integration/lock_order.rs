@@ -155,8 +155,9 @@ fn every_call_that_writes_is_traced() {
     for file in fs::read_dir(repository().join("proto/campaign_metrics/v1")).expect("the contract") {
         let text = fs::read_to_string(file.expect("a file").path()).expect("text");
         for call in text.lines().filter_map(|line| line.trim_start().strip_prefix("rpc ")?.split('(').next()) {
-            let reads =
-                ["Get", "List", "Watch", "Query", "Diagnose", "Compare"].iter().any(|verb| call.starts_with(verb));
+            let reads = ["Get", "List", "Watch", "Query", "Diagnose", "Compare", "Export"]
+                .iter()
+                .any(|verb| call.starts_with(verb));
             assert!(reads || traced.contains(call), "tests/integration/lock_order/writes.rs has no case of {call}");
         }
     }

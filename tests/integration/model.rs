@@ -23,6 +23,8 @@ mod claiming;
 mod compare;
 #[path = "model/crowd.rs"]
 mod crowd;
+#[path = "model/exports.rs"]
+mod exports;
 #[path = "model/hours.rs"]
 mod hours;
 #[path = "model/lead.rs"]

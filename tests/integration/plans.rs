@@ -192,6 +192,12 @@ async fn call_all(service: &Service, first: usize, count: usize) {
     }
     let list = pb::ListLeadsRequest { parent: campaign_name("spring"), page_size: 10, ..Default::default() };
     leads.list_leads(list).await.unwrap();
+    let export = pb::ExportLeadsRequest { parent: campaign_name("spring") };
+    let mut exported = leads.export_leads(export).await.unwrap().into_inner();
+    while exported.message().await.unwrap().is_some() {}
+    let export = pb::ExportOutcomesRequest { parent: campaign_name("spring") };
+    let mut exported = leads.export_outcomes(export).await.unwrap().into_inner();
+    while exported.message().await.unwrap().is_some() {}
     let _ = leads.delete_lead(pb::DeleteLeadRequest { name: lead_name("spring", &id(first)), force: true }).await;
     let out = pb::AddOptOutsRequest { parent: WORKSPACE.into(), lead_ids: vec![id(first + count)] };
     opt_outs.add_opt_outs(out).await.unwrap();

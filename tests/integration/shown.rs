@@ -108,6 +108,9 @@ fn what_the_api_leaves_out_is_left_out_in_json_and_a_dash_or_no_line_for_people(
         auto_replied: false,
         opted_out: false,
         last_action_time: None,
+        next_step: 0,
+        due_time: None,
+        claim_state: 0,
         ..full.clone()
     };
     let without_reason = pb::StepResult { reason: 0, ..full.step_results[0] };

@@ -13,7 +13,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     answers::{Compare, FailOn, Failing, Period, Workspace},
-    leads::{Format, Import, Leads, ListLeads, Status},
+    leads::{Export, FailureReason, Format, Import, Leads, ListLeads, Status},
     watch::Watch,
 };
 
@@ -73,7 +73,7 @@ pub enum Command {
     /// Creates, lists, shows and diagnoses sending accounts.
     #[command(subcommand)]
     Accounts(Accounts),
-    /// Imports and lists the leads of a campaign.
+    /// Imports, lists and exports the leads of a campaign.
     #[command(subcommand)]
     Leads(Leads),
     /// Lists an account's claims, and resolves uncertain ones.

@@ -1,6 +1,6 @@
 //! One function for each command: it calls the service and prints the answer.
 
-use campaign_metrics::{pb, sending::CLAIMS_MAX};
+use campaign_metrics::{pb, sending::CLAIMS_MAX, wire};
 use tonic::Code;
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     args::{Accounts, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, ResolveClaims, State},
     call::PAGE,
     exit::Exit,
-    import,
+    export, import,
     target::Target,
     view,
 };
@@ -147,6 +147,7 @@ pub async fn leads(target: &Target, command: Leads) -> anyhow::Result<Exit> {
     match command {
         Leads::Import(command) => import::run(target, command).await,
         Leads::List(command) => list_leads(target, command).await,
+        Leads::Export(command) => export::run(target, command).await,
     }
 }
 
@@ -160,6 +161,9 @@ async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Exit>
         page_token: String::new(),
         status: command.status.map_or(pb::LeadStatus::Unspecified, pb::LeadStatus::from).into(),
         account: command.account.map(|account| target.account(account)).unwrap_or_default(),
+        failure_reason: command.failure_reason.map_or(pb::FailureReason::Unspecified, pb::FailureReason::from).into(),
+        last_action_after: command.last_action_after.map(wire::timestamp),
+        last_action_before: command.last_action_before.map(wire::timestamp),
     };
     loop {
         let page = target.service.call(request.clone(), |request| client.list_leads(request)).await?;

@@ -10,6 +10,7 @@
 //! | [`target`] | the service and workspace of a command, and its output |
 //! | [`exit`] | exit codes of commands that did not fail |
 //! | [`import`] | leads from a file of any size |
+//! | [`export`] | all leads or outcomes of a campaign as of one moment |
 //! | [`watch`] | the live view of all campaigns |
 //! | [`view`] | resources as tables, JSON, NDJSON and CSV |
 
@@ -18,6 +19,7 @@ pub mod args;
 pub mod call;
 pub mod command;
 pub mod exit;
+pub mod export;
 pub mod failure;
 pub mod import;
 pub mod target;

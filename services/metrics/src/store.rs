@@ -44,9 +44,8 @@ pub use self::{
     claim::{ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
     fleet::{AccountRow, CampaignRow, Fleet, Messages},
     lead::{
-        LeadFilter,
+        Export, LeadFilter,
         add::{AddedLeads, NewLead, Refusal},
-        export::Export,
         reassign::Reassigned,
     },
     migrate::migrate,

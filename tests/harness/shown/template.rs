@@ -1,7 +1,7 @@
 //! The template language of the lists of columns and labels.
 //!
 //! `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
-//! `{a|campaign}` its campaign, `{a|%}` a ratio in percent, `{a|count}` the length of a list, `{a|messages}` a number
+//! `{a|campaign}` its campaign, `{a|%}` a ratio in percent, `{a|some}` a number that is absent as 0, `{a|count}` the length of a list, `{a|messages}` a number
 //! of messages, `{a|=text}` the text if the field is true, or a ratio that is present. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
 
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
@@ -70,6 +70,7 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
                 _ => rounded,
             })
         }
+        (Value::I32(0), _) if form == "some" => None,
         (Value::I32(number), _) => Some(number.to_string()),
         (Value::I64(number), _) => Some(number.to_string()),
         (Value::EnumNumber(number), Kind::Enum(values)) => (*number != 0).then(|| short(values, *number)),

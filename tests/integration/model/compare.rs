@@ -34,7 +34,7 @@ fn firm(reasons: &[i32]) -> Vec<i32> {
     reasons.iter().copied().filter(|reason| !of_nothing_due.contains(reason)).collect()
 }
 
-fn order(at: prost_types::Timestamp) -> (i64, i32) {
+pub(super) fn order(at: prost_types::Timestamp) -> (i64, i32) {
     (at.seconds, at.nanos)
 }
 
@@ -60,6 +60,7 @@ macro_rules! pages {
         items
     }};
 }
+pub(super) use pages;
 
 impl Play<'_> {
     /// Compares what every operation can change. Upkeep runs at any time, so the state before or after it is accepted.
@@ -263,13 +264,16 @@ impl Play<'_> {
                 check_same(&seen, &expected, &format!("leads of {parent} that are {status:?}, of `{account}`"))?;
             }
         }
+        self.audit_filters(&parent, &views).await?;
+        self.audit_exports(workspace, place).await?;
         for lead in leads {
             let Some(view) = self.lead_view(workspace, place, &lead) else { continue };
             let request = pb::GetLeadRequest { name: view.name.clone() };
             let seen = self.service.leads.clone().get_lead(request).await.expect("it exists").into_inner();
             check_same(&seen, &view, "GetLead")?;
             let request = pb::ListLeadOutcomesRequest { parent: view.name.clone(), ..Default::default() };
-            let trail: Vec<_> = lead.trail.iter().map(|entry| self.outcome_view(workspace, entry)).collect();
+            let shown = |entry| self.outcome_view(workspace, &view.name, entry);
+            let trail: Vec<_> = lead.trail.iter().map(shown).collect();
             for outcome in &trail {
                 self.told.note(outcome);
             }

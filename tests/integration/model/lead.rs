@@ -170,6 +170,13 @@ impl Lead {
         self.entry((OutcomeKind::Delivered, last)).map(|entry| entry.at)
     }
 
+    /// When a follow-up is due, if nothing but the delivery before it and the present delay says so.
+    pub fn follow_up_due(&self, steps: usize, delay: SignedDuration) -> Option<Timestamp> {
+        let waits = self.claim.is_none() && self.next_step(steps).is_some();
+        let due = self.last_delivery(steps)? + delay;
+        (waits && self.due_at == Some(due)).then_some(due)
+    }
+
     /// The latest time of any fact.
     pub fn last_action(&self) -> Option<Timestamp> {
         self.trail.iter().map(|entry| entry.at).max()

@@ -217,13 +217,19 @@ impl Play<'_> {
         }
     }
 
-    fn account_or_none(&self, workspace: usize, account: Option<usize>) -> String {
+    pub fn account_or_none(&self, workspace: usize, account: Option<usize>) -> String {
         account.map(|account| self.account_name(workspace, account)).unwrap_or_default()
     }
 
     /// A lead as it must be shown; `None` for a deleted one.
     pub fn lead_view(&self, workspace: usize, campaign: usize, lead: &Lead) -> Option<pb::Lead> {
-        let steps = self.world.workspaces[workspace].campaigns[campaign].steps;
+        let of = &self.world.workspaces[workspace].campaigns[campaign];
+        let (steps, now) = (of.steps, self.world.now);
+        let claim_state = match &lead.claim {
+            None => pb::ClaimState::Unspecified,
+            Some(claim) if claim.expires > now => pb::ClaimState::Held,
+            Some(_) => pb::ClaimState::Uncertain,
+        };
         let step_results = (1..=steps).filter_map(|step| {
             let result = lead.result(step)?;
             let reason = if result == OutcomeKind::Delivered { FailureReason::Unspecified } else { lead.reason(step) };
@@ -239,10 +245,14 @@ impl Play<'_> {
             auto_replied: lead.has(OutcomeKind::AutoReplied, 0),
             opted_out: lead.has(OutcomeKind::OptedOut, 0),
             last_action_time: lead.last_action().map(stamp),
+            next_step: lead.next_step(steps).map_or(0, |step| i32::try_from(step).unwrap()),
+            due_time: lead.follow_up_due(steps, of.delay).map(stamp),
+            claim_state: claim_state.into(),
         })
     }
 
-    pub fn outcome_view(&self, workspace: usize, entry: &Entry) -> pb::LeadOutcome {
+    /// An outcome of a lead as it must be shown.
+    pub fn outcome_view(&self, workspace: usize, lead: &str, entry: &Entry) -> pb::LeadOutcome {
         let (kind, step) = entry.fact;
         pb::LeadOutcome {
             kind: kind.into(),
@@ -253,6 +263,7 @@ impl Play<'_> {
             receive_time: Some(stamp(entry.received)),
             account: self.account_or_none(workspace, entry.account),
             value_micros: entry.value_micros,
+            lead: lead.to_owned(),
         }
     }
 

@@ -8,6 +8,9 @@ use campaign_metrics::{
     pb,
 };
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use super::OneCampaign;
 
 /// The commands for leads.
 #[derive(Debug, Subcommand)]
@@ -16,11 +19,38 @@ pub enum Leads {
     #[command(long_about = IMPORT_ABOUT, after_long_help = IMPORT_EXAMPLES)]
     Import(Import),
     /// Lists leads of a campaign in the order in which they were added.
+    ///
+    /// NEXT STEP is the step to send next. DUE is the time from which a follow-up is due, where it is known; a first step
+    /// is due at once. CLAIM says whether a claim of the lead is held or uncertain.
     #[command(after_long_help = "Examples:
   campaignctl leads list --campaign spring --status failed
+  campaignctl leads list --campaign spring --failure-reason invalid-lead --last-action-after 2026-03-02
   campaignctl -o json leads list --campaign spring --account mail-1 --limit 5000")]
     List(ListLeads),
+    /// Exports all leads or outcomes of a campaign as CSV or NDJSON.
+    #[command(long_about = EXPORT_ABOUT, after_long_help = EXPORT_EXAMPLES)]
+    Export(Export),
 }
+
+const EXPORT_ABOUT: &str = "\
+Exports all leads or outcomes of a campaign as CSV or NDJSON.
+
+All rows are as of one moment, the start of the export: their statuses add up to the counts that the campaign had then,
+even if outcomes arrive meanwhile. Missing are leads that were forgotten, or that are deleted before they are read.
+
+Without -o csv or -o ndjson, the format is that of the file's extension (.csv, .ndjson, .jsonl), otherwise CSV. The
+columns and fields are those of `leads list`; DUE and CLAIM are empty. A file gets its name when it is complete, and
+replaces an older one then.";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  campaignctl leads export spring --file spring.csv
+  campaignctl leads export spring --outcomes --file outcomes.ndjson
+  campaignctl -o ndjson leads export spring | jq -r 'select(.status == \"FAILED\").name'
+
+Exit codes:
+  0  everything was exported
+  1  failed; the error gives the reason, and no file was written";
 
 const IMPORT_ABOUT: &str = "\
 Imports leads from a CSV or NDJSON file into a campaign.
@@ -87,9 +117,66 @@ pub struct ListLeads {
     /// Only leads of this account.
     #[arg(long, value_parser = id::<AccountId>)]
     pub account: Option<AccountId>,
+    /// Only leads with a step that failed or bounced for this reason.
+    #[arg(long, value_name = "REASON", value_enum, ignore_case = true)]
+    pub failure_reason: Option<FailureReason>,
+    /// Only leads whose last action was at this time or later: 2026-03-02T10:00:00Z, or a UTC day such as 2026-03-02.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub last_action_after: Option<Timestamp>,
+    /// Only leads whose last action was before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub last_action_before: Option<Timestamp>,
     /// Maximum number of leads to show.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+}
+
+/// A campaign to export.
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    /// The campaign.
+    #[command(flatten)]
+    pub of: OneCampaign,
+    /// Export its outcomes instead of its leads: what was reported, by lead, in order of arrival.
+    #[arg(long)]
+    pub outcomes: bool,
+    /// File to write [default: stdout].
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// Parses a time, or the beginning of a UTC day.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let day = || Date::strptime("%Y-%m-%d", text).ok()?.to_zoned(TimeZone::UTC).ok();
+    let time = text.parse().ok().or_else(|| Some(day()?.timestamp()));
+    time.ok_or_else(|| "a time is written as 2026-03-02T10:00:00Z, a UTC day as 2026-03-02".to_owned())
+}
+
+/// Why a message failed or bounced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailureReason {
+    /// A problem of the account: it is blocked or signed out.
+    AccountIssue,
+    /// The lead can't be reached.
+    InvalidLead,
+    /// The provider refused the message because of its rate limit.
+    RateLimited,
+    /// The provider refused the message because of its content.
+    ContentRejected,
+    /// Anything else.
+    Other,
+}
+
+impl From<FailureReason> for pb::FailureReason {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::AccountIssue => Self::AccountIssue,
+            FailureReason::InvalidLead => Self::InvalidLead,
+            FailureReason::RateLimited => Self::RateLimited,
+            FailureReason::ContentRejected => Self::ContentRejected,
+            FailureReason::Other => Self::Other,
+        }
+    }
 }
 
 /// Status of a lead.
@@ -112,6 +199,22 @@ impl From<Status> for pb::LeadStatus {
             Status::Partial => Self::Partial,
             Status::Sent => Self::Sent,
             Status::Failed => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_an_instant_or_the_beginning_of_a_day() {
+        let seconds = |text| time(text).map(Timestamp::as_second);
+        assert_eq!(seconds("2026-03-02"), Ok(1_772_409_600));
+        assert_eq!(seconds("2026-03-02T10:00:00Z"), Ok(1_772_445_600));
+        assert_eq!(seconds("2026-03-02T10:00:00+02:00"), Ok(1_772_438_400));
+        for text in ["2026-02-30", "10:00", "yesterday", "2026-03-02T10:00", ""] {
+            assert!(time(text).unwrap_err().contains("2026-03-02T10:00:00Z"), "{text}");
         }
     }
 }

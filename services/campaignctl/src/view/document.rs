@@ -48,6 +48,7 @@ messages!(
     Finding,
     HistoryDay,
     Lead,
+    LeadOutcome,
     ListCampaignAccountsResponse,
     QueryAccountHistoryResponse,
     QueryCampaignHistoryResponse,

@@ -12,6 +12,14 @@ fn result(step: &pb::StepResult) -> Option<&'static str> {
     short(step.result().as_str_name(), "OUTCOME_KIND_")
 }
 
+fn next_step(lead: &pb::Lead) -> Option<String> {
+    (lead.next_step > 0).then(|| lead.next_step.to_string())
+}
+
+fn claim(lead: &pb::Lead) -> Option<&'static str> {
+    short(lead.claim_state().as_str_name(), "CLAIM_STATE_")
+}
+
 /// Summarizes the facts of a lead: `1 delivered, 2 bounced (INVALID_LEAD), replied`.
 fn story(lead: &pb::Lead) -> Option<String> {
     let step = |step: &pb::StepResult| {
@@ -33,7 +41,8 @@ fn story(lead: &pb::Lead) -> Option<String> {
 }
 
 impl View for pb::Lead {
-    const COLUMNS: &'static [&'static str] = &["LEAD", "STATUS", "ACCOUNT", "LAST ACTION", "FACTS"];
+    const COLUMNS: &'static [&'static str] =
+        &["LEAD", "STATUS", "ACCOUNT", "LAST ACTION", "NEXT STEP", "DUE", "CLAIM", "FACTS"];
 
     fn row(&self) -> Vec<String> {
         vec![
@@ -41,6 +50,9 @@ impl View for pb::Lead {
             or_dash(status(self)),
             or_dash(some_text(id(&self.account))),
             or_dash(time(self.last_action_time.as_ref())),
+            or_dash(next_step(self)),
+            or_dash(time(self.due_time.as_ref())),
+            or_dash(claim(self)),
             or_dash(story(self)),
         ]
     }
@@ -51,6 +63,9 @@ impl View for pb::Lead {
             ("Status", status(self).map(str::to_owned)),
             ("Account", some_text(id(&self.account)).map(str::to_owned)),
             ("Last action", time(self.last_action_time.as_ref())),
+            ("Next step", next_step(self)),
+            ("Due", time(self.due_time.as_ref())),
+            ("Claim", claim(self).map(str::to_owned)),
             ("Facts", story(self)),
         ]
     }

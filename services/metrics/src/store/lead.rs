@@ -1,7 +1,7 @@
 //! Reads leads and the trail of their outcomes.
 
 pub(super) mod add;
-pub(super) mod export;
+mod export;
 pub(super) mod reassign;
 mod remove;
 mod snapshot;
@@ -13,6 +13,7 @@ use campaign_metrics::{
 use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
 
+pub use self::export::Export;
 use super::{
     row::{LEAD_ID, broken, campaign_find_in_txn, lead_no_in_txn},
     transaction::{Kind, Store, in_txn},
@@ -195,8 +196,7 @@ fn lead_from_row(row: &Row, campaign: &CampaignName, now: Timestamp) -> Result<L
         reasons: Reasons { failed: row.get("failed_reasons"), bounced: row.get("bounced_reasons") },
         last_action_time: row.get("last_action_at"),
         due_time: row.get("due_at"),
-        claim_state: claim_expires
-            .map(|expires| if expires > now { ClaimState::Held } else { ClaimState::Uncertain }),
+        claim_state: claim_expires.map(|expires| if expires > now { ClaimState::Held } else { ClaimState::Uncertain }),
     })
 }
 

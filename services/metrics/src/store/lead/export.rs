@@ -90,7 +90,9 @@ impl Export {
         let message = match (row.get::<_, bool>(0), row.get::<_, Vec<u32>>(1) == self.partitions) {
             (true, true) => return Ok(()),
             (false, _) => format!("{} was deleted during the export", self.campaign),
-            (true, false) => "a part of the log of outcomes was added or dropped during the export; export again".into(),
+            (true, false) => {
+                "a part of the log of outcomes was added or dropped during the export; export again".into()
+            }
         };
         Err(Error::Stale { reason: "EXPORT_OUTDATED", message })
     }
