@@ -22,6 +22,8 @@ pub enum Load {
     Fleet { campaigns: u32 },
     /// One large claimed campaign, one small one, and a fleet of others.
     Large { leads: u32, fleet: u32 },
+    /// One campaign of two steps whose leads have facts: half of them are partial, the others failed, sent or pending.
+    Told { leads: u32 },
 }
 
 /// Accounts `a1` to `a4` of workspace `w1`, limits on.
@@ -99,6 +101,23 @@ impl Load {
                 if campaigns > 0 {
                     fleet(sql, campaigns).await?;
                 }
+            }
+            Self::Told { leads } => {
+                sql.batch_execute(BASE).await?;
+                add_campaigns(sql, 1, 1, leads).await?;
+                // Bit 0: the first step was delivered. Bit 1: the second. Bit 16: the first failed. Bit 48: replied.
+                sql.batch_execute(
+                    "DELETE FROM segments; UPDATE campaigns SET steps = 2, follow_up_delay_ms = 86400000;
+                    UPDATE leads SET account_id = 1 + lead_no % 4,
+                        mask = CASE lead_no % 8 WHEN 0 THEN 0 WHEN 2 THEN 65536 WHEN 4 THEN 3 WHEN 6 THEN 281474976710657 ELSE 1 END,
+                        failed_reasons = CASE lead_no % 8 WHEN 2 THEN 2 ELSE 0 END,
+                        last_action_at = CASE lead_no % 8 WHEN 0 THEN NULL ELSE now() - lead_no * interval '1 second' END;
+                    UPDATE leads SET account_id = 2 WHERE lead_no % 8 IN (1, 3, 5, 7);
+                    INSERT INTO returns (workspace_id, campaign_id, account_id, due_at, lead_no, step)
+                    SELECT 1, 1, 2, last_action_at + interval '1 day', lead_no, 2 FROM leads WHERE mask = 1;
+                    UPDATE campaign_counters SET partial = total / 2, pending = total - total / 2;",
+                )
+                .await?;
             }
         }
         Ok(())

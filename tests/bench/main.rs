@@ -17,6 +17,7 @@ mod events;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod ingest;
+mod leads;
 mod load;
 mod naive;
 mod reads;
@@ -39,7 +40,7 @@ struct Arguments {
 }
 
 /// What runs together, the minutes that it takes on two processors, and the cases that it yields.
-const GROUPS: [(&str, u64, &[&str]); 6] = [
+const GROUPS: [(&str, u64, &[&str]); 7] = [
     (
         "ingest",
         6,
@@ -58,6 +59,7 @@ const GROUPS: [(&str, u64, &[&str]); 6] = [
     ("old_snapshot", 9, &["claim_100_old_snapshot"]),
     ("cycle", 3, &["claim_report_cycle"]),
     ("reads", 9, &["get_campaign_10m", "diagnose", "compare_20", "history_90d", "metrics_scrape_10k"]),
+    ("leads", 3, &["leads_page", "export"]),
     ("sustained", 20, &["sustained", "memory"]),
 ];
 
@@ -93,6 +95,7 @@ async fn run(case: &str) -> Result<()> {
             "cycle" => cycle::measure(&stage, &mut report).await,
             "old_snapshot" => claims::measure_old_snapshot(&stage, &mut report).await,
             "reads" => reads::measure(&stage, &mut report).await,
+            "leads" => leads::measure(&stage, &mut report).await,
             _ => sustained::measure(&stage, &mut report).await,
         };
         // The results of the other cases are kept.

@@ -1,6 +1,6 @@
 //! What every case runs on: its own Postgres, a fresh database for each run, and the released service as a process.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{
@@ -62,6 +62,11 @@ impl Stage {
 
     pub async fn stop(mut self) -> Result<()> {
         self.server.stop().await
+    }
+
+    /// A path in the directory of the benchmark.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// A fresh database with that load, copied from one that is generated at the first use.

@@ -30,8 +30,8 @@ const SEQUENCES: &str = "model::the_service_shows";
 /// is `schema`, which compares the text of every function.
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
-    "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "facts", "gauges",
-    "history", "inputs", "limits", "local_days", "lock_order", "model::many_clients", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
+    "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
+    "exports", "facts", "gauges", "history", "inputs", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
     "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
 ];
 

@@ -141,14 +141,13 @@ impl Export {
     }
 }
 
-/// Removes from a lead what came later.
+/// Removes from a lead what came later. The reasons can stay: they show only for steps that failed or bounced.
 fn undo(lead: &mut Lead, logged: &[Logged]) {
     if !logged.iter().any(|entry| entry.is_later) {
         return;
     }
     for entry in logged.iter().filter(|entry| entry.is_later) {
         lead.facts = lead.facts.without(entry.fact);
-        lead.reasons = lead.reasons.without(entry.fact);
     }
     lead.last_action_time = logged.iter().filter(|entry| !entry.is_later).map(|entry| entry.at).max();
 }
