@@ -46,7 +46,8 @@ impl HistoryCounts {
     }
 
     fn combine(&mut self, other: &Self, with: impl Fn(i64, i64) -> i64) {
-        let numbers = |to: &mut [i64], from: &[i64]| to.iter_mut().zip(from).for_each(|(to, from)| *to = with(*to, *from));
+        let numbers =
+            |to: &mut [i64], from: &[i64]| to.iter_mut().zip(from).for_each(|(to, from)| *to = with(*to, *from));
         numbers(std::slice::from_mut(&mut self.delivered), &[other.delivered]);
         numbers(std::slice::from_mut(&mut self.contacted), &[other.contacted]);
         numbers(&mut self.failed, &other.failed);

@@ -56,7 +56,8 @@ fn days(campaigns: &[ComparedCampaign]) -> Option<String> {
     let both = if campaigns.len() == 2 { "both" } else { "all of them" };
     let all = count(i64::try_from(all).unwrap_or(0), "day");
     // An idle campaign was told above, so each has a first day.
-    let first_day = |campaign: &ComparedCampaign| days_with_counts(&campaign.days).first().copied().unwrap_or(Date::MIN);
+    let first_day =
+        |campaign: &ComparedCampaign| days_with_counts(&campaign.days).first().copied().unwrap_or(Date::MIN);
     let began = extremes(campaigns, first_day)
         .map(|[(first, from), (last, to)]| format!("; {first} began on {from}, {last} on {to}"))
         .unwrap_or_default();
@@ -69,7 +70,8 @@ fn accounts(campaigns: &[ComparedCampaign]) -> Option<String> {
     let (shared, all) = shared_and_all(&accounts);
     let both = if campaigns.len() == 2 { "both" } else { "all of them" };
     let number = count(i64::try_from(all).unwrap_or(0), "account");
-    (shared != all).then(|| format!("Accounts: {shared} of {number} {} {both}.", if shared == 1 { "serves" } else { "serve" }))
+    (shared != all)
+        .then(|| format!("Accounts: {shared} of {number} {} {both}.", if shared == 1 { "serves" } else { "serve" }))
 }
 
 fn sizes(campaigns: &[ComparedCampaign]) -> Option<String> {

@@ -95,8 +95,7 @@ pub(super) fn counts_from(day: Date, age_days: u8) -> Date {
 
 /// Returns the days with a message or a first contact.
 pub(super) fn days_with_counts(history: &[HistoryDay]) -> BTreeSet<Date> {
-    let has_counts = |row: &&HistoryDay| {
-        row.counts.contacted > 0 || row.counts.performance().success_rate().denominator > 0
-    };
+    let has_counts =
+        |row: &&HistoryDay| row.counts.contacted > 0 || row.counts.performance().success_rate().denominator > 0;
     history.iter().filter(has_counts).filter_map(|row| row.day).collect()
 }

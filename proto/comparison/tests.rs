@@ -93,7 +93,10 @@ fn a_rate_is_the_sum_of_its_days_and_corrections_belong_to_none() {
         assert_eq!((delivery.rate, delivery.days[&START]), (rate(728, 760), rate(244, 255)));
         assert_eq!((response.rate, response.days[&START]), (rate(26, 603), rate(10, 203)));
         assert_eq!(conversion.rate, rate(converted, 603), "conversions at an age of 9, by {age} days");
-        assert_eq!(of.rates.each_ref().map(|rate| (rate.days.len(), rate.metric)), [(4, Metric::Delivery), (3, Metric::Response), (3, Metric::Conversion)]);
+        assert_eq!(
+            of.rates.each_ref().map(|rate| (rate.days.len(), rate.metric)),
+            [(4, Metric::Delivery), (3, Metric::Response), (3, Metric::Conversion)]
+        );
         assert!(response.interval.is_some_and(|of| of.lower < 26.0 / 603.0 && of.upper > 26.0 / 603.0));
         assert_eq!(of.first_and_last_day, Some((START, START + 5.days())));
     }
@@ -168,12 +171,21 @@ fn campaigns_of_different_days_are_not_compared() {
     let poor = campaign("autumn", 9, 9, Daily { replied: 3, ..DAILY });
     let of = response(&[spring.clone(), summer.clone(), poor], later());
     assert_eq!((of.verdict, of.front_runner), (Verdict::NeverAtTheSameTime, Some(1)));
-    assert!(of.summary.contains("`summer` is in front by response rate within 7 days, but never ran on the same day as `spring`"), "{}", of.summary);
+    assert!(
+        of.summary
+            .contains("`summer` is in front by response rate within 7 days, but never ran on the same day as `spring`"),
+        "{}",
+        of.summary
+    );
     // One that beats nobody: both reasons are told.
     let near = campaign("autumn", 9, 9, Daily { replied: 29, ..DAILY });
     let of = response(&[spring, summer, near], later());
     assert_eq!((of.verdict, of.front_runner), (Verdict::NoDifferenceShown { needed: None }, Some(1)));
-    assert!(of.summary.ends_with("`autumn` has 14.5 % (261 of 1800); `summer` never ran on the same day as `spring`."), "{}", of.summary);
+    assert!(
+        of.summary.ends_with("`autumn` has 14.5 % (261 of 1800); `summer` never ran on the same day as `spring`."),
+        "{}",
+        of.summary
+    );
 }
 
 #[test]
@@ -182,8 +194,16 @@ fn what_is_missing_and_can_still_come_is_named_with_its_day() {
     let (spring, idle) = (campaign("spring", 0, 9, DAILY), campaign("idle", 0, 0, DAILY));
     let late = campaign("late", 8, 1, DAILY);
     let cases: [(&[ComparedCampaign], Timestamp, [&str; 2]); 5] = [
-        (&[idle.clone(), campaign("calm", 0, 0, DAILY)], later(), ["`idle` and `calm` have no message with a result yet", "`idle` and `calm` have contacted no lead yet"]),
-        (&[spring.clone(), idle.clone()], later(), ["`idle` has no message with a result yet", "`idle` has contacted no lead yet"]),
+        (
+            &[idle.clone(), campaign("calm", 0, 0, DAILY)],
+            later(),
+            ["`idle` and `calm` have no message with a result yet", "`idle` and `calm` have contacted no lead yet"],
+        ),
+        (
+            &[spring.clone(), idle.clone()],
+            later(),
+            ["`idle` has no message with a result yet", "`idle` has contacted no lead yet"],
+        ),
         (
             &[spring.clone(), late.clone()],
             at("2026-03-12"),
@@ -196,9 +216,18 @@ fn what_is_missing_and_can_still_come_is_named_with_its_day() {
         ),
         // Both have leads that are old enough, but of different days.
         (
-            &[campaign("spring", 1, 9, DAILY), ComparedCampaign { days: [campaign("late", 0, 1, DAILY).days, late.days.clone()].concat(), ..late.clone() }],
+            &[
+                campaign("spring", 1, 9, DAILY),
+                ComparedCampaign {
+                    days: [campaign("late", 0, 1, DAILY).days, late.days.clone()].concat(),
+                    ..late.clone()
+                },
+            ],
             at("2026-03-12"),
-            ["", "the leads of the first day on which `spring` and `late` both ran reach the age of 7 days on 2026-03-18"],
+            [
+                "",
+                "the leads of the first day on which `spring` and `late` both ran reach the age of 7 days on 2026-03-18",
+            ],
         ),
     ];
     for (campaigns, now, [delivery, response]) in cases {
@@ -215,7 +244,10 @@ fn what_is_missing_and_can_still_come_is_named_with_its_day() {
     // The one that is missing does not hide who is in front among the rest.
     let better = campaign("summer", 0, 9, Daily { replied: 30, ..DAILY });
     let of = response(&[idle, spring, better], later());
-    assert_eq!((of.verdict, of.front_runner, of.pairs.len()), (Verdict::NoDifferenceShown { needed: None }, Some(2), 2));
+    assert_eq!(
+        (of.verdict, of.front_runner, of.pairs.len()),
+        (Verdict::NoDifferenceShown { needed: None }, Some(2), 2)
+    );
     assert!(of.summary.ends_with("`idle` has contacted no lead yet."), "{}", of.summary);
 }
 
@@ -231,13 +263,15 @@ fn the_day_that_is_missing_is_one_of_the_front_runner_unless_nobody_met() {
     let (first, second) = (on("first", &[0, 1, 2, 17, 20], good), on("second", &[0, 1, 2, 17, 18], DAILY));
     let third = on("third", &[12, 13, 18, 20], DAILY);
     let of = response(&[second.clone(), first, third.clone()], now);
-    let says = "the leads of the first day on which `first` and `third` both ran reach the age of 7 days on 2026-03-30.";
+    let says =
+        "the leads of the first day on which `first` and `third` both ran reach the age of 7 days on 2026-03-30.";
     assert!(of.summary.ends_with(says), "{}", of.summary);
     assert_eq!((of.verdict, of.front_runner), (Verdict::NoDifferenceShown { needed: None }, Some(1)));
     // Nobody met, and the first one never will.
     let alone = on("alone", &[5, 6, 7], DAILY);
     let of = response(&[alone, second, third], now);
-    let says = "the leads of the first day on which `second` and `third` both ran reach the age of 7 days on 2026-03-28.";
+    let says =
+        "the leads of the first day on which `second` and `third` both ran reach the age of 7 days on 2026-03-28.";
     assert!(of.summary.ends_with(says), "{}", of.summary);
 }
 
@@ -268,7 +302,10 @@ fn every_edge_has_numbers_and_words() {
                 let of = compare(campaigns, age, later());
                 let texts = of.verdicts.iter().map(|of| &of.summary).chain(&of.differences);
                 for text in texts {
-                    assert!(!text.contains("NaN") && !text.contains("inf") && !text.contains("100 % (1 of 1)"), "{text}");
+                    assert!(
+                        !text.contains("NaN") && !text.contains("inf") && !text.contains("100 % (1 of 1)"),
+                        "{text}"
+                    );
                 }
                 let numbers = of.verdicts.iter().flat_map(|of| &of.pairs).flat_map(|pair| {
                     let difference = pair.difference;
@@ -303,10 +340,13 @@ fn what_differs_is_told_and_what_is_equal_is_not() {
         "Bounced messages: from 4.0 % (90 of 2250) (`spring`) to 20.0 % (540 of 2700) (`summer`).",
     ];
     assert_eq!(told(&[spring.clone(), other.clone()]), expected);
-    assert_eq!(told(&[spring.clone(), other, same])[..2], [
-        "Days: all of them ran on 5 of 13 days; `spring` began on 2026-03-02, `summer` on 2026-03-06.",
-        "Accounts: 1 of 3 accounts serves all of them.",
-    ]);
+    assert_eq!(
+        told(&[spring.clone(), other, same])[..2],
+        [
+            "Days: all of them ran on 5 of 13 days; `spring` began on 2026-03-02, `summer` on 2026-03-06.",
+            "Accounts: 1 of 3 accounts serves all of them.",
+        ]
+    );
     // Within chance, bounces do not differ.
     assert_eq!(told(&[spring.clone(), campaign("summer", 0, 9, Daily { bounced: 11, ..DAILY })]), [""; 0]);
     let idle = told(&[spring, campaign("idle", 0, 0, DAILY)]);

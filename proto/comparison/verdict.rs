@@ -99,7 +99,9 @@ impl Sentences<'_> {
         let (first, second, day) = self.young_meeting()?;
         let (first, second) = (self.names[first], self.names[second]);
         let from = counts_from(day, self.age_days);
-        Some(format!("the leads of the first day on which {first} and {second} both ran reach the age of {age} on {from}"))
+        Some(format!(
+            "the leads of the first day on which {first} and {second} both ran reach the age of {age} on {from}"
+        ))
     }
 
     /// Finds the first day on which two ran that have no shared day that counts, and whose leads are too young. If no
@@ -121,7 +123,8 @@ impl Sentences<'_> {
 
     fn leads(&self) -> String {
         let by_difference = |pair: &&Pair| pair.difference.map_or(0.0, |difference| difference.estimate);
-        let closest = self.comparison.pairs.iter().min_by(|one, other| by_difference(one).total_cmp(&by_difference(other)));
+        let closest =
+            self.comparison.pairs.iter().min_by(|one, other| by_difference(one).total_cmp(&by_difference(other)));
         let metric = self.metric.name(self.age_days);
         let Some((pair, difference)) = closest.and_then(|pair| Some((pair, pair.difference?))) else {
             return format!("{} leads by {metric}.", self.front_runner());

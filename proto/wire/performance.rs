@@ -31,7 +31,10 @@ pub(super) fn parse_day(field: &str, text: &str) -> Result<Option<Date>, Invalid
     }
     // The parser of dates also takes other forms, such as a date with a time.
     let is_form = text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
     let day = is_form.then(|| text.parse::<Date>().ok()).flatten();
     day.filter(|day| day.year() >= YEAR_MIN).map(Some).ok_or_else(|| {
         let problem =
@@ -47,7 +50,10 @@ pub fn history_range(first_day: &str, last_day: &str, now: Timestamp) -> Result<
     let first = first.unwrap_or_else(|| last.saturating_sub((HISTORY_DAYS_DEFAULT - 1).days()));
     let days = last.duration_since(first).as_hours() / 24 + 1;
     if days < 1 {
-        return Err(Invalid::new("first_day", format_args!("{first} is after the last day, {last}; choose an earlier one")));
+        return Err(Invalid::new(
+            "first_day",
+            format_args!("{first} is after the last day, {last}; choose an earlier one"),
+        ));
     }
     if days > HISTORY_DAYS_MAX.into() {
         let problem = format!(
@@ -119,10 +125,7 @@ fn account_name(workspace: &WorkspaceId, account: Option<AccountId>) -> String {
 }
 
 /// Renders the days of a history, and the corrections, which belong to no day.
-pub fn history(
-    workspace: &WorkspaceId,
-    rows: Vec<HistoryDay>,
-) -> (Option<pb::HistoryCounts>, Vec<pb::HistoryDay>) {
+pub fn history(workspace: &WorkspaceId, rows: Vec<HistoryDay>) -> (Option<pb::HistoryCounts>, Vec<pb::HistoryDay>) {
     let (mut corrections, mut days) = (None, Vec::with_capacity(rows.len()));
     for HistoryDay { day, account, counts } in rows {
         match day {

@@ -122,7 +122,7 @@ async fn export(stage: &Stage, database: &Database, service: &Service, report: &
 
 /// Counts the rows of a file, which has all leads.
 fn rows(file: &Path) -> Result<f64> {
-    let lines = std::fs::read(file)?.iter().filter(|byte| **byte == b'\n').count();
+    let lines = std::fs::read_to_string(file)?.lines().count();
     ensure!(lines == usize::try_from(LEADS)? + 1, "void: {} has {lines} lines", file.display());
     Ok(count(lines - 1))
 }

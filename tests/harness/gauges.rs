@@ -267,7 +267,8 @@ fn of_account(account: &pb::Account, values: &mut Values) {
         let labels = [("workspace", workspace), ("account", id)].into_iter().chain(label);
         values.insert(series(name, &labels.collect::<Vec<_>>()), value);
     };
-    for (name, performance) in [("account_messages", &account.lifetime), ("account_messages_30d", &account.last_30_days)]
+    for (name, performance) in
+        [("account_messages", &account.lifetime), ("account_messages_30d", &account.last_30_days)]
     {
         let counts = performance.clone().unwrap_or_default();
         set(name, Some(("outcome", "delivered")), number(counts.delivered));

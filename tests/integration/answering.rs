@@ -64,7 +64,10 @@ async fn every_answer_is_printed_as_the_api_gives_it() {
         let diagnosis = api.diagnose_campaign(request).await.unwrap().into_inner();
         assert_json(service, workspace, "campaigns diagnose spring", &diagnosis).await;
         let shown = text(service, workspace, "campaigns diagnose spring").await;
-        assert!(diagnosis.findings.iter().all(|finding| finding.action.is_empty() || shown.contains("To do: ")), "{shown}");
+        assert!(
+            diagnosis.findings.iter().all(|finding| finding.action.is_empty() || shown.contains("To do: ")),
+            "{shown}"
+        );
         assert_eq!(rows(service, workspace, "campaigns diagnose spring").await, diagnosis.findings.len());
 
         let request = pb::DiagnoseAccountRequest { name: of.account("dee") };
@@ -123,7 +126,8 @@ async fn findings_are_an_exit_code_if_they_are_meant_to_be() {
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(1, &[])).await;
-    let exit = async |arguments: &str, code| assert_exit(campaignctl(&service.url, "acme", arguments).await, code).stdout;
+    let exit =
+        async |arguments: &str, code| assert_exit(campaignctl(&service.url, "acme", arguments).await, code).stdout;
     let text = exit("campaigns diagnose spring", 0).await;
     assert!(text.starts_with("spring needs attention now: 1 critical finding"), "it has no account: {text}");
     for severity in ["info", "warning", "CRITICAL"] {
@@ -168,5 +172,8 @@ async fn accounts_of_more_than_a_page_are_listed_whole() {
     assign(&service, "spring", &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(rows(&service, "acme", "campaigns accounts spring").await, 1001);
     let text = text(&service, "acme", "campaigns accounts spring").await;
-    assert!(text.starts_with("spring has 1001 accounts") && text.contains("Removed from the campaign: gone\n"), "{text}");
+    assert!(
+        text.starts_with("spring has 1001 accounts") && text.contains("Removed from the campaign: gone\n"),
+        "{text}"
+    );
 }

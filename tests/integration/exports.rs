@@ -48,7 +48,7 @@ async fn world() -> Service {
     add_leads(&service, "spring", LEADS, Some("ann"), false).await;
     let delivered = (0..LATE).map(|number| by_lead("spring", &id(number), 1, OutcomeKind::Delivered));
     report_new(&service, delivered.collect()).await;
-    service.clock.advance(Duration::from_secs(60));
+    service.clock.advance(Duration::from_mins(1));
     let late = [
         (0, 1, OutcomeKind::Delivered, FailureReason::Unspecified),
         (1, 1, OutcomeKind::Failed, FailureReason::RateLimited),

@@ -61,8 +61,9 @@ async fn every_gauge_says_what_the_api_says_in_each_workspace() {
         assert_eq!(different.len(), 6, "counts of {} are alike: {:?}", account.name, counts.collect::<Vec<_>>());
     }
     let anns = accounts.iter().filter(|account| account.name.ends_with("/ann"));
-    let delivered: Vec<_> =
-        anns.map(|account| [&account.lifetime, &account.last_30_days].map(|counts| counts.as_ref().unwrap().delivered)).collect();
+    let delivered: Vec<_> = anns
+        .map(|account| [&account.lifetime, &account.last_30_days].map(|counts| counts.as_ref().unwrap().delivered))
+        .collect();
     assert_eq!(delivered, [[3, 1], [7, 5]], "of the messages of 40, 30 and 29 days ago the last one counts in 30 days");
 }
 

@@ -67,7 +67,9 @@ async fn work(service: &Service) {
         outcomes.push(ago(20, lead, 1, OutcomeKind::Bounced));
     }
     // Replies at ages 0, 1 and 2, and conversions at age 1.
-    outcomes.extend([(40, "a2"), (16, "a3"), (15, "a4"), (39, "b0")].map(|(hours, lead)| ago(hours, lead, 0, OutcomeKind::Replied)));
+    outcomes.extend(
+        [(40, "a2"), (16, "a3"), (15, "a4"), (39, "b0")].map(|(hours, lead)| ago(hours, lead, 0, OutcomeKind::Replied)),
+    );
     outcomes.extend(["a2", "a3", "b1"].map(|lead| ago(30, lead, 0, OutcomeKind::Converted)));
     report_new(service, outcomes).await;
 }
@@ -177,12 +179,8 @@ async fn verify_finds_and_repairs_history_and_leads_of_accounts() {
         (format!("workspaces/acme{ann} on 2026-03-01"), "bounced_other", 4, 0),
         (format!("workspaces/acme{bob} on 2026-02-28"), "converted at age 30", 6, 0),
     ];
-    let mut expected = expected.map(|(of, number, stored, recounted)| Difference {
-        of,
-        number: number.to_owned(),
-        stored,
-        recounted,
-    });
+    let mut expected =
+        expected.map(|(of, number, stored, recounted)| Difference { of, number: number.to_owned(), stored, recounted });
     let key = |difference: &Difference| (difference.of.clone(), difference.number.clone());
     expected.sort_by_key(key);
     for then in [VerifyMode::Report, VerifyMode::Repair] {
@@ -253,8 +251,7 @@ async fn facts_that_come_after_the_log_of_their_lead_is_gone_move_no_first_conta
     assert_eq!(sums([old]), [1, 0, 0, 0, 0]);
     // b3's message bounced, and a7's failure became a delivery: the days of what they were are not known any more.
     let reason = |count: i64| pb::ReasonCount { reason: FailureReason::RateLimited.into(), count };
-    let corrections =
-        pb::HistoryCounts { delivered: -1, failed: vec![reason(-1)], ..pb::HistoryCounts::default() };
+    let corrections = pb::HistoryCounts { delivered: -1, failed: vec![reason(-1)], ..pb::HistoryCounts::default() };
     assert_eq!(after.corrections, Some(corrections));
     let today = after.days.last().expect("a day");
     assert_eq!((today.day.as_str(), sums([today])), ("2026-06-02", [2, 0, 1, 2, 1]));

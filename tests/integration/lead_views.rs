@@ -48,7 +48,7 @@ async fn a_lead_shows_its_next_step_and_when_it_is_due_and_whether_it_is_claimed
     report_new(&service, vec![by_key(&first[0], OutcomeKind::Delivered)]).await;
     assert_eq!(shown(&service, "l0").await, (2, Some(stamp(after(66))), Free), "since its delivery");
 
-    service.clock.advance(Duration::from_mins(60));
+    service.clock.advance(Duration::from_hours(1));
     let second = claim(&service, "ann", 1).await.claims;
     assert_eq!(shown(&service, "l0").await, (2, None, Held));
     let released = pb::ReleaseClaimsRequest {
@@ -85,6 +85,8 @@ async fn ids(service: &Service, request: pb::ListLeadsRequest) -> Result<Vec<Str
 
 #[tokio::test]
 async fn leads_are_listed_by_the_reason_of_a_result_and_by_the_time_of_their_last_action() {
+    use FailureReason::{AccountIssue, InvalidLead, Other, RateLimited, Unspecified};
+    use OutcomeKind::{Bounced, Delivered, Failed};
     let service = Service::start().await;
     create_account(&service, "ann", None).await;
     create_campaign(&service, "spring", settings(3, &["ann"])).await;
@@ -95,8 +97,6 @@ async fn leads_are_listed_by_the_reason_of_a_result_and_by_the_time_of_their_las
         time: Some(stamp(at(minutes))),
         ..by_lead("spring", id, step, kind)
     };
-    use FailureReason::{AccountIssue, InvalidLead, Other, RateLimited, Unspecified};
-    use OutcomeKind::{Bounced, Delivered, Failed};
     report_new(
         &service,
         vec![

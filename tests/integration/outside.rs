@@ -13,7 +13,9 @@ use campaign_metrics::pb;
 async fn reflection_shows_every_service_of_the_api() {
     let service = Service::start().await;
     let listed = grpcurl_list(&service.url, "").await.unwrap();
-    for name in ["AccountService", "CampaignService", "LeadService", "OptOutService", "PerformanceService", "SendingService"] {
+    for name in
+        ["AccountService", "CampaignService", "LeadService", "OptOutService", "PerformanceService", "SendingService"]
+    {
         assert!(listed.contains(&format!("campaign_metrics.v1.{name}")), "{listed}");
     }
     assert!(listed.contains("grpc.health.v1.Health"), "{listed}");

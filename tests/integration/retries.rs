@@ -105,7 +105,8 @@ async fn a_correction_is_booked_by_an_outcome_that_committed_while_it_waited() {
     };
     tokio::join!(first, second, release);
     assert!(retries(&two).await >= 1, "it looked again");
-    let days = "SELECT sum(failed_messages(h))::int8, sum(bounced_messages(h))::int8 FROM history h WHERE campaign_id = 0";
+    let days =
+        "SELECT sum(failed_messages(h))::int8, sum(bounced_messages(h))::int8 FROM history h WHERE campaign_id = 0";
     let days = watcher.query_one(days, &[]).await.unwrap();
     assert_eq!((days.get(0), days.get(1)), (0_i64, 1_i64));
     let accounts: i64 = watcher.query_one("SELECT count(DISTINCT account_id) FROM outcomes", &[]).await.unwrap().get(0);

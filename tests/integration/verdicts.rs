@@ -46,8 +46,12 @@ fn campaign(id: &str, from: i64, days: i64, replies: i64) -> ComparedCampaign {
 
 /// An answer in which one campaign leads by response, and none by delivery and conversion.
 fn answer() -> pb::CampaignComparison {
-    let campaigns =
-        vec![campaign("spring", 0, 14, 4), campaign("summer", 2, 12, 16), campaign("autumn", 7, 21, 6), campaign("winter", 9, 3, 3)];
+    let campaigns = vec![
+        campaign("spring", 0, 14, 4),
+        campaign("summer", 2, 12, 16),
+        campaign("autumn", 7, 21, 6),
+        campaign("winter", 9, 3, 3),
+    ];
     let now: Timestamp = "2026-03-29T09:00:00Z".parse().unwrap();
     wire::comparison(now, compare(campaigns, 7, now))
 }

@@ -47,7 +47,10 @@ fn a_comparison_is_rendered_field_by_field() {
     assert_eq!(shown.basis(), pb::ComparisonBasis::Observed);
     assert_eq!(shown.differences, compare(campaigns.to_vec(), 7, now()).differences);
     let [spring, _, idle] = &shown.campaigns[..] else { panic!("three: {shown:?}") };
-    assert_eq!((spring.campaign.as_str(), spring.state(), spring.steps), ("workspaces/acme/campaigns/spring", pb::CampaignState::Paused, 3));
+    assert_eq!(
+        (spring.campaign.as_str(), spring.state(), spring.steps),
+        ("workspaces/acme/campaigns/spring", pb::CampaignState::Paused, 3)
+    );
     assert_eq!(spring.lead_counts.unwrap().total, 17);
     assert_eq!(spring.accounts, ["workspaces/acme/accounts/ann", "workspaces/acme/accounts/bob"]);
     assert_eq!((spring.first_day.as_str(), spring.last_day.as_str()), ("2026-03-01", "2026-03-10"));
@@ -142,7 +145,8 @@ fn every_verdict_follows_from_the_days_in_its_answer() {
                 assert!((pair.ln_e - expected).abs() < 1e-9, "{} is not {expected}: {pair:?}", pair.ln_e);
                 assert_eq!(pair.shared_days, i64::try_from(days.len()).unwrap());
                 let weights = days.iter().map(|[_, n1, _, n2]| n1 * n2 / (n1 + n2));
-                let differences = days.iter().zip(weights.clone()).map(|([x1, n1, x2, n2], weight)| weight * (x1 / n1 - x2 / n2));
+                let differences =
+                    days.iter().zip(weights.clone()).map(|([x1, n1, x2, n2], weight)| weight * (x1 / n1 - x2 / n2));
                 let difference = (!days.is_empty()).then(|| differences.sum::<f64>() / weights.sum::<f64>());
                 assert_eq!(pair.difference.is_some(), difference.is_some());
                 let (told, expected_difference) = (pair.difference.unwrap_or(0.0), difference.unwrap_or(0.0));

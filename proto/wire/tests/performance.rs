@@ -2,10 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{
-    super::performance::parse_day,
-    *,
-};
+use super::{super::performance::parse_day, *};
 use crate::{
     account::AccountPerformance,
     campaign::LeadCounts,
@@ -78,7 +75,12 @@ fn a_history_has_30_days_by_default_and_400_at_most() {
         ("2026-03-03", "", "first_day", "2026-03-03 is after the last day, 2026-03-02; choose an earlier one"),
         ("2026-03-02", "2026-03-01", "first_day", "2026-03-02 is after the last day, 2026-03-01"),
         ("2025-01-26", "", "first_day", "2025-01-26 to 2026-03-02 are 401 days, at most 400 fit in one call"),
-        ("2000-01-01", "9999-12-31", "first_day", "are 2921940 days, at most 400 fit in one call; ask for them in parts"),
+        (
+            "2000-01-01",
+            "9999-12-31",
+            "first_day",
+            "are 2921940 days, at most 400 fit in one call; ask for them in parts",
+        ),
         ("x", "y", "first_day", "`x` is no UTC day"),
         ("", "2026-02-30", "last_day", "`2026-02-30` is no UTC day"),
     ] {
@@ -165,12 +167,17 @@ fn counts_of_a_day_are_rendered_field_by_field() {
 
 #[test]
 fn days_keep_their_order_and_corrections_are_set_apart() {
-    let row = |day: Option<Date>, account: &str, base| HistoryDay { day, account: account.parse().ok(), counts: counts(base) };
+    let row = |day: Option<Date>, account: &str, base| HistoryDay {
+        day,
+        account: account.parse().ok(),
+        counts: counts(base),
+    };
     let (first, second) = (Some(day("2026-03-01")), Some(day("2026-03-02")));
     let rows = vec![row(None, "", 500), row(first, "", 100), row(first, "ann", 200), row(second, "ann", 300)];
     let (corrections, days) = history(&workspace(), rows.clone());
     assert_eq!(corrections, Some(counts(500).into()));
-    let shown: Vec<_> = days.iter().map(|of| (of.day.as_str(), of.account.as_str(), of.counts.as_ref().unwrap().delivered)).collect();
+    let shown: Vec<_> =
+        days.iter().map(|of| (of.day.as_str(), of.account.as_str(), of.counts.as_ref().unwrap().delivered)).collect();
     let ann = "workspaces/acme/accounts/ann";
     assert_eq!(shown, [("2026-03-01", "", 100), ("2026-03-01", ann, 200), ("2026-03-02", ann, 300)]);
     assert_eq!(history(&workspace(), rows[1..].to_vec()).0, None);

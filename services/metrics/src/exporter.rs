@@ -9,9 +9,7 @@
 
 use std::{fmt::Display, io::Write as _, sync::Arc};
 
-use campaign_metrics::{
-    campaign::CampaignState, lead::FailureReason, not_sending::NotSending,
-};
+use campaign_metrics::{campaign::CampaignState, lead::FailureReason, not_sending::NotSending};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::task::{JoinError, spawn_blocking};

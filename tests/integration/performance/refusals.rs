@@ -35,7 +35,11 @@ async fn what_does_not_exist_is_not_found() {
     refused(call().diagnose_campaign(request), NOT_FOUND, nowhere).await;
     let request = pb::DiagnoseAccountRequest { name: account_name("cas") };
     refused(call().diagnose_account(request), NOT_FOUND, nobody).await;
-    let elsewhere = pb::CompareCampaignsRequest { parent: "workspaces/zeta".into(), campaigns: ["a", "b"].map(|id| format!("workspaces/zeta/campaigns/{id}")).to_vec(), age_days: 0 };
+    let elsewhere = pb::CompareCampaignsRequest {
+        parent: "workspaces/zeta".into(),
+        campaigns: ["a", "b"].map(|id| format!("workspaces/zeta/campaigns/{id}")).to_vec(),
+        age_days: 0,
+    };
     refused(call().compare_campaigns(elsewhere), NOT_FOUND, "workspaces/zeta/campaigns/a does not exist").await;
 }
 
@@ -66,7 +70,8 @@ async fn malformed_requests_are_refused_by_field() {
         ("workspaces/acme/accounts/ann", "2026-03-2", "first_day: `2026-03-2` is no UTC day"),
         ("workspaces/acme/accounts/ann", "2025-01-26", "first_day: 2025-01-26 to 2026-03-02 are 401 days"),
     ] {
-        let request = pb::QueryAccountHistoryRequest { name: name.into(), first_day: first_day.into(), ..Default::default() };
+        let request =
+            pb::QueryAccountHistoryRequest { name: name.into(), first_day: first_day.into(), ..Default::default() };
         refused(call().query_account_history(request), INVALID, says).await;
     }
     for (parent, page_size, page_token, says) in [
@@ -74,11 +79,13 @@ async fn malformed_requests_are_refused_by_field() {
         ("workspaces/acme/campaigns/spring", -1, "", "page_size: must not be negative; leave it out for 100"),
         ("workspaces/acme/campaigns/spring", 0, "zz", "page_token: is not one of this query"),
     ] {
-        let request = pb::ListCampaignAccountsRequest { parent: parent.into(), page_size, page_token: page_token.into() };
+        let request =
+            pb::ListCampaignAccountsRequest { parent: parent.into(), page_size, page_token: page_token.into() };
         refused(call().list_campaign_accounts(request), INVALID, says).await;
     }
     for name in ["", "acme", "workspaces/-", "workspaces/acme/campaigns/spring"] {
-        refused(call().get_workspace_totals(pb::GetWorkspaceTotalsRequest { name: name.into() }), INVALID, "name: ").await;
+        refused(call().get_workspace_totals(pb::GetWorkspaceTotalsRequest { name: name.into() }), INVALID, "name: ")
+            .await;
     }
     refused(call().diagnose_campaign(pb::DiagnoseCampaignRequest { name: "x".into() }), INVALID, "name: `x`").await;
     refused(call().diagnose_account(pb::DiagnoseAccountRequest { name: "x".into() }), INVALID, "name: `x`").await;

@@ -17,7 +17,7 @@ use crate::{
             finish::campaigns_finish_in_txn,
         },
         outcome::opt_out::opt_out_in_txn,
-        row::{ANY_ACCOUNT, PENDING, CampaignKey, campaign_key, campaign_state},
+        row::{ANY_ACCOUNT, CampaignKey, PENDING, campaign_key, campaign_state},
         transaction::{Kind, Store, in_txn},
     },
 };

@@ -9,7 +9,11 @@ use tokio_postgres::types::ToSql;
 use crate::{
     error::{Error, Result},
     store::{
-        campaign::{counters::{AccountLeads, account_leads_change_in_txn, claims_closed_in_txn}, finish::campaigns_finish_in_txn, lock::campaign_lock_in_txn},
+        campaign::{
+            counters::{AccountLeads, account_leads_change_in_txn, claims_closed_in_txn},
+            finish::campaigns_finish_in_txn,
+            lock::campaign_lock_in_txn,
+        },
         outcome::opt_out::opt_out_in_txn,
         row::{PENDING, campaign_key, lead_bit, lead_block, lead_no_in_txn},
         transaction::{Kind, Store, in_txn},

@@ -17,11 +17,11 @@ use tokio_postgres::Row;
 use crate::{
     error::Result,
     store::{
-    campaign::row::{counts, counts_from_row},
-    history::{history_columns, history_from_row},
-    limit::reserved_today,
-    row::{ANY_ACCOUNT, CampaignKey, account_state, campaign_find_in_txn, campaign_state, workspace_in_txn},
-    transaction::{Kind, Store, in_txn},
+        campaign::row::{counts, counts_from_row},
+        history::{history_columns, history_from_row},
+        limit::reserved_today,
+        row::{ANY_ACCOUNT, CampaignKey, account_state, campaign_find_in_txn, campaign_state, workspace_in_txn},
+        transaction::{Kind, Store, in_txn},
     },
 };
 

@@ -151,7 +151,8 @@ impl Store {
             let first = today.saturating_sub((COMPARED_DAYS - 1).days());
             let statement = txn.prepare_cached(SUMS).await?;
             let workspace_id = keys.first().map_or(0, |key| key.0);
-            let rows = txn.query(&statement, &[&workspace_id, &numbers, &first, &today.saturating_add(1.day())]).await?;
+            let rows =
+                txn.query(&statement, &[&workspace_id, &numbers, &first, &today.saturating_add(1.day())]).await?;
             let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
             for row in &rows {
                 days.entry(row.get("campaign_id")).or_default().push(day_from_row(row)?);

@@ -85,8 +85,7 @@ impl Store {
             let after_day = after.map(|(_, day)| day);
             let more = limit + 1;
             let sums: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &first, &last, &after_day, &more];
-            let accounts: &[&(dyn ToSql + Sync)] =
-                &[&workspace_id, &campaign_id, &first, &last, &account, &day, &more];
+            let accounts: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &first, &last, &account, &day, &more];
             let (sql, params) = if by_account { (BY_ACCOUNT, accounts) } else { (SUMS, sums) };
             let mut rows = rows_in_txn(&txn, sql, params).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);

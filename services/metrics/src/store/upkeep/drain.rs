@@ -22,8 +22,7 @@ impl Store {
         });
         for (workspace_id, campaign_id) in deleted? {
             self.campaign_close_log((workspace_id, campaign_id)).await?;
-            for table in
-                [
+            for table in [
                 "returns",
                 "segments",
                 "conversion_values",
@@ -34,8 +33,7 @@ impl Store {
                 "campaign_reservations",
                 "history",
                 "history_closed",
-            ]
-            {
+            ] {
                 let portion = format!(
                     "DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND (tableoid, ctid) IN (
                         SELECT tableoid, ctid FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 LIMIT $3)"
