@@ -158,10 +158,11 @@ impl Lead {
         matches!(self.status(steps), LeadStatus::Pending | LeadStatus::Partial)
     }
 
-    /// The next step, due or not: the one after the highest delivered one.
+    /// The next step, due or not: the one after the highest delivered one. A forgotten lead has none; it can be open only
+    /// in a campaign that has finished.
     pub fn next_step(&self, steps: usize) -> Option<usize> {
         let next = self.delivered(steps).next_back().map_or(1, |last| last + 1);
-        (self.is_open(steps) && next <= steps).then_some(next)
+        (self.id.is_some() && self.is_open(steps) && next <= steps).then_some(next)
     }
 
     /// The time of the delivery of the highest delivered step.
