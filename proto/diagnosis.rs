@@ -61,7 +61,8 @@ pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
     let mut open_questions = Vec::new();
     open_questions.extend(losses_unknown(&together(&parties), facts.state == CampaignState::Active, now));
     open_questions.extend(reactions::open_questions(facts, now));
-    Diagnosis { findings: most_severe_first(findings), open_questions }
+    let rates = Some(reactions::rates(facts, now));
+    Diagnosis { findings: most_severe_first(findings), open_questions, rates }
 }
 
 /// Diagnoses an account over all its campaigns at a moment, which must not be before that of the facts.
@@ -85,6 +86,7 @@ pub fn diagnose_account(facts: &AccountFacts, now: Timestamp) -> Diagnosis {
     Diagnosis {
         findings: most_severe_first(findings),
         open_questions: losses_unknown(&all, is_moving, now).into_iter().collect(),
+        rates: None,
     }
 }
 

@@ -28,6 +28,8 @@ mod crowds;
 mod daemons;
 #[path = "integration/deadlines.rs"]
 mod deadlines;
+#[path = "integration/details.rs"]
+mod details;
 #[path = "integration/docs.rs"]
 mod docs;
 #[path = "integration/drains.rs"]

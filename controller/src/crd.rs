@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 mod status;
 
 pub use status::{
-    CampaignStatus, Counts, DeliveryHealth, Failures, FinishReason, InFlight, LeadFacts, Messages, Share,
+    CampaignStatus, Counts, DeliveryHealth, Failures, Finding, FindingKind, FindingSeverity, FinishReason, InFlight,
+    LeadFacts, Messages, Share,
 };
 
 /// Finalizer of a resource. It is removed after the service has released the campaign.
@@ -119,6 +120,13 @@ pub const FORCE_DELETE_ANNOTATION: &str = "campaign-metrics.io/force-delete";
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Sending\")].reason",
         description = "Why nothing can be sent now, or Sending",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Finding",
+        type_ = "string",
+        json_path = ".status.finding.kind",
+        description = "The most severe finding of the diagnosis",
         priority = 1
     )
 )]

@@ -16,7 +16,9 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use campaign_metrics::pb::campaign_service_client::CampaignServiceClient;
+use campaign_metrics::pb::{
+    campaign_service_client::CampaignServiceClient, performance_service_client::PerformanceServiceClient,
+};
 use futures::{Stream, StreamExt as _};
 use kube::{
     Client,
@@ -88,7 +90,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(CONCURRENCY).context("metrics can't be registered")?);
     let memory = Arc::new(Memory::default());
-    let service = CampaignServiceClient::new(channel(&options.service)?);
+    let channel = channel(&options.service)?;
+    let service = CampaignServiceClient::new(channel.clone());
     let (store, resources) = watch::resources(kubernetes.clone(), options.namespace.as_deref(), Arc::clone(&memory));
     let (wake, woken) = mpsc::channel(WAKE_QUEUE);
     let follower = watch::Follower {
@@ -102,6 +105,7 @@ pub async fn run(
         recorder: Recorder::new(kubernetes.clone(), REPORTER.into()),
         kubernetes,
         service,
+        performance: PerformanceServiceClient::new(channel),
         memory,
         metrics: Arc::clone(&metrics),
     });

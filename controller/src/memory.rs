@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     crd::{CampaignStatus, DesiredState},
-    plan::{Applied, Observed},
+    plan::{Applied, Diagnosed, Observed},
 };
 
 /// Longest validity of an observation. A change that the streams lost is found after this time. For 10 000 campaigns
@@ -24,7 +24,7 @@ const RESYNC: Duration = Duration::from_hours(1);
 const RESYNC_JITTER: f64 = 0.2;
 /// Shortest wait for a change that time alone causes. The clocks of service and controller may differ, and a call that
 /// is too early gets the same answer again.
-const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+pub const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
 
 /// What the controller did for one resource.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +41,8 @@ pub struct Remembered {
     pub attempts: u32,
     /// `spec.state` of the generation that was confirmed last.
     pub confirmed_state: Option<DesiredState>,
+    /// The last diagnosis of the campaign.
+    pub diagnosed: Option<Diagnosed>,
     /// The newest generation, and the time at which the watch delivered it.
     pub edit: Option<(i64, Instant)>,
 }

@@ -12,11 +12,14 @@ use tonic_types::StatusExt as _;
 
 use crate::crd::CampaignStatus;
 
+mod diagnosis;
 mod events;
+mod share;
 mod status;
 
+pub use diagnosis::{Diagnosed, Judged, can_hold, diagnosis_wait, with_diagnosis};
 pub use events::{Notice, Severity, mirrored_notices, rejected_notice};
-pub use status::{deletion_waits, failed, mirrored, reconcile_paused};
+pub use status::{deletion_waits, failed, mirrored, reconcile_paused, state};
 
 /// Minimum time between two writes of counts alone. State and conditions are written at once. For counts this is fast
 /// enough for people, and it limits 10 000 busy campaigns to 1 000 writes per second, which one API server can take.

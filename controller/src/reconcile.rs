@@ -40,6 +40,7 @@ use crate::{
 
 mod context;
 mod delete;
+mod diagnose;
 mod write;
 
 /// Increases with each change of the leader. One replica runs without leader election, so it stays at 0.
@@ -162,7 +163,11 @@ impl Context {
     async fn confirm(&self, subject: &Subject<'_>, campaign: &pb::Campaign, repaired: bool) -> Result<Action, Error> {
         let now = Timestamp::now();
         let previous = subject.previous.as_ref();
-        let next = plan::mirrored(previous, subject.generation, campaign, now);
+        let (diagnosis, diagnosis_wait) = self.diagnose_if_due(subject, campaign).await;
+        let mut next = plan::mirrored(previous, subject.generation, campaign, now);
+        if let Some(diagnosis) = diagnosis {
+            next = plan::with_diagnosis(next, &diagnosis);
+        }
         let state = subject.resource.spec.state;
         let confirmed_before = subject.remembered.confirmed_state;
         let edited_state = confirmed_before.is_some_and(|before| before != state).then_some(state);
@@ -170,7 +175,7 @@ impl Context {
         let counts_wait = self.write_status(subject, next).await?;
         self.memory.remember(&subject.uid, |remembered| remembered.confirmed_state = Some(state));
         self.publish(subject.resource, notices).await;
-        let look_again = self.memory.look_again_in(&subject.campaign_name, now);
+        let look_again = self.memory.look_again_in(&subject.campaign_name, now).min(diagnosis_wait);
         Ok(Action::requeue(counts_wait.map_or(look_again, |wait| wait.min(look_again))))
     }
 

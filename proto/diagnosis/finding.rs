@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::facts::{AGES, RatesAtAge};
 use crate::{
     name::{AccountName, CampaignName},
     not_sending::NotSending,
@@ -18,6 +19,8 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// What can't be said yet, because there are too few messages or leads.
     pub open_questions: Vec<OpenQuestion>,
+    /// Response and conversion, one element for each of [`AGES`]; `None` for an account.
+    pub rates: Option<[RatesAtAge; AGES.len()]>,
 }
 
 /// What is wrong.

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
 use super::{
-    facts::{AGES, CampaignFacts},
+    facts::{AGES, CampaignFacts, RatesAtAge},
     finding::{Finding, FindingKind, OpenQuestion, Severity},
     pace::Pace,
     words::{expected_by, share},
@@ -92,6 +92,15 @@ fn rate_at(facts: &CampaignFacts, reaction: Reaction, age_days: usize, today: Da
     rows.map(|row| reaction.rate(&row.counts, age_days)).fold(Rate::default(), |sum, rate| Rate {
         numerator: sum.numerator + rate.numerator,
         denominator: sum.denominator + rate.denominator,
+    })
+}
+
+/// Returns response and conversion at each of [`AGES`].
+pub(super) fn rates(facts: &CampaignFacts, now: Timestamp) -> [RatesAtAge; AGES.len()] {
+    let today = local_day(&TimeZone::UTC, now);
+    AGES.map(|age_days| RatesAtAge {
+        response: rate_at(facts, Reaction::Response, age_days, today),
+        conversion: rate_at(facts, Reaction::Conversion, age_days, today),
     })
 }
 

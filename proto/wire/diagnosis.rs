@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{campaign::not_sending, rate, timestamp};
 use crate::{
-    diagnosis::{BlamedAccount, Diagnosis, Finding, FindingKind, OpenQuestion, Severity},
+    diagnosis::{AGES, BlamedAccount, Diagnosis, Finding, FindingKind, OpenQuestion, RatesAtAge, Severity},
     pb,
     statistics::{Change, Interval},
 };
@@ -15,6 +15,15 @@ pub fn diagnosis(as_of: Timestamp, diagnosis: Diagnosis) -> pb::Diagnosis {
         as_of_time: Some(timestamp(as_of)),
         findings: diagnosis.findings.into_iter().map(pb::Finding::from).collect(),
         open_questions: diagnosis.open_questions.into_iter().map(pb::OpenQuestion::from).collect(),
+        rates: diagnosis.rates.into_iter().flat_map(|rates| AGES.into_iter().zip(rates)).map(rates_at_age).collect(),
+    }
+}
+
+fn rates_at_age((age_days, rates): (usize, RatesAtAge)) -> pb::RatesAtAge {
+    pb::RatesAtAge {
+        age_days: i32::try_from(age_days).unwrap_or(i32::MAX),
+        response_rate: Some(rate(rates.response)),
+        conversion_rate: Some(rate(rates.conversion)),
     }
 }
 
@@ -137,7 +146,8 @@ mod tests {
             need: 20,
             expected: Timestamp::from_second(90).ok(),
         };
-        let whole = Diagnosis { findings: vec![finding], open_questions: vec![open] };
+        let at = |from| RatesAtAge { response: counts(from, from + 50), conversion: counts(from + 1, from + 50) };
+        let whole = Diagnosis { findings: vec![finding], open_questions: vec![open], rates: Some([at(31), at(41)]) };
         let rendered = diagnosis(Timestamp::from_second(60).unwrap(), whole);
         assert_eq!(rendered.as_of_time.map(|time| time.seconds), Some(60));
         let found = &rendered.findings[0];
@@ -160,6 +170,9 @@ mod tests {
         assert_eq!(found.not_sending_reasons, [i32::from(pb::NotSendingReason::NoLeadDue)]);
         let open = &rendered.open_questions[0];
         assert_eq!((open.kind(), open.have, open.need), (pb::FindingKind::LowConversion, 7, 20));
+        let rates = rendered.rates.iter().map(|of| (of.age_days, pair(of.response_rate), pair(of.conversion_rate)));
+        let expected = [(7, Some((31, 81)), Some((32, 81))), (30, Some((41, 91)), Some((42, 91)))];
+        assert_eq!(rates.collect::<Vec<_>>(), expected);
         assert_eq!((open.summary.as_str(), open.expected_time.map(|time| time.seconds)), ("unknown", Some(90)));
     }
 

@@ -505,7 +505,8 @@ BEGIN
     FROM unnest(lead_nos, steps) AS t (lead_no, step) GROUP BY lead_block(t.lead_no), t.step
     ON CONFLICT (workspace_id, campaign_id, block, step, grant_no)
         DO UPDATE SET claimed = claims.claimed | excluded.claimed;
-    UPDATE campaign_claims k SET granted = k.granted + taken, epoch = k.epoch + moves
+    UPDATE campaign_claims k SET granted = k.granted + taken, last_grant_at = greatest(k.last_grant_at, at),
+        epoch = k.epoch + moves
     WHERE k.workspace_id = workspace AND k.campaign_id = campaign AND k.epoch = (
         SELECT e.epoch FROM campaign_claims e
         WHERE e.workspace_id = workspace AND e.campaign_id = campaign ORDER BY e.epoch DESC LIMIT 1
@@ -609,6 +610,43 @@ END
 $$;
 
 COMMENT ON FUNCTION counters_add(d counter_changes) IS 'Adds the changes of a batch to the counters of a campaign; returns whether no lead is pending or partial any more. A function, because batches of one campaign wait for each other here. A statement that finds a row changed after a wait sets all of itself up again, which takes a millisecond for the statement of a batch. This one is small.';
+
+CREATE FUNCTION counters_add(d counter_changes, received_at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    is_complete bool;
+BEGIN
+    UPDATE campaign_counters k SET
+        pending = k.pending + d.pending, partial = k.partial + d.partial,
+        sent = k.sent + d.sent, failed = k.failed + d.failed,
+        delivered_messages = k.delivered_messages + d.delivered_messages,
+        failed_messages = k.failed_messages + d.failed_messages,
+        bounced_messages = k.bounced_messages + d.bounced_messages,
+        account_issue = k.account_issue + d.account_issue, invalid_lead = k.invalid_lead + d.invalid_lead,
+        rate_limited = k.rate_limited + d.rate_limited, content_rejected = k.content_rejected + d.content_rejected,
+        other_reason = k.other_reason + d.other_reason,
+        contacted = k.contacted + d.contacted, replied = k.replied + d.replied, converted = k.converted + d.converted,
+        auto_replied = k.auto_replied + d.auto_replied, opted_out = k.opted_out + d.opted_out,
+        contacted_replied = k.contacted_replied + d.contacted_replied,
+        contacted_converted = k.contacted_converted + d.contacted_converted,
+        conversion_value_micros = k.conversion_value_micros + d.conversion_value_micros,
+        closed_claims = k.closed_claims + d.closed_claims,
+        last_outcome_at = greatest(k.last_outcome_at, received_at),
+        version = k.version + 1,
+        -- A hundred or so versions fill the page that they share.
+        epoch = k.epoch + (k.version & 127 = 127)::int4
+    WHERE k.workspace_id = d.workspace_id AND k.campaign_id = d.campaign_id AND k.epoch >= (
+        SELECT c.epoch FROM campaign_counters c
+        WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
+        ORDER BY c.epoch DESC LIMIT 1
+    )
+    RETURNING k.total > 0 AND k.pending + k.partial = 0 INTO is_complete;
+    RETURN is_complete;
+END
+$$;
+
+COMMENT ON FUNCTION counters_add(d counter_changes, received_at timestamp with time zone) IS 'As counters_add(counter_changes), and records when the batch was received. Replicas of the version before call the other one.';
 
 CREATE FUNCTION delivered_steps(mask bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1261,7 +1299,8 @@ CREATE TABLE campaign_claims (
     workspace_id integer NOT NULL,
     campaign_id integer NOT NULL,
     epoch integer DEFAULT 0 NOT NULL,
-    granted bigint DEFAULT 0 NOT NULL
+    granted bigint DEFAULT 0 NOT NULL,
+    last_grant_at timestamp with time zone
 )
 WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
@@ -1274,6 +1313,8 @@ COMMENT ON COLUMN campaign_claims.campaign_id IS 'The campaign.';
 COMMENT ON COLUMN campaign_claims.epoch IS 'Grows about every hundredth change; see "Epochs" in the migration.';
 
 COMMENT ON COLUMN campaign_claims.granted IS 'Claims ever granted.';
+
+COMMENT ON COLUMN campaign_claims.last_grant_at IS 'When claims were last granted; null before the first grant.';
 
 CREATE TABLE campaign_counters (
     workspace_id integer NOT NULL,
@@ -1303,6 +1344,7 @@ CREATE TABLE campaign_counters (
     opted_out bigint DEFAULT 0 NOT NULL,
     conversion_value_micros bigint DEFAULT 0 NOT NULL,
     closed_claims bigint DEFAULT 0 NOT NULL,
+    last_outcome_at timestamp with time zone,
     CONSTRAINT campaign_counters_check CHECK (((((pending + partial) + sent) + failed) = total))
 )
 WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
@@ -1362,6 +1404,8 @@ COMMENT ON COLUMN campaign_counters.opted_out IS 'Leads that opted out.';
 COMMENT ON COLUMN campaign_counters.conversion_value_micros IS 'Sum of conversion_values.value_micros.';
 
 COMMENT ON COLUMN campaign_counters.closed_claims IS 'Claims ever closed: by an outcome, a release, a retry, a resolution or a removal.';
+
+COMMENT ON COLUMN campaign_counters.last_outcome_at IS 'When an outcome that was new was last received; null before the first one.';
 
 CREATE TABLE campaign_reservations (
     workspace_id integer NOT NULL,

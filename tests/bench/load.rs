@@ -200,6 +200,17 @@ async fn fleet(sql: &Client, campaigns: u32) -> Result<()> {
         SELECT workspace_id, account_id, current_date, 0, 500 FROM accounts WHERE name LIKE 'f%';
         INSERT INTO history SELECT workspace_id, 0, account_id, current_date - i, 10, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0
         FROM accounts, generate_series(0, 59) i WHERE name LIKE 'f%';
+        -- Day by day, as it comes, so that the days of one campaign lie apart.
+        INSERT INTO history SELECT workspace_id, campaign_id, account_id, current_date - i, 10, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9,
+            array_fill(i % 2, ARRAY[31]), NULL
+        FROM generate_series(29, 0, -1) i, (
+            SELECT workspace_id, campaign_id, account_id FROM campaign_accounts JOIN added USING (workspace_id, campaign_id)
+            UNION ALL SELECT workspace_id, campaign_id, all_accounts() FROM added
+        ) k ORDER BY i DESC;
+        UPDATE campaign_counters SET last_outcome_at = now() FROM added a
+        WHERE a.workspace_id = campaign_counters.workspace_id AND a.campaign_id = campaign_counters.campaign_id;
+        UPDATE campaign_claims SET last_grant_at = now() FROM added a
+        WHERE a.workspace_id = campaign_claims.workspace_id AND a.campaign_id = campaign_claims.campaign_id;
         DROP TABLE added;"
     ))
     .await?;

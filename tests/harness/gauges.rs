@@ -3,20 +3,21 @@
 //! [`compare`] is exact in both directions: a missing series is a difference, and so is an unexpected one. A metric
 //! that neither [`GAUGES`] nor [`PROCESS`] names is a difference, too. So a new metric needs a comparison.
 
+pub mod expected;
+pub mod unseen;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use campaign_metrics::pb::{self, CampaignState, FailureReason, NotSendingReason as Why};
-use jiff::Timestamp;
 
 /// The prefix of our metrics.
 const PREFIX: &str = "campaign_metrics_";
 
-/// Metrics of campaigns and accounts, without prefix: [`expected`] makes every series of them.
-pub const GAUGES: [&str; 22] = [
+/// Metrics of campaigns and accounts, without prefix: [`expected::expected`] makes every series of them.
+pub const GAUGES: [&str; 38] = [
     "campaign_leads",
     "campaign_state",
     "campaign_progress_ratio",
@@ -31,6 +32,22 @@ pub const GAUGES: [&str; 22] = [
     "campaign_not_sending",
     "campaign_next_due_timestamp_seconds",
     "campaign_info",
+    "campaign_daily_limit",
+    "campaign_daily_reserved",
+    "campaign_last_grant_timestamp_seconds",
+    "campaign_last_outcome_timestamp_seconds",
+    "campaign_oldest_uncertain_claim_timestamp_seconds",
+    "campaign_lead_list_complete",
+    "campaign_delivery_health_certain",
+    "campaign_conversion_value",
+    "campaign_contacted_leads_at_age",
+    "campaign_replied_leads_at_age",
+    "campaign_converted_leads_at_age",
+    "campaign_account_messages_30d",
+    "campaign_account_failed_messages_30d",
+    "campaign_details_omitted",
+    "campaign_details_timestamp_seconds",
+    "account_state",
     "account_messages",
     "account_messages_30d",
     "account_daily_limit",
@@ -43,16 +60,20 @@ pub const GAUGES: [&str; 22] = [
 
 /// Metrics of the process without prefix, with their types. `tests/integration/telemetry.rs` reads each after real
 /// calls.
-pub const PROCESS: [(&str, &str); 12] = [
+pub const PROCESS: [(&str, &str); 16] = [
     ("build_info", "gauge"),
     ("claim_calls_total", "counter"),
+    ("collector_duration_seconds", "gauge"),
     ("outcome_batch_size", "histogram"),
     ("outcomes_total", "counter"),
     ("outcomes_waiting", "gauge"),
     ("pool_connections", "gauge"),
+    ("pool_connections_max", "gauge"),
+    ("pool_waiters", "gauge"),
     ("rpc_duration_seconds", "histogram"),
     ("rpc_handled_total", "counter"),
     ("rpc_in_flight", "gauge"),
+    ("rpc_stream_errors_total", "counter"),
     ("transaction_duration_seconds", "histogram"),
     ("transaction_retries_total", "counter"),
     ("watch_streams", "gauge"),
@@ -161,126 +182,6 @@ fn family<'a>(page: &Page, name: &'a str) -> &'a str {
     histogram.unwrap_or(name)
 }
 
-/// What gauges show and the API does not.
-#[derive(Debug, Clone, Default)]
-pub struct Unseen {
-    /// When the next step is due, by the campaign's resource name. Campaigns without a waiting step are absent.
-    pub next_due: BTreeMap<String, Timestamp>,
-    /// Campaigns left out.
-    pub omitted: u32,
-    /// VerifyMode that the latest `verify` found, and when it ran.
-    pub verification: Option<(u32, Timestamp)>,
-}
-
-/// Returns every series of campaigns and accounts that a page must have while the database can be read.
-pub fn expected(campaigns: &[pb::Campaign], accounts: &[pb::Account], unseen: &Unseen) -> Values {
-    let mut values = Values::new();
-    values.insert(series("collector_success", &[]), 1.0);
-    values.insert(series("campaigns_omitted", &[]), unseen.omitted.into());
-    if let Some((differences, at)) = unseen.verification {
-        values.insert(series("verify_differences", &[]), differences.into());
-        values.insert(series("verify_timestamp_seconds", &[]), seconds(at));
-    }
-    for campaign in campaigns {
-        of_campaign(campaign, unseen, &mut values);
-    }
-    for account in accounts {
-        of_account(account, &mut values);
-    }
-    values
-}
-
-fn of_campaign(campaign: &pb::Campaign, unseen: &Unseen, values: &mut Values) {
-    let (workspace, id) = names(&campaign.name);
-    let mut set = |name: &str, label: Option<(&str, &str)>, value: f64| {
-        let labels = [("workspace", workspace), ("campaign", id)].into_iter().chain(label);
-        values.insert(series(name, &labels.collect::<Vec<_>>()), value);
-    };
-    let leads = campaign.lead_counts.unwrap_or_default();
-    let by_status =
-        [("sent", leads.sent), ("failed", leads.failed), ("pending", leads.pending), ("partial", leads.partial)];
-    for (status, count) in by_status {
-        set("campaign_leads", Some(("status", status)), number(count));
-    }
-    for (label, state) in
-        [("active", CampaignState::Active), ("paused", CampaignState::Paused), ("finished", CampaignState::Finished)]
-    {
-        set("campaign_state", Some(("state", label)), truth(campaign.state() == state));
-    }
-    if leads.total > 0 {
-        set("campaign_progress_ratio", None, number(leads.sent + leads.failed) / number(leads.total));
-    }
-    let messages = campaign.message_counts.clone().unwrap_or_default();
-    for (outcome, count) in
-        [("delivered", messages.delivered), ("failed", messages.failed), ("bounced", messages.bounced)]
-    {
-        set("campaign_messages", Some(("outcome", outcome)), number(count));
-    }
-    for (label, reason) in [
-        ("account_issue", FailureReason::AccountIssue),
-        ("invalid_lead", FailureReason::InvalidLead),
-        ("rate_limited", FailureReason::RateLimited),
-        ("content_rejected", FailureReason::ContentRejected),
-        ("other", FailureReason::Other),
-    ] {
-        let count = messages.failures.iter().find(|count| count.reason() == reason).map_or(0, |count| count.count);
-        set("campaign_failed_messages", Some(("reason", label)), number(count));
-    }
-    for (fact, count) in [
-        ("replied", messages.replied_leads),
-        ("converted", messages.converted_leads),
-        ("auto_replied", messages.auto_replied_leads),
-        ("opted_out", messages.opted_out_leads),
-    ] {
-        set("campaign_lead_facts", Some(("fact", fact)), number(count));
-    }
-    set("campaign_contacted_leads", None, number(messages.contacted_leads));
-    set("campaign_replied_leads", None, number(campaign.response_rate.unwrap_or_default().numerator));
-    set("campaign_converted_leads", None, number(campaign.conversion_rate.unwrap_or_default().numerator));
-    set("campaign_in_flight_claims", None, number(campaign.in_flight_claims));
-    set("campaign_uncertain_claims", None, number(campaign.uncertain_claims));
-    for (label, reason) in [
-        ("paused", Why::Paused),
-        ("finished", Why::Finished),
-        ("outside_active_hours", Why::OutsideActiveHours),
-        ("campaign_daily_limit", Why::CampaignDailyLimit),
-        ("account_daily_limit", Why::AccountDailyLimit),
-        ("account_suspended", Why::AccountSuspended),
-        ("no_account_assigned", Why::NoAccountAssigned),
-        ("account_removed", Why::AccountRemoved),
-        ("no_lead_due", Why::NoLeadDue),
-        ("uncertain_claims", Why::UncertainClaims),
-    ] {
-        let holds = campaign.not_sending_reasons().any(|other| other == reason);
-        set("campaign_not_sending", Some(("reason", label)), truth(holds));
-    }
-    if let Some(due) = unseen.next_due.get(&campaign.name) {
-        set("campaign_next_due_timestamp_seconds", None, seconds(*due));
-    }
-    let managed_by = if campaign.owner.is_some() { "kubernetes" } else { "clients" };
-    set("campaign_info", Some(("managed_by", managed_by)), 1.0);
-}
-
-fn of_account(account: &pb::Account, values: &mut Values) {
-    let (workspace, id) = names(&account.name);
-    let mut set = |name: &str, label: Option<(&str, &str)>, value: f64| {
-        let labels = [("workspace", workspace), ("account", id)].into_iter().chain(label);
-        values.insert(series(name, &labels.collect::<Vec<_>>()), value);
-    };
-    for (name, performance) in
-        [("account_messages", &account.lifetime), ("account_messages_30d", &account.last_30_days)]
-    {
-        let counts = performance.clone().unwrap_or_default();
-        set(name, Some(("outcome", "delivered")), number(counts.delivered));
-        set(name, Some(("outcome", "failed")), number(counts.failed));
-        set(name, Some(("outcome", "bounced")), number(counts.bounced));
-    }
-    if let Some(limit) = account.daily_limit {
-        set("account_daily_limit", None, limit.into());
-    }
-    set("account_daily_reserved", None, number(account.reserved_today));
-}
-
 /// Returns the differences between a page and the expected series, one for each series.
 pub fn compare(page: &Page, expected: &Values) -> Vec<String> {
     let mut differences = Vec::new();
@@ -311,24 +212,4 @@ pub fn compare(page: &Page, expected: &Values) -> Vec<String> {
         }
     }
     differences
-}
-
-/// Workspace and last id of a resource name.
-fn names(name: &str) -> (&str, &str) {
-    let parts: Vec<&str> = name.split('/').collect();
-    (parts[1], parts[3])
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of tests are far below 2^53")]
-fn number(count: i64) -> f64 {
-    count as f64
-}
-
-fn truth(holds: bool) -> f64 {
-    if holds { 1.0 } else { 0.0 }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
-fn seconds(at: Timestamp) -> f64 {
-    at.as_millisecond() as f64 / 1000.0
 }

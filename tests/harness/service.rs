@@ -90,6 +90,8 @@ impl Service {
         // Logs are shown with the output of a failed test. The first call installs the subscriber.
         let _ = tracing_subscriber::fmt().with_env_filter("warn").with_ansi(false).with_test_writer().try_init();
         let mut options = Options::new(&database.url).expect("the URL of a test is well-formed");
+        // So that every scrape shows the present state.
+        options.metrics_details_age_max = Duration::ZERO;
         change(&mut options);
         let shutdown = CancellationToken::new();
         let (bound_sender, bound) = oneshot::channel();

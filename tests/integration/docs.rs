@@ -143,6 +143,11 @@ async fn busy_service() -> Service {
     };
     let report = pb::ReportOutcomesRequest { parent: workspace, outcomes: vec![outcome] };
     service.sending.clone().report_outcomes(report).await.unwrap();
+    // A stream that ends with an error, since no report is empty.
+    let empty = pb::StreamOutcomesRequest::default();
+    let mut answers =
+        service.sending.clone().stream_outcomes(futures::stream::iter([empty])).await.unwrap().into_inner();
+    answers.message().await.unwrap_err();
     service.store().verification_note(0, VerifyMode::Report).await.unwrap();
     service
 }

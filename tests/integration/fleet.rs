@@ -1,7 +1,7 @@
 //! Two workspaces with the same ids and different numbers, in zones from UTC-11 to UTC+14. A value that is swapped,
 //! missing, or taken from the other workspace makes a difference.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use campaign_metrics::pb::{self, CampaignState, FailureReason as Reason, OutcomeKind as Kind};
 use campaign_metrics_service::store::VerifyMode;
@@ -9,7 +9,7 @@ use futures::stream;
 use jiff::{Timestamp, ToSpan as _};
 
 use crate::harness::{
-    gauges::Unseen,
+    gauges::unseen::{OfCampaign, Unseen},
     service::{Service, monday},
 };
 
@@ -153,7 +153,8 @@ impl Workspace<'_> {
 impl Fleet {
     /// Creates everything, at [`monday`] and two minutes later.
     pub async fn start() -> Self {
-        let mut fleet = Self { service: Service::start().await, unseen: Unseen::default() };
+        let service = Service::start().await;
+        let mut fleet = Self { unseen: Unseen::at(service.clock.now()), service };
         for number in 0..WORKSPACES.len() {
             begin(&fleet.workspace(number), number).await;
         }
@@ -167,8 +168,9 @@ impl Fleet {
         store.campaigns_finalize().await.unwrap();
         fleet.service.clock.advance(Duration::from_millis(1500));
         store.verification_note(17, VerifyMode::Report).await.unwrap();
-        fleet.unseen.verification = Some((17, fleet.service.clock.now()));
-        fleet.expect_due();
+        let unseen = Unseen::read(&fleet.service, &fleet.campaigns().await, &fleet.accounts().await).await;
+        fleet.unseen = Unseen { verification: Some((17, fleet.service.clock.now())), ..unseen };
+        fleet.expect_times();
         fleet
     }
 
@@ -177,20 +179,33 @@ impl Fleet {
         Workspace { service: &self.service, name: format!("workspaces/{}", WORKSPACES[number]) }
     }
 
-    /// Reads when the next step of each campaign is due, which the API does not show. With an unclaimed lead that is
-    /// now.
-    fn expect_due(&mut self) {
+    /// Says when the next step of each campaign is due, when it granted claims and took outcomes, and what is reserved of
+    /// its limit. With an unclaimed lead, a step is due now.
+    fn expect_times(&mut self) {
         let now = self.service.clock.now();
         let reported = monday().checked_add(120.seconds()).expect("a time");
-        let mut due = BTreeMap::new();
-        for workspace in WORKSPACES {
-            let mut set = |id: &str, at| due.insert(format!("workspaces/{workspace}/campaigns/{id}"), at);
+        for (number, workspace) in WORKSPACES.into_iter().enumerate() {
+            let mut expect = |id: &str, change: &dyn Fn(&mut OfCampaign)| {
+                change(self.unseen.of_mut(&format!("workspaces/{workspace}/campaigns/{id}")));
+            };
             for id in ["spring", "autumn", "winter", "night"] {
-                set(id, now);
+                expect(id, &|of| of.next_due = Some(now));
             }
-            set("summer", reported.checked_add(26.hours()).expect("a time"));
+            let follow_up = reported.checked_add(26.hours()).expect("a time");
+            expect("summer", &|of| of.next_due = Some(follow_up));
+            for id in ["spring", "summer"] {
+                expect(id, &|of| of.last_grant = Some(reported));
+            }
+            for id in ["spring", "summer", "autumn"] {
+                expect(id, &|of| of.last_outcome = Some(reported));
+            }
+            expect("done", &|of| of.last_outcome = Some(monday()));
+            let is_of_today = |kind: &usize| story(*kind).iter().any(|(_, step, _, is_old)| *step > 0 && !is_old);
+            let sent: usize = (0..15).filter(is_of_today).map(|kind| SPRING[number][kind]).sum();
+            let claimed = i64::from(UNCERTAIN[number] + HELD[number]);
+            let sent = i64::try_from(sent).expect("a small number");
+            expect("spring", &|of| of.reserved = claimed + sent);
         }
-        self.unseen.next_due = due;
     }
 
     /// All campaigns of both workspaces, in the order of their names.

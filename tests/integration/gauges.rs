@@ -8,20 +8,31 @@ use campaign_metrics_service::{Clock, store::VerifyMode};
 use crate::{
     fleet::Fleet,
     harness::{
-        gauges::{GAUGES, PROCESS, Page, Unseen, compare, expected, series},
+        gauges::{GAUGES, PROCESS, Page, compare, expected::expected, series, unseen::Unseen},
         postgres::{TestDatabase, database, separate_server},
         recount::{assert_counts, of_api},
         service::{Service, monday},
         wait::{SOON, until},
     },
     world::{
-        WORKSPACE, add_leads, by_lead, campaign_name, claim, create_account, create_campaign, pause, report_new,
-        settings,
+        WORKSPACE, add_leads, by_lead, campaign_name, claim, create_account, create_campaign, fail_stream, pause,
+        report_new, settings,
     },
 };
 
 async fn page(service: &Service) -> Page {
     Page::parse(&service.admin("/metrics").await).expect("a page of metrics")
+}
+
+/// Compares the whole page with the campaigns of these ids, and all accounts.
+async fn differences(service: &Service, ids: &[&str], change: impl FnOnce(&mut Unseen)) -> Vec<String> {
+    let mut kept = campaigns(service).await;
+    kept.retain(|campaign| ids.iter().any(|id| campaign.name == campaign_name(id)));
+    assert_eq!(kept.len(), ids.len());
+    let accounts = accounts(service).await;
+    let mut unseen = Unseen::read(service, &kept, &accounts).await;
+    change(&mut unseen);
+    compare(&page(service).await, &expected(&kept, &accounts, &unseen))
 }
 
 async fn campaigns(service: &Service) -> Vec<pb::Campaign> {
@@ -103,15 +114,7 @@ async fn active_campaigns_then_those_that_changed_last_have_series_and_the_other
     service.ready().await;
     create_account(&service, "ann", None).await;
     let shown = async |ids: &[&str], omitted| {
-        let kept: Vec<_> = campaigns(&service)
-            .await
-            .into_iter()
-            .filter(|campaign| ids.iter().any(|id| campaign.name == campaign_name(id)))
-            .collect();
-        assert_eq!(kept.len(), ids.len());
-        let unseen = Unseen { omitted, ..Default::default() };
-        let expected = expected(&kept, &accounts(&service).await, &unseen);
-        let differences = compare(&page(&service).await, &expected);
+        let differences = differences(&service, ids, |unseen| unseen.omitted = omitted).await;
         assert!(differences.is_empty(), "{ids:?} have series, {omitted} have not:\n{}", differences.join("\n"));
     };
     shown(&[], 0).await;
@@ -175,7 +178,7 @@ async fn a_deleted_campaign_or_account_leaves_no_series_behind() {
     fleet.service.accounts.clone().delete_account(delete).await.unwrap();
     let (campaigns, accounts) = (fleet.campaigns().await, fleet.accounts().await);
     let mut unseen = fleet.unseen.clone();
-    unseen.next_due.remove(&workspace.campaign("spring"));
+    unseen.campaigns.remove(&workspace.campaign("spring"));
     let differences = compare(&page(&fleet.service).await, &expected(&campaigns, &accounts, &unseen));
     assert!(differences.is_empty(), "gauges after deletions:\n{}", differences.join("\n"));
     assert_eq!(accounts.len(), 10);
@@ -192,6 +195,7 @@ async fn without_its_database_a_service_shows_its_process_and_says_that_it_reads
     let outcome = |lead, kind| by_lead("spring", lead, 1, kind);
     report_new(&service, vec![outcome("l0", OutcomeKind::Delivered), outcome("l1", OutcomeKind::Bounced)]).await;
     assert_eq!(claim(&service, "ann", 1).await.claims, []);
+    fail_stream(&service, vec![outcome("l0", OutcomeKind::Delivered)]).await;
     service.store().verification_note(0, VerifyMode::Report).await.unwrap();
     assert!(page(&service).await.types.contains_key("verify_differences"));
 
@@ -209,9 +213,10 @@ async fn without_its_database_a_service_shows_its_process_and_says_that_it_reads
         Ok(())
     };
     until("the gauges to return", SOON, back).await.unwrap();
-    let now = service.clock.now();
-    let unseen = Unseen { verification: Some((0, now)), ..Default::default() };
-    let expected = expected(&campaigns(&service).await, &accounts(&service).await, &unseen);
-    let differences = compare(&page(&service).await, &expected);
+    let differences = differences(&service, &["spring"], |unseen| {
+        unseen.verification = Some((0, unseen.now));
+        unseen.of_mut(&campaign_name("spring")).last_outcome = Some(unseen.now);
+    });
+    let differences = differences.await;
     assert!(differences.is_empty(), "gauges after the database came back:\n{}", differences.join("\n"));
 }

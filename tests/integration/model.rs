@@ -25,6 +25,8 @@ mod compare;
 mod crowd;
 #[path = "model/exports.rs"]
 mod exports;
+#[path = "model/gauges.rs"]
+mod gauges;
 #[path = "model/hours.rs"]
 mod hours;
 #[path = "model/lead.rs"]

@@ -12,13 +12,13 @@ use tonic::{Code, Request};
 use crate::{
     harness::{
         gauges::{PROCESS, Page, series},
-        postgres::Connection,
-        service::Service,
+        postgres::{Connection, database},
+        service::{Service, monday},
         wait::{SOON, until},
     },
     world::{
-        WORKSPACE, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, get, report,
-        report_new, settings, try_claim,
+        WORKSPACE, add_leads, by_key, by_lead, campaign_name, claim, create_account, create_campaign, fail_stream, get,
+        report, report_new, settings, try_claim,
     },
 };
 
@@ -138,6 +138,62 @@ async fn waiting_outcomes_are_shown_while_they_wait() {
     assert_eq!(page(&service).await.count("rpc_in_flight", &[("method", REPORT)]), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_for_a_connection_are_shown_beside_the_most_there_can_be() {
+    let clock = campaign_metrics_service::Clock::manual(monday());
+    let service = Service::launch_with(&database().await, clock, |options| options.pool_size = 6).await;
+    service.ready().await;
+    // Claims of one account queue before they take a connection.
+    let accounts = ["ann", "bob", "cat", "dee"];
+    for account in accounts {
+        create_account(&service, account, None).await;
+    }
+    let sql = service.sql().await;
+    sql.batch_execute("BEGIN; SELECT FROM accounts FOR UPDATE").await.unwrap();
+    let claims = futures::future::join_all(accounts.map(|account| try_claim(&service, account, 1)));
+    let watching = async {
+        // Half of the connections are for claims and outcomes.
+        becomes(&service, "pool_waiters", 1).await;
+        let page = page(&service).await;
+        assert_eq!(page.count("pool_connections_max", &[]), 6);
+        assert!(page.count("pool_connections", &[("state", "used")]) >= 3);
+        sql.batch_execute("COMMIT").await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(claims, watching);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    becomes(&service, "pool_waiters", 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_an_error_is_counted_although_it_began_well() {
+    const STREAM: &str = "campaign_metrics.v1.SendingService/StreamOutcomes";
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 1, Some("ann"), false).await;
+    let delivered = || vec![by_lead("spring", "l0", 1, OutcomeKind::Delivered)];
+    let good = pb::StreamOutcomesRequest { parent: WORKSPACE.into(), outcomes: delivered() };
+    let requests = futures::stream::iter([good]);
+    let mut answers = service.sending.clone().stream_outcomes(requests).await.expect("a stream").into_inner();
+    while answers.message().await.expect("it ends well").is_some() {}
+    assert_eq!(fail_stream(&service, delivered()).await.code(), Code::InvalidArgument);
+    assert_eq!(try_get(&service, "spring").await, Code::InvalidArgument);
+    let page = page(&service).await;
+    assert_eq!(page.count("rpc_handled_total", &[("method", STREAM), ("code", "Ok")]), 2, "both were opened");
+    let errors: Vec<_> = page.of("rpc_stream_errors_total");
+    let expected = series("rpc_stream_errors_total", &[("method", STREAM), ("code", "InvalidArgument")]);
+    assert_eq!(errors, [&expected], "a call that is refused at once is no stream");
+    assert_eq!(page.values[&expected].to_string(), "1");
+}
+
+#[tokio::test]
+async fn a_scrape_says_how_long_it_read() {
+    let service = Service::start().await;
+    let begun = Instant::now();
+    let duration = page(&service).await.value("collector_duration_seconds", &[]);
+    assert!(duration > 0.0 && duration < begun.elapsed().as_secs_f64(), "{duration} s");
+}
+
 #[tokio::test]
 async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
     let service = Service::start().await;
@@ -207,6 +263,7 @@ async fn every_metric_of_a_process_is_one_that_these_tests_read() {
     add_leads(&service, "spring", 1, Some("ann"), false).await;
     report_new(&service, vec![by_key(&claim(&service, "ann", 1).await.claims[0], OutcomeKind::Delivered)]).await;
     get(&service, "spring").await;
+    fail_stream(&service, vec![by_lead("spring", "l0", 1, OutcomeKind::Bounced)]).await;
     let page = page(&service).await;
     let this_file = include_str!("telemetry.rs");
     for (name, kind) in PROCESS {

@@ -134,6 +134,20 @@ pub async fn report_new(service: &Service, outcomes: Vec<pb::Outcome>) {
     }
 }
 
+/// Opens a stream that takes one batch of outcomes and ends with an error.
+pub async fn fail_stream(service: &Service, outcomes: Vec<pb::Outcome>) -> Status {
+    let request = |outcomes| pb::StreamOutcomesRequest { parent: WORKSPACE.into(), outcomes };
+    // No batch is empty.
+    let requests = stream::iter([request(outcomes), request(vec![])]);
+    let mut answers = service.sending.clone().stream_outcomes(requests).await.expect("a stream").into_inner();
+    loop {
+        match answers.message().await {
+            Ok(answer) => assert!(answer.is_some(), "the stream ends with an error"),
+            Err(status) => return status,
+        }
+    }
+}
+
 pub async fn pause(service: &Service, campaign: &str) -> pb::Campaign {
     let request = pb::PauseCampaignRequest { name: campaign_name(campaign), ..Default::default() };
     service.campaigns.clone().pause_campaign(request).await.expect("it pauses").into_inner()

@@ -42,12 +42,26 @@ pub struct CampaignStatus {
     /// High above 95 %, Moderate from 80 % to 95 %, Low below 80 %. Absent without messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_health: Option<DeliveryHealth>,
+    /// Whether the 95 % interval of the delivery rate lies wholly in the band of `deliveryHealth`, from 20 messages on.
+    /// Absent without messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_health_certain: Option<bool>,
     /// Share of leads with a delivered message that replied. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Share>,
     /// Share of leads with a delivered message that converted. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversion: Option<Share>,
+    /// Of the leads first contacted at least 7 days ago, the share that replied within 7 days of their first contact. It
+    /// compares campaigns that began at different times. Covers 90 days; up to an hour old. Absent without such leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_within_7_days: Option<Share>,
+    /// Of the same leads, the share that converted within 7 days of their first contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion_within_7_days: Option<Share>,
+    /// The most severe finding of the diagnosis; up to an hour old. Absent if nothing is wrong as far as the data shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
     /// Claims that are held and have not expired. Their messages may still be sent after a pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<InFlight>,
@@ -138,6 +152,57 @@ pub struct Share {
     pub numerator: i64,
     /// The total that it is a part of.
     pub denominator: i64,
+}
+
+/// Something that is wrong. `campaignctl campaigns diagnose` shows all findings with their evidence.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// How much it matters.
+    pub severity: FindingSeverity,
+    /// What is wrong, for people: one or two sentences with the most important numbers.
+    #[schemars(length(max = 1024))]
+    pub summary: String,
+}
+
+/// What is wrong.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindingKind {
+    /// Messages fail because accounts are blocked, signed out or out of quota.
+    AccountIssues,
+    /// Messages fail because leads do not exist or can't be reached.
+    InvalidLeads,
+    /// Messages fail because the provider limits the rate.
+    RateLimiting,
+    /// Messages fail because the provider refuses their content.
+    ContentRejected,
+    /// The delivery rate is certainly below 95 %.
+    LowDelivery,
+    /// Certainly fewer leads reply than in the workspace's other campaigns.
+    LowResponse,
+    /// Certainly fewer leads convert than in the workspace's other campaigns.
+    LowConversion,
+    /// The campaign is active and nothing can be claimed.
+    NotSending,
+    /// Claims expired without an outcome and wait for a person.
+    UncertainClaims,
+    /// Every lead is sent or failed, and the lead list was never declared complete, so the campaign stays open.
+    LeadListOpen,
+    /// A finding of a later version of the service, which this controller does not know.
+    Unknown,
+}
+
+/// How much a finding matters.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindingSeverity {
+    /// Good to know. Nothing is lost.
+    Info,
+    /// Messages or replies are lost. Look at it within days.
+    Warning,
+    /// Most messages are lost, or nothing is sent. Look at it now.
+    Critical,
 }
 
 /// Claims that are held and have not expired.

@@ -7,10 +7,14 @@ use campaign_metrics::pb;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Failure, Retry};
+use super::{
+    Failure, Retry,
+    diagnosis::can_hold,
+    share::{rate, share},
+};
 use crate::crd::{
     CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, Failures, FinishReason, InFlight,
-    LeadFacts, Messages, Share,
+    LeadFacts, Messages,
 };
 
 /// Collects the conditions of one status, in a fixed order.
@@ -52,7 +56,8 @@ impl<'a> Conditions<'a> {
     }
 }
 
-/// Returns the status of a resource whose campaign the service confirmed.
+/// Returns the status of a resource whose campaign the service confirmed. What the previous status has of a diagnosis of the
+/// same campaign stays, unless the campaign shows that it is over.
 pub fn mirrored(
     previous: Option<&CampaignStatus>,
     generation: i64,
@@ -71,6 +76,7 @@ pub fn mirrored(
     delivery_healthy(&mut conditions, campaign.delivery_health());
     let counts = campaign.lead_counts.unwrap_or_default();
     let messages = campaign.message_counts.clone().unwrap_or_default();
+    let known = previous.filter(|status| status.campaign_uid.as_ref() == Some(&campaign.uid));
     CampaignStatus {
         observed_generation: Some(generation),
         state: state(campaign.state()),
@@ -107,6 +113,10 @@ pub fn mirrored(
             pb::DeliveryHealth::Moderate => Some(DeliveryHealth::Moderate),
             pb::DeliveryHealth::Low => Some(DeliveryHealth::Low),
         },
+        delivery_health_certain: match campaign.delivery_health() {
+            pb::DeliveryHealth::Unspecified => None,
+            _ => Some(campaign.delivery_health_certain),
+        },
         response: rate(campaign.response_rate),
         conversion: rate(campaign.conversion_rate),
         in_flight: Some(InFlight { claims: campaign.in_flight_claims, until: time(campaign.in_flight_until) }),
@@ -114,6 +124,9 @@ pub fn mirrored(
         next_change_time: time(campaign.next_change_time),
         finish_time: time(campaign.finish_time),
         conditions: conditions.next,
+        response_within_7_days: known.and_then(|status| status.response_within_7_days.clone()),
+        conversion_within_7_days: known.and_then(|status| status.conversion_within_7_days.clone()),
+        finding: known.and_then(|status| status.finding.clone()).filter(|finding| can_hold(finding, campaign)),
     }
 }
 
@@ -240,27 +253,14 @@ fn delivery_healthy(conditions: &mut Conditions, health: pb::DeliveryHealth) {
     conditions.set("DeliveryHealthy", status, reason, message);
 }
 
-fn state(state: pb::CampaignState) -> Option<DesiredState> {
+/// Returns a state as the resource names it.
+pub fn state(state: pb::CampaignState) -> Option<DesiredState> {
     match state {
         pb::CampaignState::Unspecified => None,
         pb::CampaignState::Active => Some(DesiredState::Active),
         pb::CampaignState::Paused => Some(DesiredState::Paused),
         pb::CampaignState::Finished => Some(DesiredState::Finished),
     }
-}
-
-fn rate(rate: Option<pb::Rate>) -> Option<Share> {
-    rate.and_then(|rate| share(rate.numerator, rate.denominator))
-}
-
-/// Converts a rate, and adds a percentage. It is rounded down, so that only a complete share shows 100 %.
-fn share(numerator: i64, denominator: i64) -> Option<Share> {
-    let tenths = (i128::from(numerator) * 1000).checked_div(i128::from(denominator))?;
-    let percent = match (tenths / 10, tenths % 10) {
-        (whole, 0) => format!("{whole}%"),
-        (whole, tenth) => format!("{whole}.{tenth}%"),
-    };
-    Some(Share { percent, numerator, denominator })
 }
 
 /// Truncates a time to the precision that Kubernetes stores, so that a status equals the one that is read back.

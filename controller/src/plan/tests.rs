@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::*;
 use crate::crd::DesiredState;
 
+mod diagnosis;
 mod drift;
 mod events;
 mod mirror;

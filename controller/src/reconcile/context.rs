@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient};
+use campaign_metrics::pb::{
+    self, campaign_service_client::CampaignServiceClient, performance_service_client::PerformanceServiceClient,
+};
 use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt as _, runtime::events::Recorder};
 use tonic::{Code, transport::Channel};
@@ -17,7 +19,7 @@ use crate::{
 
 /// Deadline of one call to the service: many times the duration of an apply.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
-/// Deadline of one reconcile: two calls, one status write, and some reserve. The Kubernetes client sets no deadline.
+/// Deadline of one reconcile: two calls, a diagnosis, one status write, and some reserve. The Kubernetes client sets no deadline.
 pub const RECONCILE_DEADLINE: Duration = Duration::from_secs(30);
 /// The reason to retry a reconcile.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub struct Context {
     pub kubernetes: Client,
     /// Client of the campaign service.
     pub service: CampaignServiceClient<Channel>,
+    /// Client that diagnoses campaigns.
+    pub performance: PerformanceServiceClient<Channel>,
     /// Publishes events.
     pub recorder: Recorder,
     /// State kept between reconciles.

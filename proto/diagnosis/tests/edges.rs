@@ -75,5 +75,11 @@ fn all_bounced_is_the_same() {
 fn all_replied_is_healthy() {
     let leads = LeadCounts { sent: 30_000, ..LeadCounts::default() };
     let diagnosis = with_leads(leads, rows(15, 2, |_, _| contacted(1000, 1000, 1000)));
-    assert_eq!(diagnosis, Diagnosis::default());
+    assert_eq!((diagnosis.findings, diagnosis.open_questions), (Vec::new(), Vec::new()));
+    // Of the 15 days with 2000 leads each, all are 7 days old, and none is 30 days old.
+    let of = |leads| {
+        let rate = rate(leads, leads);
+        RatesAtAge { response: rate, conversion: rate }
+    };
+    assert_eq!(diagnosis.rates, Some([of(30_000), of(0)]));
 }

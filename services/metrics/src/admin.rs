@@ -15,16 +15,26 @@ use tokio::{net::TcpListener, sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::chain,
-    exporter,
-    store::{Store, with_deadline},
+    error::{Result as StoreResult, chain},
+    exporter::{self, Collected},
+    store::{Details, Fleet, Store, with_deadline},
     telemetry::Telemetry,
 };
 
 /// Deadline of a scrape: it must end before the next one, usually 15 s later.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How old the details of active campaigns can be by default. Reading them takes longer than the rest of a scrape of ten
+/// thousand campaigns, and sums over days of history change slowly.
+pub const DETAILS_AGE_MAX: Duration = Duration::from_mins(5);
 /// Deadline of the ping that decides whether the database is ready.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Details of active campaigns that an earlier scrape read.
+#[derive(Debug, Clone)]
+pub struct KnownDetails {
+    read_at: Instant,
+    details: Arc<Details>,
+}
 
 /// The state that the admin port serves.
 #[derive(Clone)]
@@ -37,8 +47,13 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
     /// Maximum number of campaigns with series of their own.
     pub campaigns_max: i64,
-    /// Lock under which a scrape reads the database, so that concurrent scrapes run one after the other.
-    pub scrape: Arc<Mutex<()>>,
+    /// Maximum number of accounts of active campaigns with series by account.
+    pub campaign_accounts_max: i64,
+    /// Age at which details of active campaigns are read again.
+    pub details_age_max: Duration,
+    /// The details that were read last. A scrape holds the lock while it reads the database, so that concurrent scrapes run
+    /// one after the other.
+    pub details: Arc<Mutex<Option<KnownDetails>>>,
 }
 
 /// Serves until `shutdown`.
@@ -61,31 +76,57 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     }
 }
 
+impl Admin {
+    /// Reads what the gauges show. One scrape reads at a time.
+    async fn collect(&self) -> Collected {
+        let started = Instant::now();
+        let mut duration = None;
+        let read = async {
+            let mut details = self.details.lock().await;
+            let reading = Instant::now();
+            // The deadline also ends the statements, so that none occupies its connection any longer.
+            let read = with_deadline(started + SCRAPE_TIMEOUT, self.read(&mut details)).await;
+            duration = Some(reading.elapsed());
+            read
+        };
+        let read = match timeout(SCRAPE_TIMEOUT, read).await {
+            Ok(Ok(read)) => Some(read),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "the state of campaigns could not be read");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("reading the state of campaigns took too long");
+                None
+            }
+        };
+        let (fleet, details) = read.unzip();
+        Collected { fleet, details, duration: duration.unwrap_or_else(|| started.elapsed()) }
+    }
+
+    async fn read(&self, known: &mut Option<KnownDetails>) -> StoreResult<(Fleet, Arc<Details>)> {
+        // Boxed, since the future of two transactions is large.
+        let fleet = Box::pin(self.store.fleet(self.campaigns_max)).await?;
+        if let Some(known) = known
+            && known.read_at.elapsed() < self.details_age_max
+        {
+            return Ok((fleet, known.details.clone()));
+        }
+        let details = Arc::new(Box::pin(self.store.fleet_details(self.campaign_accounts_max)).await?);
+        *known = Some(KnownDetails { read_at: Instant::now(), details: details.clone() });
+        Ok((fleet, details))
+    }
+}
+
 async fn metrics(State(admin): State<Admin>) -> Result<([(&'static str, &'static str); 1], Body), StatusCode> {
-    let read = async {
-        let _lock = admin.scrape.lock().await;
-        // The deadline also ends the statements, so that none occupies its connection any longer. Boxed, since the
-        // future of two transactions is large.
-        let fleet = Box::pin(admin.store.fleet(admin.campaigns_max));
-        with_deadline(Instant::now() + SCRAPE_TIMEOUT, fleet).await
-    };
-    let fleet = match timeout(SCRAPE_TIMEOUT, read).await {
-        Ok(Ok(fleet)) => Some(fleet),
-        Ok(Err(error)) => {
-            tracing::warn!(error = chain(&error), "the state of campaigns could not be read");
-            None
-        }
-        Err(_) => {
-            tracing::warn!("reading the state of campaigns took too long");
-            None
-        }
-    };
+    // Gathered first: reading the database takes connections, or waits for them.
     let mut process = Vec::new();
     let encoded = TextEncoder::new().encode(&admin.telemetry.gather(&admin.store.pool_status()), &mut process);
     encoded.map_err(|error| {
         tracing::error!(%error, "rendering metrics");
         StatusCode::INTERNAL_SERVER_ERROR
     })?;
-    let text = exporter::render(fleet).chain(stream::iter([Ok(process)]));
+    let collected = admin.collect().await;
+    let text = exporter::render(collected).chain(stream::iter([Ok(process)]));
     Ok(([("content-type", prometheus::TEXT_FORMAT)], Body::from_stream(text)))
 }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response};
+use http_body::Frame;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -94,9 +95,47 @@ where
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             layer.telemetry.call_ended(method.name, code, start.elapsed());
             tracing::debug!(?code, elapsed_ms = start.elapsed().as_millis(), "handled");
-            Ok(response)
+            Ok(response.map(|body| Body::new(Answer { body, method: method.name, telemetry: layer.telemetry })))
         };
         Box::pin(call.instrument(span))
+    }
+}
+
+/// The body of an answer. Counts the error with which a stream ends: its headers said nothing of it.
+struct Answer {
+    body: Body,
+    method: &'static str,
+    telemetry: Arc<Telemetry>,
+}
+
+impl http_body::Body for Answer {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let code = match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                frame.trailers_ref().and_then(Status::from_header_map).map(|end| end.code())
+            }
+            Poll::Ready(Some(Err(error))) => Some(error.code()),
+            _ => None,
+        };
+        if let Some(code) = code.filter(|code| *code != Code::Ok) {
+            self.telemetry.stream_failed(self.method, code);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

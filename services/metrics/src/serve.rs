@@ -27,7 +27,7 @@ use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, DETAILS_AGE_MAX},
     clock::Clock,
     error::{Result, chain},
     ingest::Ingest,
@@ -50,6 +50,8 @@ const EXPIRY_PAUSE: Duration = Duration::from_secs(2);
 const POOL_SIZE: usize = 16;
 /// Default number of campaigns with series of their own.
 const METRICS_CAMPAIGNS_MAX: i64 = 10_000;
+/// Default number of accounts of active campaigns with series by account: eight series each, and some 0.2 s to read them.
+const METRICS_CAMPAIGN_ACCOUNTS_MAX: i64 = 1_000;
 
 /// Idle time after which a database connection is probed, and longest wait for the acknowledgement of sent data.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -63,6 +65,10 @@ pub struct Options {
     pub pool_size: usize,
     /// Maximum number of campaigns with series of their own.
     pub metrics_campaigns_max: i64,
+    /// Maximum number of accounts of active campaigns with series by account. These campaigns also have series at equal age.
+    pub metrics_campaign_accounts_max: i64,
+    /// Age at which these details are read again.
+    pub metrics_details_age_max: Duration,
     /// Days for which outcomes are kept in the log; `None` means forever.
     pub outcome_retention_days: Option<u32>,
 }
@@ -86,6 +92,8 @@ impl Options {
             database,
             pool_size: POOL_SIZE,
             metrics_campaigns_max: METRICS_CAMPAIGNS_MAX,
+            metrics_campaign_accounts_max: METRICS_CAMPAIGN_ACCOUNTS_MAX,
+            metrics_details_age_max: DETAILS_AGE_MAX,
             outcome_retention_days: None,
         })
     }
@@ -120,7 +128,9 @@ pub async fn run(
         telemetry: telemetry.clone(),
         ready: ready.clone(),
         campaigns_max: options.metrics_campaigns_max,
-        scrape: Arc::new(Mutex::new(())),
+        campaign_accounts_max: options.metrics_campaign_accounts_max,
+        details_age_max: options.metrics_details_age_max,
+        details: Arc::new(Mutex::new(None)),
     };
     let admin_stop = stop.clone();
     tasks.spawn(async move { admin::serve(admin, listeners.admin, admin_stop).await.context("admin port") });

@@ -42,7 +42,7 @@ pub use self::{
     account::NewAccount,
     campaign::{NewCampaign, lock::Actor},
     claim::{ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
-    fleet::{AccountRow, CampaignRow, Fleet, Messages},
+    fleet::{AccountRow, CampaignAccountRow, CampaignAge, CampaignRow, Details, Fleet, Messages},
     lead::{
         Export, LeadFilter,
         add::{AddedLeads, NewLead, Refusal},

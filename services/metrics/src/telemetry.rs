@@ -24,6 +24,9 @@ pub struct Telemetry {
     waiting: IntGauge,
     store: StoreCounters,
     pool: IntGaugeVec,
+    pool_max: IntGauge,
+    pool_waiters: IntGauge,
+    stream_errors: IntCounterVec,
     watchers: IntGauge,
 }
 
@@ -116,6 +119,23 @@ impl Telemetry {
                 "Database connections, by state: idle, used.",
                 &["state"],
             )?,
+            pool_max: register(
+                &registry,
+                IntGauge::new("campaign_metrics_pool_connections_max", "Database connections at most (--pool-size).")?,
+            )?,
+            pool_waiters: register(
+                &registry,
+                IntGauge::new(
+                    "campaign_metrics_pool_waiters",
+                    "Transactions that wait for a database connection; after 5 s the call fails.",
+                )?,
+            )?,
+            stream_errors: counter(
+                "campaign_metrics_rpc_stream_errors_total",
+                "Answers that ended with an error after their headers were sent, by method and gRPC status code. \
+                 rpc_handled_total has counted them as Ok.",
+                &["method", "code"],
+            )?,
             watchers: register(
                 &registry,
                 IntGauge::new("campaign_metrics_watch_streams", "Open streams of WatchCampaigns.")?,
@@ -135,6 +155,11 @@ impl Telemetry {
     pub fn call_ended(&self, method: &str, code: Code, elapsed: Duration) {
         self.handled.with_label_values(&[method, &format!("{code:?}")]).inc();
         self.duration.with_label_values(&[method]).observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts an answer that ended with an error after its headers were sent.
+    pub fn stream_failed(&self, method: &str, code: Code) {
+        self.stream_errors.with_label_values(&[method, &format!("{code:?}")]).inc();
     }
 
     /// Counts a report by the verdicts of its outcomes.
@@ -165,8 +190,11 @@ impl Telemetry {
     /// Gathers all metrics, with the current state of the connection pool.
     pub fn gather(&self, pool: &deadpool_postgres::Status) -> Vec<prometheus::proto::MetricFamily> {
         let idle = pool.available;
-        self.pool.with_label_values(&["idle"]).set(i64::try_from(idle).unwrap_or(0));
-        self.pool.with_label_values(&["used"]).set(i64::try_from(pool.size.saturating_sub(idle)).unwrap_or(0));
+        let count = |count: usize| i64::try_from(count).unwrap_or(0);
+        self.pool.with_label_values(&["idle"]).set(count(idle));
+        self.pool.with_label_values(&["used"]).set(count(pool.size.saturating_sub(idle)));
+        self.pool_max.set(count(pool.max_size));
+        self.pool_waiters.set(count(pool.waiting));
         self.registry.gather()
     }
 }

@@ -15,14 +15,20 @@ const CONDITION: [&str; 6] = ["lastTransitionTime", "message", "observedGenerati
 
 /// Compares the status of an applied resource with its campaign, field by field. Returns the differences.
 ///
-/// The generation must be the owner's. A campaign without owner fits any generation.
-pub fn compare(campaign: &pb::Campaign, status: &Value) -> Vec<String> {
+/// The generation must be the owner's. A campaign without owner fits any generation. Without a diagnosis, what the status
+/// has of one is not compared.
+pub fn compare(campaign: &pb::Campaign, diagnosis: Option<&pb::Diagnosis>, status: &Value) -> Vec<String> {
     let generation = match &campaign.owner {
         Some(owner) => json!(owner.generation),
         None => status["observedGeneration"].clone(),
     };
     let mut expected = fields(campaign);
     expected.push(("observedGeneration".into(), Some(generation.clone())));
+    let of_diagnosis = diagnosed(&diagnosis.cloned().unwrap_or_default());
+    let mut read: BTreeSet<String> = expected.iter().chain(&of_diagnosis).map(|(path, _)| path.clone()).collect();
+    if diagnosis.is_some() {
+        expected.extend(of_diagnosis);
+    }
     let mut differences = Vec::new();
     for (path, expected) in &expected {
         let found = at(status, path);
@@ -32,7 +38,6 @@ pub fn compare(campaign: &pb::Campaign, status: &Value) -> Vec<String> {
         }
     }
     conditions(campaign, status, &generation, &mut differences);
-    let mut read: BTreeSet<String> = expected.into_iter().map(|(path, _)| path).collect();
     read.extend(CONDITION.map(|name| format!("conditions[].{name}")));
     let mut there = schema::leaves("status");
     present("", status, &mut there);
@@ -55,6 +60,7 @@ fn fields(campaign: &pb::Campaign) -> Vec<(String, Option<Value>)> {
         ("state", word(campaign.state().as_str_name(), "CAMPAIGN_STATE_").map(Value::from)),
         ("finishReason", word(campaign.finish_reason().as_str_name(), "FINISH_REASON_").map(Value::from)),
         ("deliveryHealth", health(campaign).map(Value::from)),
+        ("deliveryHealthCertain", health(campaign).map(|_| json!(campaign.delivery_health_certain))),
         ("campaignUid", Some(json!(campaign.uid))),
         ("counts.sent", Some(json!(leads.sent))),
         ("counts.failed", Some(json!(leads.failed))),
@@ -90,12 +96,37 @@ fn fields(campaign: &pb::Campaign) -> Vec<(String, Option<Value>)> {
         ("response", campaign.response_rate),
         ("conversion", campaign.conversion_rate),
     ] {
-        let rate = rate.filter(|rate| rate.denominator != 0);
-        let percent = rate.map(|rate| json!(percent(rate.numerator, rate.denominator)));
-        fields.push((format!("{name}.percent"), percent));
-        fields.push((format!("{name}.numerator"), rate.map(|rate| json!(rate.numerator))));
-        fields.push((format!("{name}.denominator"), rate.map(|rate| json!(rate.denominator))));
+        fields.extend(share(name, rate));
     }
+    fields
+}
+
+fn share(name: &str, rate: Option<pb::Rate>) -> [(String, Option<Value>); 3] {
+    let rate = rate.filter(|rate| rate.denominator != 0);
+    let percent = rate.map(|rate| json!(percent(rate.numerator, rate.denominator)));
+    [
+        (format!("{name}.percent"), percent),
+        (format!("{name}.numerator"), rate.map(|rate| json!(rate.numerator))),
+        (format!("{name}.denominator"), rate.map(|rate| json!(rate.denominator))),
+    ]
+}
+
+fn diagnosed(diagnosis: &pb::Diagnosis) -> Vec<(String, Option<Value>)> {
+    let rates = diagnosis.rates.iter().find(|rates| rates.age_days == 7);
+    let finding = diagnosis.findings.first();
+    let mut fields = vec![
+        (
+            "finding.kind".into(),
+            finding.and_then(|one| word(one.kind().as_str_name(), "FINDING_KIND_")).map(Value::from),
+        ),
+        (
+            "finding.severity".into(),
+            finding.and_then(|one| word(one.severity().as_str_name(), "SEVERITY_")).map(Value::from),
+        ),
+        ("finding.summary".into(), finding.map(|one| json!(one.summary))),
+    ];
+    fields.extend(share("responseWithin7Days", rates.and_then(|rates| rates.response_rate)));
+    fields.extend(share("conversionWithin7Days", rates.and_then(|rates| rates.conversion_rate)));
     fields
 }
 

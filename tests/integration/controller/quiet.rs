@@ -1,14 +1,17 @@
 //! Steady state: a reconcile that finds nothing to do writes neither to Kubernetes nor to the service.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use campaign_controller::{
-    crd::{Campaign, CampaignSpec},
+    crd::{Campaign, CampaignSpec, DesiredState, FindingKind},
     memory::Source,
     metrics::Metrics,
     reconcile::{Context, Error, reconcile, retry},
 };
-use campaign_metrics::pb;
+use campaign_metrics::pb::{self, performance_service_client::PerformanceServiceClient};
 use jiff::Timestamp;
 use kube::{
     Api,
@@ -16,7 +19,7 @@ use kube::{
     runtime::events::Recorder,
 };
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, transport::Endpoint};
 
 use super::stage::{Controller, Stage, service};
 use crate::harness::{kube::cluster, service::Service};
@@ -81,6 +84,7 @@ impl Alone {
             recorder: Recorder::new(kubernetes.clone(), "tests".into()),
             kubernetes: kubernetes.clone(),
             service: service.campaigns.clone(),
+            performance: service.performance.clone(),
             memory: Arc::default(),
             metrics: Arc::new(Metrics::new(1).unwrap()),
         };
@@ -153,6 +157,52 @@ async fn counts_that_change_again_at_once_wait_or_are_written_with_a_condition()
     alone.reconcile(&behind).await;
     let status = alone.get().await.status.clone().unwrap();
     assert_eq!(status.counts.unwrap().total, 7, "the change of a condition is written at once");
+}
+
+#[tokio::test]
+async fn a_state_is_written_before_a_new_diagnosis_and_a_failed_diagnosis_fails_no_reconcile() {
+    let alone = Alone::start().await;
+    alone.reconcile(&alone.create().await).await;
+    alone.reconcile(&alone.get().await).await;
+    let status = async || alone.get().await.status.clone().unwrap();
+    let uid = alone.get().await.metadata.uid.clone().unwrap();
+    let edit = async |state: &str| {
+        let patch = Patch::Merge(json!({"spec": {"state": state}}));
+        alone.resources.patch("spring", &PatchParams::default(), &patch).await.unwrap();
+        alone.reconcile(&alone.get().await).await;
+    };
+    // Moves the last write and the last diagnosis into the past.
+    let wait = |minutes| {
+        let ago = Instant::now().checked_sub(Duration::from_mins(minutes)).expect("a time");
+        alone.context.memory.remember(&uid, |remembered| {
+            remembered.written = Some(ago);
+            remembered.diagnosed.as_mut().expect("a diagnosis").at = ago;
+        });
+    };
+    assert_eq!(status().await.finding.map(|found| found.kind), Some(FindingKind::NotSending), "it has no account");
+    edit("Paused").await;
+    let paused = status().await;
+    assert_eq!(
+        (paused.state, paused.finding),
+        (Some(DesiredState::Paused), None),
+        "someone chose that it sends nothing"
+    );
+    wait(2);
+    edit("Active").await;
+    let active = status().await;
+    assert_eq!((active.state, active.finding), (Some(DesiredState::Active), None), "the state comes first");
+    wait(2);
+    alone.reconcile(&alone.get().await).await;
+    let diagnosed = status().await;
+    assert_eq!(diagnosed.finding.as_ref().map(|found| found.kind), Some(FindingKind::NotSending));
+
+    wait(61);
+    let nobody = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+    let context = Context { performance: PerformanceServiceClient::new(nobody), ..(*alone.context).clone() };
+    reconcile(alone.get().await, Arc::new(context)).await.unwrap();
+    let last = alone.context.memory.recall(&uid).diagnosed.expect("a diagnosis");
+    assert_eq!(last.judged, None, "it failed");
+    assert_eq!(status().await, diagnosed, "what is known stays");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::ensure;
-use campaign_controller::plan::mirrored;
+use campaign_controller::plan::{mirrored, with_diagnosis};
 use campaign_metrics::pb::{self, FailureReason, OutcomeKind};
 use campaign_metrics_service::Clock;
 use jiff::Timestamp;
@@ -26,31 +26,51 @@ async fn service() -> Service {
 }
 
 impl Stage {
-    /// Waits until the status of a resource says what the service says, and returns the resource and the campaign.
+    /// Waits until the status of a resource says what the service says, and returns the resource and the campaign. What the
+    /// status has of a diagnosis can be of before.
     async fn mirrored(&self, service: &Service, name: &str) -> (Value, pb::Campaign) {
+        self.mirrored_with(service, name, None).await
+    }
+
+    /// Waits until the status of a resource also says what the service diagnoses.
+    async fn mirrored_diagnosed(&self, service: &Service, name: &str) -> (Value, pb::Campaign) {
+        let request = pb::DiagnoseCampaignRequest { name: self.campaign_name(name) };
+        let diagnosis = service.performance.clone().diagnose_campaign(request).await.expect("a diagnosis").into_inner();
+        self.mirrored_with(service, name, Some(&diagnosis)).await
+    }
+
+    async fn mirrored_with(
+        &self,
+        service: &Service,
+        name: &str,
+        diagnosis: Option<&pb::Diagnosis>,
+    ) -> (Value, pb::Campaign) {
         let look = async || {
             let resource = self.resource(name).await.expect("the resource exists");
             let resource = serde_json::to_value(resource)?;
             let campaign = self.campaign(service, name).await?;
-            let differences = compare(&campaign, &resource["status"]);
+            let differences = compare(&campaign, diagnosis, &resource["status"]);
             ensure!(differences.is_empty(), "the status of {name} differs:\n{}", differences.join("\n"));
             Ok((resource, campaign))
         };
         until("the status to say what the service says", SOON, look).await.unwrap()
     }
 
-    /// Reports outcomes of leads without claims.
+    /// Reports outcomes of leads without claims, which happened so many days ago.
     async fn results(
         &self,
         service: &Service,
         campaign: &str,
+        days_ago: u64,
         results: Vec<(String, i32, OutcomeKind, FailureReason)>,
     ) {
+        let at = service.clock.now() - Duration::from_hours(24 * days_ago);
         let outcome = |(lead, step, kind, reason): (String, i32, OutcomeKind, FailureReason)| pb::Outcome {
             lead: format!("{}/leads/{lead}", self.campaign_name(campaign)),
             step,
             kind: kind.into(),
             reason: reason.into(),
+            time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 }),
             ..Default::default()
         };
         self.report(service, results.into_iter().map(outcome).collect()).await;
@@ -72,24 +92,28 @@ async fn eventful(stage: &Stage, service: &Service, name: &str) {
     }
     assert_eq!(claimed.len(), 30, "each claim is of another lead");
     let mut free = (0..74).map(|number| format!("l{number}")).filter(|lead| !claimed.contains(lead));
-    let mut results = Vec::new();
-    let mut add = |leads: usize, kinds: &[(i32, OutcomeKind)]| {
+    let (mut results, mut old_results) = (Vec::new(), Vec::new());
+    let mut add = |leads: usize, is_old: bool, kinds: &[(i32, OutcomeKind)]| {
         let group: Vec<String> = free.by_ref().take(leads).collect();
         assert_eq!(group.len(), leads, "there are leads enough");
         for lead in &group {
-            results.extend(kinds.iter().map(|(step, kind)| (lead.clone(), *step, *kind, FailureReason::Unspecified)));
+            for (step, kind) in kinds {
+                let results = if is_old && *kind != Replied { &mut old_results } else { &mut results };
+                results.push((lead.clone(), *step, *kind, FailureReason::Unspecified));
+            }
         }
         group
     };
-    add(5, &[(1, Delivered), (0, Replied)]);
-    add(2, &[(0, Replied)]);
-    add(2, &[(1, Delivered), (2, Delivered), (0, Converted)]);
-    add(4, &[(0, Converted)]);
-    add(3, &[(1, Delivered), (2, Delivered), (3, Delivered), (4, Delivered)]);
-    add(3, &[(1, Delivered), (0, OptedOut)]);
-    add(11, &[(1, Delivered), (0, AutoReplied)]);
-    add(2, &[(1, Delivered)]);
-    let failed = add(9, &[]);
+    // Leads of equal age: 18, of which 2 converted within 7 days and none replied.
+    add(5, true, &[(1, Delivered), (0, Replied)]);
+    add(2, false, &[(0, Replied)]);
+    add(2, true, &[(1, Delivered), (2, Delivered), (0, Converted)]);
+    add(4, false, &[(0, Converted)]);
+    add(3, false, &[(1, Delivered), (2, Delivered), (3, Delivered), (4, Delivered)]);
+    add(3, false, &[(1, Delivered), (0, OptedOut)]);
+    add(11, true, &[(1, Delivered), (0, AutoReplied)]);
+    add(2, false, &[(1, Delivered)]);
+    let failed = add(9, false, &[]);
     let reasons = [
         (FailureReason::AccountIssue, 1),
         (FailureReason::InvalidLead, 4),
@@ -103,12 +127,19 @@ async fn eventful(stage: &Stage, service: &Service, name: &str) {
         let step = i32::try_from(number / 9).unwrap() + 1;
         results.push((failed[number % 9].clone(), step, kind, reason));
     }
-    stage.results(service, name, results).await;
+    stage.results(service, name, 10, old_results).await;
+    stage.results(service, name, 0, results).await;
 }
 
 /// Fields that are equal by definition. All other numbers of [`eventful`] differ.
-const SAME_BY_MEANING: [&str; 4] =
-    ["progress.denominator", "delivery.numerator", "conversion.denominator", "observedGeneration"];
+const SAME_BY_MEANING: [&str; 6] = [
+    "progress.denominator",
+    "delivery.numerator",
+    "conversion.denominator",
+    "conversionWithin7Days.numerator",
+    "conversionWithin7Days.denominator",
+    "observedGeneration",
+];
 
 #[tokio::test]
 async fn every_field_of_the_status_and_every_column_says_what_the_service_says() {
@@ -119,7 +150,7 @@ async fn every_field_of_the_status_and_every_column_says_what_the_service_says()
     stage.apply("busy", &spec).await;
     stage.apply("paused", &json!({"state": "Paused", "accounts": ["ann"]})).await;
     stage.apply("ended", &json!({"state": "Finished"})).await;
-    let (busy, campaign) = stage.mirrored(&service, "busy").await;
+    let (busy, campaign) = stage.mirrored_diagnosed(&service, "busy").await;
     let mut numbers: Vec<(i64, String)> = schema::leaves("status")
         .into_iter()
         .filter(|path| !SAME_BY_MEANING.contains(&path.as_str()))
@@ -133,12 +164,13 @@ async fn every_field_of_the_status_and_every_column_says_what_the_service_says()
         let never = path.starts_with("finish");
         assert_eq!(at(&busy["status"], path).is_none(), never, "the fixture has no status.{path}");
     }
-    let (ended, _) = stage.mirrored(&service, "ended").await;
+    let (ended, _) = stage.mirrored_diagnosed(&service, "ended").await;
     for path in ["finishReason", "finishTime"] {
         assert!(at(&ended["status"], path).is_some(), "the fixture has no status.{path}");
     }
-    let (paused, _) = stage.mirrored(&service, "paused").await;
+    let (paused, _) = stage.mirrored_diagnosed(&service, "paused").await;
     assert_eq!(paused["status"]["state"], "Paused");
+    assert_eq!(busy["status"]["finding"]["kind"], "ContentRejected");
     columns(&stage, &service, &[busy, paused, ended]).await;
 
     // The status follows later changes, too.
@@ -175,6 +207,14 @@ async fn columns(stage: &Stage, service: &Service, resources: &[Value]) {
         let row = rows.iter().find(|row| row[0] == name).expect("its row");
         for (column, cell) in defined.iter().zip(&row[1..]) {
             let column = column["name"].as_str().unwrap();
+            if column == "Finding" {
+                assert_eq!(
+                    *cell,
+                    resource["status"]["finding"]["kind"].as_str().unwrap_or_default(),
+                    "{column} of {name}"
+                );
+                continue;
+            }
             match shown(column, &campaign) {
                 Some(expected) => assert_eq!(*cell, expected, "{column} of {name}"),
                 None => assert!(cell.ends_with(['s', 'm']), "{column} of {name} is {cell}"),
@@ -226,7 +266,7 @@ async fn delivery_is_healthy_above_95_percent_and_moderate_down_to_80() {
         let kind = |number| if number < delivered { OutcomeKind::Delivered } else { OutcomeKind::Failed };
         let result = |number| (format!("l{number}"), 1, kind(number), FailureReason::Unspecified);
         if of > 0 {
-            stage.results(&service, name, (0..of).map(result).collect()).await;
+            stage.results(&service, name, 0, (0..of).map(result).collect()).await;
         }
         stage.apply(name, &json!({})).await;
     }
@@ -325,8 +365,22 @@ fn the_comparison_notices_every_field_that_is_wrong_or_missing_or_new() {
         owner: Some(pb::Owner { generation: 3, ..Default::default() }),
         ..Default::default()
     };
-    let status = serde_json::to_value(mirrored(None, 3, &campaign, Timestamp::UNIX_EPOCH)).unwrap();
-    assert_eq!(compare(&campaign, &status), Vec::<String>::new());
+    let rate = |numerator| Some(pb::Rate { numerator, denominator: 8, ratio: None });
+    let finding = pb::Finding {
+        kind: pb::FindingKind::LowDelivery.into(),
+        severity: pb::Severity::Warning.into(),
+        summary: "few".into(),
+        ..Default::default()
+    };
+    let diagnosis = pb::Diagnosis {
+        findings: vec![finding],
+        rates: vec![pb::RatesAtAge { age_days: 7, response_rate: rate(5), conversion_rate: rate(2) }],
+        ..Default::default()
+    };
+    let status = with_diagnosis(mirrored(None, 3, &campaign, Timestamp::UNIX_EPOCH), &diagnosis);
+    let status = serde_json::to_value(status).unwrap();
+    let compare = |status: &Value| compare(&campaign, Some(&diagnosis), status);
+    assert_eq!(compare(&status), Vec::<String>::new());
     for path in schema::leaves("status") {
         let pointer = format!("/{}", path.replace("[]", ".2").replace('.', "/"));
         let mut wrong = status.clone();
@@ -335,11 +389,11 @@ fn the_comparison_notices_every_field_that_is_wrong_or_missing_or_new() {
             Value::Number(number) => json!(number.as_i64().unwrap() + 1),
             _ => json!(""),
         };
-        assert_ne!(compare(&campaign, &wrong), Vec::<String>::new(), "another {path} goes unnoticed");
+        assert_ne!(compare(&wrong), Vec::<String>::new(), "another {path} goes unnoticed");
         *wrong.pointer_mut(&pointer).unwrap() = Value::Null;
-        assert_ne!(compare(&campaign, &wrong), Vec::<String>::new(), "a missing {path} goes unnoticed");
+        assert_ne!(compare(&wrong), Vec::<String>::new(), "a missing {path} goes unnoticed");
     }
     let mut more = status.clone();
     more["counts"]["bored"] = json!(1);
-    assert_eq!(compare(&campaign, &more), ["status.counts.bored is compared with nothing"]);
+    assert_eq!(compare(&more), ["status.counts.bored is compared with nothing"]);
 }

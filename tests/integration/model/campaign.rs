@@ -40,6 +40,8 @@ pub struct Campaign {
     pub finalized: Option<Timestamp>,
     pub owner: Option<Owner>,
     pub reserved: BTreeMap<Date, i64>,
+    /// When claims of it were last granted.
+    pub last_grant: Option<Timestamp>,
     pub leads: Vec<Lead>,
     /// Whether a waiting step ended otherwise. The service may then list it as due until the next claim, so its reasons
     /// can lack those of a campaign without due steps (docs/operating.md).

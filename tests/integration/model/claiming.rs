@@ -115,7 +115,7 @@ impl Play<'_> {
             let of = &mut self.world.workspaces[workspace];
             let days = (local_day(of.accounts[account].zone, now), local_day(zone, now));
             of.campaigns[campaign].leads[lead].keys.insert(step, claim.send_key);
-            of.claim(campaign, lead, Claim { id: claim.claim_id, account, step, expires, days, grant });
+            of.claim(campaign, lead, Claim { id: claim.claim_id, account, step, expires, days, grant }, now);
             let left = left.entry(campaign).or_default();
             *left -= 1;
             prop_assert!(*left >= 0, "more than a campaign's limit leaves");

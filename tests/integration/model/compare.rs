@@ -211,7 +211,7 @@ impl Play<'_> {
         }
         self.check_printed(&all, "campaigns")?;
         for campaign in &all {
-            self.check_status(campaign)?;
+            self.check_status(campaign).await?;
             let request = pb::GetCampaignRequest { name: campaign.name.clone() };
             let seen = self.service.campaigns.clone().get_campaign(request).await.expect("it exists").into_inner();
             check_same(&seen, campaign, "GetCampaign and ListCampaigns")?;

@@ -299,6 +299,7 @@ fn lay_together(world: &mut World, workspace: usize, parent: &str, told: &[Told]
             prop_assert!(accounts.len() <= 1, "{} was given to accounts {:?}", full, accounts);
             let mut open = Vec::new();
             for (account, claim) in claims {
+                campaign_of.last_grant = Some(now);
                 let step = usize::try_from(claim.step).unwrap();
                 lead_of.keys.insert(step, claim.send_key.clone());
                 let is_released = released.contains(&claim.claim_id);

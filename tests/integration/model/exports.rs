@@ -70,7 +70,7 @@ impl Play<'_> {
         let request = pb::ExportLeadsRequest { parent: parent.clone() };
         let mut messages = all!(client.export_leads(request).await).into_iter();
         let first = messages.next().map(|first| (first.as_of_time, first.lead_counts));
-        check_same(&first, &Some(head.clone()), &format!("the moment and counts of the leads of {parent}"))?;
+        check_same(&first, &Some(head), &format!("the moment and counts of the leads of {parent}"))?;
         let seen: Vec<pb::Lead> = messages.flat_map(|message| message.leads).collect();
         let expected = leads.iter().filter_map(|lead| {
             let account = self.account_or_none(workspace, lead.account);

@@ -229,6 +229,7 @@ impl Play<'_> {
                 self.compare_campaign_history(workspace, campaign, range, 0).await?;
             }
             self.compare_campaign_accounts(workspace, campaign, 0).await?;
+            self.compare_rates(workspace, campaign).await?;
         }
         for account in 0..self.world.workspaces[workspace].accounts.len() {
             self.compare_account_history(workspace, account).await?;
@@ -237,6 +238,32 @@ impl Play<'_> {
         let seen = self.service.performance.clone().get_workspace_totals(request).await.expect("totals").into_inner();
         check_same(&seen, &self.totals_view(workspace), "the totals of a workspace")?;
         self.check_printed(&[seen], "totals")
+    }
+
+    /// Compares response and conversion at equal age, over the 90 days that end with the last day on which something
+    /// happened.
+    async fn compare_rates(&self, workspace: usize, campaign: usize) -> Checked {
+        let happened = Happened::of_campaign(&self.world.workspaces[workspace].campaigns[campaign]);
+        let last = happened.days().last().copied().unwrap_or_default();
+        let today = local_day("UTC", self.world.now);
+        let at_age = |age_days: i32| {
+            let is_old_enough = |contact: &&Contact| {
+                contact.day() >= last - days(89) && contact.day() + days(i64::from(age_days) + 1) <= today
+            };
+            let contacts: Vec<&Contact> = happened.contacts.iter().filter(is_old_enough).collect();
+            let within = |of: fn(&Contact) -> Option<usize>| {
+                let is_within = |age: &usize| i32::try_from(*age).unwrap() <= age_days;
+                rate(count(contacts.iter().filter_map(|contact| of(contact)).filter(is_within)), count(contacts.iter()))
+            };
+            pb::RatesAtAge {
+                age_days,
+                response_rate: Some(within(|contact| contact.replied)),
+                conversion_rate: Some(within(|contact| contact.converted)),
+            }
+        };
+        let request = pb::DiagnoseCampaignRequest { name: self.campaign_name(workspace, campaign) };
+        let seen = self.service.performance.clone().diagnose_campaign(request.clone()).await.expect("a diagnosis");
+        check_same(&seen.into_inner().rates, &[7, 30].map(at_age).to_vec(), &format!("rates of {request:?}"))
     }
 
     /// Compares the lists of performance in small pages.

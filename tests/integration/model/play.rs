@@ -282,6 +282,7 @@ impl<'a> Play<'a> {
             finalized: None,
             owner: None,
             reserved: BTreeMap::new(),
+            last_grant: None,
             leads: Vec::new(),
             is_blurred: false,
             expiries: std::collections::BTreeSet::new(),

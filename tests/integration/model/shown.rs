@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use campaign_controller::plan::mirrored;
+use campaign_controller::plan::{mirrored, with_diagnosis};
 use campaign_metrics::pb;
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use super::play::{Checked, Play, WORKSPACES, check_none};
 use crate::{
     controller::expect,
     harness::{
-        gauges::{Page, Unseen, compare, expected, series},
+        gauges::{Page, compare, expected::expected, series, unseen::Unseen},
         shown::{Described, Shown, compare_views, reflect},
     },
 };
@@ -80,11 +80,14 @@ impl Play<'_> {
     }
 
     /// A campaign as the status of its resource.
-    pub fn check_status(&self, campaign: &pb::Campaign) -> Checked {
+    pub async fn check_status(&self, campaign: &pb::Campaign) -> Checked {
+        let request = pb::DiagnoseCampaignRequest { name: campaign.name.clone() };
+        let diagnosis = self.service.performance.clone().diagnose_campaign(request).await;
+        let diagnosis = diagnosis.expect("a diagnosis").into_inner();
         let generation = campaign.owner.as_ref().map_or(1, |owner| owner.generation);
-        let status = mirrored(None, generation, campaign, self.world.now);
+        let status = with_diagnosis(mirrored(None, generation, campaign, self.world.now), &diagnosis);
         let status = serde_json::to_value(status).expect("a status is JSON");
-        check_none(&expect::compare(campaign, &status), &format!("the status of {}", campaign.name))
+        check_none(&expect::compare(campaign, Some(&diagnosis), &status), &format!("the status of {}", campaign.name))
     }
 
     /// All gauges of the workspaces, by name and label.
@@ -94,21 +97,14 @@ impl Play<'_> {
         let ours: Vec<&String> = self.world.workspaces.iter().map(|workspace| &workspace.id).collect();
         page.values
             .retain(|series, _| series.labels.get("workspace").is_none_or(|workspace| ours.contains(&workspace)));
-        let mut unseen = Unseen::default();
+        let mut unseen = Unseen::at(self.world.now);
         for workspace in 0..WORKSPACES {
             let of = &self.world.workspaces[workspace];
             for (place, campaign) in of.campaigns.iter().enumerate() {
-                let name = self.campaign_name(workspace, place);
-                let accounts: Vec<usize> = campaign.serving.iter().copied().collect();
-                let mut due = campaign.next_due(&accounts, self.world.now);
                 let labels = [("workspace", of.id.as_str()), ("campaign", campaign.id)];
-                let shown = page.values.get(&series("campaign_next_due_timestamp_seconds", &labels));
-                if let (true, Some(shown)) = (campaign.is_blurred, shown) {
-                    // Never late; steps that ended otherwise are still listed.
-                    let at = moment(*shown);
-                    due = due.is_none_or(|due| at <= due).then_some(at).or(due);
-                }
-                unseen.next_due.extend(due.map(|due| (name, due)));
+                let shown = page.values.get(&series("campaign_next_due_timestamp_seconds", &labels)).copied();
+                let name = self.campaign_name(workspace, place);
+                *unseen.of_mut(&name) = self.gauges_view(workspace, place, shown.map(moment));
             }
         }
         check_none(&compare(&page, &expected(campaigns, accounts, &unseen)), "the gauges")

@@ -92,10 +92,11 @@ impl Workspace {
         *self.campaigns[campaign].reserved.entry(days.1).or_default() += count;
     }
 
-    pub fn claim(&mut self, campaign: usize, lead: usize, claim: Claim) {
+    pub fn claim(&mut self, campaign: usize, lead: usize, claim: Claim, now: Timestamp) {
         self.reserve(campaign, Some(claim.account), (Some(claim.days.0), claim.days.1), 1);
         let campaign = &mut self.campaigns[campaign];
         campaign.expiries.insert(claim.expires);
+        campaign.last_grant = Some(now);
         campaign.leads[lead].due_at = None;
         campaign.leads[lead].claim = Some(claim);
     }

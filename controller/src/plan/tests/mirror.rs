@@ -1,6 +1,6 @@
 //! The whole status, field by field, from campaigns whose numbers all differ; and what of it stays while nothing is known.
 
-use campaign_metrics::pb::{DeliveryHealth, FailureReason, FinishReason, NotSendingReason};
+use campaign_metrics::pb::{DeliveryHealth, FailureReason, FindingKind, FinishReason, NotSendingReason, Severity};
 use serde_json::{Value, json};
 
 use super::*;
@@ -40,6 +40,7 @@ fn eventful() -> pb::Campaign {
         }),
         delivery_rate: Some(rate(38, 73)),
         delivery_health: DeliveryHealth::Moderate.into(),
+        delivery_health_certain: true,
         response_rate: Some(rate(5, 26)),
         conversion_rate: Some(rate(2, 27)),
         in_flight_claims: 14,
@@ -52,6 +53,29 @@ fn eventful() -> pb::Campaign {
         finish_time: Some(time(900)),
         finalized_time: Some(time(1000)),
         ..campaign()
+    }
+}
+
+fn diagnosis() -> pb::Diagnosis {
+    let finding = |kind: FindingKind, severity: Severity, summary: &str| pb::Finding {
+        kind: kind.into(),
+        severity: severity.into(),
+        summary: summary.into(),
+        action: "do this".into(),
+        ..pb::Finding::default()
+    };
+    let rates = |age_days, response, conversion| pb::RatesAtAge {
+        age_days,
+        response_rate: Some(response),
+        conversion_rate: Some(conversion),
+    };
+    pb::Diagnosis {
+        findings: vec![
+            finding(FindingKind::InvalidLeads, Severity::Critical, "most leads are invalid"),
+            finding(FindingKind::LowResponse, Severity::Warning, "few reply"),
+        ],
+        rates: vec![rates(30, rate(43, 51), rate(42, 52)), rates(7, rate(17, 53), rate(18, 54))],
+        ..pb::Diagnosis::default()
     }
 }
 
@@ -79,8 +103,12 @@ fn every_field_of_the_status_has_the_campaigns_own_number() {
         "progress": {"percent": "37.8%", "numerator": 28, "denominator": 74},
         "delivery": {"percent": "52%", "numerator": 38, "denominator": 73},
         "deliveryHealth": "Moderate",
+        "deliveryHealthCertain": true,
         "response": {"percent": "19.2%", "numerator": 5, "denominator": 26},
         "conversion": {"percent": "7.4%", "numerator": 2, "denominator": 27},
+        "responseWithin7Days": {"percent": "32%", "numerator": 17, "denominator": 53},
+        "conversionWithin7Days": {"percent": "33.3%", "numerator": 18, "denominator": 54},
+        "finding": {"kind": "InvalidLeads", "severity": "Critical", "summary": "most leads are invalid"},
         "inFlight": {"claims": 14, "until": "1970-01-01T00:08:20Z"},
         "uncertainClaims": 16,
         "nextChangeTime": "1970-01-01T00:10:00Z",
@@ -93,7 +121,7 @@ fn every_field_of_the_status_has_the_campaigns_own_number() {
         ],
     });
     let now = Timestamp::new(100, 999_999_999).unwrap();
-    let status = mirrored(None, 8, &eventful(), now);
+    let status = with_diagnosis(mirrored(None, 8, &eventful(), now), &diagnosis());
     assert_eq!(json_of(&status), expected);
     // What is read back has whole seconds; anything finer would differ from it and be written again and again.
     assert_eq!(serde_json::from_value::<CampaignStatus>(expected).unwrap(), status);
@@ -125,6 +153,8 @@ fn each_state_reason_and_band_of_the_service_has_its_word() {
     ] {
         let told = said(&|campaign| campaign.delivery_health = health.into());
         assert_eq!(told["deliveryHealth"], word);
+        let certain = if word.is_null() { Value::Null } else { json!(false) };
+        assert_eq!(told["deliveryHealthCertain"], certain, "nothing is said of no messages");
         let condition = &told["conditions"][3];
         assert_eq!((&condition["type"], &condition["status"]), (&json!("DeliveryHealthy"), &json!(status)));
         assert_eq!(condition["reason"], reason);
@@ -189,7 +219,7 @@ fn a_share_of_any_size_is_exact() {
 
 #[test]
 fn what_is_known_of_a_campaign_stays_whatever_goes_wrong() {
-    let before = mirrored(None, 8, &eventful(), at(100));
+    let before = with_diagnosis(mirrored(None, 8, &eventful(), at(100)), &diagnosis());
     let away = Failure::from(&tonic::Status::unavailable(""));
     let refused = Failure::from(&refusal(Code::FailedPrecondition, "CAMPAIGN_OWNED"));
     let rest = |status: &CampaignStatus| {

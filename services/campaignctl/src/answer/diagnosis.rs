@@ -240,7 +240,7 @@ mod tests {
 
     fn diagnosis(findings: Vec<pb::Finding>, open_questions: Vec<pb::OpenQuestion>) -> pb::Diagnosis {
         let as_of_time = Some(prost_types::Timestamp { seconds: 1_772_448_720, nanos: 123_000_000 });
-        pb::Diagnosis { as_of_time, findings, open_questions }
+        pb::Diagnosis { as_of_time, findings, open_questions, rates: Vec::new() }
     }
 
     fn assert_fits(text: &str) {

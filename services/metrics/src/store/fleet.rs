@@ -3,6 +3,7 @@
 //! `campaign/view.rs` looks up the same numbers campaign by campaign. Here scans of small tables read them, so that a scrape
 //! of ten thousand campaigns is fast enough.
 
+mod details;
 mod row;
 
 use std::{collections::HashMap, convert::identity};
@@ -17,7 +18,10 @@ use futures::{TryStreamExt as _, try_join};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
-pub use self::row::{AccountRow, CampaignRow, Fleet, Messages};
+pub use self::{
+    details::{CampaignAccountRow, CampaignAge, Details},
+    row::{AccountRow, CampaignRow, Fleet, Messages},
+};
 use super::{
     account::first_recent_day,
     campaign::row::{active_windows, counts, counts_from_row},
@@ -47,24 +51,28 @@ macro_rules! is_chosen {
 const CAMPAIGNS: &str = concat!(
     total!(),
     "SELECT c.workspace_id, c.campaign_id, w.name, c.name, c.state, c.owner_uid IS NOT NULL, c.daily_limit, c.time_zone,
-        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total), c.claim_expiry_policy = expiry_retry()
+        nullif(c.active_windows, '{}'), (SELECT campaigns FROM total), c.claim_expiry_policy = expiry_retry(),
+        c.lead_list_complete
     FROM campaigns c JOIN workspaces w USING (workspace_id) WHERE ",
     is_chosen!()
 );
 
 const COUNTERS: &str = concat!(
     total!(),
-    "SELECT k.workspace_id, k.campaign_id, k.closed_claims, ",
+    "SELECT k.workspace_id, k.campaign_id, k.closed_claims, k.last_outcome_at, ",
     counts!(),
     " FROM campaign_counters k WHERE ",
     is_chosen!()
 );
 
-const GRANTED: &str = "SELECT workspace_id, campaign_id, granted FROM campaign_claims";
+const GRANTED: &str = "SELECT workspace_id, campaign_id, granted, last_grant_at FROM campaign_claims";
 
+/// Uncertain claims, and when the first of them expired. OFFSET 0 keeps Postgres from counting the open claims of a row twice.
 const UNCERTAIN: &str = "
-    SELECT workspace_id, campaign_id, account_id, sum(bit_count(claim_open(c)::bit(64)))::int8 FROM claims c
-    WHERE expires_at <= $1 GROUP BY 1, 2, 3";
+    SELECT workspace_id, campaign_id, account_id, sum(open)::int8, min(expires_at) FILTER (WHERE open > 0) FROM (
+        SELECT workspace_id, campaign_id, account_id, expires_at, bit_count(claim_open(c)::bit(64)) AS open FROM claims c
+        WHERE expires_at <= $1 OFFSET 0
+    ) c GROUP BY 1, 2, 3";
 
 const SERVING: &str = "SELECT workspace_id, campaign_id, account_id FROM campaign_accounts WHERE NOT removed";
 
@@ -116,15 +124,30 @@ type Due = HashMap<CampaignKey, Vec<(i32, Option<Timestamp>)>>;
 /// The counts of campaigns.
 struct Counts {
     counters: HashMap<CampaignKey, Counters>,
-    granted: HashMap<CampaignKey, i64>,
+    granted: HashMap<CampaignKey, Granted>,
     /// By account.
-    uncertain: HashMap<CampaignKey, Vec<(i32, i64)>>,
+    uncertain: HashMap<CampaignKey, Vec<Uncertain>>,
 }
 
 struct Counters {
     leads: LeadCounts,
     messages: MessageCounts,
     closed_claims: i64,
+    last_outcome: Option<Timestamp>,
+}
+
+/// Claims ever granted.
+struct Granted {
+    claims: i64,
+    last: Option<Timestamp>,
+}
+
+/// Uncertain claims of an account.
+struct Uncertain {
+    account: i32,
+    claims: i64,
+    /// When the first of them expired; `None` without any.
+    oldest: Option<Timestamp>,
 }
 
 /// Rows of campaigns and accounts, and what is joined to them.
@@ -177,16 +200,17 @@ async fn read<Read, Set: Default + Extend<Read>, const PARAMS: usize>(
 
 async fn counts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Counts> {
     let counter = |row: Row| {
-        let (leads, messages) = counts_from_row(&row, 3);
-        (pair(&row), Counters { leads, messages, closed_claims: row.get(2) })
+        let (leads, messages) = counts_from_row(&row, 4);
+        (pair(&row), Counters { leads, messages, closed_claims: row.get(2), last_outcome: row.get(3) })
     };
-    let number = |row: Row| (pair(&row), row.get(2));
+    let granted = |row: Row| (pair(&row), Granted { claims: row.get(2), last: row.get(3) });
+    let uncertain = |row: Row| (pair(&row), Uncertain { account: row.get(2), claims: row.get(3), oldest: row.get(4) });
     let (counters, granted, expired) = try_join!(
         read(txn, COUNTERS, [&campaigns_max], counter),
-        read(txn, GRANTED, [], number),
-        read::<_, Vec<_>, 1>(txn, UNCERTAIN, [&now], |row| (pair(&row), (row.get(2), row.get(3)))),
+        read(txn, GRANTED, [], granted),
+        read::<_, Vec<_>, 1>(txn, UNCERTAIN, [&now], uncertain),
     )?;
-    let mut uncertain: HashMap<CampaignKey, Vec<(i32, i64)>> = HashMap::new();
+    let mut uncertain: HashMap<CampaignKey, Vec<Uncertain>> = HashMap::new();
     for (campaign, of_account) in expired {
         uncertain.entry(campaign).or_default().push(of_account);
     }
@@ -240,6 +264,7 @@ fn combine(counts: &Counts, settings: &Settings, now: Timestamp) -> Result<Fleet
         accounts.push(AccountRow {
             workspace: row.get("workspace"),
             account: row.get("account"),
+            state: standing.state,
             lifetime,
             last_30_days,
             daily_limit: standing.daily_limit,
@@ -300,21 +325,16 @@ fn campaign(
         ActiveHours { time_zone: zones.get(row.get(7))?, windows: active_windows(&windows.unwrap_or_default())? };
     let state = campaign_state(row.get(4))?;
     let expired = counts.uncertain.get(&key).map_or(&[][..], Vec::as_slice);
-    let uncertain_claims = expired.iter().map(|(_, claims)| claims).sum();
+    let uncertain_claims = expired.iter().map(|of_account| of_account.claims).sum();
+    let day = local_day(&active_hours.time_zone, now);
+    let reserved = settings.campaign_reserved.get(&(key.0, key.1, day)).copied().unwrap_or(0);
     let daily_limit: Option<i32> = row.get(6);
-    let reserved = match daily_limit {
-        Some(_) => {
-            let day = local_day(&active_hours.time_zone, now);
-            settings.campaign_reserved.get(&(key.0, key.1, day)).copied().unwrap_or(0)
-        }
-        None => 0,
-    };
     let waiting = settings.due.get(&key).map_or(&[][..], Vec::as_slice);
     let is_serving = |account: i32| account == 0 || serving.contains(&account);
     let listed = waiting.iter().filter(|(account, _)| is_serving(*account)).map(|(_, due)| due.unwrap_or(now)).min();
     let is_retried = state == CampaignState::Active
         && row.get::<_, bool>(10)
-        && expired.iter().any(|(account, claims)| *claims > 0 && serving.contains(account));
+        && expired.iter().any(|of_account| of_account.claims > 0 && serving.contains(&of_account.account));
     let next_due = next_due(counters.leads, listed, is_retried, now);
     let standing = CampaignStanding {
         state,
@@ -330,14 +350,21 @@ fn campaign(
     };
     let blocked = standing.blocked(now);
     Ok(CampaignRow {
+        key,
         workspace: row.get(2),
         campaign: row.get(3),
         state,
         is_managed: row.get(5),
+        lead_list_complete: row.get(11),
+        daily_limit,
+        reserved,
         lead_counts: counters.leads,
         message_counts: counters.messages,
-        in_flight_claims: granted - counters.closed_claims - uncertain_claims,
+        in_flight_claims: granted.claims - counters.closed_claims - uncertain_claims,
         uncertain_claims,
+        oldest_uncertain: expired.iter().filter_map(|of_account| of_account.oldest).min(),
+        last_grant: granted.last,
+        last_outcome: counters.last_outcome,
         next_due,
         blocked,
     })

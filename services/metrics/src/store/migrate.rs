@@ -8,13 +8,14 @@ use refinery_core::{Migration, Runner};
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("V1__facts", include_str!("../../migrations/0001_facts.sql")),
     ("V2__resources", include_str!("../../migrations/0002_resources.sql")),
     ("V3__leads", include_str!("../../migrations/0003_leads.sql")),
     ("V4__counts", include_str!("../../migrations/0004_counts.sql")),
     ("V5__claims", include_str!("../../migrations/0005_claims.sql")),
     ("V6__history", include_str!("../../migrations/0006_history.sql")),
+    ("V7__last_times", include_str!("../../migrations/0007_last_times.sql")),
 ];
 
 /// Applies the migrations that the database lacks; does nothing when it is up to date.

@@ -170,11 +170,14 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
 }
 
 /// Rules about a status, which only the controller writes.
-const STATUS: [&str; 8] = [
+const STATUS: [&str; 11] = [
     "conditions default",
     "conditions maxItems",
     "conditions x-kubernetes-list-type",
     "deliveryHealth enum",
+    "finding.kind enum",
+    "finding.severity enum",
+    "finding.summary maxLength",
     "finishReason enum",
     "messages.failures default",
     "state enum",

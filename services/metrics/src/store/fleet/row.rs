@@ -1,12 +1,13 @@
 //! What the gauges show.
 
 use campaign_metrics::{
+    account::AccountState,
     campaign::{CampaignState, LeadCounts, MessageCounts},
     not_sending::Blocked,
 };
 use jiff::Timestamp;
 
-use crate::store::upkeep::Verification;
+use crate::store::{row::CampaignKey, upkeep::Verification};
 
 /// Everything the business gauges show.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Fleet {
 /// A campaign's gauges.
 #[derive(Debug)]
 pub struct CampaignRow {
+    /// Its number.
+    pub key: CampaignKey,
     /// Workspace id.
     pub workspace: String,
     /// Campaign id.
@@ -32,6 +35,12 @@ pub struct CampaignRow {
     pub state: CampaignState,
     /// Whether a Kubernetes resource manages it.
     pub is_managed: bool,
+    /// Whether every lead has been added.
+    pub lead_list_complete: bool,
+    /// Upper bound of the claims of a local day; `None` means no limit.
+    pub daily_limit: Option<i32>,
+    /// Reservations of the present local day.
+    pub reserved: i64,
     /// Leads by status.
     pub lead_counts: LeadCounts,
     /// Messages, and what leads did.
@@ -40,6 +49,12 @@ pub struct CampaignRow {
     pub in_flight_claims: i64,
     /// Claims that expired without an outcome.
     pub uncertain_claims: i64,
+    /// When the first of the uncertain claims expired; `None` without any.
+    pub oldest_uncertain: Option<Timestamp>,
+    /// When claims were last granted; `None` before.
+    pub last_grant: Option<Timestamp>,
+    /// When a new outcome was last received; `None` before.
+    pub last_outcome: Option<Timestamp>,
     /// When the next step is due; `None` when nothing waits.
     pub next_due: Option<Timestamp>,
     /// Why nothing can be claimed.
@@ -53,6 +68,8 @@ pub struct AccountRow {
     pub workspace: String,
     /// Account id.
     pub account: String,
+    /// State.
+    pub state: AccountState,
     /// Messages of all time.
     pub lifetime: Messages,
     /// Messages of the last 30 UTC days.

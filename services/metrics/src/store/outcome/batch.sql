@@ -152,7 +152,7 @@ WITH event AS MATERIALIZED (
 ), counted AS MATERIALIZED (
     -- Campaign by campaign in the order of their keys, so that batches wait for each other in one order. The columns
     -- are those of counter_changes, in its order.
-    SELECT workspace_id, campaign_id, counters_add(d::counter_changes) AS complete
+    SELECT workspace_id, campaign_id, counters_add(d::counter_changes, $11) AS complete
     FROM (
         SELECT workspace_id, campaign_id,
             sum((status = status_pending())::int4 - (old_status = status_pending())::int4) AS pending,
