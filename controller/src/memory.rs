@@ -41,8 +41,8 @@ pub struct Remembered {
     pub attempts: u32,
     /// `spec.state` of the generation that was confirmed last.
     pub confirmed_state: Option<DesiredState>,
-    /// The last diagnosis of the campaign.
-    pub diagnosed: Option<Diagnosed>,
+    /// Time of the last diagnosis of the campaign, and what it was made of.
+    pub diagnosed: Option<(Instant, Diagnosed)>,
     /// The newest generation, and the time at which the watch delivered it.
     pub edit: Option<(i64, Instant)>,
 }

@@ -2,7 +2,7 @@
 //!
 //! A diagnosis reads the history of a campaign, so it costs more than any other call, and campaigns change each second.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use campaign_metrics::pb;
 
@@ -49,8 +49,6 @@ impl Judged {
 /// The last diagnosis of a campaign.
 #[derive(Debug, Clone)]
 pub struct Diagnosed {
-    /// When it was made.
-    pub at: Instant,
     /// What it was made of; `None` if it failed.
     pub judged: Option<Judged>,
     /// Whether its finding went meanwhile, because the campaign showed that it was over.

@@ -30,14 +30,14 @@ impl Context {
         let mut diagnosed = subject.remembered.diagnosed.clone();
         if diagnosed.is_none() && previous.is_some_and(is_diagnosed) {
             let at = Instant::now().checked_sub(RESTART.mul_f64(rand::random()));
-            diagnosed = at.map(|at| Diagnosed { at, judged: Some(present.clone()), is_over: false });
+            diagnosed = at.map(|at| (at, Diagnosed { judged: Some(present.clone()), is_over: false }));
         }
-        if let Some(diagnosed) = &mut diagnosed
+        if let Some((_, diagnosed)) = &mut diagnosed
             && previous.and_then(|status| status.finding.as_ref()).is_some_and(|finding| !can_hold(finding, campaign))
         {
             diagnosed.is_over = true;
         }
-        let wait = diagnosis_wait(diagnosed.as_ref().map(|last| (last, last.at.elapsed())), &present);
+        let wait = diagnosis_wait(diagnosed.as_ref().map(|(at, last)| (last, at.elapsed())), &present);
         self.remember(subject, diagnosed);
         if !wait.is_zero() {
             return (None, wait);
@@ -58,13 +58,13 @@ impl Context {
             }
         };
         let judged = diagnosis.is_some().then(|| present.clone());
-        let diagnosed = Diagnosed { at: Instant::now(), judged, is_over: false };
+        let diagnosed = Diagnosed { judged, is_over: false };
         let wait = diagnosis_wait(Some((&diagnosed, Duration::ZERO)), &present);
-        self.remember(subject, Some(diagnosed));
+        self.remember(subject, Some((Instant::now(), diagnosed)));
         (diagnosis, wait)
     }
 
-    fn remember(&self, subject: &Subject<'_>, diagnosed: Option<Diagnosed>) {
+    fn remember(&self, subject: &Subject<'_>, diagnosed: Option<(Instant, Diagnosed)>) {
         self.memory.remember(&subject.uid, |remembered| remembered.diagnosed = diagnosed);
     }
 }

@@ -176,7 +176,7 @@ async fn a_state_is_written_before_a_new_diagnosis_and_a_failed_diagnosis_fails_
         let ago = Instant::now().checked_sub(Duration::from_mins(minutes)).expect("a time");
         alone.context.memory.remember(&uid, |remembered| {
             remembered.written = Some(ago);
-            remembered.diagnosed.as_mut().expect("a diagnosis").at = ago;
+            remembered.diagnosed.as_mut().expect("a diagnosis").0 = ago;
         });
     };
     assert_eq!(status().await.finding.map(|found| found.kind), Some(FindingKind::NotSending), "it has no account");
@@ -200,7 +200,7 @@ async fn a_state_is_written_before_a_new_diagnosis_and_a_failed_diagnosis_fails_
     let nobody = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
     let context = Context { performance: PerformanceServiceClient::new(nobody), ..(*alone.context).clone() };
     reconcile(alone.get().await, Arc::new(context)).await.unwrap();
-    let last = alone.context.memory.recall(&uid).diagnosed.expect("a diagnosis");
+    let (_, last) = alone.context.memory.recall(&uid).diagnosed.expect("a diagnosis");
     assert_eq!(last.judged, None, "it failed");
     assert_eq!(status().await, diagnosed, "what is known stays");
 }

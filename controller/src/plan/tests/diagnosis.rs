@@ -46,7 +46,7 @@ fn a_campaign_is_diagnosed_soon_after_a_change_of_its_standing_later_after_count
 }
 
 fn made_of(judged: Option<&Judged>, is_over: bool) -> Diagnosed {
-    Diagnosed { at: std::time::Instant::now(), judged: judged.cloned(), is_over }
+    Diagnosed { judged: judged.cloned(), is_over }
 }
 
 fn finding(kind: i32, severity: i32) -> pb::Diagnosis {
