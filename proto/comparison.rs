@@ -11,11 +11,11 @@ mod wording;
 
 use jiff::{Timestamp, civil::Date};
 
+use self::{differences::differences, rates::days_with_counts, wording::quoted};
 pub use self::{
     rates::{ComparedRate, Metric},
     verdict::MetricComparison,
 };
-use self::{differences::differences, rates::days_with_counts, wording::quoted};
 use crate::history::ComparedCampaign;
 
 /// Fewest campaigns of a comparison.

@@ -81,8 +81,15 @@ async fn history(
 /// A day in one line: day, account, results by reason, contacts, and the ages of replies and conversions.
 fn line(of: &pb::HistoryDay) -> String {
     let counts = of.counts.as_ref().expect("counts");
-    let reasons = |of: &[pb::ReasonCount]| of.iter().map(|of| format!("{:?} {}", of.reason(), of.count)).collect::<Vec<_>>();
-    let ages = |of: &[i64]| of.iter().enumerate().filter(|(_, count)| **count != 0).map(|(age, count)| format!("{count} at {age}")).collect::<Vec<_>>();
+    let reasons =
+        |of: &[pb::ReasonCount]| of.iter().map(|of| format!("{:?} {}", of.reason(), of.count)).collect::<Vec<_>>();
+    let ages = |of: &[i64]| {
+        of.iter()
+            .enumerate()
+            .filter(|(_, count)| **count != 0)
+            .map(|(age, count)| format!("{count} at {age}"))
+            .collect::<Vec<_>>()
+    };
     let account = of.account.rsplit('/').next().unwrap_or_default();
     format!(
         "{} {account}: {} delivered, {:?} failed, {:?} bounced, {} contacted, {:?} replied, {:?} converted",
@@ -170,7 +177,11 @@ async fn a_page_after_midnight_ends_with_the_day_of_the_first_page() {
 async fn the_history_of_an_account_has_its_messages_of_all_campaigns() {
     let service = spring().await;
     let ann = async |first_day: &str| {
-        let request = pb::QueryAccountHistoryRequest { name: account_name("ann"), first_day: first_day.to_owned(), ..Default::default() };
+        let request = pb::QueryAccountHistoryRequest {
+            name: account_name("ann"),
+            first_day: first_day.to_owned(),
+            ..Default::default()
+        };
         service.performance.clone().query_account_history(request).await.unwrap().into_inner()
     };
     let history = ann("").await;
@@ -209,7 +220,10 @@ async fn accounts_of_a_campaign_have_their_leads_messages_and_rates() {
     assert_eq!(of_ann.reserved_today, 0, "what was sent on other days uses up those");
 
     let first = page(1, String::new()).await;
-    assert_eq!((first.accounts.iter().map(told).collect::<Vec<_>>(), first.unassigned.as_ref().map(told)), (vec![ann], Some(nobody)));
+    assert_eq!(
+        (first.accounts.iter().map(told).collect::<Vec<_>>(), first.unassigned.as_ref().map(told)),
+        (vec![ann], Some(nobody))
+    );
     let second = page(1, first.next_page_token).await;
     assert_eq!((second.accounts.iter().map(told).collect::<Vec<_>>(), second.unassigned), (vec![bob], None));
     assert_eq!(second.next_page_token, "");
@@ -251,26 +265,41 @@ fn compared(campaigns: &[&str], age_days: i32) -> pb::CompareCampaignsRequest {
 async fn a_comparison_has_the_days_of_each_campaign_and_says_what_is_missing() {
     let service = spring().await;
     let compare = async |age_days: i32| {
-        service.performance.clone().compare_campaigns(compared(&["summer", "spring"], age_days)).await.unwrap().into_inner()
+        service
+            .performance
+            .clone()
+            .compare_campaigns(compared(&["summer", "spring"], age_days))
+            .await
+            .unwrap()
+            .into_inner()
     };
     let of = compare(0).await;
     assert_eq!((of.age_days, of.as_of_time.unwrap().seconds), (7, monday().as_second()));
     let [summer, spring] = &of.campaigns[..] else { panic!("two: {of:?}") };
-    assert_eq!((summer.campaign.as_str(), spring.campaign.as_str()), ("workspaces/acme/campaigns/summer", "workspaces/acme/campaigns/spring"));
+    assert_eq!(
+        (summer.campaign.as_str(), spring.campaign.as_str()),
+        ("workspaces/acme/campaigns/summer", "workspaces/acme/campaigns/spring")
+    );
     assert_eq!((summer.first_day.as_str(), summer.last_day.as_str()), ("", ""));
     assert_eq!((spring.first_day.as_str(), spring.last_day.as_str()), ("2026-02-20", "2026-02-22"));
     assert_eq!(spring.accounts, [account_name("ann"), account_name("bob")]);
     assert_eq!((spring.steps, spring.lead_counts.unwrap().total), (1, 17));
     let days = |of: &pb::ComparedCampaign| {
-        let days = |rate: &pb::ComparedRate| rate.days.iter().map(|day| (day.numerator, day.denominator)).collect::<Vec<_>>();
+        let days =
+            |rate: &pb::ComparedRate| rate.days.iter().map(|day| (day.numerator, day.denominator)).collect::<Vec<_>>();
         of.rates.iter().map(days).collect::<Vec<_>>()
     };
     let [delivery, response] = [vec![(5, 6), (3, 4), (1, 2)], vec![(2, 5), (1, 3), (0, 1)]];
     assert_eq!(days(spring), [delivery.clone(), response.clone(), vec![(1, 5), (0, 3), (0, 1)]]);
     // At 14 days no lead is old enough, ten days after the first contact.
     assert_eq!(days(&compare(14).await.campaigns[1]), [delivery.clone(), vec![], vec![]]);
-    assert_eq!(days(&compare(3).await.campaigns[1]), [delivery, vec![(2, 5), (0, 3), (0, 1)], vec![(0, 5), (0, 3), (0, 1)]]);
-    for (verdict, missing) in of.comparisons.iter().zip(["has no message with a result yet", "has contacted no lead yet"]) {
+    assert_eq!(
+        days(&compare(3).await.campaigns[1]),
+        [delivery, vec![(2, 5), (0, 3), (0, 1)], vec![(0, 5), (0, 3), (0, 1)]]
+    );
+    for (verdict, missing) in
+        of.comparisons.iter().zip(["has no message with a result yet", "has contacted no lead yet"])
+    {
         assert_eq!(verdict.verdict(), pb::ComparisonVerdict::NoDifferenceShown);
         assert!(verdict.summary.contains(&format!("`summer` {missing}")), "{}", verdict.summary);
         assert_eq!((verdict.front_runner.as_str(), verdict.pairs.len()), ("", 0));
