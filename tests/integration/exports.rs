@@ -86,16 +86,30 @@ async fn outcomes(client: &mut LeadServiceClient<Channel>) -> Result<Streaming<p
     Ok(client.export_outcomes(request).await?.into_inner())
 }
 
+/// The next message, in time.
+async fn next<M>(stream: &mut Streaming<M>) -> Result<Option<M>, Status> {
+    tokio::time::timeout(SOON, stream.message()).await.expect("a message, or the end")
+}
+
 async fn head(stream: &mut Streaming<pb::ExportLeadsResponse>) -> pb::ExportLeadsResponse {
-    stream.message().await.expect("it goes on").expect("a first message")
+    next(stream).await.expect("it goes on").expect("a first message")
 }
 
 async fn rest(stream: &mut Streaming<pb::ExportLeadsResponse>) -> Result<Vec<pb::Lead>, Status> {
     let mut leads = Vec::new();
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = next(stream).await? {
         leads.extend(message.leads);
     }
     Ok(leads)
+}
+
+async fn rest_of_outcomes(stream: &mut Streaming<pb::ExportOutcomesResponse>) -> Result<Vec<pb::LeadOutcome>, Status> {
+    let mut outcomes = Vec::new();
+    while let Some(message) = next(stream).await? {
+        assert!(message.outcomes.len() <= 1000, "{} in a message", message.outcomes.len());
+        outcomes.extend(message.outcomes);
+    }
+    Ok(outcomes)
 }
 
 /// All leads as ListLeads shows them, in the form of an export.
@@ -142,7 +156,7 @@ async fn an_export_shows_one_committed_state_although_outcomes_commit_and_arrive
         let mut of_leads = leads(&mut client).await.unwrap();
         let head = head(&mut of_leads).await;
         let mut of_outcomes = outcomes(&mut other).await.unwrap();
-        assert_eq!(of_outcomes.message().await.unwrap().unwrap().lead_counts, head.lead_counts);
+        assert_eq!(next(&mut of_outcomes).await.unwrap().unwrap().lead_counts, head.lead_counts);
         holder.batch_execute("COMMIT").await.unwrap();
         (head, of_leads, of_outcomes)
     };
@@ -162,11 +176,8 @@ async fn an_export_shows_one_committed_state_although_outcomes_commit_and_arrive
     assert_eq!(Some(counts(&seen)), at_the_start);
     assert_ne!(get(&service, "spring").await.lead_counts, at_the_start, "something happened");
 
-    let mut exported = Vec::new();
-    while let Some(message) = of_outcomes.message().await.unwrap() {
-        assert!(message.outcomes.len() <= 1000, "{} in a message", message.outcomes.len());
-        exported.extend(message.outcomes.into_iter().map(|outcome| (outcome.lead.clone(), outcome.kind())));
-    }
+    let exported = rest_of_outcomes(&mut of_outcomes).await.unwrap().into_iter();
+    let exported: Vec<_> = exported.map(|outcome| (outcome.lead.clone(), outcome.kind())).collect();
     assert_eq!(exported.len(), logged);
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, kind) in &exported {
@@ -219,7 +230,7 @@ async fn a_lead_that_is_deleted_or_forgotten_before_it_is_read_is_left_out() {
     let mut stream = leads(&mut client).await.unwrap();
     let mut of_outcomes = outcomes(&mut reader(&service).await).await.unwrap();
     let total = head(&mut stream).await.lead_counts.unwrap().total;
-    of_outcomes.message().await.unwrap();
+    next(&mut of_outcomes).await.unwrap();
     for number in [LATE, LATE + 20] {
         let request = pb::DeleteLeadRequest { name: lead_name("spring", &id(number)), force: false };
         service.leads.clone().delete_lead(request).await.unwrap();
@@ -228,10 +239,7 @@ async fn a_lead_that_is_deleted_or_forgotten_before_it_is_read_is_left_out() {
     assert_eq!(i64::try_from(seen.len()).unwrap(), total - 2);
     let gone = [LATE, LATE + 20].map(|number| lead_name("spring", &id(number)));
     assert!(!seen.iter().any(|lead| gone.contains(&lead.name)));
-    let mut exported = Vec::new();
-    while let Some(message) = of_outcomes.message().await.unwrap() {
-        exported.extend(message.outcomes);
-    }
+    let exported = rest_of_outcomes(&mut of_outcomes).await.unwrap();
     assert_eq!(exported.len(), LATE + 3, "without that of the forgotten lead");
     assert!(!exported.iter().any(|outcome| gone.contains(&outcome.lead)));
 }
@@ -239,15 +247,16 @@ async fn a_lead_that_is_deleted_or_forgotten_before_it_is_read_is_left_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_export_ends_with_an_error_when_it_can_not_be_whole() {
     let service = world().await;
-    let mut client = reader(&service).await;
-    for _ in 0..2 {
-        let mut stream = leads(&mut client).await.unwrap();
-        head(&mut stream).await;
-        // The month after the next has no partition yet.
-        service.clock.advance(Duration::from_hours(24 * 31));
-        service.store().maintain().await.unwrap();
-        assert_refused(rest(&mut stream).await, Code::Aborted, "EXPORT_OUTDATED", "export again");
-    }
+    // Two connections: what is not read of one stream takes up the window of the other.
+    let (mut client, mut other) = (reader(&service).await, reader(&service).await);
+    let (mut of_leads, mut of_outcomes) = (leads(&mut client).await.unwrap(), outcomes(&mut other).await.unwrap());
+    head(&mut of_leads).await;
+    next(&mut of_outcomes).await.unwrap();
+    // The next month has no partition yet.
+    service.clock.advance(Duration::from_hours(24 * 62));
+    service.store().maintain().await.unwrap();
+    assert_refused(rest(&mut of_leads).await, Code::Aborted, "EXPORT_OUTDATED", "export again");
+    assert_refused(rest_of_outcomes(&mut of_outcomes).await, Code::Aborted, "EXPORT_OUTDATED", "export again");
     let mut stream = leads(&mut client).await.unwrap();
     head(&mut stream).await;
     let request = pb::DeleteCampaignRequest { name: campaign_name("spring"), ..Default::default() };
