@@ -576,40 +576,10 @@ CREATE FUNCTION contact_facts() RETURNS bigint
 COMMENT ON FUNCTION contact_facts() IS 'Returns the mask of the facts that history counts with the first contact: deliveries, a reply, a conversion.';
 
 CREATE FUNCTION counters_add(d counter_changes) RETURNS boolean
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    is_complete bool;
-BEGIN
-    UPDATE campaign_counters k SET
-        pending = k.pending + d.pending, partial = k.partial + d.partial,
-        sent = k.sent + d.sent, failed = k.failed + d.failed,
-        delivered_messages = k.delivered_messages + d.delivered_messages,
-        failed_messages = k.failed_messages + d.failed_messages,
-        bounced_messages = k.bounced_messages + d.bounced_messages,
-        account_issue = k.account_issue + d.account_issue, invalid_lead = k.invalid_lead + d.invalid_lead,
-        rate_limited = k.rate_limited + d.rate_limited, content_rejected = k.content_rejected + d.content_rejected,
-        other_reason = k.other_reason + d.other_reason,
-        contacted = k.contacted + d.contacted, replied = k.replied + d.replied, converted = k.converted + d.converted,
-        auto_replied = k.auto_replied + d.auto_replied, opted_out = k.opted_out + d.opted_out,
-        contacted_replied = k.contacted_replied + d.contacted_replied,
-        contacted_converted = k.contacted_converted + d.contacted_converted,
-        conversion_value_micros = k.conversion_value_micros + d.conversion_value_micros,
-        closed_claims = k.closed_claims + d.closed_claims,
-        version = k.version + 1,
-        -- A hundred or so versions fill the page that they share.
-        epoch = k.epoch + (k.version & 127 = 127)::int4
-    WHERE k.workspace_id = d.workspace_id AND k.campaign_id = d.campaign_id AND k.epoch >= (
-        SELECT c.epoch FROM campaign_counters c
-        WHERE c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
-        ORDER BY c.epoch DESC LIMIT 1
-    )
-    RETURNING k.total > 0 AND k.pending + k.partial = 0 INTO is_complete;
-    RETURN is_complete;
-END
-$$;
+    LANGUAGE sql
+    AS $$ SELECT counters_add(d, NULL) $$;
 
-COMMENT ON FUNCTION counters_add(d counter_changes) IS 'Adds the changes of a batch to the counters of a campaign; returns whether no lead is pending or partial any more. A function, because batches of one campaign wait for each other here. A statement that finds a row changed after a wait sets all of itself up again, which takes a millisecond for the statement of a batch. This one is small.';
+COMMENT ON FUNCTION counters_add(d counter_changes) IS 'As the other one, and records no time. Replicas of the version before call it.';
 
 CREATE FUNCTION counters_add(d counter_changes, received_at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql
@@ -646,7 +616,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION counters_add(d counter_changes, received_at timestamp with time zone) IS 'As counters_add(counter_changes), and records when the batch was received. Replicas of the version before call the other one.';
+COMMENT ON FUNCTION counters_add(d counter_changes, received_at timestamp with time zone) IS 'Adds the changes of a batch to the counters of a campaign, and records when the batch was received; returns whether no lead is pending or partial any more. A function, because batches of one campaign wait for each other here. A statement that finds a row changed after a wait sets all of itself up again, which takes a millisecond for the statement of a batch. This one is small.';
 
 CREATE FUNCTION delivered_steps(mask bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -85,50 +85,12 @@ CREATE TABLE history_of_campaigns PARTITION OF history DEFAULT WITH (
 COMMENT ON TABLE history_of_campaigns IS 'History of campaigns by account.';
 
 CREATE TABLE history_closed (
-    workspace_id int4 NOT NULL,
-    campaign_id int4 NOT NULL,
-    account_id int4 NOT NULL,
-    day date NOT NULL,
-    delivered int8 NOT NULL,
-    failed_account_issue int8 NOT NULL,
-    failed_invalid_lead int8 NOT NULL,
-    failed_rate_limited int8 NOT NULL,
-    failed_content_rejected int8 NOT NULL,
-    failed_other int8 NOT NULL,
-    bounced_account_issue int8 NOT NULL,
-    bounced_invalid_lead int8 NOT NULL,
-    bounced_rate_limited int8 NOT NULL,
-    bounced_content_rejected int8 NOT NULL,
-    bounced_other int8 NOT NULL,
-    contacted int8 NOT NULL,
-    replied int4[],
-    converted int4[],
+    LIKE history INCLUDING COMMENTS,
     PRIMARY KEY (workspace_id, campaign_id, account_id, day)
 );
 COMMENT ON TABLE history_closed IS
     'The part of history that comes from log rows that were removed: with a dropped partition, or with a deleted '
     'campaign. Single numbers can be negative, sums can not.';
-COMMENT ON COLUMN history_closed.workspace_id IS 'Workspace of campaign and account.';
-COMMENT ON COLUMN history_closed.campaign_id IS 'The campaign, or all_campaigns(), deleted ones included.';
-COMMENT ON COLUMN history_closed.account_id IS
-    'The account of the messages, or all_accounts(); 0 where none is known. It can be one that was deleted since.';
-COMMENT ON COLUMN history_closed.day IS 'UTC day; -infinity for corrections of days that the log no longer has.';
-COMMENT ON COLUMN history_closed.delivered IS 'Messages whose result is delivered.';
-COMMENT ON COLUMN history_closed.failed_account_issue IS 'Messages that failed: account issue.';
-COMMENT ON COLUMN history_closed.failed_invalid_lead IS 'Messages that failed: invalid lead.';
-COMMENT ON COLUMN history_closed.failed_rate_limited IS 'Messages that failed: rate limited.';
-COMMENT ON COLUMN history_closed.failed_content_rejected IS 'Messages that failed: content rejected.';
-COMMENT ON COLUMN history_closed.failed_other IS 'Messages that failed: other.';
-COMMENT ON COLUMN history_closed.bounced_account_issue IS 'Messages that bounced: account issue.';
-COMMENT ON COLUMN history_closed.bounced_invalid_lead IS 'Messages that bounced: invalid lead.';
-COMMENT ON COLUMN history_closed.bounced_rate_limited IS 'Messages that bounced: rate limited.';
-COMMENT ON COLUMN history_closed.bounced_content_rejected IS 'Messages that bounced: content rejected.';
-COMMENT ON COLUMN history_closed.bounced_other IS 'Messages that bounced: other.';
-COMMENT ON COLUMN history_closed.contacted IS 'Leads whose first contact was on this day, by this account.';
-COMMENT ON COLUMN history_closed.replied IS
-    'Those of them that replied, by age: element A + 1 counts replies more than A - 1 and at most A days after the '
-    'first contact, element 1 those at or before it. 31 elements; null for none.';
-COMMENT ON COLUMN history_closed.converted IS 'Those of them that converted, in the same form.';
 
 CREATE TYPE history_row AS (
     workspace_id int4, campaign_id int4, account_id int4, day date,

@@ -40,8 +40,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION counters_add(counter_changes, timestamptz) IS
-    'As counters_add(counter_changes), and records when the batch was received. Replicas of the version before call the '
-    'other one.';
+    'Adds the changes of a batch to the counters of a campaign, and records when the batch was received; returns whether '
+    'no lead is pending or partial any more. A function, because batches of one campaign wait for each other here. A '
+    'statement that finds a row changed after a wait sets all of itself up again, which takes a millisecond for the '
+    'statement of a batch. This one is small.';
+
+CREATE OR REPLACE FUNCTION counters_add(d counter_changes) RETURNS bool LANGUAGE sql
+    AS $$ SELECT counters_add(d, NULL) $$;
+COMMENT ON FUNCTION counters_add(counter_changes) IS
+    'As the other one, and records no time. Replicas of the version before call it.';
 
 -- As before, and records the time of the grant.
 CREATE OR REPLACE FUNCTION claim_take(
