@@ -1,11 +1,11 @@
 //! History: what happened on each UTC day. Every rate, diagnosis and comparison is a sum over it.
 
-use jiff::civil::Date;
+use jiff::{ToSpan as _, civil::Date};
 
 use crate::{
     account::AccountPerformance,
     campaign::{CampaignState, LeadCounts, MessageCounts},
-    lead::Step,
+    lead::{FailureReason, Step},
     name::{AccountId, CampaignName},
     rate::Rate,
 };
@@ -66,6 +66,12 @@ impl HistoryCounts {
         }
     }
 
+    /// Returns the messages that failed or bounced for a reason.
+    pub fn lost(&self, reason: FailureReason) -> i64 {
+        let by_reason = FailureReason::ALL.into_iter().zip(self.performance().by_reason);
+        by_reason.filter(|(other, _)| *other == reason).map(|(_, count)| count).sum()
+    }
+
     /// Returns the share of contacted leads that replied at most `age_days` days after their first contact.
     pub fn response_rate(&self, age_days: usize) -> Rate {
         Rate { numerator: within(&self.replied, age_days), denominator: self.contacted }
@@ -79,6 +85,21 @@ impl HistoryCounts {
 
 fn within(counts: &AgeCounts, age_days: usize) -> i64 {
     counts.iter().take(age_days + 1).sum()
+}
+
+/// Returns the UTC day from whose start on all leads that were first contacted on `day` have reached the age.
+pub fn ripe_on(day: Date, age_days: usize) -> Date {
+    day.saturating_add(days_until_ripe(age_days).days())
+}
+
+/// Returns the last UTC day of first contact whose leads have all reached the age by the start of `today`.
+pub fn last_ripe_day(today: Date, age_days: usize) -> Date {
+    today.saturating_sub(days_until_ripe(age_days).days())
+}
+
+/// A lead that was contacted at the end of its day reaches the age at the end of the day so much later.
+fn days_until_ripe(age_days: usize) -> i64 {
+    i64::try_from(age_days).unwrap_or(i64::MAX).saturating_add(1)
 }
 
 /// What happened on a day, in one campaign or to one account.

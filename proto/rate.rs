@@ -1,6 +1,6 @@
 //! Rates: a share with the two counts it is computed from.
 
-use std::fmt;
+use std::{fmt, iter::Sum, ops::AddAssign};
 
 /// Fewest counts of which a text for people gives a percentage. `100 %` of one says more than is known.
 const PERCENT_MIN: i64 = 20;
@@ -19,6 +19,23 @@ impl Rate {
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub fn ratio(self) -> Option<f64> {
         (self.denominator != 0).then(|| self.numerator as f64 / self.denominator as f64)
+    }
+}
+
+impl AddAssign for Rate {
+    fn add_assign(&mut self, other: Self) {
+        self.numerator += other.numerator;
+        self.denominator += other.denominator;
+    }
+}
+
+/// All numerators over all denominators.
+impl Sum for Rate {
+    fn sum<I: Iterator<Item = Self>>(rates: I) -> Self {
+        rates.fold(Self::default(), |mut sum, rate| {
+            sum += rate;
+            sum
+        })
     }
 }
 

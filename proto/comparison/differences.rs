@@ -10,7 +10,9 @@ use super::{
     rates::days_with_counts,
     wording::{count, list, quoted},
 };
-use crate::{history::ComparedCampaign, name::AccountId, rate::Rate, statistics::newcombe};
+use crate::{
+    account::AccountPerformance, history::ComparedCampaign, name::AccountId, rate::Rate, statistics::newcombe,
+};
 
 /// Returns a sentence for each thing that differs.
 pub(super) fn differences(campaigns: &[ComparedCampaign]) -> Vec<String> {
@@ -86,10 +88,8 @@ fn steps(campaigns: &[ComparedCampaign]) -> Option<String> {
 fn bounces(campaigns: &[ComparedCampaign]) -> Option<String> {
     let bounced = |campaign: &ComparedCampaign| {
         let messages = campaign.days.iter().filter(|row| row.day.is_some()).map(|row| row.counts.performance());
-        messages.fold(Rate::default(), |sum, messages| Rate {
-            numerator: sum.numerator + messages.bounced,
-            denominator: sum.denominator + messages.success_rate().denominator,
-        })
+        let rate = |messages: AccountPerformance| Rate { numerator: messages.bounced, ..messages.success_rate() };
+        messages.map(rate).sum::<Rate>()
     };
     let rates = campaigns.iter().map(|campaign| (campaign, bounced(campaign)));
     let shares = rates.filter_map(|(campaign, rate)| Some((campaign, rate, rate.ratio()?)));

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
-    history::HistoryDay,
+    history::{HistoryDay, ripe_on},
     rate::Rate,
     schedule::local_day,
     statistics::{Days, Interval, wilson},
@@ -72,25 +72,15 @@ impl ComparedRate {
             if rate.denominator <= 0 {
                 continue;
             }
-            if metric == Metric::Delivery || counts_from(day, age_days) <= today {
-                add(days.entry(day).or_default(), rate);
-                add(&mut sum, rate);
+            if metric == Metric::Delivery || ripe_on(day, age_days.into()) <= today {
+                *days.entry(day).or_default() += rate;
+                sum += rate;
             } else {
                 young_days.insert(day);
             }
         }
         Self { metric, days, young_days, rate: sum, interval: wilson(sum) }
     }
-}
-
-fn add(sum: &mut Rate, rate: Rate) {
-    sum.numerator += rate.numerator;
-    sum.denominator += rate.denominator;
-}
-
-/// Returns the UTC day from whose start on all leads that were first contacted on `day` have reached the age.
-pub(super) fn counts_from(day: Date, age_days: u8) -> Date {
-    day.saturating_add((1 + i64::from(age_days)).days())
 }
 
 /// Returns the days with a message or a first contact.

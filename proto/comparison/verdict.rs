@@ -6,10 +6,13 @@
 use jiff::civil::Date;
 
 use super::{
-    rates::{ComparedRate, Metric, counts_from},
+    rates::{ComparedRate, Metric},
     wording::{count, list, points},
 };
-use crate::statistics::{Comparison, Days, Needed, Pair, Verdict, compare, compare_by_failures};
+use crate::{
+    history::ripe_on,
+    statistics::{Comparison, Days, Needed, Pair, Verdict, compare, compare_by_failures},
+};
 
 /// Which campaign is better by one metric. Positions are those in the list of campaigns.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,12 +96,12 @@ impl Sentences<'_> {
         if let Some(Those { names, .. }) = self.those(|rate| rate.days.is_empty()) {
             let first_days = self.rates.iter().filter(|rate| rate.days.is_empty());
             let last = first_days.filter_map(|rate| rate.young_days.first()).max()?;
-            let from = counts_from(*last, self.age_days);
+            let from = ripe_on(*last, self.age_days.into());
             return Some(format!("the first leads of {names} reach the age of {age} on {from}"));
         }
         let (first, second, day) = self.young_meeting()?;
         let (first, second) = (self.names[first], self.names[second]);
-        let from = counts_from(day, self.age_days);
+        let from = ripe_on(day, self.age_days.into());
         Some(format!(
             "the leads of the first day on which {first} and {second} both ran reach the age of {age} on {from}"
         ))

@@ -3,7 +3,7 @@
 //! A rate is low if its interval lies below 0.7 times the reference, whose own uncertainty counts too. Where no past is
 //! large enough to compare with, it is low below a fixed bound.
 
-use jiff::{SignedDuration, Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     facts::{AGES, CampaignFacts, RatesAtAge},
@@ -11,7 +11,13 @@ use super::{
     pace::Pace,
     words::{expected_by, share},
 };
-use crate::{campaign::CampaignState, history::HistoryCounts, rate::Rate, schedule::local_day, statistics::wilson};
+use crate::{
+    campaign::CampaignState,
+    history::{HistoryCounts, ripe_on},
+    rate::Rate,
+    schedule::local_day,
+    statistics::wilson,
+};
 
 /// Part of the others' rate below which a rate is low: smaller differences between campaigns are usual.
 const LOW_RATIO: f64 = 0.7;
@@ -89,10 +95,7 @@ impl Reaction {
 /// The sum of leads that are old enough for an age: contacted on days that ended at least so many days ago.
 fn rate_at(facts: &CampaignFacts, reaction: Reaction, age_days: usize, today: Date) -> Rate {
     let rows = facts.days.iter().filter(|row| row.day.is_some_and(|day| ripe_on(day, age_days) <= today));
-    rows.map(|row| reaction.rate(&row.counts, age_days)).fold(Rate::default(), |sum, rate| Rate {
-        numerator: sum.numerator + rate.numerator,
-        denominator: sum.denominator + rate.denominator,
-    })
+    rows.map(|row| reaction.rate(&row.counts, age_days)).sum()
 }
 
 /// Returns response and conversion at each of [`AGES`].
@@ -102,11 +105,6 @@ pub(super) fn rates(facts: &CampaignFacts, now: Timestamp) -> [RatesAtAge; AGES.
         response: rate_at(facts, Reaction::Response, age_days, today),
         conversion: rate_at(facts, Reaction::Conversion, age_days, today),
     })
-}
-
-/// The first day on which all leads contacted on a day are old enough.
-fn ripe_on(day: Date, age_days: usize) -> Date {
-    day.saturating_add((i64::try_from(age_days).unwrap_or(i64::MAX) + 1).days())
 }
 
 /// Whether a rate is certainly low: the 95 % interval of `own - 0.7 reference` lies below 0, or without a reference that

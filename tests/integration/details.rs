@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Days before today: beyond 90 days, the first of the last 90, then days on which leads become old enough for 30 days and
-/// for 7 days, and the days after those. With how many leads were contacted, by whom, and the days (in tenths) after which
+/// for 7 days, and the days after those. Then how many leads were contacted and by whom, and after how many tenths of a day
 /// one of them replied and another one converted.
 const CONTACTED: [(i64, usize, &str, i64, i64); 6] = [
     (90, 1, "ann", 5, 5),

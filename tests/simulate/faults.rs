@@ -1,7 +1,7 @@
 //! Campaigns with a stated fault, and whether the diagnosis finds it: which kind, which account, which day, which volume.
 //!
-//! What a fault loses is decided by `campaign_simulator::fault`, by which `campaign-simulator` makes campaigns bad through
-//! the service. Here it is drawn for the messages of an account on a day together.
+//! `campaign_simulator::fault` says which messages a fault loses; `campaign-simulator` uses it to make campaigns bad through
+//! the service. Here one draw covers all messages of an account on a day.
 
 use std::collections::{BTreeMap, BTreeSet};
 

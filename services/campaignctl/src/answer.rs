@@ -8,6 +8,8 @@ mod chart;
 mod comparison;
 mod diagnosis;
 mod history;
+#[cfg(test)]
+mod testing;
 
 use campaign_metrics::pb;
 use jiff::civil::Date;

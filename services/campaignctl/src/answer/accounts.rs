@@ -114,14 +114,7 @@ fn failed(rows: &[&pb::CampaignAccount]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::WIDTH;
-
-    #[expect(clippy::unnecessary_wraps, reason = "as the fields of messages have it")]
-    fn rate(numerator: i64, denominator: i64) -> Option<pb::Rate> {
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let ratio = (denominator > 0).then(|| numerator as f64 / denominator as f64);
-        Some(pb::Rate { numerator, denominator, ratio })
-    }
+    use crate::answer::testing::{assert_fits, rate};
 
     fn counts(reasons: &[(pb::FailureReason, i64)]) -> Vec<pb::ReasonCount> {
         reasons.iter().map(|&(reason, count)| pb::ReasonCount { reason: reason.into(), count }).collect()
@@ -165,12 +158,6 @@ mod tests {
     ) -> pb::ListCampaignAccountsResponse {
         let as_of_time = Some(prost_types::Timestamp { seconds: 1_772_448_720, nanos: 0 });
         pb::ListCampaignAccountsResponse { as_of_time, accounts, unassigned, next_page_token: String::new() }
-    }
-
-    fn assert_fits(text: &str) {
-        let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
-        assert!(long.is_empty(), "{long:?}");
-        assert!(!text.contains("NaN"), "{text}");
     }
 
     #[test]

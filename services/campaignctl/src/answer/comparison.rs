@@ -137,14 +137,7 @@ fn advice(comparison: &pb::CampaignComparison) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::WIDTH;
-
-    #[expect(clippy::unnecessary_wraps, reason = "as the fields of messages have it")]
-    fn rate(numerator: i64, denominator: i64) -> Option<pb::Rate> {
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let ratio = (denominator > 0).then(|| numerator as f64 / denominator as f64);
-        Some(pb::Rate { numerator, denominator, ratio })
-    }
+    use crate::answer::testing::{assert_fits, rate};
 
     #[expect(clippy::unnecessary_wraps, reason = "as the fields of messages have it")]
     fn interval(lower: f64, upper: f64) -> Option<pb::Interval> {
@@ -203,12 +196,6 @@ mod tests {
             differences: vec!["spring sends 3 messages to each lead, summer 2.".into()],
             ..pb::CampaignComparison::default()
         }
-    }
-
-    fn assert_fits(text: &str) {
-        let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
-        assert!(long.is_empty(), "{long:?}");
-        assert!(!text.contains("NaN"), "{text}");
     }
 
     #[test]

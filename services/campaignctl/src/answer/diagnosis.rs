@@ -198,14 +198,7 @@ fn open_questions(questions: &[pb::OpenQuestion]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::WIDTH;
-
-    #[expect(clippy::unnecessary_wraps, reason = "as the fields of messages have it")]
-    fn rate(numerator: i64, denominator: i64) -> Option<pb::Rate> {
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let ratio = (denominator > 0).then(|| numerator as f64 / denominator as f64);
-        Some(pb::Rate { numerator, denominator, ratio })
-    }
+    use crate::answer::testing::{assert_fits, rate};
 
     fn campaign() -> Subject {
         Subject::Campaign("spring".into())
@@ -241,12 +234,6 @@ mod tests {
     fn diagnosis(findings: Vec<pb::Finding>, open_questions: Vec<pb::OpenQuestion>) -> pb::Diagnosis {
         let as_of_time = Some(prost_types::Timestamp { seconds: 1_772_448_720, nanos: 123_000_000 });
         pb::Diagnosis { as_of_time, findings, open_questions, rates: Vec::new() }
-    }
-
-    fn assert_fits(text: &str) {
-        let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
-        assert!(long.is_empty(), "{long:?}");
-        assert!(!text.contains("NaN"), "{text}");
     }
 
     #[test]

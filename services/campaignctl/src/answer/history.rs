@@ -16,7 +16,7 @@ const ALONE: usize = 40;
 const BESIDE: [usize; 2] = [4, 15];
 /// Most characters of an account's name beside sparklines, and fewest.
 const NAME: [usize; 2] = [12, 20];
-/// Fewest and most marks of a bar: it takes the room that the numbers of a day leave.
+/// Fewest and most marks of a bar. It is as wide as the rest of the line allows.
 const BAR: [usize; 2] = [6, 24];
 
 /// What happened to something.
@@ -208,7 +208,7 @@ fn by_day(days: &[Day<'_>], axis: &[Date], total: Sum, marks: Marks) -> String {
         numbers.row(row(day.to_string(), *sum));
     }
     numbers.row(row("TOTAL".to_owned(), total));
-    // The bars take the room that the numbers leave.
+    // The bars are as wide as the rest of the line allows.
     let taken = numbers.text(0).lines().map(str::len).max().unwrap_or_default();
     let width = WIDTH.saturating_sub(taken + 2).min(BAR[1]);
     if marks == Marks::None || width < BAR[0] {
@@ -235,7 +235,7 @@ fn by_account(days: &[Day<'_>], axis: &[Date], total: Sum, marks: Marks) -> Stri
     let numbers =
         |sum: Sum| [sum.messages().to_string(), sum.delivery(), sum.leads.to_string(), sum.replied.to_string()];
     let heads = ["MESSAGES", "DELIVERY", "LEADS", "REPLIED"].map(|head| (head, Align::Right));
-    // The sparklines take the room that the names and numbers leave.
+    // The sparklines are as wide as the rest of the line allows.
     let mut taken = Grid::new(heads);
     taken.row(numbers(total));
     let taken = taken.text(0).lines().map(str::len).max().unwrap_or_default();

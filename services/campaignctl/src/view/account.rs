@@ -2,18 +2,15 @@
 
 use campaign_metrics::pb;
 
-use super::{View, failures, health_cell, health_text, id, or_dash, percent, short, some_text, time};
+use super::{View, health_cell, health_text, id, messages_text, or_dash, percent, short, some_text, time};
 
 fn performance_text(performance: Option<&pb::AccountPerformance>) -> Option<String> {
     let performance = performance?;
     let rate = performance.success_rate.as_ref();
     let health = health_text(performance.delivery_health(), performance.delivery_health_certain, rate);
     Some(format!(
-        "{} delivered, {} failed, {} bounced{}; success {}{}",
-        performance.delivered,
-        performance.failed,
-        performance.bounced,
-        failures(&performance.failures).map(|failures| format!(" ({failures})")).unwrap_or_default(),
+        "{}; success {}{}",
+        messages_text(performance.delivered, performance.failed, performance.bounced, &performance.failures),
         or_dash(rate.and_then(|rate| percent(rate.ratio))),
         health.map(|health| format!(", {health}")).unwrap_or_default()
     ))

@@ -3,7 +3,8 @@
 use campaign_metrics::pb;
 
 use super::{
-    View, delivery_text, failures, health_cell, id, or_dash, percent, rate_text, reasons, short, some_text, time,
+    View, delivery_text, health_cell, id, leads_text, messages_text, or_dash, percent, rate_text, reasons, short,
+    some_text, time,
 };
 
 fn state(campaign: &pb::Campaign) -> Option<&'static str> {
@@ -55,25 +56,11 @@ impl View for pb::Campaign {
             ("Progress", percent(self.progress_ratio)),
             (
                 "Leads",
-                Some(format!(
-                    "{} sent + {} failed + {} pending + {} partial = {}{}",
-                    leads.sent,
-                    leads.failed,
-                    leads.pending,
-                    leads.partial,
-                    leads.total,
-                    if self.lead_list_complete { ", list complete" } else { ", more may come" }
-                )),
+                Some(leads_text(leads) + if self.lead_list_complete { ", list complete" } else { ", more may come" }),
             ),
             (
                 "Messages",
-                Some(format!(
-                    "{} delivered, {} failed, {} bounced{}",
-                    messages.delivered,
-                    messages.failed,
-                    messages.bounced,
-                    because(failures(&messages.failures).as_deref())
-                )),
+                Some(messages_text(messages.delivered, messages.failed, messages.bounced, &messages.failures)),
             ),
             ("Delivery", delivery),
             ("Response", rate_text(self.response_rate.as_ref())),

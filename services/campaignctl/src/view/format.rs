@@ -108,6 +108,18 @@ pub fn rate_text(rate: Option<&pb::Rate>) -> Option<String> {
     Some(format!("{} ({} of {})", percent(rate.ratio)?, rate.numerator, rate.denominator))
 }
 
+/// Renders leads by status: `3 sent + 1 failed + 2 pending + 0 partial = 6`.
+pub fn leads_text(leads: pb::LeadCounts) -> String {
+    let pb::LeadCounts { sent, failed, pending, partial, total } = leads;
+    format!("{sent} sent + {failed} failed + {pending} pending + {partial} partial = {total}")
+}
+
+/// Renders messages by result, with failures by reason: `3 delivered, 1 failed, 0 bounced (1 OTHER)`.
+pub fn messages_text(delivered: i64, failed: i64, bounced: i64, by_reason: &[pb::ReasonCount]) -> String {
+    let reasons = failures(by_reason).map(|reasons| format!(" ({reasons})")).unwrap_or_default();
+    format!("{delivered} delivered, {failed} failed, {bounced} bounced{reasons}")
+}
+
 /// Returns a delivery health without its prefix; `None` without messages.
 pub fn health(health: pb::DeliveryHealth) -> Option<&'static str> {
     short(health.as_str_name(), "DELIVERY_HEALTH_")

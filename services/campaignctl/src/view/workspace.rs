@@ -2,7 +2,9 @@
 
 use campaign_metrics::pb;
 
-use super::{View, delivery_text, failures, health_cell, id, or_dash, percent, rate_text, some_text, time};
+use super::{
+    View, delivery_text, health_cell, id, leads_text, messages_text, or_dash, percent, rate_text, some_text, time,
+};
 
 impl View for pb::WorkspaceTotals {
     const COLUMNS: &'static [&'static str] =
@@ -29,7 +31,6 @@ impl View for pb::WorkspaceTotals {
         let messages = self.message_counts.clone().unwrap_or_default();
         let rate = self.delivery_rate.as_ref();
         let delivery = delivery_text(rate, self.delivery_health(), self.delivery_health_certain);
-        let in_brackets = |text: String| format!(" ({text})");
         vec![
             ("Workspace", some_text(id(&self.name)).map(str::to_owned)),
             ("As of", time(self.as_of_time.as_ref())),
@@ -42,22 +43,10 @@ impl View for pb::WorkspaceTotals {
             ),
             ("Accounts", Some(format!("{} active, {} suspended", self.active_accounts, self.suspended_accounts))),
             ("Progress", percent(self.progress_ratio)),
-            (
-                "Leads",
-                Some(format!(
-                    "{} sent + {} failed + {} pending + {} partial = {}",
-                    leads.sent, leads.failed, leads.pending, leads.partial, leads.total
-                )),
-            ),
+            ("Leads", Some(leads_text(leads))),
             (
                 "Messages",
-                Some(format!(
-                    "{} delivered, {} failed, {} bounced{}",
-                    messages.delivered,
-                    messages.failed,
-                    messages.bounced,
-                    failures(&messages.failures).map(in_brackets).unwrap_or_default()
-                )),
+                Some(messages_text(messages.delivered, messages.failed, messages.bounced, &messages.failures)),
             ),
             ("Delivery", delivery),
             ("Response", rate_text(self.response_rate.as_ref())),

@@ -16,7 +16,7 @@ use crate::{
 /// Lines above the list, with the heads of its columns, and below it.
 const AROUND: usize = 4 + 3;
 
-/// A key, by what it does.
+/// What a pressed key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// One line up.

@@ -21,7 +21,16 @@ macro_rules! message_sums {
         sum(bounced_other)::int8"
     };
 }
-pub(super) use {history_columns, message_sums};
+
+/// Sums of the leads first contacted, and of those that replied and converted at most `$5` days later.
+macro_rules! sums_at_age {
+    () => {
+        "coalesce(sum(contacted), 0)::int8 AS contacted,
+        coalesce(sum((SELECT sum(n) FROM unnest(replied[:$5 + 1]) AS n)), 0)::int8 AS replied,
+        coalesce(sum((SELECT sum(n) FROM unnest(converted[:$5 + 1]) AS n)), 0)::int8 AS converted"
+    };
+}
+pub(super) use {history_columns, message_sums, sums_at_age};
 
 /// Columns of `history` that are numbers.
 pub(super) const COLUMNS: [&str; 12] = [

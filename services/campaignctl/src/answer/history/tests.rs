@@ -1,6 +1,7 @@
 //! Tests of the texts of a history.
 
 use super::*;
+use crate::answer::testing::assert_fits;
 
 fn reasons(counts: &[(pb::FailureReason, i64)]) -> Vec<pb::ReasonCount> {
     let is_some = |(_, count): &&(pb::FailureReason, i64)| *count != 0;
@@ -31,12 +32,6 @@ const AS_OF: prost_types::Timestamp = prost_types::Timestamp { seconds: 1_772_44
 
 fn past(days: &[pb::HistoryDay]) -> Past<'_> {
     Past { command: "campaigns", id: "spring", first: None, last: None, as_of: Some(&AS_OF), days, corrections: None }
-}
-
-fn assert_fits(text: &str) {
-    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
-    assert!(long.is_empty(), "{long:?}");
-    assert!(!text.contains("NaN"), "{text}");
 }
 
 fn three_days() -> Vec<pb::HistoryDay> {

@@ -3,7 +3,7 @@
 
 use campaign_metrics::{
     diagnosis::{AGES, HISTORY_DAYS},
-    history::HistoryCounts,
+    history::{HistoryCounts, last_ripe_day},
     schedule::local_day,
 };
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
@@ -14,7 +14,7 @@ use crate::{
     error::Result,
     store::{
         account::first_recent_day,
-        history::{message_sums, messages_from_row},
+        history::{message_sums, messages_from_row, sums_at_age},
         row::CampaignKey,
         transaction::{FREELY_PLANNED, Kind, Store, in_txn},
     },
@@ -55,17 +55,15 @@ const BY_ACCOUNT: &str = concat!(
 
 /// Leads that the campaigns `$2` in the workspaces `$1` contacted first on the days from `$3` to `$4`, and how many of them
 /// replied and converted at most `$5` days later.
-const AT_AGE: &str = "
-    SELECT k.workspace_id, k.campaign_id, ages.contacted, ages.replied, ages.converted
+const AT_AGE: &str = concat!(
+    "SELECT k.workspace_id, k.campaign_id, ages.contacted, ages.replied, ages.converted
     FROM unnest($1::int4[], $2::int4[]) AS k (workspace_id, campaign_id)
-    CROSS JOIN LATERAL (
-        SELECT sum(contacted)::int8 AS contacted,
-            coalesce(sum((SELECT sum(n) FROM unnest(replied[:$5 + 1]) AS n)), 0)::int8 AS replied,
-            coalesce(sum((SELECT sum(n) FROM unnest(converted[:$5 + 1]) AS n)), 0)::int8 AS converted
-        FROM history h WHERE h.workspace_id = k.workspace_id AND h.campaign_id = k.campaign_id
-            AND h.account_id = all_accounts() AND h.day BETWEEN $3 AND $4
-    ) ages
-    WHERE ages.contacted > 0";
+    CROSS JOIN LATERAL (SELECT ",
+    sums_at_age!(),
+    " FROM history h WHERE h.workspace_id = k.workspace_id AND h.campaign_id = k.campaign_id
+        AND h.account_id = all_accounts() AND h.day BETWEEN $3 AND $4) ages
+    WHERE ages.contacted > 0"
+);
 
 /// Details of active campaigns.
 #[derive(Debug)]
@@ -126,7 +124,7 @@ impl Store {
             let mut ages = Vec::new();
             for days in AGES {
                 let age = i32::try_from(days).unwrap_or(i32::MAX);
-                let last = today.saturating_sub((age + 1).days());
+                let last = last_ripe_day(today, days);
                 let at_age = |row: Row| CampaignAge {
                     campaign: pair(&row),
                     days,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use campaign_metrics::{
     campaign::Campaign,
     diagnosis::{AGES, AccountFacts, CampaignFacts, ElsewhereDay, HISTORY_DAYS, RatesAtAge},
-    history::{ComparedCampaign, HistoryCounts, HistoryDay},
+    history::{ComparedCampaign, HistoryCounts, HistoryDay, last_ripe_day},
+    lead::FailureReason,
     name::{AccountName, CampaignId, CampaignName, WorkspaceId},
     rate::Rate,
     schedule::local_day,
@@ -20,7 +21,7 @@ use crate::{
     store::{
         account::account_load_in_txn,
         campaign::view::{CampaignSelector, campaign_load_in_txn, campaigns_load},
-        history::{history_columns, history_from_row},
+        history::{history_columns, sums_at_age},
         row::{CampaignKey, account_key_in_txn, campaign_find_in_txn, workspace_in_txn},
         transaction::{Kind, Store, in_txn},
     },
@@ -71,6 +72,17 @@ const SUMS: &str = concat!(
     ORDER BY h.campaign_id, h.day"
 );
 
+/// Leads that campaigns other than `$2` contacted first on the days from `$3` to `$4`, and how many of them replied and
+/// converted at most `$5` days later.
+const OTHERS: &str = concat!(
+    "SELECT ",
+    sums_at_age!(),
+    " FROM campaigns c
+    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
+        AND h.day BETWEEN $3 AND $4
+    WHERE c.workspace_id = $1 AND c.campaign_id <> $2"
+);
+
 /// Days of an account by campaign, and over all campaigns (`campaign` is null).
 const BY_CAMPAIGN: &str = concat!(
     "SELECT c.name AS campaign, h.day, NULL AS account, ",
@@ -98,7 +110,7 @@ impl Store {
             let rows = txn.query(&statement, &[&key.0, &key.1, &first, &last]).await?;
             let days = rows.iter().map(day_from_row).collect::<Result<Vec<_>>>()?;
             let mut elsewhere = Vec::new();
-            if days.iter().any(|day| day.counts.failed[RATE_LIMITED] + day.counts.bounced[RATE_LIMITED] > 0) {
+            if days.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
                 let mut accounts: Vec<i32> = rows.iter().map(|row| row.get("account_id")).collect();
                 accounts.sort_unstable();
                 accounts.dedup();
@@ -173,8 +185,6 @@ impl Store {
 /// `all_campaigns()` and `all_accounts()` of the schema.
 const ALL_CAMPAIGNS: i32 = 0;
 const ALL_ACCOUNTS: i32 = -1;
-/// The place of the reason rate limited in counts by reason.
-const RATE_LIMITED: usize = 2;
 
 fn campaign_facts(
     campaign: Campaign,
@@ -219,29 +229,17 @@ async fn others_in_txn(
     (workspace_id, campaign_id): CampaignKey,
     now: Timestamp,
 ) -> Result<[RatesAtAge; AGES.len()]> {
-    let others = "SELECT campaign_id FROM campaigns WHERE workspace_id = $1 AND campaign_id <> $2";
-    let (others, sums) = futures::try_join!(txn.prepare_cached(others), txn.prepare_cached(SUMS))?;
-    let others: Vec<i32> =
-        txn.query(&others, &[&workspace_id, &campaign_id]).await?.iter().map(|row| row.get(0)).collect();
+    let statement = txn.prepare_cached(OTHERS).await?;
     let today = local_day(&TimeZone::UTC, now);
     let first = today.saturating_sub((HISTORY_DAYS - 1).days());
     let mut rates = [RatesAtAge::default(); AGES.len()];
-    for row in txn.query(&sums, &[&workspace_id, &others, &first, &today]).await? {
-        let (day, counts): (Date, _) = (row.get("day"), history_from_row(&row, 3));
-        for (age, rates) in AGES.into_iter().zip(&mut rates) {
-            let age_days = i64::try_from(age).unwrap_or(i64::MAX);
-            if day.saturating_add((1 + age_days).days()) <= today {
-                add(&mut rates.response, counts.response_rate(age));
-                add(&mut rates.conversion, counts.conversion_rate(age));
-            }
-        }
+    for (age_days, rates) in AGES.into_iter().zip(&mut rates) {
+        let (last, age) = (last_ripe_day(today, age_days), i32::try_from(age_days).unwrap_or(i32::MAX));
+        let row = txn.query_one(&statement, &[&workspace_id, &campaign_id, &first, &last, &age]).await?;
+        let rate = |column| Rate { numerator: row.get(column), denominator: row.get(0) };
+        *rates = RatesAtAge { response: rate(1), conversion: rate(2) };
     }
     Ok(rates)
-}
-
-fn add(sum: &mut Rate, rate: Rate) {
-    sum.numerator += rate.numerator;
-    sum.denominator += rate.denominator;
 }
 
 /// Reads the days of an account by campaign. What the sum over all campaigns has more is of deleted ones.
