@@ -16,6 +16,10 @@ use crate::harness::{
 mod flags;
 #[path = "chart/install.rs"]
 mod install;
+#[path = "chart/lifecycle.rs"]
+mod lifecycle;
+#[path = "chart/load.rs"]
+mod load;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
 #[path = "chart/refused.rs"]
