@@ -31,22 +31,33 @@ use crate::harness::{
 pub(super) const NODE: &str = "harness";
 
 /// Runs a program in a mount namespace of its own: `$1` is the hosts file, `$2` the program, `$3` its user and
-/// group, then pairs of a directory and where it is mounted, up to `--`; the rest are variables and arguments.
+/// group, `$4` the root directory of its image or nothing, then pairs of a directory and where it is mounted, up to `--`;
+/// the rest are variables and the command.
 const SANDBOX: &str = r#"
 set -e
-hosts=$1 program=$2 ids=$3
-shift 3
+hosts=$1 program=$2 ids=$3 root=$4
+shift 4
 mount --make-rprivate /
-mount --bind "$hosts" /etc/hosts
-mount -t tmpfs -o mode=755 none /run
-touch /run/program
-mount --bind "$program" /run/program
+if [ -n "$root" ]; then
+  mount --bind "$root" "$root"
+  mkdir -p "$root/etc"
+  touch "$root/etc/hosts"
+else
+  mount -t tmpfs -o mode=755 none /run
+  touch /run/program
+  mount --bind "$program" /run/program
+fi
+mount --bind "$hosts" "$root/etc/hosts"
 while [ "$1" != -- ]; do
-  mkdir -p "$2"
-  mount --bind "$1" "$2"
+  mkdir -p "$root$2"
+  mount --bind "$1" "$root$2"
   shift 2
 done
 shift
+if [ -n "$root" ]; then
+  mount -o remount,bind,ro "$root"
+  exec setpriv --no-new-privs -- env -i "$@"
+fi
 mount -o remount,ro /run
 mount -o remount,bind,ro /
 [ "$(id -u)" != 0 ] || as="--reuid=${ids%:*} --regid=${ids#*:} --clear-groups"
@@ -104,8 +115,9 @@ impl Container {
 
         ensure!(container.command.is_none(), "the image says which program to run");
         let image = container.image.as_deref().context("an image")?;
-        let program =
-            binary(image.rsplit('/').next().and_then(|image| image.split([':', '@']).next()).context("a name")?)?;
+        let image = image.rsplit('/').next().and_then(|image| image.split([':', '@']).next()).context("a name")?;
+        // `make image-test` sets it to where the images are unpacked. Otherwise the programs of the build run.
+        let root = std::env::var_os("IMAGES").map(|images| PathBuf::from(images).join(image));
         let loopback = Kubelet::loopback(address);
         let args = container.args.clone().unwrap_or_default();
         let (user, group) = user_and_group(pod)?;
@@ -117,13 +129,21 @@ impl Container {
         command
             .args(["--mount", "--", "sh", "-c", SANDBOX, "sh"])
             .arg(node.hosts())
-            .arg(program)
+            .arg(if root.is_some() { PathBuf::new() } else { binary(image)? })
             .arg(format!("{user}:{group}"))
+            .arg(root.clone().unwrap_or_default())
             .args(mounts)
             .arg("--")
-            .args(variables.iter().map(|(name, value)| format!("{name}={value}")))
-            .arg("/run/program")
-            .args(args.iter().map(|arg| arg.replace("0.0.0.0", &loopback)));
+            .args(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        match &root {
+            Some(root) => {
+                // The image says which program to run, in its entry point: that of its name.
+                command.args(["/usr/sbin/chroot", &format!("--userspec={user}:{group}"), "--groups="]);
+                command.arg(root).arg(format!("/{image}"));
+            }
+            None => drop(command.arg("/run/program")),
+        }
+        command.args(args.iter().map(|arg| arg.replace("0.0.0.0", &loopback)));
         let process = Process::start(&name, &command, node.directory.path(), Signal::TERM, Directory::Keep)?;
         node.note(|record| record.started.push((name.clone(), args)));
         let now = Instant::now();

@@ -62,10 +62,10 @@ impl Load {
         let (client, namespace, service) = (client.clone(), namespace.to_owned(), service.to_owned());
         let (follower_urls, follower_stop) = (Arc::clone(&urls), stop.clone());
         tasks.spawn(async move {
-            // A resolver of a real client asks less often; the preStop hook gives it 5 s.
+            // The resolver of a real client is late, too: answers are cached. A pod that leaves waits 5 s for that.
             while !follower_stop.is_cancelled() {
                 *follower_urls.lock().expect("no holder panics") = ready(&client, &namespace, &service, port).await?;
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
             }
             Ok(())
         });
