@@ -70,6 +70,8 @@ mod lock_order;
 mod model;
 #[path = "integration/optimistic.rs"]
 mod optimistic;
+#[path = "integration/others.rs"]
+mod others;
 #[path = "integration/outcomes.rs"]
 mod outcomes;
 #[path = "integration/outside.rs"]
