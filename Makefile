@@ -31,6 +31,7 @@ test: ## Run every test and check, installing what is missing: what CI runs
 	$(call timed,format,cargo fmt --all --check)
 	$(call timed,clippy,cargo clippy --workspace --all-targets --locked -- -D warnings)
 	$(call timed,dependencies,$(call part,cargo-deny) --log-level error check bans licenses sources)
+	$(call timed,generated files,tests/generated check)
 	@$(MAKE) contract
 	$(call timed,build,cargo build --workspace --all-targets --locked)
 	$(call timed,tests,cargo test --workspace --locked)
@@ -85,6 +86,7 @@ audit: ## Check the dependencies for known vulnerabilities (fetches the advisory
 .PHONY: update
 update: ## Rewrite the golden files that tests compare with; read the diff
 	@cargo build --workspace --bins
+	@tests/generated write
 	@UPDATE_GOLDEN=1 cargo test --workspace
 
 .PHONY: parts

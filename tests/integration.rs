@@ -66,6 +66,8 @@ mod limits;
 mod local_days;
 #[path = "integration/lock_order.rs"]
 mod lock_order;
+#[path = "integration/metrics_page.rs"]
+mod metrics_page;
 #[path = "integration/model.rs"]
 mod model;
 #[path = "integration/optimistic.rs"]
@@ -92,6 +94,8 @@ mod readme;
 mod removal;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/rules.rs"]
+mod rules;
 #[path = "integration/schema.rs"]
 mod schema;
 #[path = "integration/sharing.rs"]
