@@ -9,7 +9,7 @@ import * as bargauge from "@grafana/grafana-foundation-sdk/bargauge";
 import * as statetimeline from "@grafana/grafana-foundation-sdk/statetimeline";
 import * as table from "@grafana/grafana-foundation-sdk/table";
 import * as timeseries from "@grafana/grafana-foundation-sdk/timeseries";
-import { BAD, COLOURS, WELL, WORSE, inPlainWords } from "./words.js";
+import { BAD, COLOURS, WELL, WORSE, inPlainWords, nothing } from "./words.js";
 
 export const PROMETHEUS: common.DataSourceRef = { type: "prometheus", uid: "${datasource}" };
 export const POSTGRES: common.DataSourceRef = { type: "grafana-postgresql-datasource", uid: "${datasource}" };
@@ -93,9 +93,11 @@ export function number(says: Says & { steps?: Steps; words?: dashboard.ValueMapp
     .colorMode(common.BigValueColorMode.Value)
     .textMode(queries.length > 1 ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Value)
     .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(["lastNotNull"]).values(false))
+    .text(new common.VizTextDisplayOptionsBuilder().valueSize(28).titleSize(14))
     .thresholds(thresholds(says.steps ?? NEUTRAL))
     .colorScheme(byThresholds());
-  if (says.words) panel.mappings([says.words]);
+  // Without a value the colour would be that of the lowest threshold: "no messages" in red.
+  panel.mappings([...(says.words ? [says.words] : []), nothing(says.noValue ?? "no data yet")]);
   queries.forEach((query) => panel.withTarget(query));
   return panel;
 }

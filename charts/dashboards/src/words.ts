@@ -88,6 +88,14 @@ export const yesIsWell = texts([
   ["0", "No", BAD],
 ]);
 
+/** Says in grey that there is no value. */
+export function nothing(text: string): dashboard.ValueMapping {
+  return {
+    type: dashboard.MappingType.SpecialValue,
+    options: { match: dashboard.SpecialValueMatch.NullAndNan, result: { text, color: QUIET } },
+  };
+}
+
 /** Labels of a graph's series in plain English. */
 export function inPlainWords(label: string): string {
   return WORDS[label] ?? label.charAt(0).toUpperCase() + label.slice(1);
