@@ -31,7 +31,8 @@ test: ## Run every test and check, installing what is missing: what CI runs
 	$(call timed,format,cargo fmt --all --check)
 	$(call timed,clippy,cargo clippy --workspace --all-targets --locked -- -D warnings)
 	$(call timed,dependencies,$(call part,cargo-deny) --log-level error check bans licenses sources)
-	@$(MAKE) contract chart-pages
+	$(call timed,generated files,tests/generated check)
+	@$(MAKE) contract
 	$(call timed,build,cargo build --workspace --all-targets --locked)
 	$(call timed,tests,cargo test --workspace --locked)
 
@@ -52,13 +53,6 @@ ifneq ($(MAIN),)
 else
 	@echo "== contract: there is no main branch here to compare with"
 endif
-
-# The pages of the charts list their values, as values.yaml explains them.
-.PHONY: chart-pages
-chart-pages:
-	$(call timed,pages of the charts,for page in charts/*/README.md; do \
-	  $(call part,helm-docs) --chart-search-root charts --chart-to-generate "$$(dirname "$$page")" --dry-run --log-level warning \
-	    | diff "$$page" - || { echo "$$page differs: run \`make update\`"; exit 1; }; done)
 
 ROUNDS ?= 500
 .PHONY: crash
@@ -102,8 +96,8 @@ image-test: image ## Install the chart, upgrade it under load and remove it, wit
 .PHONY: update
 update: ## Rewrite the golden files that tests compare with; read the diff
 	@cargo build --workspace --bins
+	@tests/generated write
 	@UPDATE_GOLDEN=1 cargo test --workspace
-	@$(call part,helm-docs) --chart-search-root charts --log-level warning
 
 .PHONY: parts
 parts: ## Install the real parts that tests and the demo start, and print where they are

@@ -66,10 +66,14 @@ mod limits;
 mod local_days;
 #[path = "integration/lock_order.rs"]
 mod lock_order;
+#[path = "integration/metrics_page.rs"]
+mod metrics_page;
 #[path = "integration/model.rs"]
 mod model;
 #[path = "integration/optimistic.rs"]
 mod optimistic;
+#[path = "integration/others.rs"]
+mod others;
 #[path = "integration/outcomes.rs"]
 mod outcomes;
 #[path = "integration/outside.rs"]
@@ -90,6 +94,8 @@ mod readme;
 mod removal;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/rules.rs"]
+mod rules;
 #[path = "integration/schema.rs"]
 mod schema;
 #[path = "integration/sharing.rs"]

@@ -102,6 +102,7 @@ pub async fn run(
         store: store.clone(),
         memory: Arc::clone(&memory),
         wake,
+        metrics: Arc::clone(&metrics),
     };
     let context = Arc::new(reconcile::Context {
         recorder: Recorder::new(kubernetes.clone(), REPORTER.into()),

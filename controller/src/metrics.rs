@@ -3,13 +3,14 @@
 //! The metrics `controller_runtime_*` have the names that dashboards for controllers expect. No metric has a label for
 //! each object, since the number of objects is unbounded.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use futures::FutureExt as _;
 use kube::runtime::reflector::Store;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, process_collector::ProcessCollector,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,10 +33,15 @@ pub struct Metrics {
     terminal_errors: IntCounterVec,
     seconds: HistogramVec,
     active: IntGaugeVec,
+    resources: IntGaugeVec,
     /// Changes without the resource that were undone.
     pub drift_repairs: IntCounter,
     /// Time from the delivery of a pause by the watch until the service confirmed it.
     pub time_to_pause: Histogram,
+    /// Writes of a status.
+    pub status_writes: IntCounter,
+    /// Whether the stream of the service's campaigns is open and has listed all of them: 1 or 0.
+    pub stream_connected: IntGauge,
 }
 
 /// How a reconcile ended. It is the label `result`.
@@ -55,13 +61,14 @@ impl Metrics {
     /// `concurrency` is the most reconciles that may run at once.
     pub fn new(concurrency: u16) -> prometheus::Result<Self> {
         let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counters.clone()))?;
             prometheus::Result::Ok(counters)
         };
-        let gauges = |name: &str, help: &str| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), &["controller"])?;
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauges.clone()))?;
             prometheus::Result::Ok(gauges)
         };
@@ -77,8 +84,8 @@ impl Metrics {
             "Reconciles that the service refused until the spec changes.",
             &["controller"],
         )?;
-        let active = gauges("controller_runtime_active_workers", "Reconciles running now.")?;
-        gauges("controller_runtime_max_concurrent_reconciles", "Reconciles that may run at once.")?
+        let active = gauges("controller_runtime_active_workers", "Reconciles running now.", &["controller"])?;
+        gauges("controller_runtime_max_concurrent_reconciles", "Reconciles that may run at once.", &["controller"])?
             .with_label_values(&[CONTROLLER])
             .set(concurrency.into());
         let seconds = HistogramVec::new(
@@ -100,6 +107,22 @@ impl Metrics {
             .buckets(PAUSE_BUCKETS.into()),
         )?;
         registry.register(Box::new(time_to_pause.clone()))?;
+        gauges("campaign_controller_build_info", "Version of the running controller; always 1.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let resources = gauges(
+            "campaign_controller_resources",
+            "Campaign resources by type, status and reason of each of their conditions; absent where there are none.",
+            &["condition", "status", "reason"],
+        )?;
+        let status_writes =
+            IntCounter::new("campaign_controller_status_writes_total", "Writes of a status of a resource.")?;
+        registry.register(Box::new(status_writes.clone()))?;
+        let stream_connected = IntGauge::new(
+            "campaign_controller_stream_connected",
+            "1 while the stream of the service's campaigns is open and has listed all of them, else 0.",
+        )?;
+        registry.register(Box::new(stream_connected.clone()))?;
         // A series must exist before its first event, or `rate()` does not see that event.
         for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {
             reconciles.with_label_values(&[CONTROLLER, outcome.label()]);
@@ -107,7 +130,19 @@ impl Metrics {
         errors.with_label_values(&[CONTROLLER]);
         terminal_errors.with_label_values(&[CONTROLLER]);
         active.with_label_values(&[CONTROLLER]);
-        Ok(Self { registry, reconciles, errors, terminal_errors, seconds, active, drift_repairs, time_to_pause })
+        Ok(Self {
+            registry,
+            reconciles,
+            errors,
+            terminal_errors,
+            seconds,
+            active,
+            resources,
+            drift_repairs,
+            time_to_pause,
+            status_writes,
+            stream_connected,
+        })
     }
 
     /// Counts a reconcile as running until the guard is finished or dropped.
@@ -121,8 +156,17 @@ impl Metrics {
         self.terminal_errors.with_label_values(&[CONTROLLER]).inc();
     }
 
-    /// Renders all metrics in the text format 0.0.4.
-    pub fn render(&self) -> prometheus::Result<String> {
+    /// Renders all metrics, and the conditions of these resources, in the text format 0.0.4.
+    pub fn render(&self, resources: &[Arc<Campaign>]) -> prometheus::Result<String> {
+        let mut counts = BTreeMap::<_, i64>::new();
+        for condition in resources.iter().filter_map(|resource| resource.status.as_ref()).flat_map(|of| &of.conditions)
+        {
+            *counts.entry([&*condition.type_, &condition.status, &condition.reason]).or_default() += 1;
+        }
+        self.resources.reset();
+        for (labels, count) in counts {
+            self.resources.with_label_values(&labels).set(count);
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -190,7 +234,10 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 }
 
 async fn render(State(admin): State<Arc<Admin>>) -> Result<String, (StatusCode, String)> {
-    admin.metrics.render().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+    admin
+        .metrics
+        .render(&admin.store.state())
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
 }
 
 #[cfg(test)]
@@ -202,10 +249,10 @@ mod tests {
         let metrics = Metrics::new(32).unwrap();
         let line = "controller_runtime_active_workers{controller=\"campaign\"} ";
         let running = metrics.reconcile_started();
-        assert!(metrics.render().unwrap().contains(&format!("{line}1")));
+        assert!(metrics.render(&[]).unwrap().contains(&format!("{line}1")));
         drop(running);
         metrics.reconcile_started().finish(Outcome::Error);
-        let text = metrics.render().unwrap();
+        let text = metrics.render(&[]).unwrap();
         assert!(text.contains(&format!("{line}0")), "{text}");
         assert!(text.contains("controller_runtime_reconcile_total{controller=\"campaign\",result=\"error\"} 1"));
         assert!(text.contains("controller_runtime_reconcile_errors_total{controller=\"campaign\"} 1"));
@@ -223,7 +270,7 @@ mod tests {
         for _ in 0..4 {
             metrics.refused();
         }
-        let text = metrics.render().unwrap();
+        let text = metrics.render(&[]).unwrap();
         for (series, count) in [
             ("controller_runtime_reconcile_total{controller=\"campaign\",result=\"success\"}", 1),
             ("controller_runtime_reconcile_total{controller=\"campaign\",result=\"requeue_after\"}", 2),

@@ -30,6 +30,7 @@ use crate::{
     crd::Campaign,
     desired,
     memory::{Memory, Source},
+    metrics::Metrics,
     plan,
 };
 
@@ -93,6 +94,8 @@ pub struct Follower {
     pub memory: Arc<Memory>,
     /// Receives the resources to reconcile.
     pub wake: mpsc::Sender<ObjectRef<Campaign>>,
+    /// Tells whether the stream is open.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Follower {
@@ -104,6 +107,7 @@ impl Follower {
                 () = shutdown.cancelled() => return,
                 ended = self.follow(&mut failures) => ended,
             };
+            self.metrics.stream_connected.set(0);
             failures += 1;
             let wait = plan::backoff(failures, rand::random()).min(RECONNECT_MAX);
             let error = ended.err().map(|status| status.to_string());
@@ -139,6 +143,7 @@ impl Follower {
                 }
                 Some(Change::Synced(())) => {
                     *failures = 0;
+                    self.metrics.stream_connected.set(1);
                     if let Some(listed) = listed.take() {
                         tracing::info!(
                             campaigns = listed.len(),

@@ -60,14 +60,16 @@ pub struct CampaignFacts {
     pub blocked: Blocked,
     /// Its history by account and day: [`HISTORY_DAYS`] days that end with the latest day with history of this campaign,
     /// which can lie long before today. One row for each day and account, and one for each day without a known account
-    /// (`account` is `None`). In ascending order of days. Without corrections.
+    /// (`account` is `None`). In ascending order of days. Without corrections. Only messages are read from them.
     pub days: Vec<HistoryDay>,
+    /// The same days summed over accounts, in ascending order. First contacts, replies and conversions are read from them.
+    pub sums: Vec<HistoryDay>,
     /// Messages of the other campaigns for the accounts and days of `days`, in any order; account-days with 0 can be left
     /// out. Read only if a message of `days` failed or bounced because it was rate limited: empty otherwise.
     pub elsewhere: Vec<ElsewhereDay>,
-    /// Rates of the workspace's other campaigns together, one element for each of [`AGES`]: campaigns in any state that
-    /// are not deleted, over the days of first contact of the last [`HISTORY_DAYS`] UTC days, today included, of which
-    /// W + 1 days have passed since they began: day + 1 + W <= today. Zeros without other campaigns.
+    /// Rates of the workspace's other campaigns together, one element for each of [`AGES`]: the 200 that were created
+    /// last, in any state and not deleted, over the days of first contact of the last [`HISTORY_DAYS`] UTC days, today
+    /// included, of which W + 1 days have passed since they began: day + 1 + W <= today. Zeros without other campaigns.
     pub others: [RatesAtAge; AGES.len()],
 }
 

@@ -94,7 +94,7 @@ impl Reaction {
 
 /// The sum of leads that are old enough for an age: contacted on days that ended at least so many days ago.
 fn rate_at(facts: &CampaignFacts, reaction: Reaction, age_days: usize, today: Date) -> Rate {
-    let rows = facts.days.iter().filter(|row| row.day.is_some_and(|day| ripe_on(day, age_days) <= today));
+    let rows = facts.sums.iter().filter(|row| row.day.is_some_and(|day| ripe_on(day, age_days) <= today));
     rows.map(|row| reaction.rate(&row.counts, age_days)).sum()
 }
 
@@ -191,7 +191,7 @@ fn leads_needed(reference: Option<Rate>, least_usual: f64) -> Option<i64> {
 /// When so many leads will be old enough: those that are contacted already, then more at the present pace.
 fn expected(facts: &CampaignFacts, need: i64, age_days: usize, now: Timestamp) -> Option<Timestamp> {
     let contacted: Vec<(Date, i64)> =
-        facts.days.iter().filter_map(|row| row.day.map(|day| (day, row.counts.contacted))).collect();
+        facts.sums.iter().filter_map(|row| row.day.map(|day| (day, row.counts.contacted))).collect();
     let mut leads = 0;
     for &(day, more) in &contacted {
         leads += more;

@@ -64,6 +64,7 @@ fn campaign(days: Vec<HistoryDay>) -> CampaignFacts {
         claim_expiry_policy: ClaimExpiryPolicy::Hold,
         next_due: Some(as_of()),
         blocked: Blocked::default(),
+        sums: days.clone(),
         days,
         elsewhere: Vec::new(),
         others: [RatesAtAge::default(); AGES.len()],

@@ -48,11 +48,12 @@ pub async fn fill(sql: &Connection) -> Result<()> {
         INSERT INTO history SELECT 1, campaign_id, all_accounts(), day, sum(delivered), sum(failed_account_issue), sum(failed_invalid_lead),
             0, 0, sum(failed_other), 0, sum(bounced_invalid_lead), 0, 0, 0, sum(contacted),
             array_fill(0, ARRAY[8]) || sum(replied[9])::int4 || array_fill(0, ARRAY[22]), array_fill(0, ARRAY[31])
-        FROM history WHERE campaign_id <> all_campaigns() GROUP BY campaign_id, day;
+        FROM history WHERE campaign_id <> all_campaigns() AND day < current_date GROUP BY campaign_id, day;
         INSERT INTO history SELECT 1, all_campaigns(), account_id, day, sum(delivered), sum(failed_account_issue), sum(failed_invalid_lead),
             0, 0, sum(failed_other), 0, sum(bounced_invalid_lead), 0, 0, 0, sum(contacted),
             array_fill(0, ARRAY[8]) || sum(replied[9])::int4 || array_fill(0, ARRAY[22]), array_fill(0, ARRAY[31])
-        FROM history WHERE campaign_id <> all_campaigns() AND account_id <> all_accounts() GROUP BY account_id, day;
+        FROM history WHERE campaign_id <> all_campaigns() AND account_id <> all_accounts() AND day < current_date
+        GROUP BY account_id, day;
         ANALYZE",
     )
     .await?;

@@ -21,9 +21,14 @@ const CONNECTIONS: usize = 2;
 
 /// The statement of a batch without the part that writes history.
 pub fn without_history() -> String {
-    let (before, rest) = OUTCOME_BATCH.split_once("), contact_change AS (").expect("where history begins");
-    let (_, after) = rest.split_once("), due AS (").expect("where history ends");
-    format!("{before}), due AS ({after}")
+    let without = |statement: &str, from: &str, to: &str| {
+        let (before, rest) = statement.split_once(from).expect("where history begins");
+        let (_, after) = rest.split_once(to).expect("where history ends");
+        format!("{before}{to}{after}")
+    };
+    let statement = without(OUTCOME_BATCH, "), contact_change AS (", "), logged AS (");
+    let statement = without(&statement, "), history_changes AS (", "), due AS (");
+    statement.replace("WHERE (SELECT count(*) FROM history_delta) >= 0", "")
 }
 
 /// Applies events by two connections with a statement; returns applied ones a second.

@@ -23,6 +23,7 @@ use crate::{
         parts::{binary, part},
         postgres::{Connection, Durability, Server, connect},
         process::{Directory, GRACE, Process},
+        prometheus::Prometheus,
         run::{Output, run},
         wait::SOON,
     },
@@ -35,8 +36,10 @@ pub const NAMESPACE: &str = "demo";
 /// Deadline of a call, far above its usual duration: a hanging service must fail the demo.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The service and the controller.
-const DAEMONS: usize = 2;
+/// The service, the controller and Prometheus.
+const DAEMONS: usize = 3;
+/// Between two scrapes, and two evaluations of the rules: short, so that a demo of a minute shows something.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What runs.
 pub struct Stage {
@@ -49,6 +52,8 @@ pub struct Stage {
     pub sending: SendingServiceClient<Channel>,
     pub service_url: String,
     pub admin_url: String,
+    /// Where Prometheus answers.
+    pub prometheus_url: String,
     pub folder: PathBuf,
 }
 
@@ -93,16 +98,25 @@ impl Stage {
         let controller = Daemon::controller(&cluster.kubeconfig, &service_url, Some(NAMESPACE), &logs, Directory::Keep);
         let controller = step("Starting the controller", ready(controller)).await?;
 
+        let jobs = [
+            ("campaign-metrics", vec![service.admin_url.clone()]),
+            ("campaign-controller", vec![controller.admin_url.clone()]),
+        ];
+        let directory = folder.join("prometheus");
+        let prometheus = Prometheus::start(&directory, &jobs, SCRAPE_INTERVAL, Directory::Keep);
+        let prometheus = step("Starting Prometheus with the rules of the chart", prometheus).await?;
+
         let endpoint = Endpoint::from_shared(service_url.clone())?.timeout(CALL_DEADLINE);
         let channel = endpoint.connect_lazy();
         Ok(Self {
-            processes: Mutex::new(vec![service.process, controller.process]),
+            processes: Mutex::new(vec![service.process, controller.process, prometheus.process]),
             cluster,
             cluster_is_ours: !args.use_kubeconfig,
             database,
             campaigns: CampaignServiceClient::new(channel.clone()),
             sending: SendingServiceClient::new(channel),
             admin_url: service.admin_url,
+            prometheus_url: prometheus.url,
             service_url,
             folder: folder.to_owned(),
         })
@@ -178,6 +192,7 @@ impl Stage {
         };
         let (kubeconfig, address) = (self.cluster.kubeconfig.display(), &self.service_url["http://".len()..]);
         let (url, admin, folder) = (&self.service_url, &self.admin_url, self.folder.display());
+        let prometheus = &self.prometheus_url;
         Ok(format!(
             "  export PATH={ours}:{path}:$PATH KUBECONFIG={kubeconfig}\n  \
                export CAMPAIGN_METRICS_SERVER={url} CAMPAIGN_METRICS_WORKSPACE={NAMESPACE}\n  \
@@ -190,7 +205,9 @@ impl Stage {
                grpcurl -plaintext -d '{{\"parent\": \"workspaces/{NAMESPACE}\"}}' {address} \
                campaign_metrics.v1.CampaignService/ListCampaigns\n  \
                curl -s {admin}/metrics | grep ^campaign_metrics_campaign\n  \
-               tail -f {folder}/logs/*.log",
+               curl -s {prometheus}/api/v1/query -d 'query=workspace_campaign:delivery:ratio'\n  \
+               tail -f {folder}/logs/*.log\n\
+             Prometheus, with the recording rules and alerts of the chart: {prometheus}/alerts",
             ours = ours.display(),
         ))
     }

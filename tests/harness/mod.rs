@@ -22,6 +22,7 @@ pub mod moved;
 pub mod parts;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod recount;
 pub mod run;
 pub mod service;

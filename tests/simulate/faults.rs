@@ -235,6 +235,7 @@ impl Run {
             claim_expiry_policy: ClaimExpiryPolicy::Hold,
             next_due: Some(now),
             blocked: Blocked::default(),
+            sums: days.clone(),
             days,
             elsewhere: Vec::new(),
             others: [RatesAtAge::default(); AGES.len()],

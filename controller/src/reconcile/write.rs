@@ -49,10 +49,13 @@ impl Context {
             )
             .await;
         match written {
-            Ok(_) => self.memory.remember(&subject.uid, |remembered| {
-                remembered.status = Some(next);
-                remembered.written = Some(Instant::now());
-            }),
+            Ok(_) => {
+                self.metrics.status_writes.inc();
+                self.memory.remember(&subject.uid, |remembered| {
+                    remembered.status = Some(next);
+                    remembered.written = Some(Instant::now());
+                });
+            }
             Err(error) => gone_is_fine(error)?,
         }
         Ok(None)

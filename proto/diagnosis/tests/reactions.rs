@@ -85,12 +85,12 @@ fn too_few_leads_leave_a_question_with_its_day() {
     assert_eq!((response.kind, response.have, response.need), (LowResponse, 230, 381));
     assert_eq!(response.expected.map(words::time).unwrap(), "2026-07-18 22:48 UTC");
     // All that are needed are contacted already.
-    facts.days = rows(30, 1, |_, _| contacted(16, 1, 0));
+    facts.sums = rows(30, 1, |_, _| contacted(16, 1, 0));
     let response = open(&facts).remove(0);
     assert_eq!((response.have, response.expected), (368, "2026-07-02T00:00:00Z".parse().ok()));
     facts.state = CampaignState::Finished;
     assert_eq!(open(&facts)[0].expected, response.expected, "contacted leads still get older");
-    facts.days = rows(30, 1, |_, _| contacted(10, 1, 0));
+    facts.sums = rows(30, 1, |_, _| contacted(10, 1, 0));
     assert_eq!(open(&facts)[0].expected, None);
     // A complete list with too few leads is never enough.
     (facts.state, facts.lead_list_complete, facts.lead_counts.pending) = (CampaignState::Active, true, 80);
@@ -100,7 +100,7 @@ fn too_few_leads_leave_a_question_with_its_day() {
     // Next to a higher past fewer leads are enough; next to one without replies no number is.
     facts.others[0] = others(1_000_000, 30_000, 0);
     assert_eq!(open(&facts), []);
-    facts.days.truncate(10);
+    facts.sums.truncate(10);
     let response = open(&facts).remove(0);
     assert_eq!((response.have, response.need), (100, 180));
 }

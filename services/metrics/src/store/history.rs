@@ -3,6 +3,14 @@
 use campaign_metrics::history::{AgeCounts, HistoryCounts};
 use tokio_postgres::Row;
 
+/// The messages of a row of history, in the order that [`messages_from_row`] reads.
+macro_rules! message_columns {
+    () => {
+        "delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected, failed_other,
+        bounced_account_issue, bounced_invalid_lead, bounced_rate_limited, bounced_content_rejected, bounced_other"
+    };
+}
+
 /// The counts of a row of history, in the order of [`COLUMNS`] and then of [`history_from_row`].
 macro_rules! history_columns {
     () => {
@@ -30,7 +38,7 @@ macro_rules! sums_at_age {
         coalesce(sum((SELECT sum(n) FROM unnest(converted[:$5 + 1]) AS n)), 0)::int8 AS converted"
     };
 }
-pub(super) use {history_columns, message_sums, sums_at_age};
+pub(super) use {history_columns, message_columns, message_sums, sums_at_age};
 
 /// Columns of `history` that are numbers.
 pub(super) const COLUMNS: [&str; 12] = [

@@ -138,6 +138,84 @@ WITH event AS MATERIALIZED (
         -- OFFSET 0 keeps Postgres from repeating the look-ups for each use of their columns.
         OFFSET 0
     ) p
+), contact_change AS (
+    -- A first contact that was looked up, subtracted as it was and added as it is; see is_contact_logged.
+    SELECT workspace_id, campaign_id, sign, c.account_id, c.contacted_at, c.replied_at, c.converted_at
+    FROM (
+        SELECT workspace_id, campaign_id, bit, happened_at, message_account, old_contact AS o,
+            CASE
+                WHEN is_bounced(bit) THEN new_contact
+                WHEN is_delivered(bit) AND ((old_contact).contacted_at IS NULL
+                    OR (happened_at, step_bit) < ((old_contact).contacted_at, (old_contact).step_bit))
+                    THEN ROW(happened_at, step_bit, message_account, (old_contact).replied_at,
+                        (old_contact).converted_at, 0)::contact
+                ELSE old_contact
+            END AS n
+        FROM booked
+        WHERE changes_contact = 'looked_up' AND is_contact_logged(mask & ~fact_mask(bit), (old_contact).logged)
+    ) b
+    CROSS JOIN LATERAL (VALUES
+        (1, (n).account_id, (n).contacted_at,
+            coalesce((n).replied_at, CASE WHEN bit = replied_bit() THEN happened_at END),
+            coalesce((n).converted_at, CASE WHEN bit = converted_bit() THEN happened_at END)),
+        (-1, (o).account_id, (o).contacted_at, (o).replied_at, (o).converted_at)
+    ) AS c (sign, account_id, contacted_at, replied_at, converted_at)
+    WHERE c.contacted_at IS NOT NULL
+), history_change AS (
+    SELECT workspace_id, campaign_id, account_id, day, result, reason, sum(messages) AS messages,
+        sum(contacts) AS contacts, NULL::int4[] AS replied, NULL::int4[] AS converted
+    FROM (
+        -- A delivery that is a new first contact counts as such in its own row: same account, same day.
+        SELECT workspace_id, campaign_id, coalesce(message_account, 0) AS account_id, utc_day(happened_at) AS day,
+            result, new_reason AS reason, 1 AS messages, (changes_contact = 'is_new')::int4 AS contacts
+        FROM booked WHERE result <> old_result
+        UNION ALL
+        -- It counted on the day of the fact that was its result so far; see the table `history`.
+        SELECT workspace_id, campaign_id, coalesce(message_account, 0), coalesce(utc_day(old_result_at), '-infinity'),
+            old_result, old_reason, -1, 0
+        FROM booked WHERE result <> old_result AND old_result <> result_none()
+    ) m
+    GROUP BY 1, 2, 3, 4, 5, 6
+    UNION ALL
+    SELECT workspace_id, campaign_id, coalesce(account_id, 0), utc_day(contacted_at), NULL, NULL, 0, sum(sign),
+        ages_count(array_agg(replied_age) FILTER (WHERE replied_age IS NOT NULL),
+            array_agg(sign) FILTER (WHERE replied_age IS NOT NULL)),
+        ages_count(array_agg(converted_age) FILTER (WHERE converted_age IS NOT NULL),
+            array_agg(sign) FILTER (WHERE converted_age IS NOT NULL))
+    FROM (
+        SELECT workspace_id, campaign_id, account_id, contacted_at, sign,
+            contact_age(contacted_at, replied_at) AS replied_age,
+            contact_age(contacted_at, converted_at) AS converted_age
+        FROM contact_change
+    ) c
+    GROUP BY 1, 2, 3, 4
+), history_delta AS MATERIALIZED (
+    SELECT workspace_id, coalesce(campaign_id, all_campaigns()) AS campaign_id,
+        coalesce(account_id, all_accounts()) AS account_id, day,
+        coalesce(sum(messages) FILTER (WHERE result = result_delivered()), 0) AS delivered,
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_account_issue()), 0)
+            AS failed_account_issue,
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_invalid_lead()), 0)
+            AS failed_invalid_lead,
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_rate_limited()), 0)
+            AS failed_rate_limited,
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_content_rejected()), 0)
+            AS failed_content_rejected,
+        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_other()), 0) AS failed_other,
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_account_issue()), 0)
+            AS bounced_account_issue,
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_invalid_lead()), 0)
+            AS bounced_invalid_lead,
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_rate_limited()), 0)
+            AS bounced_rate_limited,
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_content_rejected()), 0)
+            AS bounced_content_rejected,
+        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_other()), 0)
+            AS bounced_other,
+        sum(contacts) AS contacted, ages_sum(replied) AS replied, ages_sum(converted) AS converted
+    FROM history_change
+    GROUP BY GROUPING SETS ((workspace_id, campaign_id, account_id, day), (workspace_id, campaign_id, day),
+        (workspace_id, account_id, day))
 ), logged AS (
     INSERT INTO outcomes (workspace_id, campaign_id, lead_no, bit, reason, batch_ordinal, account_id, happened_at,
         received_at, detail)
@@ -185,6 +263,8 @@ WITH event AS MATERIALIZED (
         FROM judged
         GROUP BY 1, 2 ORDER BY 1, 2
     ) d
+    -- Other batches of the campaign wait from here to the commit: what history adds is made before.
+    WHERE (SELECT count(*) FROM history_delta) >= 0
 ), account_lead_changes AS (
     INSERT INTO account_leads AS a (workspace_id, campaign_id, account_id, pending, partial, sent, failed)
     SELECT j.workspace_id, j.campaign_id, c.account_id,
@@ -206,79 +286,15 @@ WITH event AS MATERIALIZED (
     ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET
         pending = a.pending + excluded.pending, partial = a.partial + excluded.partial,
         sent = a.sent + excluded.sent, failed = a.failed + excluded.failed
-), contact_change AS (
-    -- The first contact of a lead, subtracted as it was and added as it is; see is_contact_logged.
-    SELECT workspace_id, campaign_id, sign, c.account_id, c.contacted_at, c.replied_at, c.converted_at
-    FROM (
-        SELECT workspace_id, campaign_id, bit, happened_at, message_account, changes_contact, old_contact AS o,
-            CASE
-                WHEN is_bounced(bit) THEN new_contact
-                WHEN is_delivered(bit) AND ((old_contact).contacted_at IS NULL
-                    OR (happened_at, step_bit) < ((old_contact).contacted_at, (old_contact).step_bit))
-                    THEN ROW(happened_at, step_bit, message_account, (old_contact).replied_at,
-                        (old_contact).converted_at, 0)::contact
-                ELSE old_contact
-            END AS n
-        FROM booked
-        WHERE changes_contact = 'is_new'
-            OR changes_contact = 'looked_up' AND is_contact_logged(mask & ~fact_mask(bit), (old_contact).logged)
-    ) b
-    CROSS JOIN LATERAL (VALUES
-        (1, (n).account_id, (n).contacted_at,
-            coalesce((n).replied_at, CASE WHEN bit = replied_bit() THEN happened_at END),
-            coalesce((n).converted_at, CASE WHEN bit = converted_bit() THEN happened_at END)),
-        (-1, (o).account_id, (o).contacted_at, (o).replied_at, (o).converted_at)
-    ) AS c (sign, account_id, contacted_at, replied_at, converted_at)
-    WHERE c.contacted_at IS NOT NULL
-), history_change AS (
-    SELECT workspace_id, campaign_id, account_id, day, result, reason, sum(messages) AS messages, 0 AS contacts,
-        NULL::int4[] AS replied, NULL::int4[] AS converted
-    FROM (
-        SELECT workspace_id, campaign_id, coalesce(message_account, 0) AS account_id, utc_day(happened_at) AS day,
-            result, new_reason AS reason, 1 AS messages
-        FROM booked WHERE result <> old_result
-        UNION ALL
-        -- It counted on the day of the fact that was its result so far; see the table `history`.
-        SELECT workspace_id, campaign_id, coalesce(message_account, 0), coalesce(utc_day(old_result_at), '-infinity'),
-            old_result, old_reason, -1
-        FROM booked WHERE result <> old_result AND old_result <> result_none()
-    ) m
-    GROUP BY 1, 2, 3, 4, 5, 6
-    UNION ALL
-    SELECT workspace_id, campaign_id, coalesce(account_id, 0), utc_day(contacted_at), NULL, NULL, 0, sum(sign),
-        ages_count(array_agg(replied_age) FILTER (WHERE replied_age IS NOT NULL),
-            array_agg(sign) FILTER (WHERE replied_age IS NOT NULL)),
-        ages_count(array_agg(converted_age) FILTER (WHERE converted_age IS NOT NULL),
-            array_agg(sign) FILTER (WHERE converted_age IS NOT NULL))
-    FROM (
-        SELECT workspace_id, campaign_id, account_id, contacted_at, sign,
-            contact_age(contacted_at, replied_at) AS replied_age,
-            contact_age(contacted_at, converted_at) AS converted_age
-        FROM contact_change
-    ) c
-    GROUP BY 1, 2, 3, 4
 ), history_changes AS (
     INSERT INTO history AS h (workspace_id, campaign_id, account_id, day,
         delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected,
         failed_other, bounced_account_issue, bounced_invalid_lead, bounced_rate_limited, bounced_content_rejected,
         bounced_other, contacted, replied, converted)
-    SELECT workspace_id, coalesce(campaign_id, all_campaigns()), coalesce(account_id, all_accounts()), day,
-        coalesce(sum(messages) FILTER (WHERE result = result_delivered()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_account_issue()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_invalid_lead()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_rate_limited()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_content_rejected()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_failed() AND reason = reason_other()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_account_issue()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_invalid_lead()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_rate_limited()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_content_rejected()), 0),
-        coalesce(sum(messages) FILTER (WHERE result = result_bounced() AND reason = reason_other()), 0),
-        sum(contacts), ages_sum(replied), ages_sum(converted)
-    FROM history_change
-    GROUP BY GROUPING SETS ((workspace_id, campaign_id, account_id, day), (workspace_id, campaign_id, day),
-        (workspace_id, account_id, day))
-    ORDER BY 1, 2, 3, 4
+    SELECT workspace_id, campaign_id, account_id, day, delivered, failed_account_issue, failed_invalid_lead,
+        failed_rate_limited, failed_content_rejected, failed_other, bounced_account_issue, bounced_invalid_lead,
+        bounced_rate_limited, bounced_content_rejected, bounced_other, contacted, replied, converted
+    FROM history_delta ORDER BY 1, 2, 3, 4
     ON CONFLICT (workspace_id, campaign_id, account_id, day) DO UPDATE SET
         delivered = h.delivered + excluded.delivered,
         failed_account_issue = h.failed_account_issue + excluded.failed_account_issue,

@@ -7,7 +7,7 @@ use campaign_metrics::{
     diagnosis::{AGES, AccountFacts, CampaignFacts, ElsewhereDay, HISTORY_DAYS, RatesAtAge},
     history::{ComparedCampaign, HistoryCounts, HistoryDay, last_ripe_day},
     lead::FailureReason,
-    name::{AccountName, CampaignId, CampaignName, WorkspaceId},
+    name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId},
     rate::Rate,
     schedule::local_day,
 };
@@ -21,7 +21,7 @@ use crate::{
     store::{
         account::account_load_in_txn,
         campaign::view::{CampaignSelector, campaign_load_in_txn, campaigns_load},
-        history::{history_columns, sums_at_age},
+        history::{history_columns, message_columns, messages_from_row, sums_at_age},
         row::{CampaignKey, account_key_in_txn, campaign_find_in_txn, workspace_in_txn},
         transaction::{Kind, Store, in_txn},
     },
@@ -30,15 +30,18 @@ use crate::{
 /// Days of history that a comparison reads, today included.
 const COMPARED_DAYS: i32 = 400;
 
+/// Other campaigns that a diagnosis compares with: enough to know what is usual, few enough to read at each diagnosis.
+const OTHERS_MAX: i64 = 200;
+
 /// The latest day of a campaign or of an account.
 const LATEST: &str = "SELECT day FROM history h
     WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND day > '-infinity' AND NOT is_empty(h)
     ORDER BY day DESC LIMIT 1";
 
-/// Days of a campaign by account.
+/// Messages of a campaign by account and day. Their reactions by age would take most of the time, and nobody reads them.
 const BY_ACCOUNT: &str = concat!(
-    "SELECT h.account_id, h.day, a.name AS account, ",
-    history_columns!(),
+    "SELECT a.name, h.day, h.account_id, ",
+    message_columns!(),
     " FROM (
         SELECT account_id FROM account_leads WHERE workspace_id = $1 AND campaign_id = $2
         UNION SELECT account_id FROM campaign_accounts WHERE workspace_id = $1 AND campaign_id = $2
@@ -46,7 +49,7 @@ const BY_ACCOUNT: &str = concat!(
     ) k
     JOIN history h ON h.workspace_id = $1 AND h.campaign_id = $2 AND h.account_id = k.account_id AND h.day BETWEEN $3 AND $4
     LEFT JOIN accounts a ON a.workspace_id = $1 AND a.account_id = k.account_id
-    WHERE NOT is_empty(h)
+    WHERE h.delivered + failed_messages(h) + bounced_messages(h) <> 0
     ORDER BY h.day, a.name"
 );
 
@@ -72,21 +75,23 @@ const SUMS: &str = concat!(
     ORDER BY h.campaign_id, h.day"
 );
 
-/// Leads that campaigns other than `$2` contacted first on the days from `$3` to `$4`, and how many of them replied and
-/// converted at most `$5` days later.
+/// Leads that campaigns other than `$2`, the [`OTHERS_MAX`] created last, contacted first on the days from `$3` to `$4`, and
+/// how many of them replied and converted at most `$5` days later.
 const OTHERS: &str = concat!(
     "SELECT ",
     sums_at_age!(),
-    " FROM campaigns c
+    " FROM (
+        SELECT campaign_id FROM campaigns WHERE workspace_id = $1 AND campaign_id <> $2
+        ORDER BY campaign_id DESC LIMIT $6
+    ) c
     JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
-        AND h.day BETWEEN $3 AND $4
-    WHERE c.workspace_id = $1 AND c.campaign_id <> $2"
+        AND h.day BETWEEN $3 AND $4"
 );
 
-/// Days of an account by campaign, and over all campaigns (`campaign` is null).
+/// Messages of an account by campaign and day, and over all campaigns (the name is null).
 const BY_CAMPAIGN: &str = concat!(
-    "SELECT c.name AS campaign, h.day, NULL AS account, ",
-    history_columns!(),
+    "SELECT c.name, h.day, h.account_id, ",
+    message_columns!(),
     " FROM (
         SELECT campaign_id, name FROM campaigns WHERE workspace_id = $1
         UNION ALL SELECT all_campaigns(), NULL
@@ -104,14 +109,17 @@ impl Store {
             let campaign = campaign_load_in_txn(&txn, key, name, now).await?;
             let others = others_in_txn(&txn, key, now).await?;
             let Some((first, last)) = window_in_txn(&txn, key.0, key.1, ALL_ACCOUNTS).await? else {
-                return Ok((now, campaign_facts(campaign, Vec::new(), Vec::new(), others)));
+                return Ok((now, campaign_facts(campaign, others)));
             };
             let statement = txn.prepare_cached(BY_ACCOUNT).await?;
             let rows = txn.query(&statement, &[&key.0, &key.1, &first, &last]).await?;
-            let days = rows.iter().map(day_from_row).collect::<Result<Vec<_>>>()?;
+            let days = rows.iter().map(messages_of_day).collect::<Result<Vec<_>>>()?;
+            let statement = txn.prepare_cached(SUMS).await?;
+            let sums = txn.query(&statement, &[&key.0, &vec![key.1], &first, &last]).await?;
+            let sums = sums.iter().map(day_from_row).collect::<Result<Vec<_>>>()?;
             let mut elsewhere = Vec::new();
             if days.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
-                let mut accounts: Vec<i32> = rows.iter().map(|row| row.get("account_id")).collect();
+                let mut accounts: Vec<i32> = rows.iter().map(|row| row.get(2)).collect();
                 accounts.sort_unstable();
                 accounts.dedup();
                 let statement = txn.prepare_cached(ELSEWHERE).await?;
@@ -120,7 +128,7 @@ impl Store {
                     elsewhere.push(ElsewhereDay { account, day: row.get(1), messages: row.get(2) });
                 }
             }
-            Ok((now, campaign_facts(campaign, days, elsewhere, others)))
+            Ok((now, CampaignFacts { days, sums, elsewhere, ..campaign_facts(campaign, others) }))
         })
     }
 
@@ -186,12 +194,8 @@ impl Store {
 const ALL_CAMPAIGNS: i32 = 0;
 const ALL_ACCOUNTS: i32 = -1;
 
-fn campaign_facts(
-    campaign: Campaign,
-    days: Vec<HistoryDay>,
-    elsewhere: Vec<ElsewhereDay>,
-    others: [RatesAtAge; AGES.len()],
-) -> CampaignFacts {
+/// What is known of a campaign without history.
+fn campaign_facts(campaign: Campaign, others: [RatesAtAge; AGES.len()]) -> CampaignFacts {
     CampaignFacts {
         name: campaign.name,
         state: campaign.state,
@@ -202,8 +206,9 @@ fn campaign_facts(
         claim_expiry_policy: campaign.settings.claim_expiry_policy,
         next_due: campaign.next_due,
         blocked: campaign.blocked,
-        days,
-        elsewhere,
+        days: Vec::new(),
+        sums: Vec::new(),
+        elsewhere: Vec::new(),
         others,
     }
 }
@@ -235,11 +240,19 @@ async fn others_in_txn(
     let mut rates = [RatesAtAge::default(); AGES.len()];
     for (age_days, rates) in AGES.into_iter().zip(&mut rates) {
         let (last, age) = (last_ripe_day(today, age_days), i32::try_from(age_days).unwrap_or(i32::MAX));
-        let row = txn.query_one(&statement, &[&workspace_id, &campaign_id, &first, &last, &age]).await?;
+        let row = txn.query_one(&statement, &[&workspace_id, &campaign_id, &first, &last, &age, &OTHERS_MAX]).await?;
         let rate = |column| Rate { numerator: row.get(column), denominator: row.get(0) };
         *rates = RatesAtAge { response: rate(1), conversion: rate(2) };
     }
     Ok(rates)
+}
+
+fn messages_of_day(row: &Row) -> Result<HistoryDay> {
+    Ok(day_from_messages(row, row.get::<_, Option<&str>>(0).map(str::parse).transpose()?))
+}
+
+fn day_from_messages(row: &Row, account: Option<AccountId>) -> HistoryDay {
+    HistoryDay { day: row.get(1), account, counts: messages_from_row(row, 3) }
 }
 
 /// Reads the days of an account by campaign. What the sum over all campaigns has more is of deleted ones.
@@ -247,10 +260,10 @@ fn campaign_days(rows: &[Row]) -> Result<Vec<(Option<CampaignId>, HistoryDay)>> 
     let mut days = Vec::new();
     let mut of_deleted: BTreeMap<Date, HistoryDay> = BTreeMap::new();
     for row in rows {
-        let (day, history) = (row.get("day"), day_from_row(row)?);
+        let (day, history) = (row.get(1), day_from_messages(row, None));
         let rest =
             of_deleted.entry(day).or_insert_with(|| HistoryDay { counts: HistoryCounts::default(), ..history.clone() });
-        match row.get::<_, Option<&str>>("campaign") {
+        match row.get::<_, Option<&str>>(0) {
             Some(campaign) => {
                 rest.counts.subtract(&history.counts);
                 days.push((Some(campaign.parse()?), history));

@@ -1,0 +1,88 @@
+// Tables: a row for each campaign or account, a column for each query or label, links down from the name.
+
+import * as common from "@grafana/grafana-foundation-sdk/common";
+import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
+import * as prometheus from "@grafana/grafana-foundation-sdk/prometheus";
+import * as table from "@grafana/grafana-foundation-sdk/table";
+import { NEUTRAL, PROMETHEUS, type Says, type Steps, UNIT, byThresholds, thresholds } from "./house.js";
+
+/** A column, in the order of the table. */
+export interface Column {
+  /** A label, or `Value #A` for query A; `Value` where there is only one query. */
+  from: string;
+  title: string;
+  /** Default: text. */
+  unit?: string;
+  decimals?: number;
+  /** Pixels; default: what is left. */
+  width?: number;
+  /** Colours the cell. */
+  steps?: Steps;
+  words?: dashboard.ValueMapping;
+  /** Draws a bar from 0 to 1 beside the number. */
+  bar?: boolean;
+  /** Where a click leads. */
+  link?: { title: string; url: string };
+  /** Shown where a row has no value; default: a dash. */
+  noValue?: string;
+}
+
+const property = (id: string, value: unknown): dashboard.DynamicConfigValue => ({ id, value });
+
+function properties(column: Column): dashboard.DynamicConfigValue[] {
+  const unit = column.unit ?? UNIT.text;
+  const decimals = column.decimals ?? (unit === UNIT.count ? 0 : unit === UNIT.share ? 1 : undefined);
+  const list = [property("unit", unit), property("noValue", column.noValue ?? "–")];
+  if (decimals !== undefined) list.push(property("decimals", decimals));
+  if (column.width) list.push(property("custom.width", column.width));
+  if (column.words) list.push(property("mappings", [column.words]));
+  if (column.steps) list.push(property("thresholds", thresholds(column.steps).build()));
+  if (column.bar) {
+    list.push(property("custom.cellOptions", { type: "gauge", mode: "basic", valueDisplayMode: "text" }), property("min", 0), property("max", 1));
+  } else if (column.steps) {
+    list.push(property("custom.cellOptions", { type: "color-background", mode: "basic" }));
+  } else if (column.words) {
+    list.push(property("custom.cellOptions", { type: "color-text", wrapText: true }));
+  }
+  if (column.link) list.push(property("links", [{ ...column.link, targetBlank: false }]));
+  return list;
+}
+
+/** What a table says. The unit is that of each column. */
+export type TableSays = Omit<Says, "unit"> & {
+  columns: Column[];
+  /** Title of the column to sort by, the largest first. */
+  largestFirst?: string;
+  datasource?: common.DataSourceRef;
+};
+
+/** A table of the merged rows of its queries. Rows with equal labels are one row. */
+export function listing(says: TableSays, ...queries: prometheus.DataqueryBuilder[]): table.PanelBuilder {
+  const panel = new table.PanelBuilder()
+    .title(says.title)
+    .description(says.description)
+    .unit(UNIT.text)
+    .span(says.width)
+    .height(says.height)
+    .datasource(says.datasource ?? PROMETHEUS)
+    .noValue(says.noValue ?? "no data yet")
+    .cellHeight(common.TableCellHeight.Sm)
+    .thresholds(thresholds(NEUTRAL))
+    .colorScheme(byThresholds());
+  for (const column of says.columns) panel.overrideByName(column.title, properties(column));
+  if (queries.length > 1) panel.withTransformation({ id: "merge", options: {} });
+  const names = says.columns.map((column) => column.from);
+  panel.withTransformation({
+    id: "organize",
+    options: {
+      excludeByName: { Time: true },
+      indexByName: Object.fromEntries(names.map((name, index) => [name, index])),
+      renameByName: Object.fromEntries(says.columns.map((column) => [column.from, column.title])),
+    },
+  });
+  if (says.largestFirst) {
+    panel.sortBy([new common.TableSortByFieldStateBuilder().displayName(says.largestFirst).desc(true)]);
+  }
+  queries.forEach((query) => panel.withTarget(query));
+  return panel;
+}
