@@ -58,7 +58,7 @@ if [ -n "$root" ]; then
   mount -o remount,bind,ro "$root"
   exec setpriv --no-new-privs -- env -i "$@"
 fi
-mount -o remount,ro /run
+mount -o remount,bind,ro /run
 mount -o remount,bind,ro /
 [ "$(id -u)" != 0 ] || as="--reuid=${ids%:*} --regid=${ids#*:} --clear-groups"
 exec setpriv ${as-} --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- env -i "$@"

@@ -63,4 +63,10 @@ async fn rules_and_dashboards_are_rendered_as_they_are_in_the_files() {
         dashboards += 1;
     }
     assert!(rules > 0 && dashboards > 0);
+
+    let set = "monitoring.prometheusRule.enabled=true,monitoring.prometheusRule.runbooks=https://example.com/books/";
+    let objects = objects_of(&chart(), &["-f", &values("default"), "--set", set]).await;
+    let alerts = objects["PrometheusRule/campaign-metrics-alerts"]["spec"].to_string();
+    let (here, elsewhere) = ("\"docs/runbooks/", "\"https://example.com/books/DeliveryLow.md\"");
+    assert!(!alerts.contains(here) && alerts.contains(elsewhere), "{alerts}");
 }
