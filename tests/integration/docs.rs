@@ -6,13 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use campaign_metrics::pb;
-use campaign_metrics_service::store::VerifyMode;
 use serde_json::Value;
 
 use crate::harness::{parts::repository, service::Service, tools::grpcurl};
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -102,78 +100,6 @@ fn the_api_page_lists_every_reason_of_an_error() {
     assert!(reasons.contains("ETAG_MISMATCH") && reasons.contains("UNKNOWN_LEAD"), "found: {reasons:?}");
     let missing: Vec<_> = reasons.iter().filter(|reason| !shown.contains(reason.as_str())).collect();
     assert!(missing.is_empty(), "docs/api.md does not list {missing:?}");
-}
-
-/// Names of the families of a page of metrics.
-fn families(page: &str) -> BTreeSet<&str> {
-    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
-}
-
-/// Starts a service in which every metric has a value.
-async fn busy_service() -> Service {
-    let service = Service::start().await;
-    let (workspace, account) = ("workspaces/w".to_owned(), "workspaces/w/accounts/ann".to_owned());
-    let new = pb::CreateAccountRequest {
-        parent: workspace.clone(),
-        account_id: "ann".to_owned(),
-        account: Some(pb::Account { daily_limit: Some(10), ..Default::default() }),
-        ..Default::default()
-    };
-    service.accounts.clone().create_account(new).await.unwrap();
-    let new = pb::CreateCampaignRequest {
-        parent: workspace.clone(),
-        campaign_id: "spring".to_owned(),
-        campaign: Some(pb::Campaign { accounts: vec![account.clone()], ..Default::default() }),
-        ..Default::default()
-    };
-    service.campaigns.clone().create_campaign(new).await.unwrap();
-    let lead = |id: &str| pb::NewLead { lead_id: id.to_owned(), ..Default::default() };
-    let leads = pb::AddLeadsRequest {
-        parent: "workspaces/w/campaigns/spring".to_owned(),
-        leads: vec![lead("a"), lead("b")],
-        ..Default::default()
-    };
-    service.leads.clone().add_leads(futures::stream::iter([leads])).await.unwrap();
-    let claim = pb::ClaimSendsRequest { account, max_claims: 1, ..Default::default() };
-    let claims = service.sending.clone().claim_sends(claim).await.unwrap().into_inner().claims;
-    let outcome = pb::Outcome {
-        send_key: claims[0].send_key.clone(),
-        kind: pb::OutcomeKind::Delivered.into(),
-        ..Default::default()
-    };
-    let report = pb::ReportOutcomesRequest { parent: workspace, outcomes: vec![outcome] };
-    service.sending.clone().report_outcomes(report).await.unwrap();
-    // A stream that ends with an error, since no report is empty.
-    let empty = pb::StreamOutcomesRequest::default();
-    let mut answers =
-        service.sending.clone().stream_outcomes(futures::stream::iter([empty])).await.unwrap().into_inner();
-    answers.message().await.unwrap_err();
-    service.store().verification_note(0, VerifyMode::Report).await.unwrap();
-    service
-}
-
-#[tokio::test]
-async fn the_operating_page_lists_the_metrics_that_the_service_serves() {
-    let page = read("docs/operating.md");
-    let listed: BTreeSet<_> = quoted(&page).into_iter().filter(|word| word.starts_with("campaign_metrics_")).collect();
-    let metrics = busy_service().await.admin("/metrics").await;
-    let served: BTreeSet<_> = families(&metrics).into_iter().filter(|name| !name.starts_with("process_")).collect();
-    let unlisted: Vec<_> = served.difference(&listed).collect();
-    let unserved: Vec<_> = listed.difference(&served).filter(|name| !name.ends_with("_service=debug")).collect();
-    assert!(unlisted.is_empty() && unserved.is_empty(), "not listed: {unlisted:?}; not served: {unserved:?}");
-}
-
-#[test]
-fn the_operating_page_lists_the_metrics_of_the_controller() {
-    let page = read("docs/operating.md");
-    let of_controller =
-        |name: &&str| name.starts_with("controller_runtime_") || name.starts_with("campaign_controller_");
-    let listed: BTreeSet<_> = quoted(&page).into_iter().filter(of_controller).collect();
-    let source = read("controller/src/metrics.rs");
-    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let served: BTreeSet<_> = code.split('"').skip(1).step_by(2).filter(of_controller).collect();
-    assert!(served.len() > 5, "the controller has metrics: {served:?}");
-    assert_eq!(listed, served);
 }
 
 /// The anchors of a page, as GitHub makes them of its headings.

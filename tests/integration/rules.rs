@@ -146,7 +146,7 @@ fn each_alert_has_a_severity_texts_and_a_runbook() {
 const LEADS: i64 = 131;
 
 /// Two replicas on one database, with an account that is limited and a campaign that contacted its leads long ago.
-async fn replicas() -> (Service, Service) {
+pub async fn replicas() -> (Service, Service) {
     let one = Service::start().await;
     let other = Service::on(&one.database, one.clock.clone()).await;
     create_account(&one, "ann", Some(60)).await;
@@ -159,7 +159,7 @@ async fn replicas() -> (Service, Service) {
 }
 
 /// 101 leads are contacted, 13 messages bounce, 7 fail; 5 leads reply and 2 convert.
-async fn happen(service: &Service) {
+pub async fn happen(service: &Service) {
     let at = |day: &str| {
         Some(prost_types::Timestamp {
             seconds: format!("{day}T08:00:00Z").parse::<Timestamp>().unwrap().as_second(),
