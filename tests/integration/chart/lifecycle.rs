@@ -157,16 +157,17 @@ async fn prepares_a_campaign(stage: &Stage) -> String {
 /// Upgrades, a change of a value, and a rollback: pods are replaced one by one, and no call fails.
 async fn upgrades_and_rolls_back_under_load(stage: &Stage, account: &str) {
     let load = Load::start(&stage.client, NAMESPACE, SERVICE, PORT, account);
-    load.goes_on(100).await;
+    let all_acknowledge = || load.reaches_all(&stage.client, NAMESPACE, SERVICE, PORT);
+    all_acknowledge().await;
     stage.release(&["upgrade"], CHART).await;
-    load.goes_on(100).await;
+    all_acknowledge().await;
     assert_eq!(stage.starts("migrate"), 1, "the database was migrated once before the upgrade");
     stage.release(&["upgrade", "--set", "service.poolSize=9"], CHART).await;
-    load.goes_on(100).await;
+    all_acknowledge().await;
     assert_eq!(stage.starts("--pool-size=9"), 2, "both pods were replaced");
     let output = stage.helm(&["rollback", "campaign-metrics", "2", "--wait", "--timeout", "55s"]).await;
     output.success().unwrap();
-    load.goes_on(100).await;
+    all_acknowledge().await;
     let told = load.stop().await;
     assert!(told.failures.is_empty(), "{} of {} failed: {:#?}", told.failures.len(), told.applied, told.failures);
     // Each of the four rollouts has two pods.

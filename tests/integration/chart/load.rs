@@ -81,15 +81,16 @@ impl Load {
         self.told.lock().expect("no holder panics").clone()
     }
 
-    /// Waits until they have reported `more` outcomes from now on.
-    pub async fn goes_on(&self, more: u64) {
-        let before = self.told().applied;
+    /// Waits until each of two pods that are ready, and only two, has acknowledged outcomes.
+    pub async fn reaches_all(&self, client: &Client, namespace: &str, service: &str, port: u16) {
         let look = async || {
-            let applied = self.told().applied;
-            ensure!(applied >= before + more, "{applied} after {before}; {:?}", self.told().failures);
+            let pods = ready(client, namespace, service, port).await?;
+            let told = self.told();
+            let acknowledged = |pod: &String| told.by_pod.get(pod).is_some_and(|count| *count >= 20);
+            ensure!(pods.len() == 2 && pods.iter().all(acknowledged), "{pods:?} are ready; {told:?}");
             Ok(())
         };
-        until("outcomes to be acknowledged", SOON, look).await.unwrap();
+        until("both pods to acknowledge outcomes", SOON, look).await.unwrap();
     }
 
     /// Stops them.
