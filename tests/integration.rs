@@ -2,6 +2,8 @@
 
 mod harness;
 
+#[path = "integration/alert_days.rs"]
+mod alert_days;
 #[path = "integration/answering.rs"]
 mod answering;
 #[path = "integration/answers.rs"]
