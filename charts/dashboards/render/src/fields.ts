@@ -14,7 +14,6 @@ import {
   ThresholdsMode,
   getDisplayProcessor,
   getFieldDisplayName,
-  getRawDisplayProcessor,
   standardTransformers,
   standardTransformersRegistry,
   transformDataFrame,
@@ -23,8 +22,10 @@ import { lastValueFrom } from "rxjs";
 import { type Chosen, fill } from "./fill.js";
 import type { Panel } from "./model.js";
 
+// Some transformations are exported under two names.
+const transformations = new Map(Object.values(standardTransformers).map((one) => [one.id, one]));
 standardTransformersRegistry.setInit(() =>
-  Object.values(standardTransformers).map((transformation) => ({
+  [...transformations.values()].map((transformation) => ({
     id: transformation.id,
     name: transformation.name,
     transformation: async () => transformation as any,
@@ -90,8 +91,7 @@ export function configured(panel: Panel, frames: DataFrame[], { theme, chosen }:
       withThresholds(config);
       if (field.type === FieldType.time && config.unit === panel.fieldConfig.defaults.unit) delete config.unit;
       if (field.type === FieldType.number) field.state!.seriesIndex = seriesIndex++;
-      field.display =
-        field.type === FieldType.string && !config.mappings?.length ? getRawDisplayProcessor() : getDisplayProcessor({ field, theme, timeZone: "browser" });
+      field.display = getDisplayProcessor({ field, theme, timeZone: "browser" });
       if (config.links?.length) {
         field.getLinks = ({ valueRowIndex }) =>
           config.links!.map(
