@@ -21,15 +21,15 @@ const burn = graph(
     title: "Error budget burn by method, past hour",
     description:
       "How many times faster than allowed faults of the service use up its error budget (99.9 % of the calls without one, in 30 days). At 1 it lasts exactly 30 days; " +
-      "at 14.4 it is gone in 2 days and somebody is paged. Methods without a fault are not drawn. See the service's log, by trace id.",
+      "at 14.4 it is gone in 2 days and somebody is paged. Not drawn: methods without a fault, and below 360 calls in the hour, where a single fault says nothing. See the service's log, by trace id.",
     unit: UNIT.count,
-    lines: [[null, "transparent"], [1, "orange"], [14.4, "dark-red"]],
+    lines: [[null, "transparent"], [1, "orange"], [14.4, "semi-dark-red"]],
     width: 12,
     height: 8,
     decimals: 1,
     noValue: "no call failed by a fault of the service",
   },
-  course("A", short(`topk(8, ${calls(FAULT, "1h")} / (${calls("", "1h")} > 0) / ${BUDGET} > 0)`), "{{method}}"),
+  course("A", short(`topk(8, ${calls(FAULT, "1h")} / (${calls("", "1h")} > 0.1) / ${BUDGET} > 0)`), "{{method}}"),
 );
 
 const latency = graph(
@@ -68,7 +68,7 @@ const verdicts = graph(
 );
 
 const WAITING_MAX = 32768;
-const waiting: Steps = [[null, "transparent"], [0.8 * WAITING_MAX, "orange"], [WAITING_MAX, "dark-red"]];
+const waiting: Steps = [[null, "transparent"], [0.8 * WAITING_MAX, "orange"], [WAITING_MAX, "semi-dark-red"]];
 const backlog = graph(
   {
     title: "Outcomes waiting for their commit",
@@ -86,7 +86,7 @@ const pool = graph(
     title: "Database connections in use",
     description: "Share of its connections (--pool-size) that each replica uses. At 100 % transactions wait: raise --pool-size if Postgres has room, else send larger batches.",
     unit: UNIT.share,
-    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "dark-red"]],
+    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "semi-dark-red"]],
     most: 1,
     width: 8,
     height: 7,
@@ -104,7 +104,7 @@ const waiters = graph(
     description: "Waiting: transactions that wait for a connection; after 5 s their call fails. Retries per second: transactions run again after a deadlock; some are normal under load.",
     unit: UNIT.count,
     decimals: 1,
-    colours: { Waiting: "dark-red", "Retries per second": "blue" },
+    colours: { Waiting: "semi-dark-red", "Retries per second": "blue" },
     width: 8,
     height: 7,
   },
@@ -128,7 +128,7 @@ const collector = graph(
     title: "Time to read the campaigns for a scrape",
     description: "How long each replica reads the campaigns' numbers at a scrape. Past 10 s a scrape fails: lower --metrics-max-campaigns, or scrape less often.",
     unit: UNIT.duration,
-    lines: [[null, "transparent"], [8, "orange"], [10, "dark-red"]],
+    lines: [[null, "transparent"], [8, "orange"], [10, "semi-dark-red"]],
     width: 12,
     height: 8,
   },
@@ -190,7 +190,7 @@ const reconciles = graph(
     title: "Reconciles per second, by result",
     description: "What the controller does for Campaign resources. Errors that stay: a resource can't be applied; see its conditions with `kubectl describe campaign`.",
     unit: UNIT.perSecond,
-    colours: { success: "blue", requeue_after: "super-light-blue", error: "dark-red" },
+    colours: { success: "blue", requeue_after: "super-light-blue", error: "semi-dark-red" },
     width: 8,
     height: 7,
   },
@@ -215,7 +215,7 @@ const workers = graph(
     title: "Workers of the controller in use",
     description: "Share of the controller's workers that reconcile. At 100 % edits wait in its queue: usually the service answers slowly.",
     unit: UNIT.share,
-    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "dark-red"]],
+    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "semi-dark-red"]],
     most: 1,
     colours: { Workers: "blue" },
     width: 8,

@@ -8,25 +8,25 @@ import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 
 export const WELL = "blue";
 export const WORSE = "orange";
-export const BAD = "dark-red";
+export const BAD = "semi-dark-red";
 export const QUIET = "#808080";
 
 /** Colour of each outcome, status and reason in graphs. */
 export const COLOURS: Record<string, string> = {
   delivered: "blue",
   failed: "orange",
-  bounced: "dark-red",
+  bounced: "semi-dark-red",
   sent: "blue",
   partial: "super-light-blue",
   pending: QUIET,
-  account_issue: "dark-red",
+  account_issue: "semi-dark-red",
   invalid_lead: "orange",
   rate_limited: "yellow",
   content_rejected: "purple",
   other: QUIET,
   applied: "blue",
   duplicate: QUIET,
-  rejected: "dark-red",
+  rejected: "semi-dark-red",
 };
 
 /** Each word of a closed set as people read it. */
