@@ -106,7 +106,7 @@ const reasonCourse = graph(
   {
     title: "Lost messages by reason, past hour",
     description:
-      "At each time, the messages that failed or bounced in the hour before it, of active campaigns alone (a gap: none was active), up to 5 minutes late. Since when: where it begins to climb. " +
+      "At each time, the messages that failed or bounced in the hour before it, of active campaigns alone, up to 5 minutes late. Since when: where it begins to climb. " +
       "Account issues: check the account at its provider. Rate limited: lower its daily limit. Invalid leads: refresh the list of that campaign. Content rejected: review the message.",
     unit: UNIT.count,
     stacked: reasons,

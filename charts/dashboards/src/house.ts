@@ -168,6 +168,8 @@ export function graph(says: Graph, ...queries: prometheus.DataqueryBuilder[]): t
   // Without an end, a graph of nothing but zeros would have an axis up to 100.
   panel.axisSoftMax(says.most ?? (says.unit === UNIT.duration ? 0.01 : 1));
   if (says.stacked) {
+    // Numbers by account are missing while a campaign is paused. Layers with a hole look as if they floated.
+    panel.spanNulls(3_600_000);
     panel.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal).group("A"));
     for (const label of says.stacked) {
       panel.overrideByName(label, [

@@ -28,7 +28,7 @@ const statuses = from(
     noValue: "The campaign has no leads",
     columns: [
       { from: "status", title: "Status", words: inWords },
-      { from: "leads", title: "Leads", unit: UNIT.count, width: 120 },
+      { from: "leads", title: "Leads", unit: UNIT.count, width: 80 },
     ],
   },
   `SELECT status, leads FROM reporting.campaigns
