@@ -63,7 +63,8 @@ function withThresholds(config: FieldConfig): void {
 function linkTo(url: string, frame: DataFrame, field: Field, row: number | undefined, chosen: Chosen): string {
   const known = url
     .replace(/\$\{__data\.fields\["([^"]+)"\]\}/g, (_, name: string) => {
-      const of = frame.fields.find((other) => other.name === name);
+      // By name or by title, as in Grafana: renaming a column changes only its title.
+      const of = frame.fields.find((other) => other.name === name || getFieldDisplayName(other, frame) === name);
       return encodeURIComponent(String(of?.values[row ?? 0] ?? ""));
     })
     .replace(/\$\{__field\.labels\.(\w+)\}/g, (_, label: string) => encodeURIComponent(field.labels?.[label] ?? ""));

@@ -55,11 +55,11 @@ async function fromPostgres(pool: pg.Pool | undefined, request: IncomingMessage,
 }
 
 function file(path: string, response: ServerResponse): void {
-  const font = FONTS[/\/Inter-(\w+)\.woff2$/.exec(path)?.[1] ?? ""];
-  if (font) {
-    const fonts = fileURLToPath(new URL("../../node_modules/@fontsource/inter/files", import.meta.url));
-    return answer(response, 200, "font/woff2", readFileSync(join(fonts, `inter-latin-${font}-normal.woff2`)));
-  }
+  const modules = fileURLToPath(new URL("../../node_modules", import.meta.url));
+  const font = FONTS[/^\/public\/fonts\/inter\/Inter-(\w+)\.woff2$/.exec(path)?.[1] ?? ""];
+  if (font) return answer(response, 200, "font/woff2", readFileSync(join(modules, `@fontsource/inter/files/inter-latin-${font}-normal.woff2`)));
+  const icon = /^\/public\/build\/(img\/icons\/[a-z]+\/[\w-]+\.svg)$/.exec(path)?.[1];
+  if (icon) return answer(response, 200, "image/svg+xml", readFileSync(join(modules, "@grafana/ui/dist/public", icon)));
   const name = normalize(path).replace(/^\/+/, "");
   const page = name === "" || /^d\/[\w-]+$/.test(name);
   if (!page && !/^assets\/[\w.-]+$/.test(name)) return answer(response, 404, "text/plain", "no such page");
