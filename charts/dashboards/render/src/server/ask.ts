@@ -66,7 +66,8 @@ for (const board of dashboards() as Dashboard[]) {
     for (const target of panel.targets ?? []) {
       const place = `${board.title} / ${panel.title} / ${target.refId}`;
       try {
-        const answer = await frames({ ...panel, targets: [target] }, chosen, times, 600);
+        // Without the panel's own interval: bars of five minutes would need data of five minutes.
+        const answer = await frames({ ...panel, interval: undefined, targets: [target] }, chosen, times, 600);
         const rows = answer.reduce((sum, frame) => sum + frame.length, 0);
         console.log(`${place}: ${rows}`);
         if (rows === 0 && !MAY_BE_EMPTY.has(panel.title)) wrong.push(`${place} finds nothing`);
