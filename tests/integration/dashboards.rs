@@ -54,13 +54,8 @@ async fn every_query_of_the_dashboards_finds_something() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("dashboards").await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let controller = Daemon::controller(
-        &cluster.kubeconfig,
-        &one.url,
-        Some(&namespace),
-        directory.path(),
-        Directory::Keep,
-    );
+    let controller =
+        Daemon::controller(&cluster.kubeconfig, &one.url, Some(&namespace), directory.path(), Directory::Keep);
     let controller = controller.await.unwrap();
     let resource = format!(
         "{{apiVersion: campaign-metrics.io/v1alpha1, kind: Campaign, \
@@ -90,7 +85,11 @@ async fn every_query_of_the_dashboards_finds_something() {
         // The service of this test answers the scrapes meanwhile.
         let asked = tokio::task::spawn_blocking(move || {
             let viewer = Package::installed("charts/dashboards/render")?;
-            let chosen = [format!("workspace={}", WORKSPACE.trim_start_matches("workspaces/")), "campaign=spring".into(), "account=ann".into()];
+            let chosen = [
+                format!("workspace={}", WORKSPACE.trim_start_matches("workspaces/")),
+                "campaign=spring".into(),
+                "account=ann".into(),
+            ];
             let mut arguments = vec!["run", "--silent", "ask", "--", "--prometheus", &url];
             arguments.extend(chosen.iter().flat_map(|one| ["--choose", one]));
             viewer.npm(&arguments)
