@@ -28,6 +28,8 @@ mod crash;
 mod crowds;
 #[path = "integration/daemons.rs"]
 mod daemons;
+#[path = "integration/dashboards.rs"]
+mod dashboards;
 #[path = "integration/deadlines.rs"]
 mod deadlines;
 #[path = "integration/details.rs"]

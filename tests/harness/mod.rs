@@ -18,6 +18,7 @@ pub mod history;
 pub mod http;
 pub mod kube;
 pub mod moved;
+pub mod node;
 pub mod parts;
 pub mod postgres;
 pub mod process;
