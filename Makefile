@@ -83,6 +83,16 @@ bench: ## Measure against the baselines, all or CASE=..., into target/bench.json
 audit: ## Check the dependencies for known vulnerabilities (fetches the advisory database)
 	@$(call part,cargo-deny) check advisories
 
+.PHONY: image
+image: ## Build the images of all programs into target/image, without a daemon; ten minutes
+	@services/build-images
+
+.PHONY: image-test
+image-test: image ## Install the chart, upgrade it under load and remove it, with these images
+	@tests/real-parts >/dev/null
+	@cargo build --workspace --bins --locked
+	@IMAGES="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/image/rootfs" cargo test --locked --test integration -- chart::lifecycle
+
 .PHONY: update
 update: ## Rewrite the golden files that tests compare with; read the diff
 	@cargo build --workspace --bins

@@ -33,6 +33,19 @@ pub enum Command {
     Run(RunArgs),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
+    /// Remove the controller's finalizer from all resources, so that they can be deleted when no controller runs any more.
+    ///
+    /// For an uninstall. The resources stay. Campaigns of the service stay as they are: active ones keep sending. A
+    /// controller that still runs puts the finalizers back.
+    RemoveFinalizers(RemoveFinalizersArgs),
+}
+
+/// Flags of `remove-finalizers`.
+#[derive(Debug, Args)]
+pub struct RemoveFinalizersArgs {
+    /// Namespace of the resources. Default: all namespaces.
+    #[arg(long, value_name = "NS")]
+    pub namespace: Option<String>,
 }
 
 /// Flags of `run`.

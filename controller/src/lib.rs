@@ -9,6 +9,7 @@
 //! | [`watch`] | triggers reconciles: the watch of Kubernetes and the stream of the service |
 //! | [`memory`] | state between reconciles |
 //! | [`metrics`] | process metrics and the admin port |
+//! | [`uninstall`] | what is left to do when no controller runs any more |
 //! | [`args`] | the command line |
 //!
 //! Only this module starts tasks, and [`run`] joins every one of them.
@@ -44,6 +45,7 @@ pub mod memory;
 pub mod metrics;
 pub mod plan;
 pub mod reconcile;
+pub mod uninstall;
 pub mod watch;
 
 /// Reporter of events.

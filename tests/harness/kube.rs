@@ -1,7 +1,8 @@
 //! Kubernetes: one real API server with its etcd for all tests of a run, and kubectl; each test has a namespace.
 //!
 //! No other part of a cluster runs: a namespace never finishes deleting, a Deployment makes no Pod, no garbage is
-//! collected. What the API server does itself works: validation, CEL, RBAC, pod security, watches.
+//! collected. What the API server does itself works: validation, CEL, RBAC, pod security, watches. A test that needs the
+//! rest starts a [`Cluster::whole`], and a node for its namespace.
 
 use std::{
     ffi::OsStr,
@@ -39,6 +40,7 @@ pub struct Cluster {
 #[derive(Debug)]
 struct Parts {
     // Fields are dropped in this order: the API server before what it stores in.
+    controllers: Option<Process>,
     apiserver: Process,
     etcd: Process,
 }
@@ -49,6 +51,30 @@ const TOKEN: &str = "campaign-metrics-admin";
 impl Cluster {
     /// Starts etcd and an API server with their data in `directory`, and installs the CRD.
     pub async fn start(directory: &Path, then: Directory) -> Result<Self> {
+        // The controller of service accounts would have to make the `default` account of each namespace first.
+        Self::start_by(directory, then, &["--disable-admission-plugins", "ServiceAccount"]).await
+    }
+
+    /// Starts a cluster whose controllers run too: Deployments make Pods, Jobs end, namespaces go, Pods get tokens.
+    pub async fn whole(directory: &Path, then: Directory) -> Result<Self> {
+        let mut cluster = Self::start_by(directory, then, &[]).await?;
+        let mut command = Command::new(part("kube-controller-manager")?);
+        command
+            .arg("--kubeconfig")
+            .arg(&cluster.kubeconfig)
+            .arg("--service-account-private-key-file")
+            .arg(directory.join("apiserver.key"))
+            .arg("--root-ca-file")
+            .arg(directory.join("apiserver.crt"))
+            // The one node sends no signs of life.
+            .args(["--controllers", "*,-node-lifecycle-controller"])
+            .args(["--leader-elect=false", "--secure-port=0"]);
+        let controllers = Process::start("kube-controller-manager", &command, directory, Signal::TERM, then)?;
+        cluster.parts.as_mut().context("it was just started")?.controllers = Some(controllers);
+        Ok(cluster)
+    }
+
+    async fn start_by(directory: &Path, then: Directory, arguments: &[&str]) -> Result<Self> {
         fs::create_dir_all(directory)?;
         let (etcd, etcd_url) = start_etcd(directory, then).await?;
         let tokens = directory.join("tokens.csv");
@@ -69,11 +95,10 @@ impl Cluster {
             .arg("--service-account-signing-key-file")
             .arg(&key)
             .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/24"])
-            // Its controller would have to make the `default` account of each namespace first.
-            .args(["--disable-admission-plugins", "ServiceAccount"]);
+            .args(arguments);
         let apiserver = Process::start("kube-apiserver", &command, directory, Signal::TERM, then)?;
         let kubeconfig = directory.join("kubeconfig");
-        let mut cluster = Self { kubeconfig, parts: Some(Parts { apiserver, etcd }) };
+        let mut cluster = Self { kubeconfig, parts: Some(Parts { controllers: None, apiserver, etcd }) };
         cluster.ready(directory, &port).await?;
         cluster.install_crd().await?;
         Ok(cluster)
@@ -115,6 +140,9 @@ impl Cluster {
     /// Stops the API server, then etcd. A cluster that ran already keeps running.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(mut parts) = self.parts.take() {
+            if let Some(mut controllers) = parts.controllers.take() {
+                controllers.stop(GRACE).await?;
+            }
             // A graceful stop waits up to a minute for watches to end. Its data is not worth that.
             parts.apiserver.stop(Duration::from_secs(3)).await?;
             parts.etcd.stop(GRACE).await?;
@@ -125,6 +153,15 @@ impl Cluster {
     /// The processes, if they are ours: for signals and logs.
     pub fn apiserver(&self) -> Option<&Process> {
         self.parts.as_ref().map(|parts| &parts.apiserver)
+    }
+
+    /// Host and port of the API server.
+    pub fn address(&self) -> Result<(String, String)> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let cluster = kubeconfig.clusters.first().and_then(|named| named.cluster.as_ref()).context("a cluster")?;
+        let server = cluster.server.as_deref().context("a server")?;
+        let (host, port) = server.trim_start_matches("https://").rsplit_once(':').context("host and port")?;
+        Ok((host.to_owned(), port.to_owned()))
     }
 
     /// Returns a client with the administrator's rights. It belongs to the runtime that makes it.

@@ -17,6 +17,7 @@ pub mod golden;
 pub mod history;
 pub mod http;
 pub mod kube;
+pub mod kubelet;
 pub mod moved;
 pub mod node;
 pub mod parts;
