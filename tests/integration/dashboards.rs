@@ -77,7 +77,7 @@ async fn every_query_of_the_dashboards_finds_something() {
     until("a scrape before anything happens", SOON, scraped).await.unwrap();
     happen(&one).await;
     // Numbers by account are read again after five minutes by the clock of the service.
-    one.clock.advance(Duration::from_secs(360));
+    one.clock.advance(Duration::from_mins(6));
 
     let url = prometheus.url.clone();
     let ask = async || {
