@@ -18,6 +18,7 @@ use crate::{
     rules::{happen, replicas},
     world::WORKSPACE,
 };
+use campaign_metrics::pb;
 
 const DASHBOARDS: &str = "charts/campaign-metrics/files/dashboards";
 
@@ -79,6 +80,17 @@ async fn every_query_of_the_dashboards_finds_something() {
     // Numbers by account are read again after five minutes by the clock of the service.
     one.clock.advance(Duration::from_mins(6));
 
+    // Panels of rates show the last seconds, so somebody calls all the time.
+    let mut campaigns = one.campaigns.clone();
+    let caller = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            ticks.tick().await;
+            let request = pb::ListCampaignsRequest { parent: WORKSPACE.into(), ..Default::default() };
+            campaigns.list_campaigns(request).await.expect("a list");
+        }
+    });
+
     let url = prometheus.url.clone();
     let ask = async || {
         let url = url.clone();
@@ -99,4 +111,6 @@ async fn every_query_of_the_dashboards_finds_something() {
         Ok(())
     };
     until("every query finds something", ASKED, ask).await.unwrap();
+    caller.abort();
+    assert!(caller.await.is_err_and(|error| error.is_cancelled()), "the service answered all the time");
 }
