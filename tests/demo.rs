@@ -67,7 +67,7 @@ struct Args {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Also show the dashboards in the browser; needs Node 20 with npm, and about two minutes the first time.
-    #[arg(long, env = "DASHBOARDS")]
+    #[arg(long, env = "DASHBOARDS", value_parser = clap::builder::FalseyValueParser::new())]
     dashboards: bool,
     /// Keep everything in this folder, which must not exist yet [default: a new one among the temporary files].
     #[arg(long, value_name = "FOLDER")]
