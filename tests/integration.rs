@@ -88,8 +88,12 @@ mod reading;
 mod readme;
 #[path = "integration/removal.rs"]
 mod removal;
+#[path = "integration/reporting.rs"]
+mod reporting;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/roles.rs"]
+mod roles;
 #[path = "integration/schema.rs"]
 mod schema;
 #[path = "integration/sharing.rs"]
