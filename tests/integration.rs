@@ -8,6 +8,8 @@ mod answering;
 mod answers;
 #[path = "integration/away.rs"]
 mod away;
+#[path = "integration/backup.rs"]
+mod backup;
 #[path = "integration/campaigns.rs"]
 mod campaigns;
 #[path = "integration/chart.rs"]
