@@ -10,6 +10,8 @@ mod answering;
 mod answers;
 #[path = "integration/away.rs"]
 mod away;
+#[path = "integration/backup.rs"]
+mod backup;
 #[path = "integration/campaigns.rs"]
 mod campaigns;
 #[path = "integration/chart.rs"]
@@ -96,8 +98,12 @@ mod reading;
 mod readme;
 #[path = "integration/removal.rs"]
 mod removal;
+#[path = "integration/reporting.rs"]
+mod reporting;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/roles.rs"]
+mod roles;
 #[path = "integration/rules.rs"]
 mod rules;
 #[path = "integration/schema.rs"]
