@@ -19,7 +19,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; do printf '  make %-12s %s\n' "$$target" "$$what"; done
 
 .PHONY: demo
-demo: ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECONDS
+demo: ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECONDS; with DASHBOARDS=1 in the browser too
 	@tests/real-parts >/dev/null
 	@echo "== building (the first time this takes some minutes)"
 	@cargo build --workspace --bins --examples

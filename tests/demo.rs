@@ -19,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[path = "demo/compare.rs"]
 mod compare;
+#[path = "demo/dashboards.rs"]
+mod dashboards;
 #[path = "demo/examples.rs"]
 mod examples;
 #[path = "demo/folder.rs"]
@@ -48,6 +50,7 @@ use stage::Stage;
     after_help = "Examples:\n  \
     make demo\n      watch, and try the commands that it prints, until Ctrl-C\n  \
     make demo DEMO_SECONDS=60\n      nobody needed: pauses, resumes, compares every count, exits non-zero when one differs\n  \
+    make demo DASHBOARDS=1\n      also shows the dashboards in the browser, with live data\n  \
     cargo run --example demo -- --use-kubeconfig\n      the same with your cluster in place of one of its own"
 )]
 struct Args {
@@ -63,6 +66,9 @@ struct Args {
     /// Make a database on this Postgres server, in place of a server of its own; it is dropped in the end.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// Also show the dashboards in the browser; needs Node 20 with npm, and about two minutes the first time.
+    #[arg(long, env = "DASHBOARDS", value_parser = clap::builder::FalseyValueParser::new())]
+    dashboards: bool,
     /// Keep everything in this folder, which must not exist yet [default: a new one among the temporary files].
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,

@@ -2,12 +2,16 @@
 
 mod harness;
 
+#[path = "integration/alert_days.rs"]
+mod alert_days;
 #[path = "integration/answering.rs"]
 mod answering;
 #[path = "integration/answers.rs"]
 mod answers;
 #[path = "integration/away.rs"]
 mod away;
+#[path = "integration/backup.rs"]
+mod backup;
 #[path = "integration/campaigns.rs"]
 mod campaigns;
 #[path = "integration/chart.rs"]
@@ -26,6 +30,8 @@ mod crash;
 mod crowds;
 #[path = "integration/daemons.rs"]
 mod daemons;
+#[path = "integration/dashboards.rs"]
+mod dashboards;
 #[path = "integration/deadlines.rs"]
 mod deadlines;
 #[path = "integration/details.rs"]
@@ -92,8 +98,12 @@ mod reading;
 mod readme;
 #[path = "integration/removal.rs"]
 mod removal;
+#[path = "integration/reporting.rs"]
+mod reporting;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/roles.rs"]
+mod roles;
 #[path = "integration/rules.rs"]
 mod rules;
 #[path = "integration/schema.rs"]

@@ -15,7 +15,7 @@ use campaign_metrics::pb::{
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    Args,
+    Args, dashboards,
     harness::{
         daemon::Daemon,
         http,
@@ -36,8 +36,6 @@ pub const NAMESPACE: &str = "demo";
 /// Deadline of a call, far above its usual duration: a hanging service must fail the demo.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The service, the controller and Prometheus.
-const DAEMONS: usize = 3;
 /// Between two scrapes, and two evaluations of the rules: short, so that a demo of a minute shows something.
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -45,6 +43,8 @@ const SCRAPE_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Stage {
     /// In the order of their start, the daemons first.
     processes: Mutex<Vec<Process>>,
+    /// How many of them must not end: the service, the controller, Prometheus, and the viewer of the dashboards if it runs.
+    daemons: usize,
     cluster: Cluster,
     cluster_is_ours: bool,
     database: Database,
@@ -54,6 +54,8 @@ pub struct Stage {
     pub admin_url: String,
     /// Where Prometheus answers.
     pub prometheus_url: String,
+    /// Where the dashboards are shown, if they are.
+    dashboards_url: Option<String>,
     pub folder: PathBuf,
 }
 
@@ -106,10 +108,21 @@ impl Stage {
         let prometheus = Prometheus::start(&directory, &jobs, SCRAPE_INTERVAL, Directory::Keep);
         let prometheus = step("Starting Prometheus with the rules of the chart", prometheus).await?;
 
+        let mut processes = vec![service.process, controller.process, prometheus.process];
+        let mut dashboards_url = None;
+        if args.dashboards {
+            let viewer = dashboards::start(&prometheus.url, &database_url, &logs);
+            let viewer =
+                step("Starting the viewer of the dashboards (installed and built the first time)", viewer).await?;
+            processes.push(viewer.process);
+            dashboards_url = Some(viewer.url);
+        }
+
         let endpoint = Endpoint::from_shared(service_url.clone())?.timeout(CALL_DEADLINE);
         let channel = endpoint.connect_lazy();
         Ok(Self {
-            processes: Mutex::new(vec![service.process, controller.process, prometheus.process]),
+            daemons: processes.len(),
+            processes: Mutex::new(processes),
             cluster,
             cluster_is_ours: !args.use_kubeconfig,
             database,
@@ -117,6 +130,7 @@ impl Stage {
             sending: SendingServiceClient::new(channel),
             admin_url: service.admin_url,
             prometheus_url: prometheus.url,
+            dashboards_url,
             service_url,
             folder: folder.to_owned(),
         })
@@ -134,14 +148,14 @@ impl Stage {
 
     /// Returns the processes that were added.
     pub fn take_added(&self) -> Vec<Process> {
-        self.processes().split_off(DAEMONS)
+        self.processes().split_off(self.daemons)
     }
 
     /// Fails if a required process has ended. An added process may end when its work is done.
     pub fn check(&self) -> Result<()> {
         for (place, process) in self.processes().iter_mut().enumerate() {
             if let Some(status) = process.exited()?
-                && (place < DAEMONS || !status.success())
+                && (place < self.daemons || !status.success())
             {
                 bail!("a process ended by itself, with {status}; its log is {}", process.log_path().display());
             }
@@ -193,6 +207,10 @@ impl Stage {
         let (kubeconfig, address) = (self.cluster.kubeconfig.display(), &self.service_url["http://".len()..]);
         let (url, admin, folder) = (&self.service_url, &self.admin_url, self.folder.display());
         let prometheus = &self.prometheus_url;
+        let dashboards = match &self.dashboards_url {
+            Some(url) => format!("\nThe dashboards of the chart, with live data: {url}"),
+            None => "\nThe dashboards of the chart, with live data: start with DASHBOARDS=1".to_owned(),
+        };
         Ok(format!(
             "  export PATH={ours}:{path}:$PATH KUBECONFIG={kubeconfig}\n  \
                export CAMPAIGN_METRICS_SERVER={url} CAMPAIGN_METRICS_WORKSPACE={NAMESPACE}\n  \
@@ -207,7 +225,7 @@ impl Stage {
                curl -s {admin}/metrics | grep ^campaign_metrics_campaign\n  \
                curl -s {prometheus}/api/v1/query -d 'query=workspace_campaign:delivery:ratio'\n  \
                tail -f {folder}/logs/*.log\n\
-             Prometheus, with the recording rules and alerts of the chart: {prometheus}/alerts",
+             Prometheus, with the recording rules and alerts of the chart: {prometheus}/alerts{dashboards}",
             ours = ours.display(),
         ))
     }

@@ -19,6 +19,7 @@ pub mod http;
 pub mod kube;
 pub mod kubelet;
 pub mod moved;
+pub mod node;
 pub mod parts;
 pub mod postgres;
 pub mod process;

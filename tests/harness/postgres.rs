@@ -1,6 +1,7 @@
 //! Postgres: one server for all tests of a run, one database for each test.
 //!
-//! A database is a copy of a template that was migrated once, which takes some 30 ms. With `DATABASE_URL` the databases
+//! A database is a copy of a template that was migrated once, which takes some 30 ms. Services connect to it as the role
+//! `campaign_metrics_app` of roles.sql, so that every test shows that its rights are enough. With `DATABASE_URL` the databases
 //! are made on that server; then only one run may use it at a time, and databases of an earlier run are dropped first.
 //! A test that stops Postgres starts a server of its own ([`Server`]), and so does the demo.
 
@@ -187,7 +188,8 @@ fn unprivileged_ids() -> Option<(u32, u32)> {
     Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65534, 65534)))
 }
 
-fn unprivileged(program: &Path) -> Command {
+/// Returns a command that runs as the user of Postgres.
+pub fn unprivileged(program: &Path) -> Command {
     match unprivileged_ids() {
         None => Command::new(program),
         Some((user, group)) => {
@@ -232,7 +234,13 @@ impl Shared {
             sql.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
         }
         sql.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await?;
-        campaign_metrics_service::migrate(&with_database(&shared.url, TEMPLATE)?).await?;
+        let template = with_database(&shared.url, TEMPLATE)?;
+        connect(&template).await?.batch_execute(ROLES).await?;
+        for role in [Role::Owner, Role::App, Role::Reader] {
+            let role = role.name();
+            sql.batch_execute(&format!("ALTER ROLE {role} PASSWORD '{role}'")).await?;
+        }
+        campaign_metrics_service::migrate(&Role::Owner.url(&template)).await?;
         Ok(shared)
     }
 }
@@ -243,6 +251,38 @@ static SHARED: OnceCell<Shared> = OnceCell::const_new();
 
 async fn shared() -> &'static Shared {
     SHARED.get_or_init(async || Shared::start().await.expect("Postgres starts")).await
+}
+
+/// The file that makes the roles of a database.
+pub const ROLES: &str = include_str!("../../services/metrics/roles.sql");
+
+/// A role that [`ROLES`] makes. On the server of the tests its password is its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It migrates.
+    Owner,
+    /// It serves.
+    App,
+    /// It reads the views of `reporting`.
+    Reader,
+}
+
+impl Role {
+    /// Its name in Postgres.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "campaign_metrics_owner",
+            Self::App => "campaign_metrics_app",
+            Self::Reader => "campaign_metrics_reader",
+        }
+    }
+
+    /// The URL with this role instead of its own.
+    pub fn url(self, url: &str) -> String {
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let host = rest.split_once('@').map_or(rest, |(_, host)| host);
+        format!("{scheme}://{role}:{role}@{host}", role = self.name())
+    }
 }
 
 /// The URL with another database.
@@ -258,18 +298,25 @@ pub fn with_database(url: &str, database: &str) -> Result<String> {
 /// A database of one test.
 #[derive(Debug, Clone)]
 pub struct TestDatabase {
-    /// Its URL.
+    /// Its URL for a service.
     pub url: String,
+    /// Its URL for the test, as a superuser.
+    pub admin_url: String,
 }
 
 impl TestDatabase {
-    /// A new connection to it.
+    /// A database without roles, in which the service is a superuser too.
+    pub fn without_roles(url: String) -> Self {
+        Self { admin_url: url.clone(), url }
+    }
+
+    /// A new connection to it, as a superuser.
     pub async fn connect(&self) -> Connection {
-        connect(&self.url).await.expect("the database of the test is there")
+        connect(&self.admin_url).await.expect("the database of the test is there")
     }
 }
 
-async fn create(template: &str) -> TestDatabase {
+async fn create(template: &str, rights: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("campaign_metrics_test_{}_{number}", process::id());
@@ -278,20 +325,26 @@ async fn create(template: &str) -> TestDatabase {
     // The template is in use until the backend of its last connection has exited, some ms after the connection ended.
     until("a database", SOON, async || {
         let sql = connect(&shared.url).await?;
-        Ok(sql.batch_execute(&statement).await?)
+        sql.batch_execute(&statement).await?;
+        Ok(sql.batch_execute(&rights.replace("$database", &name)).await?)
     })
     .await
     .expect("a database can be made");
-    let url = with_database(&shared.url, &name).expect("the URL was good for the template");
-    TestDatabase { url }
+    with_database(&shared.url, &name).expect("the URL was good for the template")
 }
+
+/// What [`ROLES`] changes in the database itself. A copy does not have it.
+const RIGHTS: &str =
+    "ALTER DATABASE $database OWNER TO campaign_metrics_owner; REVOKE ALL ON DATABASE $database FROM PUBLIC;
+    GRANT CONNECT ON DATABASE $database TO campaign_metrics_app, campaign_metrics_reader";
 
 /// Makes a migrated database for one test.
 pub async fn database() -> TestDatabase {
-    create(TEMPLATE).await
+    let admin_url = create(TEMPLATE, RIGHTS).await;
+    TestDatabase { url: Role::App.url(&admin_url), admin_url }
 }
 
 /// Makes an empty database for a test of the migrations.
 pub async fn empty_database() -> TestDatabase {
-    create("template0").await
+    TestDatabase::without_roles(create("template0", "").await)
 }

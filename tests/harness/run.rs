@@ -41,7 +41,12 @@ impl Output {
 }
 
 /// Runs a command with `input` on its stdin.
-pub async fn run(mut command: Command, input: &str) -> Result<Output> {
+pub async fn run(command: Command, input: &str) -> Result<Output> {
+    run_within(command, input, LIMIT).await
+}
+
+/// Runs a command that may take longer than most.
+pub async fn run_within(mut command: Command, input: &str, limit: Duration) -> Result<Output> {
     let line = format!("{:?}", command.as_std());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let whole = async {
@@ -61,8 +66,8 @@ pub async fn run(mut command: Command, input: &str) -> Result<Output> {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     };
-    tokio::time::timeout(LIMIT, whole)
+    tokio::time::timeout(limit, whole)
         .await
-        .with_context(|| format!("`{line}` ran for more than {} s", LIMIT.as_secs()))?
+        .with_context(|| format!("`{line}` ran for more than {} s", limit.as_secs()))?
         .with_context(|| format!("`{line}` does not start"))
 }

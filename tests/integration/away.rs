@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn database(server: &Server) -> TestDatabase {
-    TestDatabase { url: server.url("postgres") }
+    TestDatabase::without_roles(server.url("postgres"))
 }
 
 fn assert_unavailable(status: &Status) {

@@ -187,7 +187,7 @@ async fn a_deleted_campaign_or_account_leaves_no_series_behind() {
 #[tokio::test]
 async fn without_its_database_a_service_shows_its_process_and_says_that_it_reads_no_campaigns() {
     let (mut server, _directory) = separate_server().await.unwrap();
-    let database = TestDatabase { url: server.url("postgres") };
+    let database = TestDatabase::without_roles(server.url("postgres"));
     let service = Service::on(&database, Clock::manual(monday())).await;
     create_account(&service, "ann", Some(7)).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;

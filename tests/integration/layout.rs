@@ -27,7 +27,7 @@ fn files(extensions: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(directory).expect("a directory of the repository") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().expect("entries have names").to_string_lossy().into_owned();
-            if path.is_symlink() || name == "target" || name == ".git" {
+            if path.is_symlink() || ["target", ".git", "node_modules"].contains(&name.as_str()) {
                 continue;
             }
             if path.is_dir() {

@@ -104,7 +104,7 @@ async fn set_by_key(sql: &Client) {
 
 async fn assert_by_key(service: &Service, sql: &Connection, when: &str) {
     assert_none_astray("outcome_batch", when, &plan(sql, OUTCOME_BATCH).await);
-    assert_none_astray("claim_take", when, &plans_of_claim_take(&service.database.url).await);
+    assert_none_astray("claim_take", when, &plans_of_claim_take(&service.database.admin_url).await);
 }
 
 fn assert_none_astray(name: &str, when: &str, plan: &[String]) {
@@ -208,7 +208,7 @@ async fn call_all(service: &Service, first: usize, count: usize) {
 async fn calls_read_what_they_need_with_plans_that_were_made_while_tables_were_nearly_empty() {
     const LEADS: usize = 2_000;
     let database = database().await;
-    let sql = connect(&database.url).await.unwrap();
+    let sql = connect(&database.admin_url).await.unwrap();
     // The planner takes a table for empty if it was empty when it was analyzed.
     sql.batch_execute("VACUUM ANALYZE").await.unwrap();
     let service = Service::on(&database, Clock::manual(monday())).await;

@@ -64,6 +64,8 @@ pub const ROWS: &[Row] = &[
     row("proto/wire/comparison.rs", CONTRACT, &["verdicts", "performance"], &[]),
     row("proto/wire/performance.rs", CONTRACT, &["performance", SEQUENCES], &[]),
     row("services/metrics/migrations/", &[], &["facts", "edges", SEQUENCES], SERVICE),
+    row("services/metrics/migrations/0008", &[], &["reporting", SEQUENCES], &[]),
+    row("services/metrics/migrations/0009", &[], &["roles", "storage"], SERVICE),
     row("services/metrics/migrations/0007", &[], &["claims", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0006", &[], &["history", "outcomes", SEQUENCES], SERVICE),
     row("services/metrics/src/", METRICS, &["drains", "wiring", "streams"], SERVICE),

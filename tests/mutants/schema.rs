@@ -20,6 +20,8 @@ const SCHEMA: &str = "
     SELECT md5(coalesce(string_agg(line, E'\\n' ORDER BY line), '')) FROM (
         SELECT pg_get_functiondef(oid) AS line FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
         UNION ALL
+        SELECT pg_get_viewdef(oid) FROM pg_class WHERE relnamespace = 'reporting'::regnamespace AND relkind = 'v'
+        UNION ALL
         SELECT conrelid::regclass::text || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
             WHERE connamespace = 'public'::regnamespace
         UNION ALL

@@ -1,8 +1,8 @@
 // Account: one sending account. Whether it delivers, why not, since when, and for which campaigns.
 
-import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
+import type * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import { UID, accountOf, cell, onPrometheus, toAccount, toCampaign, workspace } from "./frame.js";
-import { DELIVERY, LOST, UNIT, USED, bars, course, graph, heading, now, number, rows, timeline } from "./house.js";
+import { DELIVERY, LOST, UNIT, USED, course, graph, heading, now, number, rows, timeline } from "./house.js";
 import { IN_WORKSPACE, OF_ACCOUNT, account, growth, max, pair, sum } from "./promql.js";
 import { listing } from "./table.js";
 import { accountStates, inWords } from "./words.js";
@@ -52,7 +52,7 @@ const delivery = number(
 
 const sent30d = number(
   {
-    title: "Delivered messages, 30 days",
+    title: "Sent, 30 days",
     description: "Messages delivered in the last 30 days (UTC, today included). A share of few messages says little.",
     unit: UNIT.count,
     width: 4,
@@ -76,7 +76,7 @@ const limitUsed = number(
 
 const reserved = number(
   {
-    title: "Messages reserved today",
+    title: "Reserved today",
     description: "Messages that count against its daily limit on its present local day: sent ones, and claims that senders hold.",
     unit: UNIT.count,
     width: 4,
@@ -91,6 +91,7 @@ const deliveryCourse = graph(
     title: "Delivered, past hour",
     description: "At each time, the share delivered of the messages with a result in the hour before it. Dashed lines: 80 and 95 %. It has gaps where fewer than 20 messages have a result: so few say little.",
     unit: UNIT.share,
+    colours: { Delivered: "text" },
     lines: DELIVERY,
     most: 1,
     width: 12,
@@ -105,7 +106,7 @@ const reasonCourse = graph(
   {
     title: "Lost messages by reason, past hour",
     description:
-      "At each time, the messages that failed or bounced in the hour before it, of active campaigns. Since when: where it begins to climb. " +
+      "At each time, the messages that failed or bounced in the hour before it, of active campaigns alone, up to 5 minutes late. Since when: where it begins to climb. " +
       "Account issues: check the account at its provider. Rate limited: lower its daily limit. Invalid leads: refresh the list of that campaign. Content rejected: review the message.",
     unit: UNIT.count,
     stacked: reasons,
@@ -174,31 +175,34 @@ const history = timeline(
     description: "When the account was active or suspended.",
     unit: UNIT.count,
     words: accountStates,
-    width: 12,
-    height: 4,
+    width: 24,
+    height: 3,
   },
   course("A", ACTIVE, "State"),
 );
 
-const bounced = bars(
+const ENOUGH = `workspace_account:messages_30d:sum{${IN_WORKSPACE}} >= 20`;
+const bounced = listing(
   {
-    title: "Share bounced, 30 days, highest ten of the workspace",
-    description: "A bounce harms the standing of an account at every provider. Accounts with a high share, from 20 messages on: check the lists of their campaigns first, then the account. This account is among them or better.",
-    unit: UNIT.share,
-    steps: LOST,
-    most: 0.3,
+    title: "Share bounced, 30 days: all accounts of the workspace",
+    description:
+      "A bounce harms the standing of an account at every provider. The highest ten, from 20 messages on. Above 5 %: check the lists of their campaigns first, then the account. An account that is missing here has a lower share, or fewer messages.",
     width: 12,
     height: 8,
-    noValue: "no account has 20 messages",
+    largestFirst: "Bounced",
+    noValue: "No account has 20 messages",
+    columns: [
+      { from: "account", title: "Account", link: toAccount("${workspace}", cell("Account")) },
+      { from: "Value #A", title: "Bounced", unit: UNIT.share, steps: LOST, bar: 0.25, width: 260 },
+      { from: "Value #B", title: "Messages", unit: UNIT.count, width: 100 },
+    ],
   },
-  now(
-    "A",
-    `topk(10, ${max("account", `workspace_account:bounced_30d:ratio{${IN_WORKSPACE}} and workspace_account:messages_30d:sum{${IN_WORKSPACE}} >= 20`)})`,
-    "{{account}}",
+  rows("A", `topk(10, ${max("account", `workspace_account:bounced_30d:ratio{${IN_WORKSPACE}} and ${ENOUGH}`)})`),
+  rows(
+    "B",
+    `${max("account", `workspace_account:messages_30d:sum{${IN_WORKSPACE}}`)} and topk(10, ${max("account", `workspace_account:bounced_30d:ratio{${IN_WORKSPACE}} and ${ENOUGH}`)})`,
   ),
 );
-const shown = toAccount("${workspace}", "${__field.labels.account}");
-bounced.dataLinks([new dashboard.DashboardLinkBuilder(shown.title).url(shown.url)]);
 
 export function accountBoard(): dashboard.DashboardBuilder {
   const board = onPrometheus({
@@ -211,8 +215,8 @@ export function accountBoard(): dashboard.DashboardBuilder {
   board.withRow(heading("Verdict"));
   [state, delivery30d, delivery, sent30d, limitUsed, reserved].forEach((panel) => board.withPanel(panel));
   board.withRow(heading("Since when, and why"));
-  [deliveryCourse, reasonCourse, causes, serves].forEach((panel) => board.withPanel(panel));
+  [deliveryCourse, reasonCourse, history, causes, serves].forEach((panel) => board.withPanel(panel));
   board.withRow(heading("Activity"));
-  [messages, bounced, history].forEach((panel) => board.withPanel(panel));
+  [messages, bounced].forEach((panel) => board.withPanel(panel));
   return board;
 }

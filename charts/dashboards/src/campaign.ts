@@ -3,7 +3,7 @@
 import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import * as prometheus from "@grafana/grafana-foundation-sdk/prometheus";
 import { UID, campaignOf, cell, onPrometheus, toAccount, toLeads, workspace } from "./frame.js";
-import { DELIVERY, LOST, NEUTRAL, NONE_IS_WELL, PROMETHEUS, UNIT, USED, bars, course, graph, heading, now, number, rows, timeline } from "./house.js";
+import { DELIVERY, LOST, NEUTRAL, NONE_WAITS, PROMETHEUS, UNIT, USED, bars, course, graph, heading, now, number, rows, timeline } from "./house.js";
 import { IN_WORKSPACE, OF_CAMPAIGN, became, campaign, growth, max, pair, stateNumber, sum } from "./promql.js";
 import { listing } from "./table.js";
 import { campaignStates, inWords, whyNotSending } from "./words.js";
@@ -30,7 +30,7 @@ const why = listing(
     width: 8,
     height: 4,
     noValue: "Nothing keeps it from sending",
-    columns: [{ from: "reason", title: "Reason, and what helps", words: whyNotSending }],
+    columns: [{ from: "reason", title: "Reason, and what helps", words: whyNotSending, coloured: true }],
   },
   rows("A", max("reason", `${of("campaign_not_sending:max")} == 1`)),
 );
@@ -38,14 +38,14 @@ const why = listing(
 const delivery1h = number(
   {
     title: "Delivered, last hour",
-    description: "Share of the messages with a result in the last hour that were delivered. Above 95 % is well. Of few messages it says little: see how many below.",
+    description: "Share of the messages with a result in the last hour that were delivered. Above 95 % is well. Below 20 messages it would say too little, and is not shown.",
     unit: UNIT.share,
     steps: DELIVERY,
     width: 4,
     height: 4,
-    noValue: "no messages",
+    noValue: "fewer than 20 messages",
   },
-  now("A", one(of("delivery1h:ratio"))),
+  now("A", one(`${of("delivery1h:ratio")} and ${of("messages:increase1h")} >= 20`)),
 );
 
 const delivery = number(
@@ -76,13 +76,13 @@ const due = number(
 const timeLeft = number(
   {
     title: "Time left",
-    description: "Open leads divided by the leads completed per second over the last 6 hours. Without a completed lead there is no pace to tell it from.",
+    description: "Open leads divided by the leads completed per second over the last 6 hours. A campaign that completed none, or may not send now, stands still.",
     unit: UNIT.duration,
     width: 5,
     height: 4,
-    noValue: "no pace yet",
+    noValue: "stands still",
   },
-  now("A", one(of("completion:eta_seconds"))),
+  now("A", one(`${of("completion:eta_seconds")} unless on (workspace, campaign) ${of("campaign_not_sending:max")} == 1`)),
 );
 
 const progress = number(
@@ -116,7 +116,7 @@ const uncertain = number(
     description:
       "Claims that expired without an outcome: nobody knows whether these messages were sent. Have the sender report them, or resolve them with `campaignctl claims resolve`. Until then they are not sent again.",
     unit: UNIT.count,
-    steps: NONE_IS_WELL,
+    steps: NONE_WAITS,
     width: 5,
     height: 4,
   },
@@ -128,7 +128,7 @@ const oldest = number(
     title: "Oldest uncertain claim",
     description: "How long ago the first of the uncertain claims expired. After an hour somebody should look at it.",
     unit: UNIT.duration,
-    steps: [...NEUTRAL, [3600, "dark-red"]],
+    steps: [...NEUTRAL, [3600, "semi-dark-red"]],
     width: 5,
     height: 4,
     noValue: "none",
@@ -153,6 +153,7 @@ const deliveryCourse = graph(
     title: "Delivered, past hour",
     description: "At each time, the share delivered of the messages with a result in the hour before it. Dashed lines: 80 and 95 %. Where it begins to fall, something broke: look at the reasons beside it.",
     unit: UNIT.share,
+    colours: { Delivered: "text" },
     lines: DELIVERY,
     most: 1,
     width: 12,
@@ -242,6 +243,7 @@ const claims = graph(
     title: "Claims in flight and uncertain",
     description: "In flight: granted to senders that still may report. Uncertain: expired without an outcome. Uncertain claims that climb mean that senders die or don't report.",
     unit: UNIT.count,
+    colours: { "In flight": "blue", Uncertain: "semi-dark-red" },
     width: 12,
     height: 7,
   },

@@ -2,7 +2,7 @@
 
 import type * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import { UID, cell, onPrometheus, toCampaign, workspaces } from "./frame.js";
-import { LOST, NEUTRAL, NONE_IS_WELL, UNIT, heading, now, number, rows } from "./house.js";
+import { LOST, NEUTRAL, NONE_IS_WELL, NONE_WAITS, UNIT, heading, now, number, rows } from "./house.js";
 import { IN_WORKSPACES, campaign, max, onlyActive } from "./promql.js";
 import { type Column, listing } from "./table.js";
 import { inWords, whyNotSending, yesIsWell } from "./words.js";
@@ -14,7 +14,7 @@ const UNWELL = `${of("delivery1h:upper")} < 0.95`;
 const whereUnwell = (expression: string): string => `${expression} and on (${KEY}) (${UNWELL})`;
 
 const name: Column[] = [
-  { from: "workspace", title: "Workspace", width: 130 },
+  { from: "workspace", title: "Workspace", width: 100 },
   { from: "campaign", title: "Campaign", link: toCampaign(cell("Workspace"), cell("Campaign")) },
 ];
 
@@ -36,7 +36,7 @@ const unwell = listing(
       { from: "Value #C", title: "Messages, last hour", unit: UNIT.count, width: 160 },
       { from: "reason", title: "Most frequent reason", words: inWords, width: 190 },
       { from: "Value #D", title: "Lost for it", unit: UNIT.count, width: 110 },
-      { from: "Value #E", title: "Uncertain claims", unit: UNIT.count, steps: NONE_IS_WELL, width: 150 },
+      { from: "Value #E", title: "Uncertain claims", unit: UNIT.count, steps: NONE_WAITS, width: 150 },
     ],
   },
   rows("A", max(KEY, `1 - (${UNWELL})`)),
@@ -53,13 +53,14 @@ const notSending = listing(
     description:
       "Active campaigns that get no claims now, with each reason and what helps. Grey reasons are normal; orange and red " +
       "ones wait for a person. A campaign that is missing here and still sends nothing has no sender that asks.",
-    width: 14,
+    width: 19,
     height: 8,
     noValue: "Every active campaign may send",
     columns: [
-      ...name,
-      { from: "reason", title: "Reason, and what helps", words: whyNotSending, width: 380 },
-      { from: "Value #B", title: "Last claim", unit: UNIT.duration, width: 110, noValue: "never" },
+      name[0]!,
+      { ...name[1]!, width: 190 },
+      { from: "reason", title: "Reason, and what helps", words: whyNotSending, coloured: true },
+      { from: "Value #B", title: "Last claim, ago", unit: UNIT.duration, decimals: 1, width: 130, noValue: "never" },
     ],
   },
   rows("A", max(`${KEY}, reason`, onlyActive(`(${blocked})`, IN_WORKSPACES))),
@@ -78,7 +79,7 @@ const states = number(
     description: "How many campaigns are in each state. If there are more than --metrics-max-campaigns, the metrics leave out finished ones first.",
     unit: UNIT.count,
     steps: NEUTRAL,
-    width: 10,
+    width: 5,
     height: 8,
   },
   ...(["active", "paused", "finished"] as const).map((state, index) =>
@@ -91,7 +92,7 @@ const progress = listing(
     title: "Progress of active campaigns",
     description:
       "Progress counts leads that are done, sent or failed; leads between two steps are open. Time left is open leads divided by " +
-      "the leads completed per second over the last 6 hours; without a completed lead there is no pace to tell it from. " +
+      "the leads completed per second over the last 6 hours; a campaign that completed none, or may not send now, stands still. " +
       "If it grows, look for a reason in “Active, but not sending”, or at the daily limits.",
     width: 12,
     height: 8,
@@ -99,33 +100,33 @@ const progress = listing(
     noValue: "No campaign is active",
     columns: [
       ...name,
-      { from: "Value #A", title: "Progress", unit: UNIT.share, bar: true, width: 170 },
-      { from: "Value #B", title: "Open leads", unit: UNIT.count, width: 105 },
-      { from: "Value #C", title: "Time left", unit: UNIT.duration, width: 115, noValue: "no pace yet" },
+      { from: "Value #A", title: "Progress", unit: UNIT.share, bar: 1, width: 145 },
+      { from: "Value #B", title: "Open leads", unit: UNIT.count, width: 95 },
+      { from: "Value #C", title: "Time left", unit: UNIT.duration, decimals: 1, width: 100, noValue: "stands still" },
     ],
   },
   rows("A", max(KEY, onlyActive(of("campaign_progress_ratio:max"), IN_WORKSPACES))),
   rows("B", max(KEY, onlyActive(of("open_leads:sum"), IN_WORKSPACES))),
-  rows("C", max(KEY, onlyActive(of("completion:eta_seconds"), IN_WORKSPACES))),
+  rows("C", max(KEY, onlyActive(`(${of("completion:eta_seconds")} unless on (${KEY}) ${blocked})`, IN_WORKSPACES))),
 );
 
 const atAge = (metric: string, days: number): string => campaign(metric, `${IN_WORKSPACES}, age_days="${days}"`);
 const answers = listing(
   {
-    title: "Response and conversion at equal age",
+    title: "Response and conversion within 7 days of first contact",
     description:
       "Of the leads first contacted at least 7 days ago, the share that replied, and that converted, within 7 days of their first " +
       "contact. So an old campaign is not flattered by having had more time. Only from 100 such leads on. To find out which " +
       "campaign is better, ask `campaignctl campaigns compare`: differences here may be chance.",
     width: 12,
     height: 8,
-    largestFirst: "Replied in 7 days",
+    largestFirst: "Replied",
     noValue: "No active campaign has 100 leads that were contacted 7 days ago",
     columns: [
       ...name,
-      { from: "Value #A", title: "Replied in 7 days", unit: UNIT.share, width: 145 },
-      { from: "Value #B", title: "Converted in 7 days", unit: UNIT.share, width: 155 },
-      { from: "Value #C", title: "Of leads", unit: UNIT.count, width: 90 },
+      { from: "Value #A", title: "Replied", unit: UNIT.share, width: 90 },
+      { from: "Value #B", title: "Converted", unit: UNIT.share, width: 100 },
+      { from: "Value #C", title: "Of leads", unit: UNIT.count, width: 85 },
     ],
   },
   rows("A", max(KEY, atAge("response_at_age:ratio", 7))),
@@ -172,6 +173,7 @@ const whole = [
       title: "Wrong counts",
       description: "Counts that the latest `campaign-metrics-service verify` found different from the facts. If there are any, run verify --repair and report it as a bug.",
       unit: UNIT.count,
+      noValue: "never verified",
       steps: NONE_IS_WELL,
       width: 6,
       height: 4,

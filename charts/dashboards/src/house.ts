@@ -22,7 +22,8 @@ export const UNIT = {
   share: "percentunit",
   /** Seconds, shown as minutes, hours or days where that reads better. */
   duration: "s",
-  perSecond: "cps",
+  perSecond: "ops",
+  callsPerSecond: "reqps",
   /** Text, also in tables whose columns have units of their own. */
   text: "string",
   /** Milliseconds since 1970, shown as date and time. */
@@ -43,12 +44,15 @@ export interface Says {
   decimals?: number;
 }
 
+/** Counts are whole; "97.4 %" is as exact as a share of some hundred messages is. */
+export const decimalsOf = (unit: string): number | undefined => (unit === UNIT.count ? 0 : unit === UNIT.share ? 1 : undefined);
+
 type AnyPanel = stat.PanelBuilder | bargauge.PanelBuilder | statetimeline.PanelBuilder | table.PanelBuilder | timeseries.PanelBuilder;
 
 function say<Panel extends AnyPanel>(panel: Panel, says: Says, datasource: common.DataSourceRef): Panel {
   panel.title(says.title).description(says.description).unit(says.unit).span(says.width).height(says.height);
   panel.datasource(datasource).noValue(says.noValue ?? "no data yet");
-  const decimals = says.decimals ?? (says.unit === UNIT.count ? 0 : says.unit === UNIT.share ? 1 : undefined);
+  const decimals = says.decimals ?? decimalsOf(says.unit);
   if (decimals !== undefined) panel.decimals(decimals);
   return panel;
 }
@@ -75,8 +79,13 @@ export const USED: Steps = [[null, WELL], [0.8, WORSE], [0.95, BAD]];
 export const LOST: Steps = [[null, WELL], [0.05, WORSE], [0.2, BAD]];
 /** Nothing of it should be. */
 export const NONE_IS_WELL: Steps = [[null, WELL], [1, BAD]];
+/** Each one waits for a person, but for hours rather than minutes. */
+export const NONE_WAITS: Steps = [[null, WELL], [1, WORSE]];
 /** A number that is neither good nor bad. */
 export const NEUTRAL: Steps = [[null, WELL]];
+
+/** The same steps without a colour for what is well, so that in a table only trouble has one. */
+export const quiet = (steps: Steps): Steps => steps.map(([from, colour]) => [from, colour === WELL ? "transparent" : colour]);
 
 export const thresholds = (steps: Steps): dashboard.ThresholdsConfigBuilder =>
   new dashboard.ThresholdsConfigBuilder()
@@ -88,7 +97,8 @@ export const byThresholds = (): dashboard.FieldColorBuilder =>
 
 /** One number, or one for each series, large. */
 export function number(says: Says & { steps?: Steps; words?: dashboard.ValueMapping }, ...queries: prometheus.DataqueryBuilder[]): stat.PanelBuilder {
-  const panel = say(new stat.PanelBuilder(), says, PROMETHEUS)
+  const exact = says.unit === UNIT.duration ? { ...says, decimals: says.decimals ?? 1 } : says;
+  const panel = say(new stat.PanelBuilder(), exact, PROMETHEUS)
     .graphMode(common.BigValueGraphMode.None)
     .colorMode(common.BigValueColorMode.Value)
     .textMode(queries.length > 1 ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Value)
@@ -108,6 +118,7 @@ export function bars(says: Says & { steps: Steps; most?: number }, ...queries: p
     .orientation(common.VizOrientation.Horizontal)
     .displayMode(common.BarGaugeDisplayMode.Basic)
     .valueMode(common.BarGaugeValueMode.Text)
+    .text(new common.VizTextDisplayOptionsBuilder().valueSize(16).titleSize(14))
     .showUnfilled(true)
     .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(["lastNotNull"]).values(false))
     .thresholds(thresholds(says.steps))
@@ -121,6 +132,8 @@ export function bars(says: Says & { steps: Steps; most?: number }, ...queries: p
 export interface Graph extends Says {
   /** Words of a label whose values have colours of their own; the series are stacked in this order. */
   stacked?: string[];
+  /** Colours of single series. */
+  colours?: Record<string, string>;
   /** Draws a bar for each interval, at least this long. */
   barsOf?: string;
   /** Draws these thresholds as lines. */
@@ -133,8 +146,9 @@ export interface Graph extends Says {
 export function graph(says: Graph, ...queries: prometheus.DataqueryBuilder[]): timeseries.PanelBuilder {
   const panel = say(new timeseries.PanelBuilder(), says, PROMETHEUS)
     .drawStyle(says.barsOf ? common.GraphDrawStyle.Bars : common.GraphDrawStyle.Line)
-    .lineWidth(says.barsOf ? 0 : 2)
-    .fillOpacity(says.barsOf ? 80 : says.stacked ? 40 : 0)
+    // Without an edge, so that a layer of height 0 doesn't lie as a line on the layer below.
+    .lineWidth(says.barsOf || says.stacked ? 0 : 2)
+    .fillOpacity(says.barsOf || says.stacked ? 80 : 0)
     .showPoints(common.VisibilityMode.Never)
     .axisSoftMin(0)
     .min(0)
@@ -147,9 +161,15 @@ export function graph(says: Graph, ...queries: prometheus.DataqueryBuilder[]): t
         .calcs([]),
     )
     .colorScheme(new dashboard.FieldColorBuilder().mode(dashboard.FieldColorModeId.PaletteClassic));
+  for (const [series, fixedColor] of Object.entries(says.colours ?? {})) {
+    panel.overrideByName(series, [{ id: "color", value: { mode: "fixed", fixedColor } }]);
+  }
   if (says.barsOf) panel.interval(says.barsOf);
-  if (says.most !== undefined) panel.axisSoftMax(says.most);
+  // Without an end, a graph of nothing but zeros would have an axis up to 100.
+  panel.axisSoftMax(says.most ?? (says.unit === UNIT.duration ? 0.01 : 1));
   if (says.stacked) {
+    // Numbers by account are missing while a campaign is paused. Layers with a hole look as if they floated.
+    panel.spanNulls(3_600_000);
     panel.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal).group("A"));
     for (const label of says.stacked) {
       panel.overrideByName(label, [

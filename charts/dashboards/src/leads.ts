@@ -23,16 +23,16 @@ const statuses = from(
   {
     title: "Leads by status",
     description: "How many leads of the campaign have each status. Pending: nothing delivered yet. Partial: between two steps. Sent and failed are done.",
-    width: 8,
+    width: 5,
     height: 8,
     noValue: "The campaign has no leads",
     columns: [
       { from: "status", title: "Status", words: inWords },
-      { from: "leads", title: "Leads", unit: UNIT.count, width: 120 },
+      { from: "leads", title: "Leads", unit: UNIT.count, width: 80 },
     ],
   },
   `SELECT status, leads FROM reporting.campaigns
-CROSS JOIN LATERAL (VALUES ('sent', leads_sent), ('failed', leads_failed), ('partial', leads_partial), ('pending', leads_pending)) AS counts (status, leads)
+CROSS JOIN LATERAL (VALUES ('sent', sent_leads), ('failed', failed_leads), ('partial', partial_leads), ('pending', pending_leads)) AS counts (status, leads)
 WHERE ${CHOSEN}`,
 );
 
@@ -66,22 +66,23 @@ const trail = from(
   {
     title: "Trail of the lead",
     description: "Every outcome that was reported about the chosen lead, in the order in which it arrived. Without a chosen lead it is empty: click one above, or type its id. With --outcome-retention old outcomes are gone.",
-    width: 16,
+    width: 19,
     height: 8,
     noValue: "No lead is chosen, or nothing was reported about it",
     columns: [
-      { from: "received_time", title: "Received", unit: UNIT.time, width: 190 },
-      { from: "occurred_time", title: "Happened", unit: UNIT.time, width: 190 },
-      { from: "step", title: "Step", unit: UNIT.count, width: 70 },
-      { from: "outcome", title: "Outcome", width: 130 },
-      { from: "reason", title: "Reason", words: inWords, width: 160 },
-      { from: "account", title: "Account" },
+      { from: "receive_time", title: "Received", unit: UNIT.time, width: 165 },
+      { from: "time", title: "Happened", unit: UNIT.time, width: 165 },
+      { from: "step", title: "Step", unit: UNIT.count, width: 60 },
+      { from: "kind", title: "What", words: inWords, width: 105 },
+      { from: "reason", title: "Reason", words: inWords, width: 130 },
+      { from: "account", title: "Account", width: 105 },
+      { from: "detail", title: "What the provider said" },
     ],
   },
-  `SELECT received_time, occurred_time, step, outcome, reason, account
+  `SELECT receive_time, time, step, kind, reason, account, detail
 FROM reporting.outcomes
 WHERE ${CHOSEN} AND lead_id = \${lead:sqlstring}
-ORDER BY received_time
+ORDER BY receive_time, receive_ordinal
 LIMIT 500`,
 );
 

@@ -35,6 +35,10 @@ export const rate = (series: string): string => `rate(${series}[$__rate_interval
 export const p99 = (labels: string, histogram: string): string =>
   `histogram_quantile(0.99, sum by (${["le", labels].filter(Boolean).join(", ")}) (${rate(`${histogram}_bucket`)}))`;
 
+/** Keeps the few series by a label that took most time in the whole range: a fixed set, where `topk` alone changes at each point. */
+export const busiest = (count: number, label: string, histogram: string): string =>
+  `and on (${label}) topk(${count}, sum by (${label}) (increase(${histogram}_sum[$__range] @ end())))`;
+
 /** Keeps campaigns that are active. */
 export const onlyActive = (expression: string, selector: string): string =>
   `${expression} and on (workspace, campaign) (${campaign("campaign_state:max", `${selector}, state="active"`)} == 1)`;

@@ -29,7 +29,7 @@ export function broken(board: dashboard.Dashboard): string[] {
   for (const expression of expressions) {
     const raw = RAW_STATE.exec(expression);
     if (raw) say(`${raw[0]} counts once for each replica; read its recording rule, not: ${expression}`);
-    if (/\[\$__(interval|range)\]/.test(expression) && /\b(rate|increase)\(/.test(expression)) say(`use $__rate_interval: ${expression}`);
+    if (/\[\$__(interval|range)\](?! @ end)/.test(expression) && /\b(rate|increase)\(/.test(expression)) say(`use $__rate_interval: ${expression}`);
   }
   const sources = (board.templating?.list ?? []).filter((variable) => variable.type === "datasource");
   if (sources.length !== 1) say("it has not exactly one variable for its data source");

@@ -4,46 +4,51 @@ import * as common from "@grafana/grafana-foundation-sdk/common";
 import type * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import { UID, onPrometheus } from "./frame.js";
 import { NONE_IS_WELL, type Steps, UNIT, course, graph, heading, now, number } from "./house.js";
-import { p99, rate } from "./promql.js";
+import { busiest, p99, rate } from "./promql.js";
 
 /** Codes by which the service, and not its caller, is to blame. */
 const FAULT = 'code=~"Unknown|DeadlineExceeded|Internal|Unavailable|DataLoss"';
 /** 99.9 % of the calls of a method end without a fault of the service. */
 const BUDGET = 0.001;
 
+const CALL = "campaign_metrics_rpc_duration_seconds";
+const TRANSACTION = "campaign_metrics_transaction_duration_seconds";
+/** Shows `ClaimSends` for `campaign_metrics.v1.SendingService/ClaimSends`. */
+const short = (expression: string): string => `label_replace(${expression}, "method", "$1", "method", ".*/(.*)")`;
 const calls = (more: string, window: string): string => `sum by (method) (rate(campaign_metrics_rpc_handled_total{${more}}[${window}]))`;
 const burn = graph(
   {
     title: "Error budget burn by method, past hour",
     description:
       "How many times faster than allowed faults of the service use up its error budget (99.9 % of the calls without one, in 30 days). At 1 it lasts exactly 30 days; " +
-      "at 14.4 it is gone in 2 days and somebody is paged. Methods without a fault are not drawn. See the service's log, by trace id.",
-    unit: "x",
-    lines: [[null, "transparent"], [1, "orange"], [14.4, "dark-red"]],
+      "at 14.4 it is gone in 2 days and somebody is paged. Not drawn: methods without a fault, and below 360 calls in the hour, where a single fault says nothing. See the service's log, by trace id.",
+    unit: UNIT.count,
+    lines: [[null, "transparent"], [1, "orange"], [14.4, "semi-dark-red"]],
     width: 12,
     height: 8,
     decimals: 1,
     noValue: "no call failed by a fault of the service",
   },
-  course("A", `${calls(FAULT, "1h")} / (${calls("", "1h")} > 0) / ${BUDGET} > 0`, "{{method}}"),
+  course("A", short(`topk(8, ${calls(FAULT, "1h")} / (${calls("", "1h")} > 0.1) / ${BUDGET} > 0)`), "{{method}}"),
 );
 
 const latency = graph(
   {
-    title: "Slowest 1 % of calls, by method",
+    title: "Slowest 1 % of calls, the six busiest methods",
     description: "99 % of the calls are faster than this, to the headers of their answer. If one method climbs, look at locks and plans of its transaction below; if all climb, at Postgres and the pool.",
     unit: UNIT.duration,
     width: 12,
     height: 8,
   },
-  course("A", `${p99("method", "campaign_metrics_rpc_duration_seconds")} >= 0`, "{{method}}"),
+  course("A", short(`${p99("method", CALL)} >= 0 ${busiest(6, "method", CALL)}`), "{{method}}"),
 );
 
 const handled = graph(
   {
     title: "Calls per second, by code",
     description: "All calls by the code of their answer. ResourceExhausted: callers are told to retry, the database doesn't keep up. Unavailable: Postgres is away.",
-    unit: UNIT.perSecond,
+    unit: UNIT.callsPerSecond,
+    colours: { Ok: "blue" },
     width: 12,
     height: 8,
   },
@@ -63,7 +68,7 @@ const verdicts = graph(
 );
 
 const WAITING_MAX = 32768;
-const waiting: Steps = [[null, "transparent"], [0.8 * WAITING_MAX, "orange"], [WAITING_MAX, "dark-red"]];
+const waiting: Steps = [[null, "transparent"], [0.8 * WAITING_MAX, "orange"], [WAITING_MAX, "semi-dark-red"]];
 const backlog = graph(
   {
     title: "Outcomes waiting for their commit",
@@ -81,7 +86,7 @@ const pool = graph(
     title: "Database connections in use",
     description: "Share of its connections (--pool-size) that each replica uses. At 100 % transactions wait: raise --pool-size if Postgres has room, else send larger batches.",
     unit: UNIT.share,
-    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "dark-red"]],
+    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "semi-dark-red"]],
     most: 1,
     width: 8,
     height: 7,
@@ -99,6 +104,7 @@ const waiters = graph(
     description: "Waiting: transactions that wait for a connection; after 5 s their call fails. Retries per second: transactions run again after a deadlock; some are normal under load.",
     unit: UNIT.count,
     decimals: 1,
+    colours: { Waiting: "semi-dark-red", "Retries per second": "blue" },
     width: 8,
     height: 7,
   },
@@ -108,13 +114,13 @@ const waiters = graph(
 
 const transactions = graph(
   {
-    title: "Slowest 1 % of transactions, by name",
+    title: "Slowest 1 % of transactions, the six busiest",
     description: "99 % of the transactions are faster than this, waits for locks included. pg_stat_activity shows the name of a running one in application_name.",
     unit: UNIT.duration,
     width: 12,
     height: 8,
   },
-  course("A", `topk(8, ${p99("transaction", "campaign_metrics_transaction_duration_seconds")} >= 0)`, "{{transaction}}"),
+  course("A", `${p99("transaction", TRANSACTION)} >= 0 ${busiest(6, "transaction", TRANSACTION)}`, "{{transaction}}"),
 );
 
 const collector = graph(
@@ -122,7 +128,7 @@ const collector = graph(
     title: "Time to read the campaigns for a scrape",
     description: "How long each replica reads the campaigns' numbers at a scrape. Past 10 s a scrape fails: lower --metrics-max-campaigns, or scrape less often.",
     unit: UNIT.duration,
-    lines: [[null, "transparent"], [8, "orange"], [10, "dark-red"]],
+    lines: [[null, "transparent"], [8, "orange"], [10, "semi-dark-red"]],
     width: 12,
     height: 8,
   },
@@ -158,6 +164,7 @@ const differences = number(
     title: "Wrong counts",
     description: "Counts that the latest verify found different from the facts, and did not repair. There should be none: run verify --repair and report it as a bug.",
     unit: UNIT.count,
+    noValue: "never verified",
     steps: NONE_IS_WELL,
     width: 6,
     height: 4,
@@ -183,6 +190,7 @@ const reconciles = graph(
     title: "Reconciles per second, by result",
     description: "What the controller does for Campaign resources. Errors that stay: a resource can't be applied; see its conditions with `kubectl describe campaign`.",
     unit: UNIT.perSecond,
+    colours: { success: "blue", requeue_after: "super-light-blue", error: "semi-dark-red" },
     width: 8,
     height: 7,
   },
@@ -194,6 +202,7 @@ const reconcileTime = graph(
     title: "Slowest 1 % of reconciles and pauses",
     description: "99 % are faster than this. Time to pause: from the edit of a resource to the service's confirmation; it should stay below 2.5 s. No line: nobody paused anything.",
     unit: UNIT.duration,
+    colours: { Reconcile: "blue", "Time to pause, past hour": "orange" },
     width: 8,
     height: 7,
   },
@@ -206,8 +215,9 @@ const workers = graph(
     title: "Workers of the controller in use",
     description: "Share of the controller's workers that reconcile. At 100 % edits wait in its queue: usually the service answers slowly.",
     unit: UNIT.share,
-    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "dark-red"]],
+    lines: [[null, "transparent"], [0.8, "orange"], [0.95, "semi-dark-red"]],
     most: 1,
+    colours: { Workers: "blue" },
     width: 8,
     height: 7,
   },
@@ -219,6 +229,7 @@ const drift = graph(
     title: "Changes undone, past hour",
     description: "Changes of campaigns past their resource that the controller undid in the hour before. Many mean that two parties fight over a campaign: see the events of the resources.",
     unit: UNIT.count,
+    colours: { "Changes undone": "blue" },
     width: 12,
     height: 7,
   },
@@ -230,6 +241,7 @@ const watches = graph(
     title: "Open watch streams",
     description: "Streams of changes that clients keep open, the controller's among them. If it falls to 0, the controller hears of nothing: see its log.",
     unit: UNIT.count,
+    colours: { Streams: "blue" },
     width: 12,
     height: 7,
   },

@@ -4,7 +4,7 @@ import * as common from "@grafana/grafana-foundation-sdk/common";
 import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import * as prometheus from "@grafana/grafana-foundation-sdk/prometheus";
 import * as table from "@grafana/grafana-foundation-sdk/table";
-import { NEUTRAL, PROMETHEUS, type Says, type Steps, UNIT, byThresholds, thresholds } from "./house.js";
+import { NEUTRAL, PROMETHEUS, type Says, type Steps, UNIT, byThresholds, decimalsOf, quiet, thresholds } from "./house.js";
 
 /** A column, in the order of the table. */
 export interface Column {
@@ -19,8 +19,10 @@ export interface Column {
   /** Colours the cell. */
   steps?: Steps;
   words?: dashboard.ValueMapping;
-  /** Draws a bar from 0 to 1 beside the number. */
-  bar?: boolean;
+  /** Colours the words as their mapping says. */
+  coloured?: boolean;
+  /** Draws a bar from 0 to this number beside it. */
+  bar?: number;
   /** Where a click leads. */
   link?: { title: string; url: string };
   /** Shown where a row has no value; default: a dash. */
@@ -31,17 +33,17 @@ const property = (id: string, value: unknown): dashboard.DynamicConfigValue => (
 
 function properties(column: Column): dashboard.DynamicConfigValue[] {
   const unit = column.unit ?? UNIT.text;
-  const decimals = column.decimals ?? (unit === UNIT.count ? 0 : unit === UNIT.share ? 1 : undefined);
+  const decimals = column.decimals ?? decimalsOf(unit);
   const list = [property("unit", unit), property("noValue", column.noValue ?? "–")];
   if (decimals !== undefined) list.push(property("decimals", decimals));
   if (column.width) list.push(property("custom.width", column.width));
   if (column.words) list.push(property("mappings", [column.words]));
-  if (column.steps) list.push(property("thresholds", thresholds(column.steps).build()));
+  if (column.steps) list.push(property("thresholds", thresholds(column.bar ? column.steps : quiet(column.steps)).build()));
   if (column.bar) {
-    list.push(property("custom.cellOptions", { type: "gauge", mode: "basic", valueDisplayMode: "text" }), property("min", 0), property("max", 1));
+    list.push(property("custom.cellOptions", { type: "gauge", mode: "basic", valueDisplayMode: "text" }), property("min", 0), property("max", column.bar));
   } else if (column.steps) {
     list.push(property("custom.cellOptions", { type: "color-background", mode: "basic" }));
-  } else if (column.words) {
+  } else if (column.coloured) {
     list.push(property("custom.cellOptions", { type: "color-text", wrapText: true }));
   }
   if (column.link) list.push(property("links", [{ ...column.link, targetBlank: false }]));
@@ -72,10 +74,14 @@ export function listing(says: TableSays, ...queries: prometheus.DataqueryBuilder
   for (const column of says.columns) panel.overrideByName(column.title, properties(column));
   if (queries.length > 1) panel.withTransformation({ id: "merge", options: {} });
   const names = says.columns.map((column) => column.from);
+  const values = queries.map((query) => `Value #${query.build().refId}`).concat("Value");
   panel.withTransformation({
     id: "organize",
     options: {
-      excludeByName: { Time: true },
+      // The time of the query. In SQL this name would hide every column of times.
+      excludeByName: says.datasource
+        ? {}
+        : Object.fromEntries(["Time", ...values].filter((name) => !names.includes(name)).map((name) => [name, true])),
       indexByName: Object.fromEntries(names.map((name, index) => [name, index])),
       renameByName: Object.fromEntries(says.columns.map((column) => [column.from, column.title])),
     },

@@ -8,25 +8,25 @@ import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 
 export const WELL = "blue";
 export const WORSE = "orange";
-export const BAD = "dark-red";
+export const BAD = "semi-dark-red";
 export const QUIET = "#808080";
 
 /** Colour of each outcome, status and reason in graphs. */
 export const COLOURS: Record<string, string> = {
   delivered: "blue",
   failed: "orange",
-  bounced: "dark-red",
+  bounced: "semi-dark-red",
   sent: "blue",
   partial: "super-light-blue",
   pending: QUIET,
-  account_issue: "dark-red",
+  account_issue: "semi-dark-red",
   invalid_lead: "orange",
   rate_limited: "yellow",
   content_rejected: "purple",
   other: QUIET,
   applied: "blue",
   duplicate: QUIET,
-  rejected: "dark-red",
+  rejected: "semi-dark-red",
 };
 
 /** Each word of a closed set as people read it. */
@@ -40,6 +40,16 @@ const WORDS: Record<string, string> = {
   rate_limited: "Rate limited",
   content_rejected: "Content rejected",
   other: "Other",
+  sent: "Sent",
+  failed: "Failed",
+  partial: "Partial",
+  pending: "Pending",
+  delivered: "Delivered",
+  bounced: "Bounced",
+  replied: "Replied",
+  converted: "Converted",
+  auto_replied: "Auto-replied",
+  opted_out: "Opted out",
 };
 
 /** What each reason for not sending means, and what helps. */
@@ -47,13 +57,13 @@ const NOT_SENDING: Record<string, [text: string, colour: string]> = {
   paused: ["Paused: resume it", QUIET],
   finished: ["Finished: nothing more to send", QUIET],
   outside_active_hours: ["Outside active hours: wait, or change them", QUIET],
-  campaign_daily_limit: ["Campaign's daily limit used up: wait, or raise it", WORSE],
-  account_daily_limit: ["Daily limits of its accounts used up: wait, raise them, or add an account", WORSE],
-  account_suspended: ["All its accounts are suspended: reinstate one, or add one", BAD],
+  campaign_daily_limit: ["Daily limit used up: wait, or raise it", WORSE],
+  account_daily_limit: ["Limits of its accounts used up: wait, raise, or add one", WORSE],
+  account_suspended: ["Its accounts are suspended: reinstate or add one", BAD],
   no_account_assigned: ["No account: add one", BAD],
   account_removed: ["Leads wait for a removed account: reassign them", BAD],
   no_lead_due: ["No lead is due: wait, or add leads", QUIET],
-  uncertain_claims: ["Uncertain claims: report their outcomes, or resolve them", WORSE],
+  uncertain_claims: ["Uncertain claims: report or resolve them", WORSE],
 };
 
 function texts(entries: [string, string, string?][]): dashboard.ValueMapping {

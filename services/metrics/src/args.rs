@@ -42,10 +42,17 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Migrate the database and serve until SIGTERM or SIGINT, then drain. A second signal aborts.
+    /// Migrate the database, if it needs it, and serve until SIGTERM or SIGINT, then drain. A second signal aborts.
+    ///
+    /// A role that may not migrate waits until `migrate` has run.
     Serve(Serve),
     /// Migrate the database to the latest schema and exit.
     Migrate(Database),
+    /// Print the SQL that creates the three database roles: owner, service, reader.
+    ///
+    /// An administrator runs it once in the database of the service, with psql. It can run again, and before or after the
+    /// first migration. Without it one role that owns the database does everything.
+    Roles,
     /// Recount every campaign and the days of every account from facts, while the service runs.
     ///
     /// Prints each number that differs, and exits with 1 if there are any. The result is also a metric of the service.
@@ -112,6 +119,10 @@ impl Cli {
                 Ok(_) => return ExitCode::FAILURE,
                 Err(error) => Err(error),
             },
+            Command::Roles => {
+                print!("{}", include_str!("../roles.sql"));
+                Ok(())
+            }
             Command::Migrate(database) => match Options::new(&database.database_url) {
                 Ok(options) => migrate(&options.database).await,
                 Err(error) => Err(error),

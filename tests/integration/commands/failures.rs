@@ -69,7 +69,7 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
 async fn a_service_without_its_database_is_told_with_when_to_try_again() {
     let (mut server, _directory) = separate_server().await.unwrap();
     server.stop().await.unwrap();
-    let service = Service::launch(&TestDatabase { url: server.url("postgres") }, Clock::manual(monday())).await;
+    let service = Service::launch(&TestDatabase::without_roles(server.url("postgres")), Clock::manual(monday())).await;
     let output = assert_exit(campaignctl(&service.url, "acme", "campaigns list").await, 1);
     for says in ["error: ", "reason: NOT_READY", "try again in 1.0 s"] {
         assert!(output.stderr.contains(says), "it says `{says}`: {}", output.stderr);

@@ -11,9 +11,10 @@ use proptest::prelude::*;
 
 use super::{
     claiming::OF_NOTHING_DUE,
-    play::{ACCOUNTS, Checked, Play, WORKSPACES, check_refusal, check_same, stamp},
+    play::{ACCOUNTS, Checked, Play, WORKSPACES, check_none, check_refusal, check_same, stamp},
     world::Learned,
 };
+use crate::reporting::shown::{Clocks, differences};
 
 /// Maximum pages of a list, so that an endless list fails.
 pub const PAGES_MAX: usize = 200;
@@ -177,7 +178,18 @@ impl Play<'_> {
             self.compare_performance(workspace).await?;
             self.compare_pages(workspace).await?;
         }
+        self.audit_reporting().await?;
         self.audit_gauges().await
+    }
+
+    /// Compares the views for people with the API.
+    async fn audit_reporting(&self) -> Checked {
+        let sql = self.service.sql().await;
+        for workspace in &self.world.workspaces {
+            let found = differences(self.service, &sql, &workspace.id, Clocks::Differ).await;
+            check_none(&found, "the views of `reporting`")?;
+        }
+        Ok(())
     }
 
     /// Compares the gauges with the lists.

@@ -14,6 +14,10 @@ const REFRESH = 10_000;
 const CELL = 38;
 const GAP = 8;
 
+/** Panels that can't be drawn, with the reason. Pictures fail if there is one. */
+const failures: string[] = [];
+(window as any).failures = failures;
+
 /** How many panels still wait for their first data. Pictures are taken once there are none. */
 const waiting = new Set<string>();
 (window as any).waiting = waiting;
@@ -52,7 +56,10 @@ function Shown({ panel, board, chosen, events, round, left, top, width }: { pane
     frames(panel, chosen, times, width)
       .then((answer) => transformed(panel, answer))
       .then((answer) => current && setSeen({ frames: answer, times }))
-      .catch((error: Error) => current && setSeen({ frames: [], times, error: error.message }))
+      .catch((error: Error) => {
+        failures.push(`${panel.title}: ${error.message}`);
+        if (current) setSeen({ frames: [], times, error: error.message });
+      })
       .finally(() => waiting.delete(key));
     return () => void (current = false);
   }, [panel, board, chosen, round, width, key]);
@@ -69,7 +76,9 @@ function Shown({ panel, board, chosen, events, round, left, top, width }: { pane
         statusMessage={seen?.error}
       >
         {(innerWidth, innerHeight) =>
-          seen && (
+          seen?.error !== undefined ? (
+            <div className="empty">{seen.error}</div>
+          ) : seen && (
             <ErrorBoundaryAlert dependencies={[seen]}>
               <Content panel={panel} chosen={chosen} events={panel.type === "timeseries" ? events : []} seen={seen} width={innerWidth} height={innerHeight} />
             </ErrorBoundaryAlert>

@@ -1,6 +1,6 @@
 // Draws the data of a panel with the component of Grafana for its type.
 
-import { type DataFrame, type FieldDisplay, FieldType, type TimeRange, VizOrientation, getFieldDisplayValues } from "@grafana/data";
+import { type DataFrame, type DisplayValueAlignmentFactors, type FieldDisplay, FieldType, type TimeRange, VizOrientation, getDisplayValueAlignmentFactors, getFieldDisplayValues } from "@grafana/data";
 import { BarGauge, BigValue, TimeSeries, TooltipPlugin, type UPlotConfigBuilder, VizRepeater, type VizRepeaterRenderValueProps } from "@grafana/ui";
 import { SortOrder, TooltipDisplayMode } from "@grafana/schema";
 import { TableNG } from "@grafana/ui/unstable";
@@ -48,8 +48,18 @@ function Marks({ config, events, drawing }: { config: UPlotConfigBuilder; events
 }
 
 function Graph({ panel, frames, events, range, width, height, theme, chosen }: Drawn) {
+  // A chart takes hooks only when it is made, so new events make a new one.
   return (
-    <TimeSeries frames={frames} timeRange={range} timeZone="browser" width={width} height={height} legend={panel.options.legend} options={panel.options}>
+    <TimeSeries
+      key={JSON.stringify(events)}
+      frames={frames}
+      timeRange={range}
+      timeZone="browser"
+      width={width}
+      height={height}
+      legend={panel.options.legend}
+      options={panel.options}
+    >
       {(config, data) => (
         <>
           <Marks config={config} events={events} drawing={{ theme, chosen }} />
@@ -75,18 +85,20 @@ function Numbers(drawn: Drawn) {
   const { panel, width, height, theme } = drawn;
   const list = values(drawn);
   return (
-    <VizRepeater<FieldDisplay>
+    <VizRepeater<FieldDisplay, DisplayValueAlignmentFactors>
       getValues={() => list}
       source={list}
       renderCounter={0}
+      getAlignmentFactors={getDisplayValueAlignmentFactors}
       width={width}
       height={height}
       orientation={VizOrientation.Auto}
       itemSpacing={3}
-      renderValue={({ value, width, height, count }: VizRepeaterRenderValueProps<FieldDisplay>) => (
+      renderValue={({ value, width, height, count, alignmentFactors }: VizRepeaterRenderValueProps<FieldDisplay, DisplayValueAlignmentFactors>) => (
         <BigValue
           value={value.display}
           count={count}
+          alignmentFactors={alignmentFactors}
           width={width}
           height={height}
           theme={theme}
@@ -107,17 +119,18 @@ function Bars(drawn: Drawn) {
   // Bars have one scale, as in Grafana: the largest number is a full bar where the panel sets no end.
   const end = panel.fieldConfig.defaults.max ?? Math.max(1, ...list.map(({ display }) => display.numeric || 0));
   return (
-    <VizRepeater<FieldDisplay>
+    <VizRepeater<FieldDisplay, DisplayValueAlignmentFactors>
       getValues={() => list}
       source={list}
       renderCounter={0}
+      getAlignmentFactors={getDisplayValueAlignmentFactors}
       width={width}
       height={height}
       orientation={VizOrientation.Horizontal}
       itemSpacing={10}
       minVizHeight={16}
       maxVizHeight={300}
-      renderValue={({ value, width, height }: VizRepeaterRenderValueProps<FieldDisplay>) => {
+      renderValue={({ value, width, height, alignmentFactors }: VizRepeaterRenderValueProps<FieldDisplay, DisplayValueAlignmentFactors>) => {
         const bar = (
           <BarGauge
             value={value.display}
@@ -128,6 +141,8 @@ function Bars(drawn: Drawn) {
             orientation={VizOrientation.Horizontal}
             displayMode={panel.options.displayMode}
             valueDisplayMode={panel.options.valueMode}
+            text={panel.options.text}
+            alignmentFactors={alignmentFactors}
             showUnfilled={panel.options.showUnfilled}
           />
         );

@@ -14,7 +14,6 @@ import {
   ThresholdsMode,
   getDisplayProcessor,
   getFieldDisplayName,
-  getRawDisplayProcessor,
   standardTransformers,
   standardTransformersRegistry,
   transformDataFrame,
@@ -23,8 +22,10 @@ import { lastValueFrom } from "rxjs";
 import { type Chosen, fill } from "./fill.js";
 import type { Panel } from "./model.js";
 
+// Some transformations are exported under two names.
+const transformations = new Map(Object.values(standardTransformers).map((one) => [one.id, one]));
 standardTransformersRegistry.setInit(() =>
-  Object.values(standardTransformers).map((transformation) => ({
+  [...transformations.values()].map((transformation) => ({
     id: transformation.id,
     name: transformation.name,
     transformation: async () => transformation as any,
@@ -62,7 +63,8 @@ function withThresholds(config: FieldConfig): void {
 function linkTo(url: string, frame: DataFrame, field: Field, row: number | undefined, chosen: Chosen): string {
   const known = url
     .replace(/\$\{__data\.fields\["([^"]+)"\]\}/g, (_, name: string) => {
-      const of = frame.fields.find((other) => other.name === name);
+      // By name or by title, as in Grafana: renaming a column changes only its title.
+      const of = frame.fields.find((other) => other.name === name || getFieldDisplayName(other, frame) === name);
       return encodeURIComponent(String(of?.values[row ?? 0] ?? ""));
     })
     .replace(/\$\{__field\.labels\.(\w+)\}/g, (_, label: string) => encodeURIComponent(field.labels?.[label] ?? ""));
@@ -90,8 +92,7 @@ export function configured(panel: Panel, frames: DataFrame[], { theme, chosen }:
       withThresholds(config);
       if (field.type === FieldType.time && config.unit === panel.fieldConfig.defaults.unit) delete config.unit;
       if (field.type === FieldType.number) field.state!.seriesIndex = seriesIndex++;
-      field.display =
-        field.type === FieldType.string && !config.mappings?.length ? getRawDisplayProcessor() : getDisplayProcessor({ field, theme, timeZone: "browser" });
+      field.display = getDisplayProcessor({ field, theme, timeZone: "browser" });
       if (config.links?.length) {
         field.getLinks = ({ valueRowIndex }) =>
           config.links!.map(

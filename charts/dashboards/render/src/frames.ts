@@ -1,6 +1,6 @@
 // Turns answers of Prometheus and Postgres into data frames, as the data sources of Grafana do.
 
-import { type DataFrame, FieldType, type Labels } from "@grafana/data";
+import type { DataFrame, FieldType, Labels } from "@grafana/data";
 import type { Target } from "./model.js";
 
 export interface Series {
@@ -10,6 +10,8 @@ export interface Series {
 }
 
 const TIME = "Time";
+// The module that has these as an enum loads in browsers only, and queries are also checked without one.
+const KIND = { time: "time" as FieldType, number: "number" as FieldType, string: "string" as FieldType };
 
 function nameOf(target: Target, labels: Labels): string | undefined {
   const legend = target.legendFormat ?? "__auto";
@@ -27,8 +29,8 @@ export function courses(target: Target, answer: Series[], step: number): DataFra
       refId: target.refId,
       length: points.length,
       fields: [
-        { name: TIME, type: FieldType.time, config: { interval: step * 1000 }, values: points.map(([time]) => time * 1000) },
-        { name: "Value", type: FieldType.number, config: { displayNameFromDS }, labels: metric, values: points.map(([, text]) => Number(text)) },
+        { name: TIME, type: KIND.time, config: { interval: step * 1000 }, values: points.map(([time]) => time * 1000) },
+        { name: "Value", type: KIND.number, config: { displayNameFromDS }, labels: metric, values: points.map(([, text]) => Number(text)) },
       ],
     };
   });
@@ -38,11 +40,11 @@ export function courses(target: Target, answer: Series[], step: number): DataFra
 export function table(target: Target, answer: Series[], valueName: string): DataFrame {
   const labels = [...new Set(answer.flatMap(({ metric }) => Object.keys(metric)))].sort();
   const values = answer.map(({ value }) => value ?? [0, "NaN"]);
-  const fields: DataFrame["fields"] = [{ name: TIME, type: FieldType.time, config: {}, values: values.map(([time]) => Number(time) * 1000) }];
+  const fields: DataFrame["fields"] = [{ name: TIME, type: KIND.time, config: {}, values: values.map(([time]) => Number(time) * 1000) }];
   for (const label of labels) {
-    fields.push({ name: label, type: FieldType.string, config: {}, values: answer.map(({ metric }) => metric[label] ?? "") });
+    fields.push({ name: label, type: KIND.string, config: {}, values: answer.map(({ metric }) => metric[label] ?? "") });
   }
-  fields.push({ name: valueName, type: FieldType.number, config: {}, values: values.map(([, text]) => Number(text)) });
+  fields.push({ name: valueName, type: KIND.number, config: {}, values: values.map(([, text]) => Number(text)) });
   return { refId: target.refId, length: answer.length, fields: answer.length > 0 ? fields : [] };
 }
 
@@ -55,7 +57,7 @@ export function sqlTable(target: Target, columns: { name: string; time: boolean;
     length: rows.length,
     fields: columns.map(({ name, time, number }) => ({
       name,
-      type: time ? FieldType.time : number ? FieldType.number : FieldType.string,
+      type: time ? KIND.time : number ? KIND.number : KIND.string,
       config: {},
       values: rows.map((row) => {
         const value = row[name] ?? null;

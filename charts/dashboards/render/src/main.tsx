@@ -10,7 +10,7 @@ import type { Dashboard } from "./model.js";
 import { chosenIn, go } from "./place.js";
 import "./page.css";
 
-const RANGES = ["now-15m", "now-1h", "now-6h", "now-24h"].map((value) => ({ value, label: value.slice(4) }));
+const RANGES = ["now-15m", "now-30m", "now-1h", "now-6h", "now-24h"].map((value) => ({ value, label: value.slice(4) }));
 const THEMES = [
   { value: "light", label: "Light" },
   { value: "dark", label: "Dark" },

@@ -19,6 +19,13 @@ pub fn is_retryable(source: &(dyn StdError + Send + Sync + 'static)) -> bool {
     source.downcast_ref::<PgError>().and_then(PgError::code).is_some_and(|code| retryable.contains(code))
 }
 
+/// Whether Postgres refused something for want of a privilege, here or in a cause.
+pub fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .filter_map(|error| error.downcast_ref::<PgError>())
+        .any(|error| error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))
+}
+
 /// Whether the error is the violation of a unique constraint.
 pub fn is_unique_violation(error: &PgError) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)

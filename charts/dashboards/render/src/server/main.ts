@@ -1,5 +1,8 @@
 // Shows the dashboards in a browser: `npm run serve -- --prometheus URL [--postgres URL]`.
 //
+// The URL of Postgres may carry a password: prefer the environment variable DATABASE_URL. Without either, the dashboard
+// of leads has no data.
+//
 // Prints one line on stdout, `dashboards URL`, and serves until SIGTERM or SIGINT.
 
 import { parseArgs } from "node:util";
@@ -10,6 +13,6 @@ if (!values.prometheus) {
   console.error("usage: npm run serve -- --prometheus URL [--postgres URL]");
   process.exit(2);
 }
-const { url, stop } = await serve(values.prometheus, values.postgres);
+const { url, stop } = await serve(values.prometheus, values.postgres ?? process.env.DATABASE_URL);
 console.log(`dashboards ${url}`);
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop().then(() => process.exit(0)));

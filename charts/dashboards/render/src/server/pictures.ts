@@ -53,7 +53,14 @@ try {
         const chosen = values.choose.map((one) => `&var-${one}`).join("");
         await page.goto(`${url}/d/${board.uid}?theme=${theme}&from=${values.from}${chosen}`);
         await page.waitForSelector("section", { timeout: READY_TIMEOUT });
+        // The whole page in view, because tables draw only what can be seen.
+        await page.setViewportSize({ width, height: (await page.evaluate("document.documentElement.scrollHeight")) as number });
         await page.waitForFunction("window.waiting.size === 0", undefined, { timeout: READY_TIMEOUT });
+        for (const failure of (await page.evaluate("window.failures")) as string[]) {
+          failed = true;
+          console.error(`${name}: ${failure}`);
+        }
+        await page.waitForFunction("[...document.querySelectorAll('[role=grid]')].every((grid) => grid.querySelector('[role=gridcell]'))", undefined, { timeout: READY_TIMEOUT });
         // Two frames: one in which React draws the answers, one in which the charts paint.
         await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
         const path = join(values.into, `${name}-${theme}${width === 1280 ? "" : `-${width}`}.png`);

@@ -18,6 +18,9 @@ const NUMBER_TYPES = new Set([20, 21, 23, 700, 701, 1700]);
 /** Milliseconds after which Postgres gives up a query of a panel. */
 const STATEMENT_TIMEOUT = 10_000;
 
+/** The font of Grafana, whose widths its components reckon with. */
+const FONTS: Record<string, string> = { Regular: "400", Medium: "500" };
+
 /** The order of the menu. */
 const ORDER = ["campaigns", "campaign", "account", "leads", "service"];
 
@@ -52,9 +55,15 @@ async function fromPostgres(pool: pg.Pool | undefined, request: IncomingMessage,
 }
 
 function file(path: string, response: ServerResponse): void {
+  const modules = fileURLToPath(new URL("../../node_modules", import.meta.url));
+  const font = FONTS[/^\/public\/fonts\/inter\/Inter-(\w+)\.woff2$/.exec(path)?.[1] ?? ""];
+  if (font) return answer(response, 200, "font/woff2", readFileSync(join(modules, `@fontsource/inter/files/inter-latin-${font}-normal.woff2`)));
+  const icon = /^\/public\/build\/(img\/icons\/[a-z]+\/[\w-]+\.svg)$/.exec(path)?.[1];
+  if (icon) return answer(response, 200, "image/svg+xml", readFileSync(join(modules, "@grafana/ui/dist/public", icon)));
   const name = normalize(path).replace(/^\/+/, "");
-  const known = name.startsWith("assets/") && !name.includes("..");
-  const found = join(PAGE, known ? name : "index.html");
+  const page = name === "" || /^d\/[\w-]+$/.test(name);
+  if (!page && !/^assets\/[\w.-]+$/.test(name)) return answer(response, 404, "text/plain", "no such page");
+  const found = join(PAGE, page ? "index.html" : name);
   answer(response, 200, TYPES[extname(found)] ?? "application/octet-stream", readFileSync(found));
 }
 

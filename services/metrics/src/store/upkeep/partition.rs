@@ -1,6 +1,7 @@
 //! Partitions the log of outcomes by month: creates partitions ahead of time, and drops old ones. Changes no count.
 //!
 //! Locks of the log have a short timeout. Where a backup holds the log, they fail at once, and upkeep tries again later.
+//! Functions of the database create and drop, because the role of the service may not.
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
@@ -46,9 +47,6 @@ impl Store {
     /// Creates the partition of a month, with the rows of the default partition that belong to it.
     async fn partition_make(&self, month: Date) -> Result<()> {
         let name = partition(month);
-        let next = month.last_of_month().tomorrow().map_err(|error| Error::Internal(error.into()))?;
-        let range = format!("'{month} 00:00:00+00'");
-        let until = format!("'{next} 00:00:00+00'");
         in_txn!(self, "partition_make", Kind::Write, |txn, attempt| {
             refuse_retry(attempt)?;
             if txn.query_one(EXISTS, &[&name]).await?.get(0) {
@@ -59,17 +57,8 @@ impl Store {
             if txn.query_one(EXISTS, &[&name]).await?.get(0) {
                 return Ok(());
             }
-            // The default partition may hold rows of this month, which must leave it before the new one is attached. Whole rows
-            // move, whatever columns they have: this statement is not kept. A partition does not inherit the replica identity.
-            let make = format!(
-                "CREATE TABLE {name} (LIKE outcomes INCLUDING DEFAULTS);
-                LOCK TABLE outcomes_default IN ACCESS EXCLUSIVE MODE;
-                WITH moved AS (DELETE FROM outcomes_default WHERE received_at >= {range} AND received_at < {until} RETURNING *)
-                INSERT INTO {name} SELECT * FROM moved;
-                ALTER TABLE {name} REPLICA IDENTITY FULL;
-                ALTER TABLE outcomes ATTACH PARTITION {name} FOR VALUES FROM ({range}) TO ({until});"
-            );
-            Ok(txn.batch_execute(&make).await?)
+            txn.execute("SELECT log_partition_make($1)", &[&month]).await?;
+            Ok(())
         })
     }
 
@@ -110,7 +99,7 @@ impl Store {
             whole_tables_in_txn(&txn).await?;
             txn.batch_execute(&keep).await?;
             txn.batch_execute(LOCK_TIMEOUT).await?;
-            txn.batch_execute(&format!("DROP TABLE {name}")).await?;
+            txn.batch_execute(&format!("SELECT log_partition_drop('{name}'::regclass)")).await?;
             tracing::info!(partition = name, "dropped outcomes that are older than their retention");
             Ok(())
         })
