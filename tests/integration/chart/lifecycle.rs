@@ -19,7 +19,7 @@ use crate::harness::{
     kube::Cluster,
     kubelet::Kubelet,
     parts::repository,
-    postgres::{TestDatabase, empty_database},
+    postgres::{ROLES, Role, TestDatabase, empty_database},
     process::Directory,
     run::{Output, run},
     tools::helm,
@@ -33,8 +33,10 @@ const PORT: u16 = 50051;
 const CHART: &str = "charts/campaign-metrics";
 const CRDS: &str = "charts/campaign-metrics-crds";
 const BEFORE: &str = "tests/data/chart-before";
-/// Values that every release sets.
-const SET: &str = "insecure=true,database.existingSecret=database";
+/// Values of the last version, whose service migrates and so is the owner.
+const SET_BEFORE: &str = "insecure=true,database.existingSecret=owner";
+/// Values of this version: the service may change no table.
+const SET: &str = "insecure=true,database.existingSecret=app,migrations.existingSecret=owner";
 
 /// A cluster with one namespace, its node and a database.
 struct Stage {
@@ -55,9 +57,14 @@ impl Stage {
             "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         });
         cluster.kubectl_input(["create", "-f", "-"], &namespace.to_string()).await.unwrap().success().unwrap();
-        let url = format!("--from-literal=url={}", database.url);
-        let secret = ["create", "secret", "generic", "database", &url, "-n", NAMESPACE];
-        cluster.kubectl(secret).await.unwrap().success().unwrap();
+        // Roles belong to the whole server, where another test may be changing them.
+        let roles = async || Ok(database.connect().await.batch_execute(ROLES).await?);
+        until("the roles", SOON, roles).await.unwrap();
+        for (name, role) in [("owner", Role::Owner), ("app", Role::App)] {
+            let url = format!("--from-literal=url={}", role.url(&database.url));
+            let secret = ["create", "secret", "generic", name, &url, "-n", NAMESPACE];
+            cluster.kubectl(secret).await.unwrap().success().unwrap();
+        }
         let kubelet = Kubelet::start(&cluster, NAMESPACE).await.unwrap();
         let client = cluster.client().await.unwrap();
         Self { kubelet, cluster, client, _database: database, _directory: directory }
@@ -73,7 +80,8 @@ impl Stage {
 
     /// Installs or upgrades a chart, and waits until everything is ready.
     async fn release(&self, how: &[&str], chart: &str) {
-        let arguments = [how, &["campaign-metrics", chart, "--set", SET, "--wait", "--timeout", "55s"]].concat();
+        let set = if chart == BEFORE { SET_BEFORE } else { SET };
+        let arguments = [how, &["campaign-metrics", chart, "--set", set, "--wait", "--timeout", "55s"]].concat();
         let output = self.helm(&arguments).await;
         let output = output.success();
         output.unwrap_or_else(|error| panic!("{error:#}\n{:?}", self.kubelet.record().failures));
@@ -122,7 +130,7 @@ async fn installs_the_chart_of_the_last_version(stage: &Stage) {
     let patch =
         ["patch", "crd", "campaigns.campaign-metrics.io", "--type=merge", "-p", older, "--field-manager=kubectl"];
     stage.cluster.kubectl(patch).await.unwrap().success().unwrap();
-    let arguments = ["install", "campaign-metrics", BEFORE, "--set", SET];
+    let arguments = ["install", "campaign-metrics", BEFORE, "--set", SET_BEFORE];
     let said = stage.helm(&arguments).await.refusal().unwrap();
     assert!(said.contains("campaigns.campaign-metrics.io") && said.contains("ownership"), "{said}");
     stage.release(&["install", "--take-ownership", "--force-conflicts"], BEFORE).await;
