@@ -11,6 +11,7 @@ use crate::{
         kube::cluster,
         node::Package,
         parts::repository,
+        postgres::Role,
         process::Directory,
         prometheus::Prometheus,
         wait::{SOON, until},
@@ -47,7 +48,7 @@ fn grafana_knows_every_unit_panel_and_link_of_the_dashboards() {
 }
 
 /// Until Prometheus has scraped what happened and evaluated rules on rules, and Node has asked everything.
-const ASKED: Duration = Duration::from_secs(90);
+const ASKED: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn every_query_of_the_dashboards_finds_something() {
@@ -91,9 +92,9 @@ async fn every_query_of_the_dashboards_finds_something() {
         }
     });
 
-    let url = prometheus.url.clone();
+    let (url, database) = (prometheus.url.clone(), Role::Reader.url(&one.database.admin_url));
     let ask = async || {
-        let url = url.clone();
+        let (url, database) = (url.clone(), database.clone());
         // The service of this test answers the scrapes meanwhile.
         let asked = tokio::task::spawn_blocking(move || {
             let viewer = Package::installed("charts/dashboards/render")?;
@@ -101,8 +102,9 @@ async fn every_query_of_the_dashboards_finds_something() {
                 format!("workspace={}", WORKSPACE.trim_start_matches("workspaces/")),
                 "campaign=spring".into(),
                 "account=ann".into(),
+                "lead=l10".into(),
             ];
-            let mut arguments = vec!["run", "--silent", "ask", "--", "--prometheus", &url];
+            let mut arguments = vec!["run", "--silent", "ask", "--", "--prometheus", &url, "--postgres", &database];
             arguments.extend(chosen.iter().flat_map(|one| ["--choose", one]));
             viewer.npm(&arguments)
         });
