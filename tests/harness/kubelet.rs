@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -146,7 +147,8 @@ impl Node {
             let is_over = matches!(phase, Some("Succeeded" | "Failed"));
             match containers.get_mut(&uid) {
                 Some(container) => {
-                    if container.tick(self, &pods, &pod).await? {
+                    let has_ended = container.tick(self, &pods, &pod).await?;
+                    if has_ended {
                         containers.remove(&uid);
                     }
                 }
@@ -184,7 +186,7 @@ impl Node {
                     if endpoint.conditions.is_some_and(|conditions| conditions.ready == Some(true)) {
                         for address in endpoint.addresses {
                             let address = Kubelet::loopback(&address);
-                            hosts += &format!("{address} {name}.{}.svc\n", self.namespace);
+                            writeln!(hosts, "{address} {name}.{}.svc", self.namespace)?;
                         }
                     }
                 }

@@ -106,7 +106,7 @@ impl Series {
         for sample in 0..samples {
             let (hour, seconds) = (sample % DAY / HOUR, i64::try_from(sample * 120).unwrap());
             let is_open = (8..18).contains(&hour);
-            let pace = if sample / DAY % 7 < 5 { 1.0 } else { 0.25 } * messages_a_day / 300.0;
+            let messages_now = if sample / DAY % 7 < 5 { 1.0 } else { 0.25 } * messages_a_day / 300.0;
             let is_sending = is_open && !has(Fault::NoSender, sample);
             let share = match () {
                 () if has(Fault::HalfLost, sample) => 0.5,
@@ -116,8 +116,9 @@ impl Series {
             if is_sending {
                 last_grant = seconds;
                 // A fraction of a message becomes one now and then, and paces vary by half.
-                let messages = pace * draw.random_range(0.5..1.5);
-                let messages = messages.floor() as i64 + i64::from(draw.random_bool(messages.fract()));
+                let messages = messages_now * draw.random_range(0.5..1.5);
+                let whole = (0..100).take_while(|count| f64::from(count + 1) <= messages).count();
+                let messages = whole + usize::from(draw.random_bool(messages.fract()));
                 for _ in 0..messages {
                     let place = match draw.random_range(0.0..1.0) {
                         lost if lost < 0.8 * share => 1,

@@ -48,7 +48,7 @@ fn grafana_knows_every_unit_panel_and_link_of_the_dashboards() {
 }
 
 /// Until Prometheus has scraped what happened and evaluated rules on rules, and Node has asked everything.
-const ASKED: Duration = Duration::from_secs(180);
+const ASKED: Duration = Duration::from_mins(3);
 
 #[tokio::test]
 async fn every_query_of_the_dashboards_finds_something() {

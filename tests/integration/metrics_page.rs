@@ -205,7 +205,7 @@ async fn the_page_of_metrics_is_made_from_what_is_served() {
     happen(&service).await;
     fail_stream(&service, Vec::new()).await;
     // Claims expire, and the series by account are read again.
-    service.clock.advance(Duration::from_secs(360));
+    service.clock.advance(Duration::from_mins(6));
     let served = families(&service.admin("/metrics").await);
     let (process, state): (BTreeMap<_, _>, BTreeMap<_, _>) = served.into_iter().partition(|(_, family)| {
         family.kind != "gauge" || family.labels.contains_key("version") || family.help.is_empty()

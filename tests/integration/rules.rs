@@ -98,10 +98,10 @@ fn each_alert_is_shown_to_fire_and_not_to_fire() {
     let (mut fired, mut silent) = (BTreeSet::new(), BTreeSet::new());
     for test in test_files().iter().flat_map(|file| yaml(file)["tests"].as_array().cloned().expect("tests")) {
         let cases = test["promql_expr_test"].as_array().cloned().expect("a test asks for alerts");
-        let fires =
+        let shows =
             |name: &str| cases.iter().any(|case| case["exp_samples"].to_string().contains(&format!("\\\"{name}\\\"")));
         for name in &alerts {
-            if fires(name) {
+            if shows(name) {
                 fired.insert(name.clone())
             } else {
                 silent.insert(name.clone())
@@ -195,18 +195,18 @@ async fn prometheus_records_what_the_api_says_once_for_two_replicas() {
         Prometheus::start(directory.path(), &jobs, Duration::from_millis(500), Directory::Remove).await.unwrap();
     let scraped = async || {
         let samples = prometheus.query("workspace_campaign:messages:sum").await?;
-        ensure!(samples.len() == 1 && samples[0].value == 0.0, "{samples:?}");
+        ensure!(samples.len() == 1 && samples[0].value.abs() < 0.5, "{samples:?}");
         Ok(())
     };
     until("a first scrape", SOON, scraped).await.unwrap();
     happen(&one).await;
     // Details by account are read again after five minutes by the clock of the service.
-    one.clock.advance(Duration::from_secs(360));
+    one.clock.advance(Duration::from_mins(6));
     let recorded = async || {
         let samples = prometheus.query("workspace_campaign_account:lost_30d:ratio").await?;
         ensure!(samples.len() == 1, "{samples:?}");
         let samples = prometheus.query("workspace_campaign:lost_messages:increase1h").await?;
-        ensure!(samples.len() == 1 && samples[0].value == 20.0, "{samples:?}");
+        ensure!(samples.len() == 1 && (samples[0].value - 20.0).abs() < 0.5, "{samples:?}");
         Ok(())
     };
     until("all is recorded", SOON, recorded).await.unwrap();
@@ -227,7 +227,7 @@ async fn prometheus_records_what_the_api_says_once_for_two_replicas() {
             assert_eq!(sample.label("instance"), "", "{name} is recorded by replica");
         }
     }
-    let request = pb::GetCampaignRequest { name: campaign_name("spring"), ..Default::default() };
+    let request = pb::GetCampaignRequest { name: campaign_name("spring") };
     let campaign = one.campaigns.clone().get_campaign(request).await.unwrap().into_inner();
     let counts = campaign.lead_counts.unwrap();
     let value = async |expression: &str| {
@@ -236,10 +236,10 @@ async fn prometheus_records_what_the_api_says_once_for_two_replicas() {
         sample.value
     };
     #[expect(clippy::cast_precision_loss, reason = "counts of a test are small")]
-    let leads = (counts.total as f64, (counts.pending + counts.partial) as f64);
-    assert_eq!(value("sum(workspace_campaign:campaign_leads:max)").await, leads.0);
-    assert_eq!(value("workspace_campaign:open_leads:sum").await, leads.1);
+    let [total, open] = [counts.total, counts.pending + counts.partial].map(|count| count as f64);
     for (expression, expected) in [
+        ("sum(workspace_campaign:campaign_leads:max)", total),
+        ("workspace_campaign:open_leads:sum", open),
         ("workspace_campaign:messages:sum", 121.0),
         ("workspace_campaign:lost_messages:sum", 20.0),
         ("workspace_campaign:messages:increase1h", 121.0),
@@ -251,7 +251,7 @@ async fn prometheus_records_what_the_api_says_once_for_two_replicas() {
         ("workspace_account:daily_limit_used:ratio", 3.0 / 60.0),
         ("workspace_campaign_account:lost_30d:ratio", 20.0 / 121.0),
         // statsmodels 0.15: proportion_confint(101, 121, method="wilson")[1]
-        ("workspace_campaign:delivery1h:upper", 0.890377),
+        ("workspace_campaign:delivery1h:upper", 0.890_377),
     ] {
         let found = value(expression).await;
         assert!((found - expected).abs() < 1e-5, "{expression}: {found}, not {expected}");
