@@ -84,7 +84,7 @@ audit: ## Check the dependencies for known vulnerabilities (fetches the advisory
 	@$(call part,cargo-deny) check advisories
 
 .PHONY: image
-image: ## Build the images of all programs into target/image, without a daemon; ten minutes
+image: ## Build the images of all programs into target/image, without a daemon; six minutes or more
 	@services/build-images
 
 .PHONY: image-test
