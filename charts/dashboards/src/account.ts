@@ -2,14 +2,13 @@
 
 import type * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import { UID, accountOf, cell, onPrometheus, toAccount, toCampaign, workspace } from "./frame.js";
-import { DELIVERY, LOST, UNIT, USED, course, graph, heading, now, number, rows, timeline } from "./house.js";
-import { IN_WORKSPACE, OF_ACCOUNT, account, growth, max, pair, sum } from "./promql.js";
+import { DELIVERY, LOST, UNIT, USED, course, graph, heading, layers, now, number, one, rows, timeline } from "./house.js";
+import { IN_WORKSPACE, OF_ACCOUNT, OUTCOMES, REASONS, account, growth, max, pair, sum } from "./promql.js";
 import { listing } from "./table.js";
 import { accountStates, inWords } from "./words.js";
 
 const of = (metric: string, more = ""): string => account(metric, OF_ACCOUNT + more);
 const pairs = (metric: string, more = ""): string => pair(metric, OF_ACCOUNT + more);
-const one = (expression: string): string => `max(${expression})`;
 const ACTIVE = one(of("account_state:max", ', state="active"'));
 
 const state = number(
@@ -101,7 +100,6 @@ const deliveryCourse = graph(
   course("A", `1 - sum(${growth(of("account_messages:max", ', outcome!="delivered"'), "1h")}) / (${whole} >= 20)`, "Delivered"),
 );
 
-const reasons = ["account_issue", "invalid_lead", "rate_limited", "content_rejected", "other"];
 const reasonCourse = graph(
   {
     title: "Lost messages by reason, past hour",
@@ -109,7 +107,7 @@ const reasonCourse = graph(
       "At each time, the messages that failed or bounced in the hour before it, of active campaigns alone, up to 5 minutes late. Since when: where it begins to climb. " +
       "Account issues: check the account at its provider. Rate limited: lower its daily limit. Invalid leads: refresh the list of that campaign. Content rejected: review the message.",
     unit: UNIT.count,
-    stacked: reasons,
+    stacked: REASONS,
     width: 12,
     height: 8,
   },
@@ -153,20 +151,17 @@ const serves = listing(
   rows("C", max("campaign", pairs("lost_30d:ratio"))),
 );
 
-const outcomes = ["delivered", "failed", "bounced"];
-const messages = graph(
+const messages = layers(
   {
     title: "Messages per interval",
     description: "Messages by result, in bars of one interval (5 minutes, more over long ranges). If the bars stop while its campaigns are active: is its limit used up, is it suspended, does its sender run?",
     unit: UNIT.count,
-    stacked: outcomes,
+    stacked: OUTCOMES,
     barsOf: "5m",
     width: 12,
     height: 8,
   },
-  ...outcomes.map((outcome, index) =>
-    course("ABC".charAt(index), one(growth(of("account_messages:max", `, outcome="${outcome}"`), "$__interval")), outcome),
-  ),
+  (outcome) => growth(of("account_messages:max", `, outcome="${outcome}"`), "$__interval"),
 );
 
 const history = timeline(

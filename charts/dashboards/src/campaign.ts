@@ -3,13 +3,12 @@
 import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import * as prometheus from "@grafana/grafana-foundation-sdk/prometheus";
 import { UID, campaignOf, cell, onPrometheus, toAccount, toLeads, workspace } from "./frame.js";
-import { DELIVERY, LOST, NEUTRAL, NONE_WAITS, PROMETHEUS, UNIT, USED, bars, course, graph, heading, now, number, rows, timeline } from "./house.js";
-import { IN_WORKSPACE, OF_CAMPAIGN, became, campaign, growth, max, pair, stateNumber, sum } from "./promql.js";
+import { DELIVERY, LOST, NEUTRAL, NONE_WAITS, PROMETHEUS, UNIT, USED, bars, course, graph, heading, layers, now, number, one, rows, timeline } from "./house.js";
+import { IN_WORKSPACE, OF_CAMPAIGN, OUTCOMES, REASONS, became, campaign, growth, max, pair, stateNumber, sum } from "./promql.js";
 import { listing } from "./table.js";
 import { campaignStates, inWords, whyNotSending } from "./words.js";
 
 const of = (metric: string, more = ""): string => campaign(metric, OF_CAMPAIGN + more);
-const one = (expression: string): string => `max(${expression})`;
 
 const state = number(
   {
@@ -162,7 +161,6 @@ const deliveryCourse = graph(
   course("A", one(of("delivery1h:ratio")), "Delivered"),
 );
 
-const reasons = ["account_issue", "invalid_lead", "rate_limited", "content_rejected", "other"];
 const reasonCourse = graph(
   {
     title: "Lost messages by reason, past hour",
@@ -170,14 +168,14 @@ const reasonCourse = graph(
       "At each time, the messages that failed or bounced in the hour before it. Account issues: look at the accounts below. Invalid leads: refresh the lead list. " +
       "Rate limited: lower daily limits. Content rejected: review the message.",
     unit: UNIT.count,
-    stacked: reasons,
+    stacked: REASONS,
     width: 12,
     height: 8,
   },
   course("A", max("reason", of("failed_messages:increase1h")), "{{reason}}"),
 );
 
-const leads = graph(
+const leads = layers(
   {
     title: "Leads by status",
     description: "All leads of the campaign. Pending: nothing delivered yet. Partial: between two steps. Sent and failed are done. A flat line of pending leads in active hours means that nothing is sent.",
@@ -186,25 +184,20 @@ const leads = graph(
     width: 12,
     height: 8,
   },
-  ...["sent", "failed", "partial", "pending"].map((status, index) =>
-    course("ABCD".charAt(index), one(of("campaign_leads:max", `, status="${status}"`)), status),
-  ),
+  (status) => of("campaign_leads:max", `, status="${status}"`),
 );
 
-const outcomes = ["delivered", "failed", "bounced"];
-const messages = graph(
+const messages = layers(
   {
     title: "Messages per interval",
     description: "Messages by result, in bars of one interval (5 minutes, more over long ranges). No bars in active hours: nobody sends.",
     unit: UNIT.count,
-    stacked: outcomes,
+    stacked: OUTCOMES,
     barsOf: "5m",
     width: 12,
     height: 8,
   },
-  ...outcomes.map((outcome, index) =>
-    course("ABC".charAt(index), one(growth(of("campaign_messages:max", `, outcome="${outcome}"`), "$__interval")), outcome),
-  ),
+  (outcome) => growth(of("campaign_messages:max", `, outcome="${outcome}"`), "$__interval"),
 );
 
 const pairs = (metric: string, more = ""): string => pair(metric, OF_CAMPAIGN + more);

@@ -65,6 +65,9 @@ export const now = (refId: string, expression: string, legend = "__auto"): prome
 export const course = (refId: string, expression: string, legend = "__auto"): prometheus.DataqueryBuilder =>
   new prometheus.DataqueryBuilder().refId(refId).expr(expression).range().legendFormat(legend);
 
+/** One number or line: whatever labels of the scrape target the series has. */
+export const one = (expression: string): string => `max(${expression})`;
+
 /** A query for the rows of a table: labels and the present value are its columns. */
 export const rows = (refId: string, expression: string): prometheus.DataqueryBuilder =>
   now(refId, expression).format(prometheus.PromQueryFormat.Table);
@@ -185,6 +188,10 @@ export function graph(says: Graph, ...queries: prometheus.DataqueryBuilder[]): t
   queries.forEach((query) => panel.withTarget(query));
   return panel;
 }
+
+/** A graph with a layer for each name, the first at the bottom. */
+export const layers = (says: Graph & { stacked: string[] }, expression: (name: string) => string): timeseries.PanelBuilder =>
+  graph(says, ...says.stacked.map((name, index) => course("ABCD".charAt(index), one(expression(name)), name)));
 
 /** Which state held when. */
 export function timeline(says: Says & { words: dashboard.ValueMapping }, ...queries: prometheus.DataqueryBuilder[]): statetimeline.PanelBuilder {

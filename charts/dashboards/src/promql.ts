@@ -14,6 +14,10 @@ export const account = (metric: string, selector: string): string => `workspace_
 /** A recorded series of accounts within campaigns, of active campaigns only. */
 export const pair = (metric: string, selector: string): string => `workspace_campaign_account:${metric}{${selector}}`;
 
+/** Results of a message, and reasons of lost ones, as the label values are. */
+export const OUTCOMES = ["delivered", "failed", "bounced"];
+export const REASONS = ["account_issue", "invalid_lead", "rate_limited", "content_rejected", "other"];
+
 /** Leaves only these labels, so that labels of the scrape target make no columns and no second series. */
 export const max = (labels: string, expression: string): string => `max by (${labels}) (${expression})`;
 export const sum = (labels: string, expression: string): string => `sum by (${labels}) (${expression})`;

@@ -81,17 +81,18 @@ function values({ panel, frames, theme }: Drawn): FieldDisplay[] {
   });
 }
 
-function Numbers(drawn: Drawn) {
-  const { panel, width, height, theme } = drawn;
+/** What a panel that repeats one drawing for each value needs. */
+function repeated(drawn: Drawn) {
   const list = values(drawn);
+  const { width, height } = drawn;
+  return { getValues: () => list, source: list, renderCounter: 0, getAlignmentFactors: getDisplayValueAlignmentFactors, width, height };
+}
+
+function Numbers(drawn: Drawn) {
+  const { panel, theme } = drawn;
   return (
     <VizRepeater<FieldDisplay, DisplayValueAlignmentFactors>
-      getValues={() => list}
-      source={list}
-      renderCounter={0}
-      getAlignmentFactors={getDisplayValueAlignmentFactors}
-      width={width}
-      height={height}
+      {...repeated(drawn)}
       orientation={VizOrientation.Auto}
       itemSpacing={3}
       renderValue={({ value, width, height, count, alignmentFactors }: VizRepeaterRenderValueProps<FieldDisplay, DisplayValueAlignmentFactors>) => (
@@ -114,18 +115,13 @@ function Numbers(drawn: Drawn) {
 }
 
 function Bars(drawn: Drawn) {
-  const { panel, width, height, theme } = drawn;
-  const list = values(drawn);
+  const { panel, theme } = drawn;
+  const bars = repeated(drawn);
   // Bars have one scale, as in Grafana: the largest number is a full bar where the panel sets no end.
-  const end = panel.fieldConfig.defaults.max ?? Math.max(1, ...list.map(({ display }) => display.numeric || 0));
+  const end = panel.fieldConfig.defaults.max ?? Math.max(1, ...bars.source.map(({ display }) => display.numeric || 0));
   return (
     <VizRepeater<FieldDisplay, DisplayValueAlignmentFactors>
-      getValues={() => list}
-      source={list}
-      renderCounter={0}
-      getAlignmentFactors={getDisplayValueAlignmentFactors}
-      width={width}
-      height={height}
+      {...bars}
       orientation={VizOrientation.Horizontal}
       itemSpacing={10}
       minVizHeight={16}
