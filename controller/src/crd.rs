@@ -9,7 +9,7 @@
     reason = "the lint takes the keys of one printer column for repeats of another's"
 )]
 
-use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
+use kube::{Api, Client, CustomResource, CustomResourceExt as _, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -295,6 +295,16 @@ mod defaults {
     }
     pub fn time_zone() -> String {
         "UTC".into()
+    }
+}
+
+impl Campaign {
+    /// The resources of a namespace, or of all namespaces.
+    pub fn api(client: Client, namespace: Option<&str>) -> Api<Self> {
+        match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
     }
 }
 

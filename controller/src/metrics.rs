@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use kube::runtime::reflector::Store;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, process_collector::ProcessCollector,
+    TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -63,14 +63,10 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
         };
         let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauges.clone()))?;
-            prometheus::Result::Ok(gauges)
+            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
         };
         let reconciles =
             counters("controller_runtime_reconcile_total", "Reconciles by result.", &["controller", "result"])?;
@@ -88,25 +84,31 @@ impl Metrics {
         gauges("controller_runtime_max_concurrent_reconciles", "Reconciles that may run at once.", &["controller"])?
             .with_label_values(&[CONTROLLER])
             .set(concurrency.into());
-        let seconds = HistogramVec::new(
-            HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time a reconcile takes.")
-                .buckets(RECONCILE_BUCKETS.into()),
-            &["controller"],
+        let seconds = register(
+            &registry,
+            HistogramVec::new(
+                HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Time a reconcile takes.")
+                    .buckets(RECONCILE_BUCKETS.into()),
+                &["controller"],
+            )?,
         )?;
-        registry.register(Box::new(seconds.clone()))?;
-        let drift_repairs = IntCounter::new(
-            "campaign_controller_drift_repairs_total",
-            "Changes made past a resource that were undone.",
+        let drift_repairs = register(
+            &registry,
+            IntCounter::new(
+                "campaign_controller_drift_repairs_total",
+                "Changes made past a resource that were undone.",
+            )?,
         )?;
-        registry.register(Box::new(drift_repairs.clone()))?;
-        let time_to_pause = Histogram::with_opts(
-            HistogramOpts::new(
-                "campaign_controller_time_to_pause_seconds",
-                "From the moment the watch saw a pause until the service confirmed it.",
-            )
-            .buckets(PAUSE_BUCKETS.into()),
+        let time_to_pause = register(
+            &registry,
+            Histogram::with_opts(
+                HistogramOpts::new(
+                    "campaign_controller_time_to_pause_seconds",
+                    "From the moment the watch saw a pause until the service confirmed it.",
+                )
+                .buckets(PAUSE_BUCKETS.into()),
+            )?,
         )?;
-        registry.register(Box::new(time_to_pause.clone()))?;
         gauges("campaign_controller_build_info", "Version of the running controller; always 1.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -115,14 +117,17 @@ impl Metrics {
             "Campaign resources by type, status and reason of each of their conditions; absent where there are none.",
             &["condition", "status", "reason"],
         )?;
-        let status_writes =
-            IntCounter::new("campaign_controller_status_writes_total", "Writes of a status of a resource.")?;
-        registry.register(Box::new(status_writes.clone()))?;
-        let stream_connected = IntGauge::new(
-            "campaign_controller_stream_connected",
-            "1 while the stream of the service's campaigns is open and has listed all of them, else 0.",
+        let status_writes = register(
+            &registry,
+            IntCounter::new("campaign_controller_status_writes_total", "Writes of a status of a resource.")?,
         )?;
-        registry.register(Box::new(stream_connected.clone()))?;
+        let stream_connected = register(
+            &registry,
+            IntGauge::new(
+                "campaign_controller_stream_connected",
+                "1 while the stream of the service's campaigns is open and has listed all of them, else 0.",
+            )?,
+        )?;
         // A series must exist before its first event, or `rate()` does not see that event.
         for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {
             reconciles.with_label_values(&[CONTROLLER, outcome.label()]);
@@ -169,6 +174,11 @@ impl Metrics {
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
 }
 
 impl Outcome {

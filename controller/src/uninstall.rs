@@ -23,10 +23,7 @@ const CONCURRENCY: usize = 16;
 ///
 /// A resource that changed meanwhile fails the call; repeat it.
 pub async fn remove_finalizers(client: Client, namespace: Option<&str>) -> anyhow::Result<usize> {
-    let campaigns: Api<Campaign> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let campaigns = Campaign::api(client.clone(), namespace);
     let mut removed = 0;
     let mut page = ListParams::default().limit(PAGE);
     loop {

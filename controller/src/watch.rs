@@ -14,7 +14,7 @@ use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient,
 use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Client, ResourceExt as _,
     runtime::{
         Predicate as _, WatchStreamExt as _, predicates,
         reflector::{ObjectRef, Store, store},
@@ -46,10 +46,7 @@ pub fn resources(
     namespace: Option<&str>,
     memory: Arc<Memory>,
 ) -> (Store<Campaign>, impl Stream<Item = watcher::Result<Campaign>> + Send + 'static) {
-    let api: Api<Campaign> = match namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
+    let api = Campaign::api(client, namespace);
     let (store, writer) = store();
     // A filter by generation alone would drop the update that adds the finalizer, and a new resource would stall. A deletion
     // raises the generation.
