@@ -87,6 +87,7 @@ pub struct AccountFacts {
     /// Number of campaigns that it serves, in any state.
     pub campaigns: i64,
     /// Its history by campaign and day: [`HISTORY_DAYS`] days that end with the latest day with history of this account.
-    /// One row for each day and campaign; deleted campaigns are `None`. In ascending order of days. Without corrections.
+    /// One row for each day and campaign; deleted campaigns are `None`. In ascending order of days. Without corrections. Only
+    /// messages are read from them.
     pub days: Vec<(Option<CampaignId>, HistoryDay)>,
 }

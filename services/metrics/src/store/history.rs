@@ -14,9 +14,7 @@ macro_rules! message_columns {
 /// The counts of a row of history, in the order of [`COLUMNS`] and then of [`history_from_row`].
 macro_rules! history_columns {
     () => {
-        "delivered, failed_account_issue, failed_invalid_lead, failed_rate_limited, failed_content_rejected, failed_other,
-        bounced_account_issue, bounced_invalid_lead, bounced_rate_limited, bounced_content_rejected, bounced_other, contacted,
-        replied, converted"
+        concat!(crate::store::history::message_columns!(), ", contacted, replied, converted")
     };
 }
 

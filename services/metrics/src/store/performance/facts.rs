@@ -115,7 +115,7 @@ impl Store {
             let rows = txn.query(&statement, &[&key.0, &key.1, &first, &last]).await?;
             let days = rows.iter().map(messages_of_day).collect::<Result<Vec<_>>>()?;
             let statement = txn.prepare_cached(SUMS).await?;
-            let sums = txn.query(&statement, &[&key.0, &vec![key.1], &first, &last]).await?;
+            let sums = txn.query(&statement, &[&key.0, &[key.1].as_slice(), &first, &last]).await?;
             let sums = sums.iter().map(day_from_row).collect::<Result<Vec<_>>>()?;
             let mut elsewhere = Vec::new();
             if days.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
