@@ -110,11 +110,6 @@ impl Prometheus {
             let value = sample["value"][1].as_str().context("a sample has a value")?.parse()?;
             Ok(Sample { labels: sample["metric"].clone(), value })
         };
-        // A scalar is a pair of time and value.
-        if answer["resultType"] == "scalar" {
-            let value = result[1].as_str().context("a scalar has a value")?.parse()?;
-            return Ok(vec![Sample { labels: Value::Null, value }]);
-        }
         result.iter().map(sample).collect()
     }
 

@@ -100,9 +100,10 @@ impl Series {
         let labels = |more: &str| format!(",workspace=\"acme\",campaign=\"{name}\"{more}");
         let visible = |sample: usize| !has(Fault::DatabaseAway, sample) && !has(Fault::NoTarget, sample);
         let (mut delivered, mut failed, mut bounced) = (Values::new(), Values::new(), Values::new());
-        let (mut pending, mut uncertain, mut since) = (Values::new(), Values::new(), Values::new());
+        let (mut uncertain, mut since) = (Values::new(), Values::new());
         let (mut due, mut granted, mut waits) = (Values::new(), Values::new(), Values::new());
         let (mut counts, mut last_grant) = ([0_i64; 3], 0);
+        let begin = INCIDENTS.iter().find(|incident| incident.fault == Fault::Uncertain).expect("is listed");
         for sample in 0..samples {
             let (hour, seconds) = (sample % DAY / HOUR, i64::try_from(sample * 120).unwrap());
             let is_open = (8..18).contains(&hour);
@@ -132,10 +133,8 @@ impl Series {
             for (values, count) in [&mut delivered, &mut failed, &mut bounced].into_iter().zip(counts) {
                 values.push(shown(count));
             }
-            pending.push(shown(5000));
             let is_uncertain = has(Fault::Uncertain, sample);
             uncertain.push(shown(if is_uncertain { 250 } else { 0 }));
-            let begin = INCIDENTS.iter().find(|incident| incident.fault == Fault::Uncertain).expect("is listed");
             since.push(
                 shown(i64::try_from((begin.day * DAY + begin.hours.0 * HOUR) * 120).unwrap()).filter(|_| is_uncertain),
             );
@@ -150,7 +149,7 @@ impl Series {
         }
         let constant = |value: i64| (0..samples).map(move |sample| visible(sample).then_some(value));
         self.add("campaign_metrics_campaign_state", &labels(",state=\"active\""), constant(1));
-        self.add("campaign_metrics_campaign_leads", &labels(",status=\"pending\""), pending);
+        self.add("campaign_metrics_campaign_leads", &labels(",status=\"pending\""), constant(5000));
         self.add("campaign_metrics_campaign_uncertain_claims", &labels(""), uncertain);
         self.add("campaign_metrics_campaign_oldest_uncertain_claim_timestamp_seconds", &labels(""), since);
         self.add("campaign_metrics_campaign_next_due_timestamp_seconds", &labels(""), due);
