@@ -17,24 +17,27 @@ mod finding;
 mod losses;
 mod messages;
 mod pace;
+mod party;
 mod reactions;
 mod regime;
 mod standstill;
 mod volume;
 mod words;
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 pub use self::{
-    facts::{AGES, AccountFacts, CampaignFacts, ElsewhereDay, HISTORY_DAYS, RatesAtAge},
+    facts::{AGES, AccountFacts, CampaignFacts, HISTORY_DAYS, RatesAtAge},
     finding::{BlamedAccount, Culprit, Diagnosis, Finding, FindingKind, OpenQuestion, Severity},
+    messages::{Messages, MessagesBy},
 };
 use self::{
     losses::Subject,
-    messages::{Messages, Party, by_party, sum, together},
+    messages::sum,
     pace::Pace,
+    party::{parties, together},
     volume::AccountDay,
 };
 use crate::{
@@ -49,12 +52,12 @@ use crate::{
 /// Diagnoses a campaign at a moment, which must not be before that of the facts.
 pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
     let workspace = &facts.name.workspace;
-    let parties = by_party(facts.days.iter().map(|row| (row.account.as_ref(), row)), |account| {
+    let parties = parties(&facts.by_account, |account| {
         Culprit::Account(AccountName { workspace: workspace.clone(), account: account.clone() })
     });
     let mut findings = Vec::new();
     findings.extend(standstill::not_sending(facts));
-    findings.extend(losses::find(Subject::Campaign, &parties, || account_days(facts, &parties)));
+    findings.extend(losses::find(Subject::Campaign, &parties, || account_days(facts)));
     findings.extend(reactions::find(facts, now));
     findings.extend(standstill::uncertain_claims(facts));
     findings.extend(standstill::lead_list_open(facts));
@@ -68,7 +71,7 @@ pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
 /// Diagnoses an account over all its campaigns at a moment, which must not be before that of the facts.
 pub fn diagnose_account(facts: &AccountFacts, now: Timestamp) -> Diagnosis {
     let workspace = &facts.name.workspace;
-    let parties = by_party(facts.days.iter().map(|(campaign, row)| (campaign.as_ref(), row)), |campaign| {
+    let parties = parties(&facts.by_campaign, |campaign| {
         Culprit::Campaign(CampaignName { workspace: workspace.clone(), campaign: campaign.clone() })
     });
     let all = together(&parties);
@@ -97,15 +100,15 @@ fn most_severe_first(mut findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 /// The days of the accounts of a campaign with their volumes over all campaigns.
-fn account_days(facts: &CampaignFacts, parties: &[Party]) -> Vec<AccountDay> {
-    let elsewhere: HashMap<(&str, Date), i64> =
-        facts.elsewhere.iter().map(|row| ((row.account.as_str(), row.day), row.messages)).collect();
-    let known = parties.iter().filter_map(|party| Some((party.culprit.as_ref()?.id(), &party.days)));
+fn account_days(facts: &CampaignFacts) -> Vec<AccountDay> {
+    let known = facts.by_account.iter().filter_map(|(account, days)| Some((account.as_ref()?, days)));
     known
-        .flat_map(|(id, days)| days.iter().map(move |(day, messages)| (id, day, messages)))
-        .map(|(id, day, messages)| AccountDay {
-            volume: messages.all + elsewhere.get(&(id, *day)).copied().unwrap_or(0),
-            limited: messages.lost(Some(FailureReason::RateLimited)),
+        .flat_map(|(account, days)| {
+            let volumes = facts.volumes.get(account);
+            days.iter().map(move |(day, messages)| AccountDay {
+                volume: volumes.and_then(|volumes| volumes.get(day)).copied().unwrap_or(messages.all),
+                limited: messages.lost(Some(FailureReason::RateLimited)),
+            })
         })
         .collect()
 }

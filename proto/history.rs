@@ -164,7 +164,7 @@ pub struct ComparedCampaign {
     pub lead_counts: LeadCounts,
     /// The accounts that serve it.
     pub accounts: Vec<AccountId>,
-    /// The days of its history, without corrections.
+    /// The days of its history, without corrections. Replies and conversions at least up to the age that is compared.
     pub days: Vec<HistoryDay>,
 }
 

@@ -6,7 +6,8 @@ use jiff::civil::Date;
 
 use super::{
     finding::BlamedAccount,
-    messages::{Party, recent_since, sum, together},
+    messages::{recent_since, sum},
+    party::{Party, together},
     regime::{Period, is_certainly_above},
 };
 use crate::{

@@ -1,7 +1,10 @@
 //! The facts of which a diagnosis is made. The store reads them in one snapshot, from sums by day.
 
+use std::collections::BTreeMap;
+
 use jiff::{Timestamp, civil::Date};
 
+use super::messages::MessagesBy;
 use crate::{
     account::AccountState,
     campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
@@ -26,17 +29,6 @@ pub struct RatesAtAge {
     pub conversion: Rate,
 }
 
-/// Messages that other campaigns sent through an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ElsewhereDay {
-    /// The account.
-    pub account: AccountId,
-    /// UTC day of the results.
-    pub day: Date,
-    /// Messages delivered, failed or bounced in all other campaigns of the workspace, deleted ones included.
-    pub messages: i64,
-}
-
 /// What is known of a campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CampaignFacts {
@@ -58,15 +50,15 @@ pub struct CampaignFacts {
     pub next_due: Option<Timestamp>,
     /// Why nothing can be claimed. As in `Campaign`.
     pub blocked: Blocked,
-    /// Its history by account and day: [`HISTORY_DAYS`] days that end with the latest day with history of this campaign,
-    /// which can lie long before today. One row for each day and account, and one for each day without a known account
-    /// (`account` is `None`). In ascending order of days. Without corrections. Only messages are read from them.
-    pub days: Vec<HistoryDay>,
+    /// Its messages by account and day: [`HISTORY_DAYS`] days that end with the latest day with history of this campaign,
+    /// which can lie long before today. Without corrections.
+    pub by_account: MessagesBy<AccountId>,
     /// The same days summed over accounts, in ascending order. First contacts, replies and conversions are read from them.
     pub sums: Vec<HistoryDay>,
-    /// Messages of the other campaigns for the accounts and days of `days`, in any order; account-days with 0 can be left
-    /// out. Read only if a message of `days` failed or bounced because it was rate limited: empty otherwise.
-    pub elsewhere: Vec<ElsewhereDay>,
+    /// Messages delivered, failed or bounced of the accounts of `by_account` on its days, in all campaigns of the workspace,
+    /// this one and deleted ones included. Read only if a message of `by_account` failed or bounced because it was rate
+    /// limited: empty otherwise.
+    pub volumes: BTreeMap<AccountId, BTreeMap<Date, i64>>,
     /// Rates of the workspace's other campaigns together, one element for each of [`AGES`]: the 200 that were created
     /// last, in any state and not deleted, over the days of first contact of the last [`HISTORY_DAYS`] UTC days, today
     /// included, of which W + 1 days have passed since they began: day + 1 + W <= today. Zeros without other campaigns.
@@ -86,8 +78,7 @@ pub struct AccountFacts {
     pub reserved_today: i64,
     /// Number of campaigns that it serves, in any state.
     pub campaigns: i64,
-    /// Its history by campaign and day: [`HISTORY_DAYS`] days that end with the latest day with history of this account.
-    /// One row for each day and campaign; deleted campaigns are `None`. In ascending order of days. Without corrections. Only
-    /// messages are read from them.
-    pub days: Vec<(Option<CampaignId>, HistoryDay)>,
+    /// Its messages by campaign and day: [`HISTORY_DAYS`] days that end with the latest day with history of this account.
+    /// Without corrections.
+    pub by_campaign: MessagesBy<CampaignId>,
 }

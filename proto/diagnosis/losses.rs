@@ -7,7 +7,8 @@ use jiff::civil::Date;
 use super::{
     blame,
     finding::{BlamedAccount, Finding, FindingKind, Severity},
-    messages::{Messages, Party, recent_since, sum, together},
+    messages::{Messages, recent_since, sum},
+    party::{Party, together},
     regime::{Period, Regime, is_certainly_above},
     volume::{AccountDay, find_limit},
     words::{names, percent, share, since},

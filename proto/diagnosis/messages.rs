@@ -4,12 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{ToSpan as _, civil::Date};
 
-use super::finding::Culprit;
-use crate::{
-    history::{HistoryCounts, HistoryDay},
-    lead::FailureReason,
-    rate::Rate,
-};
+use crate::{history::HistoryCounts, lead::FailureReason, rate::Rate};
 
 /// Days of the recent past. A week holds every weekday once.
 const RECENT_DAYS: i32 = 7;
@@ -20,29 +15,51 @@ const QUIET_DIVISOR: i64 = 5;
 
 /// Messages by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Messages {
+pub struct Messages {
     /// All.
-    pub all: i64,
+    pub(super) all: i64,
     /// Those that failed, by reason, in the order of `FailureReason::ALL`.
     failed: [i64; 5],
     /// Those that bounced, by reason, in the same order.
     bounced: [i64; 5],
 }
 
+/// Messages of accounts of a campaign, or of campaigns of an account, by UTC day of their result. `None` stands for those
+/// whose account is unknown, or whose campaign is deleted.
+pub type MessagesBy<Id> = BTreeMap<Option<Id>, BTreeMap<Date, Messages>>;
+
 /// Messages by UTC day of their result, in the order of days.
 pub(super) type MessageDays = Vec<(Date, Messages)>;
 
 impl Messages {
-    pub fn of(counts: &HistoryCounts) -> Self {
-        Self { all: counts.performance().success_rate().denominator, failed: counts.failed, bounced: counts.bounced }
+    /// Counts messages by result and reason, in the order of `FailureReason::ALL`.
+    pub fn new(delivered: i64, failed: [i64; 5], bounced: [i64; 5]) -> Self {
+        let all = delivered + failed.iter().sum::<i64>() + bounced.iter().sum::<i64>();
+        Self { all, failed, bounced }
     }
 
+    /// The messages of a row of history.
+    pub fn of(counts: &HistoryCounts) -> Self {
+        Self::new(counts.delivered, counts.failed, counts.bounced)
+    }
+
+    /// Adds other messages.
     pub fn add(&mut self, other: Self) {
-        let add =
-            |sums: &mut [i64; 5], counts: [i64; 5]| sums.iter_mut().zip(counts).for_each(|(sum, one)| *sum += one);
-        self.all += other.all;
-        add(&mut self.failed, other.failed);
-        add(&mut self.bounced, other.bounced);
+        self.combine(other, |sum, one| sum + one);
+    }
+
+    /// Takes other messages away.
+    pub fn subtract(&mut self, other: Self) {
+        self.combine(other, |sum, one| sum - one);
+    }
+
+    fn combine(&mut self, other: Self, with: impl Fn(i64, i64) -> i64) {
+        let counts = |sums: &mut [i64; 5], counts: [i64; 5]| {
+            sums.iter_mut().zip(counts).for_each(|(sum, one)| *sum = with(*sum, one));
+        };
+        self.all = with(self.all, other.all);
+        counts(&mut self.failed, other.failed);
+        counts(&mut self.bounced, other.bounced);
     }
 
     /// Returns the share of messages that failed or bounced for a reason, or for any.
@@ -51,7 +68,7 @@ impl Messages {
     }
 
     /// Returns the share of the lost messages that bounced.
-    pub fn bounced(self, reason: Option<FailureReason>) -> Rate {
+    pub(super) fn bounced(self, reason: Option<FailureReason>) -> Rate {
         Rate { numerator: of(self.bounced, reason), denominator: self.lost(reason).numerator }
     }
 
@@ -65,40 +82,6 @@ impl Messages {
 fn of(counts: [i64; 5], reason: Option<FailureReason>) -> i64 {
     let all = FailureReason::ALL.into_iter().zip(counts);
     all.filter(|(other, _)| reason.is_none_or(|reason| reason == *other)).map(|(_, count)| count).sum()
-}
-
-/// An account of a campaign, or a campaign of an account.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Party {
-    /// `None` for messages whose account is unknown, or whose campaign is deleted.
-    pub culprit: Option<Culprit>,
-    pub days: MessageDays,
-}
-
-/// Groups history by party, in the order of their ids. Days without messages are left out.
-pub(super) fn by_party<'a, K: Ord + 'a>(
-    rows: impl Iterator<Item = (Option<&'a K>, &'a HistoryDay)>,
-    culprit: impl Fn(&K) -> Culprit,
-) -> Vec<Party> {
-    let mut parties: BTreeMap<Option<&K>, BTreeMap<Date, Messages>> = BTreeMap::new();
-    for (key, row) in rows {
-        let messages = Messages::of(&row.counts);
-        let Some(day) = row.day.filter(|_| messages.all > 0) else { continue };
-        parties.entry(key).or_default().entry(day).or_default().add(messages);
-    }
-    parties
-        .into_iter()
-        .map(|(key, days)| Party { culprit: key.map(&culprit), days: days.into_iter().collect() })
-        .collect()
-}
-
-/// Adds up parties day by day.
-pub(super) fn together<'a>(parties: impl IntoIterator<Item = &'a Party>) -> MessageDays {
-    let mut sums: BTreeMap<Date, Messages> = BTreeMap::new();
-    for (day, messages) in parties.into_iter().flat_map(|party| &party.days) {
-        sums.entry(*day).or_default().add(*messages);
-    }
-    sums.into_iter().collect()
 }
 
 /// The sum of the days from a day on, or of all.

@@ -6,12 +6,15 @@ mod losses;
 mod reactions;
 mod standstill;
 
+use std::collections::BTreeMap;
+
 use jiff::{ToSpan as _, civil::date};
 
 use super::*;
 use crate::{
     campaign::{ClaimExpiryPolicy, LeadCounts},
     history::{HistoryCounts, HistoryDay},
+    name::AccountId,
     not_sending::Blocked,
     rate::Rate,
 };
@@ -52,6 +55,16 @@ fn rows(days: i64, accounts: usize, counts: impl Fn(i64, usize) -> HistoryCounts
     all.map(|(at, account)| row(at, &"abcdefghij"[account..=account], counts(at, account))).collect()
 }
 
+/// The messages of rows by account and day.
+fn by_account(rows: &[HistoryDay]) -> MessagesBy<AccountId> {
+    let mut messages = MessagesBy::new();
+    for row in rows {
+        let days = messages.entry(row.account.clone()).or_default();
+        days.entry(row.day.unwrap()).or_default().add(Messages::of(&row.counts));
+    }
+    messages
+}
+
 /// An active campaign in the middle of its work.
 fn campaign(days: Vec<HistoryDay>) -> CampaignFacts {
     CampaignFacts {
@@ -64,9 +77,9 @@ fn campaign(days: Vec<HistoryDay>) -> CampaignFacts {
         claim_expiry_policy: ClaimExpiryPolicy::Hold,
         next_due: Some(as_of()),
         blocked: Blocked::default(),
-        sums: days.clone(),
-        days,
-        elsewhere: Vec::new(),
+        by_account: by_account(&days),
+        sums: days,
+        volumes: BTreeMap::new(),
         others: [RatesAtAge::default(); AGES.len()],
     }
 }

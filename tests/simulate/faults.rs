@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use campaign_metrics::{
     campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
-    diagnosis::{AGES, BlamedAccount, CampaignFacts, Finding, FindingKind, RatesAtAge, diagnose_campaign},
+    diagnosis::{
+        AGES, BlamedAccount, CampaignFacts, Finding, FindingKind, Messages, MessagesBy, RatesAtAge, diagnose_campaign,
+    },
     history::{HistoryCounts, HistoryDay},
     name::AccountId,
     not_sending::Blocked,
@@ -225,6 +227,11 @@ impl Run {
 
     fn of(days: Vec<HistoryDay>, last: Date, expected: Vec<Expected>) -> Self {
         let now = (last + 1.day()).to_zoned(TimeZone::UTC).expect("a day of this century").timestamp();
+        let mut by_account = MessagesBy::new();
+        for row in &days {
+            let of_account: &mut BTreeMap<Date, Messages> = by_account.entry(row.account.clone()).or_default();
+            of_account.entry(row.day.expect("no correction")).or_default().add(Messages::of(&row.counts));
+        }
         let facts = CampaignFacts {
             name: "workspaces/w/campaigns/drawn".parse().expect("a valid name"),
             state: CampaignState::Active,
@@ -235,9 +242,9 @@ impl Run {
             claim_expiry_policy: ClaimExpiryPolicy::Hold,
             next_due: Some(now),
             blocked: Blocked::default(),
-            sums: days.clone(),
-            days,
-            elsewhere: Vec::new(),
+            by_account,
+            sums: days,
+            volumes: BTreeMap::new(),
             others: [RatesAtAge::default(); AGES.len()],
         };
         Self { facts, now, expected }

@@ -3,21 +3,25 @@
 use super::*;
 use crate::{name::CampaignId, not_sending::NotSending};
 
-fn account(days: Vec<(Option<&str>, HistoryDay)>) -> AccountFacts {
-    let id = |campaign: Option<&str>| campaign.map(|id| id.parse::<CampaignId>().unwrap());
+fn account(days: Vec<(Option<&str>, i64, HistoryCounts)>) -> AccountFacts {
+    let mut by_campaign = MessagesBy::<CampaignId>::new();
+    for (campaign, at, counts) in days {
+        let days = by_campaign.entry(campaign.map(|id| id.parse().unwrap())).or_default();
+        days.entry(day(at)).or_default().add(Messages::of(&counts));
+    }
     AccountFacts {
         name: "workspaces/w/accounts/anna".parse().unwrap(),
         state: AccountState::Active,
         daily_limit: Some(500),
         reserved_today: 20,
         campaigns: 2,
-        days: days.into_iter().map(|(campaign, row)| (id(campaign), row)).collect(),
+        by_campaign,
     }
 }
 
 fn in_campaigns(campaigns: &[Option<&'static str>], counts: impl Fn(i64, usize) -> HistoryCounts) -> AccountFacts {
     let all = (0..30).flat_map(|at| campaigns.iter().enumerate().map(move |(index, campaign)| (at, index, *campaign)));
-    account(all.map(|(at, index, campaign)| (campaign, row(at, "anna", counts(at, index)))).collect())
+    account(all.map(|(at, index, campaign)| (campaign, at, counts(at, index))).collect())
 }
 
 fn found(facts: &AccountFacts) -> Vec<Finding> {
@@ -102,7 +106,7 @@ fn an_account_with_few_messages_says_how_many_are_missing() {
     let never = few(account(Vec::new()));
     assert_eq!((never.findings.len(), never.open_questions.len()), (0, 1));
     assert_eq!((never.open_questions[0].have, never.open_questions[0].expected), (0, None));
-    let some = || account(vec![(Some("spring"), row(29, "anna", sent(7, [1, 0, 0, 0, 0])))]);
+    let some = || account(vec![(Some("spring"), 29, sent(7, [1, 0, 0, 0, 0]))]);
     let one = few(some()).open_questions.remove(0);
     // 8 messages in the two days up to today: 12 more take three days.
     assert_eq!((one.have, one.need, one.expected), (8, 20, "2026-07-04T12:00:00Z".parse().ok()));

@@ -95,7 +95,7 @@ impl Rpc {
         let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
         let campaigns = wire::compared_campaigns(&request.campaigns, &workspace)?;
         let age_days = wire::age_days(request.age_days)?;
-        let (as_of, campaigns) = self.store.campaigns_compared(&workspace, &campaigns).await?;
+        let (as_of, campaigns) = self.store.campaigns_compared(&workspace, &campaigns, age_days).await?;
         Ok(wire::comparison(as_of, comparison::compare(campaigns, age_days, as_of)))
     }
 }

@@ -54,16 +54,18 @@ const BY_ACCOUNT: &str = concat!(
 );
 
 /// Leads that the campaigns `$2` in the workspaces `$1` contacted first on the days from `$3` to `$4`, and how many of them
-/// replied and converted at most `$5` days later.
-const AT_AGE: &str = concat!(
-    "SELECT k.workspace_id, k.campaign_id, ages.contacted, ages.replied, ages.converted
-    FROM unnest($1::int4[], $2::int4[]) AS k (workspace_id, campaign_id)
-    CROSS JOIN LATERAL (SELECT ",
-    sums_at_age!(),
-    " FROM history h WHERE h.workspace_id = k.workspace_id AND h.campaign_id = k.campaign_id
-        AND h.account_id = all_accounts() AND h.day BETWEEN $3 AND $4) ages
-    WHERE ages.contacted > 0"
-);
+/// replied and converted at most `age_days` days later.
+fn at_age_sql(age_days: usize) -> String {
+    format!(
+        "SELECT k.workspace_id, k.campaign_id, ages.*
+        FROM unnest($1::int4[], $2::int4[]) AS k (workspace_id, campaign_id)
+        CROSS JOIN LATERAL (SELECT {} FROM history h WHERE h.workspace_id = k.workspace_id
+            AND h.campaign_id = k.campaign_id AND h.account_id = all_accounts() AND h.day BETWEEN $3 AND $4
+        ) ages (contacted, replied, converted)
+        WHERE ages.contacted > 0",
+        sums_at_age(age_days, "$4")
+    )
+}
 
 /// Details of active campaigns.
 #[derive(Debug)]
@@ -123,7 +125,6 @@ impl Store {
             let first = today.saturating_sub((HISTORY_DAYS - 1).days());
             let mut ages = Vec::new();
             for days in AGES {
-                let age = i32::try_from(days).unwrap_or(i32::MAX);
                 let last = last_ripe_day(today, days);
                 let at_age = |row: Row| CampaignAge {
                     campaign: pair(&row),
@@ -132,9 +133,9 @@ impl Store {
                     replied: row.get(3),
                     converted: row.get(4),
                 };
-                let read: Vec<CampaignAge> =
-                    read(&txn, AT_AGE, [&workspaces, &campaigns, &first, &last, &age], at_age).await?;
-                ages.extend(read);
+                let of_age: Vec<CampaignAge> =
+                    read(&txn, &at_age_sql(days), [&workspaces, &campaigns, &first, &last], at_age).await?;
+                ages.extend(of_age);
             }
             let accounts = accounts.into_iter().flatten().collect();
             Ok(Details { read_at: now, omitted, ages, accounts })

@@ -1,11 +1,11 @@
 //! Reads what diagnoses and comparisons are made from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use campaign_metrics::{
     campaign::Campaign,
-    diagnosis::{AGES, AccountFacts, CampaignFacts, ElsewhereDay, HISTORY_DAYS, RatesAtAge},
-    history::{ComparedCampaign, HistoryCounts, HistoryDay, last_ripe_day},
+    diagnosis::{AGES, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, RatesAtAge},
+    history::{ComparedCampaign, HistoryDay, last_ripe_day},
     lead::FailureReason,
     name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId},
     rate::Rate,
@@ -21,9 +21,9 @@ use crate::{
     store::{
         account::account_load_in_txn,
         campaign::view::{CampaignSelector, campaign_load_in_txn, campaigns_load},
-        history::{history_columns, message_columns, messages_from_row, sums_at_age},
+        history::{message_columns, sums_at_age},
         row::{CampaignKey, account_key_in_txn, campaign_find_in_txn, workspace_in_txn},
-        transaction::{Kind, Store, in_txn},
+        transaction::{FREELY_PLANNED, Kind, Store, in_txn},
     },
 };
 
@@ -38,66 +38,76 @@ const LATEST: &str = "SELECT day FROM history h
     WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND day > '-infinity' AND NOT is_empty(h)
     ORDER BY day DESC LIMIT 1";
 
-/// Messages of a campaign by account and day. Their reactions by age would take most of the time, and nobody reads them.
-const BY_ACCOUNT: &str = concat!(
-    "SELECT a.name, h.day, h.account_id, ",
-    message_columns!(),
-    " FROM (
+/// Messages in the order that [`messages_of`] reads. Nulls take the place of zeros: most counts are 0, and Postgres takes as
+/// long to send a number as to find the row.
+macro_rules! sparse_messages {
+    () => {
+        "delivered, nullif(failed_account_issue, 0), nullif(failed_invalid_lead, 0), nullif(failed_rate_limited, 0),
+        nullif(failed_content_rejected, 0), nullif(failed_other, 0), nullif(bounced_account_issue, 0),
+        nullif(bounced_invalid_lead, 0), nullif(bounced_rate_limited, 0), nullif(bounced_content_rejected, 0),
+        nullif(bounced_other, 0)"
+    };
+}
+
+/// Accounts that can have messages of a campaign. The name is null for 0 and for deleted accounts.
+const ACCOUNTS: &str = "
+    SELECT k.account_id, a.name FROM (
         SELECT account_id FROM account_leads WHERE workspace_id = $1 AND campaign_id = $2
         UNION SELECT account_id FROM campaign_accounts WHERE workspace_id = $1 AND campaign_id = $2
         UNION SELECT 0
     ) k
-    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = $2 AND h.account_id = k.account_id AND h.day BETWEEN $3 AND $4
-    LEFT JOIN accounts a ON a.workspace_id = $1 AND a.account_id = k.account_id
-    WHERE h.delivered + failed_messages(h) + bounced_messages(h) <> 0
-    ORDER BY h.day, a.name"
+    LEFT JOIN accounts a ON a.workspace_id = $1 AND a.account_id = k.account_id";
+
+/// Messages of the campaign `$2` by account, of the accounts `$3`, and day. Neither names nor an order, because there is a
+/// row for each account and day.
+const BY_ACCOUNT: &str = concat!(
+    "SELECT account_id, day, ",
+    sparse_messages!(),
+    " FROM history WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = ANY ($3) AND day BETWEEN $4 AND $5"
 );
 
-/// Messages of accounts in campaigns other than `$2`.
-const ELSEWHERE: &str = "
-    SELECT a.name, t.day, (t.delivered + failed_messages(t) + bounced_messages(t)
-        - coalesce(h.delivered + failed_messages(h) + bounced_messages(h), 0))::int8
-    FROM accounts a
-    JOIN history t ON t.workspace_id = a.workspace_id AND t.campaign_id = all_campaigns() AND t.account_id = a.account_id
-        AND t.day BETWEEN $3 AND $4
-    LEFT JOIN history h ON h.workspace_id = a.workspace_id AND h.campaign_id = $2 AND h.account_id = a.account_id
-        AND h.day = t.day
-    WHERE a.workspace_id = $1 AND a.account_id = ANY ($5)";
+/// Messages of the accounts `$2` over all campaigns.
+const VOLUMES: &str = "
+    SELECT account_id, day, (delivered + failed_messages(h) + bounced_messages(h))::int8 FROM history h
+    WHERE workspace_id = $1 AND campaign_id = all_campaigns() AND account_id = ANY ($2) AND day BETWEEN $3 AND $4";
 
-/// Days of campaigns in sums over accounts.
+/// Days of campaigns in sums over accounts, with replies and conversions of the first `$5` ages.
 const SUMS: &str = concat!(
     "SELECT h.campaign_id, h.day, NULL AS account, ",
-    history_columns!(),
-    " FROM unnest($2::int4[]) AS c (campaign_id)
+    message_columns!(),
+    ", contacted, replied[:$5], converted[:$5] FROM unnest($2::int4[]) AS c (campaign_id)
     JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
         AND h.day BETWEEN $3 AND $4
     WHERE NOT is_empty(h)
     ORDER BY h.campaign_id, h.day"
 );
 
-/// Leads that campaigns other than `$2`, the [`OTHERS_MAX`] created last, contacted first on the days from `$3` to `$4`, and
-/// how many of them replied and converted at most `$5` days later.
-const OTHERS: &str = concat!(
-    "SELECT ",
-    sums_at_age!(),
-    " FROM (
-        SELECT campaign_id FROM campaigns WHERE workspace_id = $1 AND campaign_id <> $2
-        ORDER BY campaign_id DESC LIMIT $6
-    ) c
-    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
-        AND h.day BETWEEN $3 AND $4"
-);
+/// Leads that campaigns other than `$2`, the [`OTHERS_MAX`] created last, contacted first since `$4`, and how many of them
+/// replied and converted, for each of [`AGES`]: three columns of the days up to `$5`, then of those up to `$6`.
+static OTHERS: LazyLock<String> = LazyLock::new(|| {
+    let [first, second] = AGES;
+    format!(
+        "SELECT {}, {} FROM (
+            SELECT campaign_id FROM campaigns WHERE workspace_id = $1 AND campaign_id <> $2
+            ORDER BY campaign_id DESC LIMIT $3
+        ) c
+        JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
+            AND h.day BETWEEN $4 AND $5",
+        sums_at_age(first, "$5"),
+        sums_at_age(second, "$6")
+    )
+});
 
 /// Messages of an account by campaign and day, and over all campaigns (the name is null).
 const BY_CAMPAIGN: &str = concat!(
-    "SELECT c.name, h.day, h.account_id, ",
-    message_columns!(),
+    "SELECT c.name, h.day, ",
+    sparse_messages!(),
     " FROM (
         SELECT campaign_id, name FROM campaigns WHERE workspace_id = $1
         UNION ALL SELECT all_campaigns(), NULL
     ) c
-    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = $2 AND h.day BETWEEN $3 AND $4
-    ORDER BY h.day, c.name"
+    CROSS JOIN LATERAL (SELECT * FROM history h WHERE h.workspace_id = $1 AND h.campaign_id = c.campaign_id
+        AND h.account_id = $2 AND h.day BETWEEN $3 AND $4 OFFSET 0) h"
 );
 
 impl Store {
@@ -111,24 +121,27 @@ impl Store {
             let Some((first, last)) = window_in_txn(&txn, key.0, key.1, ALL_ACCOUNTS).await? else {
                 return Ok((now, campaign_facts(campaign, others)));
             };
+            // One row for each account and day, from all over the table: a bitmap scan visits each of its pages once.
+            txn.batch_execute(FREELY_PLANNED).await?;
+            let names = account_names_in_txn(&txn, key).await?;
+            let accounts: Vec<i32> = names.keys().copied().collect();
             let statement = txn.prepare_cached(BY_ACCOUNT).await?;
-            let rows = txn.query(&statement, &[&key.0, &key.1, &first, &last]).await?;
-            let days = rows.iter().map(messages_of_day).collect::<Result<Vec<_>>>()?;
+            let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &first, &last]).await?;
+            let name_of = |row: &Row| names.get(&row.get(0)).and_then(Option::as_ref);
+            let by_account = messages_by(rows.iter().map(|row| (name_of(row), row)));
             let statement = txn.prepare_cached(SUMS).await?;
-            let sums = txn.query(&statement, &[&key.0, &[key.1].as_slice(), &first, &last]).await?;
+            let sums = txn.query(&statement, &[&key.0, &[key.1].as_slice(), &first, &last, &ALL_AGES]).await?;
             let sums = sums.iter().map(day_from_row).collect::<Result<Vec<_>>>()?;
-            let mut elsewhere = Vec::new();
-            if days.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
-                let mut accounts: Vec<i32> = rows.iter().map(|row| row.get(2)).collect();
-                accounts.sort_unstable();
-                accounts.dedup();
-                let statement = txn.prepare_cached(ELSEWHERE).await?;
-                for row in txn.query(&statement, &[&key.0, &key.1, &first, &last, &accounts]).await? {
-                    let account = row.get::<_, &str>(0).parse()?;
-                    elsewhere.push(ElsewhereDay { account, day: row.get(1), messages: row.get(2) });
+            let mut volumes = BTreeMap::<AccountId, BTreeMap<Date, i64>>::new();
+            if sums.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
+                let statement = txn.prepare_cached(VOLUMES).await?;
+                for row in txn.query(&statement, &[&key.0, &accounts, &first, &last]).await? {
+                    if let Some(account) = name_of(&row) {
+                        volumes.entry(account.clone()).or_default().insert(row.get(1), row.get(2));
+                    }
                 }
             }
-            Ok((now, CampaignFacts { days, sums, elsewhere, ..campaign_facts(campaign, others) }))
+            Ok((now, CampaignFacts { by_account, sums, volumes, ..campaign_facts(campaign, others) }))
         })
     }
 
@@ -138,10 +151,11 @@ impl Store {
             let now = self.clock.now();
             let (workspace_id, account_id) = account_key_in_txn(&txn, name).await?;
             let account = account_load_in_txn(&txn, name, now).await?;
-            let mut days = Vec::new();
+            let mut by_campaign = MessagesBy::new();
             if let Some((first, last)) = window_in_txn(&txn, workspace_id, ALL_CAMPAIGNS, account_id).await? {
                 let statement = txn.prepare_cached(BY_CAMPAIGN).await?;
-                days = campaign_days(&txn.query(&statement, &[&workspace_id, &account_id, &first, &last]).await?)?;
+                by_campaign =
+                    messages_by_campaign(&txn.query(&statement, &[&workspace_id, &account_id, &first, &last]).await?)?;
             }
             let facts = AccountFacts {
                 name: account.name,
@@ -149,17 +163,18 @@ impl Store {
                 daily_limit: account.settings.daily_limit,
                 reserved_today: account.reserved_today,
                 campaigns: i64::try_from(account.campaigns.len()).unwrap_or(i64::MAX),
-                days,
+                by_campaign,
             };
             Ok((now, facts))
         })
     }
 
-    /// Reads campaigns of a workspace with their history, in the order of their names in the request.
+    /// Reads campaigns of a workspace with their history up to an age, in the order of their names in the request.
     pub async fn campaigns_compared(
         &self,
         workspace: &WorkspaceId,
         ids: &[CampaignId],
+        age_days: u8,
     ) -> Result<(Timestamp, Vec<ComparedCampaign>)> {
         in_txn!(self, "campaigns_compared", Kind::Read, |txn, attempt| {
             let now = self.clock.now();
@@ -170,9 +185,11 @@ impl Store {
             let today = local_day(&TimeZone::UTC, now);
             let first = today.saturating_sub((COMPARED_DAYS - 1).days());
             let statement = txn.prepare_cached(SUMS).await?;
+            let ages = i32::from(age_days) + 1;
             let workspace_id = keys.first().map_or(0, |key| key.0);
-            let rows =
-                txn.query(&statement, &[&workspace_id, &numbers, &first, &today.saturating_add(1.day())]).await?;
+            let rows = txn
+                .query(&statement, &[&workspace_id, &numbers, &first, &today.saturating_add(1.day()), &ages])
+                .await?;
             let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
             for row in &rows {
                 days.entry(row.get("campaign_id")).or_default().push(day_from_row(row)?);
@@ -190,6 +207,9 @@ impl Store {
     }
 }
 
+/// Number of the ages that history has.
+const ALL_AGES: i32 = 31;
+
 /// `all_campaigns()` and `all_accounts()` of the schema.
 const ALL_CAMPAIGNS: i32 = 0;
 const ALL_ACCOUNTS: i32 = -1;
@@ -206,9 +226,9 @@ fn campaign_facts(campaign: Campaign, others: [RatesAtAge; AGES.len()]) -> Campa
         claim_expiry_policy: campaign.settings.claim_expiry_policy,
         next_due: campaign.next_due,
         blocked: campaign.blocked,
-        days: Vec::new(),
+        by_account: MessagesBy::new(),
         sums: Vec::new(),
-        elsewhere: Vec::new(),
+        volumes: BTreeMap::new(),
         others,
     }
 }
@@ -234,46 +254,58 @@ async fn others_in_txn(
     (workspace_id, campaign_id): CampaignKey,
     now: Timestamp,
 ) -> Result<[RatesAtAge; AGES.len()]> {
-    let statement = txn.prepare_cached(OTHERS).await?;
+    let statement = txn.prepare_cached(&OTHERS).await?;
     let today = local_day(&TimeZone::UTC, now);
     let first = today.saturating_sub((HISTORY_DAYS - 1).days());
-    let mut rates = [RatesAtAge::default(); AGES.len()];
-    for (age_days, rates) in AGES.into_iter().zip(&mut rates) {
-        let (last, age) = (last_ripe_day(today, age_days), i32::try_from(age_days).unwrap_or(i32::MAX));
-        let row = txn.query_one(&statement, &[&workspace_id, &campaign_id, &first, &last, &age, &OTHERS_MAX]).await?;
-        let rate = |column| Rate { numerator: row.get(column), denominator: row.get(0) };
-        *rates = RatesAtAge { response: rate(1), conversion: rate(2) };
+    let [last, last_of_second] = AGES.map(|age_days| last_ripe_day(today, age_days));
+    let row =
+        txn.query_one(&statement, &[&workspace_id, &campaign_id, &OTHERS_MAX, &first, &last, &last_of_second]).await?;
+    Ok([0, 3].map(|column| {
+        let rate = |of: usize| Rate { numerator: row.get(column + of), denominator: row.get(column) };
+        RatesAtAge { response: rate(1), conversion: rate(2) }
+    }))
+}
+
+/// Reads the accounts of a campaign with their names.
+async fn account_names_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, campaign_id): CampaignKey,
+) -> Result<BTreeMap<i32, Option<AccountId>>> {
+    let statement = txn.prepare_cached(ACCOUNTS).await?;
+    let rows = txn.query(&statement, &[&workspace_id, &campaign_id]).await?;
+    rows.iter().map(|row| Ok((row.get(0), row.get::<_, Option<&str>>(1).map(str::parse).transpose()?))).collect()
+}
+
+/// Adds up the messages of rows by id and day.
+fn messages_by<'a, Id: Ord + Clone + 'a>(rows: impl Iterator<Item = (Option<&'a Id>, &'a Row)>) -> MessagesBy<Id> {
+    let mut by_id: BTreeMap<Option<&Id>, BTreeMap<Date, Messages>> = BTreeMap::new();
+    for (id, row) in rows {
+        by_id.entry(id).or_default().entry(row.get(1)).or_default().add(messages_of(row));
     }
-    Ok(rates)
+    by_id.into_iter().map(|(id, days)| (id.cloned(), days)).collect()
 }
 
-fn messages_of_day(row: &Row) -> Result<HistoryDay> {
-    Ok(day_from_messages(row, row.get::<_, Option<&str>>(0).map(str::parse).transpose()?))
-}
-
-fn day_from_messages(row: &Row, account: Option<AccountId>) -> HistoryDay {
-    HistoryDay { day: row.get(1), account, counts: messages_from_row(row, 3) }
-}
-
-/// Reads the days of an account by campaign. What the sum over all campaigns has more is of deleted ones.
-fn campaign_days(rows: &[Row]) -> Result<Vec<(Option<CampaignId>, HistoryDay)>> {
-    let mut days = Vec::new();
-    let mut of_deleted: BTreeMap<Date, HistoryDay> = BTreeMap::new();
-    for row in rows {
-        let (day, history) = (row.get(1), day_from_messages(row, None));
-        let rest =
-            of_deleted.entry(day).or_insert_with(|| HistoryDay { counts: HistoryCounts::default(), ..history.clone() });
-        match row.get::<_, Option<&str>>(0) {
-            Some(campaign) => {
-                rest.counts.subtract(&history.counts);
-                days.push((Some(campaign.parse()?), history));
-            }
-            None => rest.counts.add(&history.counts),
-        }
+/// Reads the messages of an account by campaign. What the sum over all campaigns has more is of deleted ones.
+fn messages_by_campaign(rows: &[Row]) -> Result<MessagesBy<CampaignId>> {
+    let names = rows.iter().map(|row| row.get::<_, Option<&str>>(0).map(str::parse).transpose());
+    let names = names.collect::<std::result::Result<Vec<Option<CampaignId>>, _>>()?;
+    let mut by_campaign = messages_by(names.iter().map(Option::as_ref).zip(rows));
+    let mut of_deleted = by_campaign.remove(&None).unwrap_or_default();
+    for (day, messages) in by_campaign.values().flatten() {
+        of_deleted.entry(*day).or_default().subtract(*messages);
     }
-    days.extend(of_deleted.into_values().filter(|day| day.counts != HistoryCounts::default()).map(|day| (None, day)));
-    days.sort_by_key(|(_, day)| day.day);
-    Ok(days)
+    by_campaign.insert(None, of_deleted);
+    Ok(by_campaign)
+}
+
+/// Reads the messages of a row from the columns after the day.
+fn messages_of(row: &Row) -> Messages {
+    let number = |column: usize| row.get::<_, Option<i64>>(column).unwrap_or(0);
+    Messages::new(
+        number(2),
+        std::array::from_fn(|reason| number(3 + reason)),
+        std::array::from_fn(|reason| number(8 + reason)),
+    )
 }
 
 /// Finds the keys of campaigns, in the order of their names.
