@@ -94,6 +94,10 @@ async fn messages_without_a_claim_are_booked_on_the_local_days_of_their_own_time
     let day = |day: &str, count: i64| (day.to_owned(), count);
     assert_eq!(days("account_reservations").await, [day("2026-03-01", 3), day("2026-03-02", 2)], "UTC-11");
     assert_eq!(days("campaign_reservations").await, [day("2026-03-02", 1), day("2026-03-03", 4)], "UTC+14");
+    move_to(&service, time("2026-03-05T00:00:00Z"));
+    service.store().maintain().await.unwrap();
+    assert_eq!(days("account_reservations").await, [], "days that are over are forgotten");
+    assert_eq!(days("campaign_reservations").await, [day("2026-03-03", 4)]);
     let utc = "SELECT day::text, sum(delivered)::int8 FROM history_of_accounts GROUP BY day";
     let utc = sql.query_one(utc, &[]).await.unwrap();
     assert_eq!((utc.get::<_, String>(0), utc.get::<_, i64>(1)), day("2026-03-02", 5), "figures go by UTC");

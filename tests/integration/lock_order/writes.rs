@@ -299,11 +299,14 @@ pub const UPKEEP: &[Write] = &[
             |world| async { world.store().returns_tidy().await.expect("done") }.boxed(),
         ),
     ),
-    write(
-        "campaigns_drain",
-        "",
-        |world| world.delete_campaign().boxed(),
-        |world| async { world.store().campaigns_drain().await.expect("done") }.boxed(),
+    skipping(
+        &["deleted_campaigns"],
+        write(
+            "campaigns_drain",
+            "",
+            |world| world.delete_campaign().boxed(),
+            |world| async { world.store().campaigns_drain().await.expect("done") }.boxed(),
+        ),
     ),
     write(
         "maintain",

@@ -1,4 +1,7 @@
 //! Removes the leads and the log of deleted campaigns: millions of rows, in portions, each in a transaction of its own.
+//!
+//! Each transaction locks the campaign's row of `deleted_campaigns`, and leaves the campaign to the replica that has it. Without
+//! the lock, two replicas delete the same portion, and the second takes the first one's rows for the end.
 
 use super::maintenance::MAINTENANCE_LOCK;
 use crate::{
@@ -13,6 +16,22 @@ use crate::{
 /// Rows of a deleted campaign that one transaction removes: a few tenths of a second of work.
 const PORTION: i64 = 20_000;
 
+const LOCK: &str = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND is_closed
+    FOR UPDATE SKIP LOCKED";
+
+const TABLES: [&str; 10] = [
+    "returns",
+    "segments",
+    "conversion_values",
+    "outcomes",
+    "lead_ids",
+    "leads",
+    "account_leads",
+    "campaign_reservations",
+    "history",
+    "history_closed",
+];
+
 impl Store {
     /// Removes what is left of deleted campaigns.
     pub async fn campaigns_drain(&self) -> Result<()> {
@@ -20,40 +39,33 @@ impl Store {
             let sql = "SELECT workspace_id, campaign_id FROM deleted_campaigns ORDER BY deleted_at";
             Ok(txn.query(sql, &[]).await?.iter().map(campaign_key).collect())
         });
-        for (workspace_id, campaign_id) in deleted? {
-            self.campaign_close_log((workspace_id, campaign_id)).await?;
-            for table in [
-                "returns",
-                "segments",
-                "conversion_values",
-                "outcomes",
-                "lead_ids",
-                "leads",
-                "account_leads",
-                "campaign_reservations",
-                "history",
-                "history_closed",
-            ] {
+        for campaign in deleted? {
+            self.campaign_close_log(campaign).await?;
+            while self.campaign_drain_portion(campaign).await? {}
+        }
+        Ok(())
+    }
+
+    /// Removes a portion of what is left of a deleted campaign, and the campaign itself after the last row. Returns whether there
+    /// is more to do here: not if it is gone, or if another replica removes it now.
+    async fn campaign_drain_portion(&self, (workspace_id, campaign_id): CampaignKey) -> Result<bool> {
+        in_txn!(self, "campaign_drain_portion", Kind::Write, |txn, attempt| {
+            if txn.query_opt(LOCK, &[&workspace_id, &campaign_id]).await?.is_none() {
+                return Ok(false);
+            }
+            for table in TABLES {
                 let portion = format!(
                     "DELETE FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 AND (tableoid, ctid) IN (
                         SELECT tableoid, ctid FROM {table} WHERE workspace_id = $1 AND campaign_id = $2 LIMIT $3)"
                 );
-                loop {
-                    let removed: Result<u64> = in_txn!(self, "campaign_drain_portion", Kind::Write, |txn, attempt| {
-                        Ok(txn.execute(&portion, &[&workspace_id, &campaign_id, &PORTION]).await?)
-                    });
-                    if removed? == 0 {
-                        break;
-                    }
+                if txn.execute(&portion, &[&workspace_id, &campaign_id, &PORTION]).await? > 0 {
+                    return Ok(true);
                 }
             }
-            let done: Result<u64> = in_txn!(self, "campaign_drain_end", Kind::Write, |txn, attempt| {
-                let sql = "DELETE FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2";
-                Ok(txn.execute(sql, &[&workspace_id, &campaign_id]).await?)
-            });
-            done?;
-        }
-        Ok(())
+            let end = "DELETE FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2";
+            txn.execute(end, &[&workspace_id, &campaign_id]).await?;
+            Ok(false)
+        })
     }
 
     /// Adds the log of a deleted campaign to `history_closed`, because the history of accounts stays.
@@ -71,7 +83,8 @@ impl Store {
             txn.execute(MAINTENANCE_LOCK, &[]).await?;
             // A recount of millions of rows takes long. It waits for no other transaction.
             whole_tables_in_txn(&txn).await?;
-            let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed FOR UPDATE";
+            let lock = "SELECT FROM deleted_campaigns WHERE workspace_id = $1 AND campaign_id = $2 AND NOT is_closed
+            FOR UPDATE SKIP LOCKED";
             if txn.query_opt(lock, &[&workspace_id, &campaign_id]).await?.is_some() {
                 txn.execute(&keep, &[&workspace_id, &campaign_id]).await?;
                 txn.execute(close, &[&workspace_id, &campaign_id]).await?;

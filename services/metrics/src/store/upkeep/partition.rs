@@ -17,6 +17,9 @@ use crate::{
 /// Longest wait for a lock of the whole log. All reports wait meanwhile.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
+/// Days before the present UTC day that can still be today somewhere, or become it by a change of time zone, and one more.
+const RESERVED_DAYS: i64 = 3;
+
 /// Whether a partition exists. After a wait for an advisory lock, `to_regclass` can still answer what it did before:
 /// Postgres keeps that answer until it locks a relation.
 const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = $1 AND pg_table_is_visible(oid))";
@@ -30,7 +33,8 @@ fn refuse_retry(attempt: u32) -> Result<()> {
 }
 
 impl Store {
-    /// Creates the partitions of this month and the next, and deletes request ids that are older than 24 hours.
+    /// Creates the partitions of this month and the next. Deletes request ids that are older than 24 hours, and reservations of
+    /// days that are over in every time zone.
     pub async fn maintain(&self) -> Result<()> {
         let now = self.clock.now();
         let this_month = now.to_zoned(TimeZone::UTC).date().first_of_month();
@@ -40,6 +44,10 @@ impl Store {
         in_txn!(self, "maintain", Kind::Write, |txn, attempt| {
             txn.execute("DELETE FROM requests WHERE created_at < $1::timestamptz - interval '24 hours'", &[&now])
                 .await?;
+            let last_over = now.to_zoned(TimeZone::UTC).date().saturating_sub(RESERVED_DAYS.days());
+            for table in ["account_reservations", "campaign_reservations"] {
+                txn.execute(&format!("DELETE FROM {table} WHERE day <= $1"), &[&last_over]).await?;
+            }
             Ok(())
         })
     }
