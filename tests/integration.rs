@@ -122,6 +122,8 @@ mod streams;
 mod telemetry;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/traces.rs"]
+mod traces;
 #[path = "integration/upkeep.rs"]
 mod upkeep;
 #[path = "integration/verdicts.rs"]

@@ -46,6 +46,18 @@ impl Daemon {
         Self::start("campaign-metrics-service", &command, directory, then).await
     }
 
+    /// Starts the service with what `change` adds to its command: arguments, environment.
+    pub async fn service_with(
+        database_url: &str,
+        change: impl FnOnce(&mut Command),
+        directory: &Path,
+        then: Directory,
+    ) -> Result<Self> {
+        let mut command = serve("127.0.0.1:0", database_url)?;
+        change(&mut command);
+        Self::start("campaign-metrics-service", &command, directory, then).await
+    }
+
     /// Starts the service with a clock that the test moves, and with more arguments.
     pub async fn service_by(
         clock: &MovedClock,

@@ -126,10 +126,15 @@ async fn waiting_outcomes_are_shown_while_they_wait() {
     let reporting = report_new(&service, outcomes);
     let watching = async {
         becomes(&service, "outcomes_waiting", 3).await;
+        // Its first connection takes a moment.
+        let connected = async || {
+            let [idle, used] = connections(&page(&service).await);
+            ensure!(used >= 1 && idle + used <= 16, "{idle} idle and {used} used connections of 16");
+            Ok(())
+        };
+        until("the report to have a connection", SOON, connected).await.unwrap();
         let page = page(&service).await;
         assert_eq!(page.count("rpc_in_flight", &[("method", REPORT)]), 1, "the report is not answered yet");
-        let [idle, used] = connections(&page);
-        assert!(used >= 1 && idle + used <= 16, "{idle} idle and {used} used connections of 16");
         assert!(page.of("outcomes_total").is_empty(), "nothing was decided yet");
         sql.batch_execute("COMMIT").await.unwrap();
     };

@@ -10,12 +10,14 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     clock::Clock,
     serve::{Listeners, Options, run},
     store::{Store, VerifyMode, migrate},
     telemetry::Telemetry,
+    trace::Exporter,
 };
 
 /// Serves campaigns, accounts, leads, claims and outcomes over gRPC, from Postgres.
@@ -101,6 +103,9 @@ struct Serve {
     /// ones.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
     metrics_max_campaigns: i64,
+    /// Collector of traces that receives OTLP over gRPC, as http://HOST:PORT. Default: no traces.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
     /// Maximum number of accounts of active campaigns with metrics by account: those of the campaigns that changed most
     /// recently. These campaigns also have metrics at equal age. 0 leaves them out.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i64).range(0..))]
@@ -110,7 +115,13 @@ struct Serve {
 impl Cli {
     /// Runs the command. An error is printed with its causes.
     pub async fn run(self) -> ExitCode {
-        self.start_logging();
+        let exporter = match self.start_logging() {
+            Ok(exporter) => exporter,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        };
         let result = match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Verify(verify) => match verify.run().await {
@@ -128,6 +139,9 @@ impl Cli {
                 Err(error) => Err(error),
             },
         };
+        if let Some(exporter) = exporter {
+            exporter.stop().await;
+        }
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -137,14 +151,22 @@ impl Cli {
         }
     }
 
-    fn start_logging(&self) {
+    /// Starts the log, and the export of traces if there is one.
+    fn start_logging(&self) -> anyhow::Result<Option<Exporter>> {
+        let exporter = match &self.command {
+            Command::Serve(serve) => serve.otlp_endpoint.as_deref().map(Exporter::start).transpose()?,
+            _ => None,
+        };
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,refinery_core=warn"));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).init(),
-            LogFormat::Json => logs.json().init(),
-        }
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,refinery_core=warn,opentelemetry-otlp=error"));
+        let logs = fmt::layer().with_writer(std::io::stderr);
+        let logs = match self.log_format {
+            LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).boxed(),
+            LogFormat::Json => logs.json().boxed(),
+        };
+        let traces = exporter.as_ref().map(Exporter::layer);
+        tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).init();
+        Ok(exporter)
     }
 }
 

@@ -17,10 +17,12 @@ use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
     oneshot,
 };
+use tracing::{Instrument as _, Span};
 
 use crate::{
     error::{Error, Result},
     store::{Report, Store, lead_block},
+    trace::TARGET,
 };
 
 /// Most outcomes that may wait for the database: a few tenths of a second of work, and about 10 MB.
@@ -49,6 +51,8 @@ struct Job {
     report: Report,
     verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
     room: Waiting,
+    /// From the submission to the verdicts.
+    span: Span,
 }
 
 /// The receiving end of a lane.
@@ -140,7 +144,8 @@ impl Ingest {
             let room = Waiting { _permit: permit.split(outcomes.len()), gauge: self.waiting.clone(), outcomes: count };
             let (sender, receiver) = oneshot::channel();
             let report = Report { workspace: report.workspace.clone(), outcomes };
-            jobs.send(Job { report, verdicts: sender, room }).map_err(|_| shutting_down())?;
+            let span = tracing::debug_span!(target: TARGET, "outcomes", outcomes = count);
+            jobs.send(Job { report, verdicts: sender, room, span }).map_err(|_| shutting_down())?;
             parts.push(Some(receiver));
         }
         Ok(Verdicts { lanes, parts })
@@ -194,9 +199,10 @@ impl Writer {
     async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<Queue>) {
         let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
         let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
+        let span = batch_span(&batch, size);
         let (reports, callers): (Vec<Report>, Vec<_>) =
-            batch.into_iter().map(|job| (job.report, (job.verdicts, job.room))).unzip();
-        match self.store.outcomes_report(&reports, until_commit).await {
+            batch.into_iter().map(|job| (job.report, (job.verdicts, (job.room, job.span)))).unzip();
+        match self.store.outcomes_report(&reports, until_commit).instrument(span).await {
             Ok(verdicts) => {
                 for ((caller, _), verdicts) in callers.into_iter().zip(verdicts) {
                     // The caller may have disconnected. If it retries, its outcomes are duplicates.
@@ -204,8 +210,9 @@ impl Writer {
                 }
             }
             Err(Error::Internal(_) | Error::Contended(_)) if reports.len() > 1 => {
-                for ((caller, _), report) in callers.into_iter().zip(reports) {
-                    let alone = self.store.outcomes_report(std::slice::from_ref(&report), ()).await;
+                for ((caller, (_, span)), report) in callers.into_iter().zip(reports) {
+                    let alone = self.store.outcomes_report(std::slice::from_ref(&report), ());
+                    let alone = alone.instrument(span.clone()).await;
                     let _ = caller.send(alone.map(|verdicts| verdicts.into_iter().flatten().collect()));
                 }
             }
@@ -216,6 +223,17 @@ impl Writer {
             }
         }
     }
+}
+
+/// The span of a batch: below the first report, with links to the others.
+fn batch_span(batch: &[Job], size: usize) -> Span {
+    let [first, others @ ..] = batch else { return Span::none() };
+    let reports = batch.len();
+    let span = tracing::debug_span!(target: TARGET, parent: &first.span, "batch", reports, outcomes = size);
+    for other in others {
+        span.follows_from(&other.span);
+    }
+    span
 }
 
 /// Waits for the lock of a queue and for a report, and returns it with those that follow; `None` when the queue is

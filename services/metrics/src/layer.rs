@@ -1,4 +1,4 @@
-//! The tower layer around every RPC: readiness, deadline, trace id and metrics.
+//! The tower layer around every RPC: readiness, deadline, span and metrics.
 //!
 //! The `grpc-timeout` of a call bounds the call and, through the store, the statement timeout of Postgres. When it
 //! expires, the status is DEADLINE_EXCEEDED. Handlers do not deal with deadlines.
@@ -20,7 +20,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use crate::{error::Error, rpc, store, telemetry::Telemetry};
+use crate::{error::Error, rpc, store, telemetry::Telemetry, trace};
 
 /// Longest deadline that is enforced. A stream without a deadline may run forever.
 const DEADLINE_MAX: Duration = Duration::from_hours(1);
@@ -68,7 +68,10 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = Method::from_path(request.uri().path());
         let timeout = timeout(request.headers());
-        let span = tracing::info_span!("rpc", method = method.name, trace_id = trace_id(request.headers()));
+        let (traced, trace_id) = trace::call(method.name, request.headers());
+        // This one is for the log, the other one is exported.
+        let span = traced.in_scope(|| tracing::info_span!("rpc", method = method.name, trace_id));
+        let of_call = traced.clone();
         let layer = self.layer.clone();
         // A clone is not ready until it is polled, so this call takes the service that was polled.
         let ready_clone = self.inner.clone();
@@ -94,10 +97,11 @@ where
             drop(in_flight);
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             layer.telemetry.call_ended(method.name, code, start.elapsed());
+            trace::ended(&of_call, code);
             tracing::debug!(?code, elapsed_ms = start.elapsed().as_millis(), "handled");
             Ok(response.map(|body| Body::new(Answer { body, method: method.name, telemetry: layer.telemetry })))
         };
-        Box::pin(call.instrument(span))
+        Box::pin(call.instrument(span).instrument(traced))
     }
 }
 
@@ -225,16 +229,6 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
     Some(timeout.saturating_sub((timeout / 10).min(DEADLINE_MARGIN)))
 }
 
-/// Returns the trace id of the caller's `traceparent` (W3C Trace Context), or a new one.
-fn trace_id(headers: &HeaderMap) -> String {
-    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let id = parent.and_then(|parent| parent.split('-').nth(1));
-    match id {
-        Some(id) if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => id.to_owned(),
-        _ => format!("{:032x}", rand::random::<u128>()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,13 +254,6 @@ mod tests {
                 assert_eq!(timeout(&headers), None, "{bad}");
             }
         }
-    }
-
-    #[test]
-    fn the_trace_of_the_caller_goes_on() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&headers("traceparent", &format!("00-{id}-00f067aa0ba902b7-01"))), id);
-        assert_eq!(trace_id(&headers("traceparent", "garbage")).len(), 32);
     }
 
     #[test]

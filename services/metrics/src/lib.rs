@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`args`] | the command line |
 //! | [`serve`] | wires everything and owns every long-lived task |
-//! | [`layer`] | readiness, deadline, trace id and metrics of each call |
+//! | [`layer`] | readiness, deadline, span and metrics of each call |
+//! | [`trace`] | spans and their export |
 //! | [`rpc`] | parses, calls the store, renders |
 //! | [`ingest`] | gathers reported outcomes into few transactions |
 //! | [`store`] | all SQL |
@@ -24,6 +25,7 @@ pub mod rpc;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 
 pub use clock::Clock;
 

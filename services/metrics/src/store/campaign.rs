@@ -16,6 +16,7 @@ use campaign_metrics::{
     lead::Step,
     name::{CampaignName, WorkspaceId},
 };
+use tracing::Instrument as _;
 
 use self::{
     lock::{Actor, campaign_lock_in_txn, check_actor},
@@ -25,7 +26,7 @@ use self::{
 use super::{
     request::{RequestId, RequestStatus, request_record_in_txn},
     row::{CampaignKey, campaign_key, campaign_key_in_txn, check_etag, stored_state, workspace_ensure_in_txn},
-    transaction::{Kind, Store, in_txn},
+    transaction::{Kind, Store, in_txn, spans},
 };
 use crate::error::{Error, Result};
 
@@ -62,8 +63,10 @@ impl Store {
     /// Reads a campaign.
     pub async fn campaign_get(&self, name: &CampaignName) -> Result<Campaign> {
         // One statement has one snapshot. A transaction would cost another round trip.
-        let client = self.client(Kind::Read).await?;
-        single(campaigns_load(&client, CampaignSelector::Name(name), self.clock.now()).await?, name)
+        let (span, waiting) = spans("campaign_get", 0);
+        let client = self.client(Kind::Read).instrument(waiting).await?;
+        let read = campaigns_load(&client, CampaignSelector::Name(name), self.clock.now());
+        single(read.instrument(span).await?, name)
     }
 
     /// Reads up to `limit` campaigns after `after`, by workspace and id: of one workspace, or of all.

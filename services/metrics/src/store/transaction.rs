@@ -13,12 +13,14 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, Recycli
 use futures::FutureExt as _;
 use rand::Rng as _;
 use tokio_postgres::{Config, IsolationLevel, NoTls};
+use tracing::Span;
 
 use super::{hint::Hints, sqlstate::is_retryable};
 use crate::{
     clock::Clock,
     error::{Error, Result},
     telemetry::StoreCounters,
+    trace::TARGET,
 };
 
 /// Longest wait for a free connection. Beyond it the service is overloaded, and an error is better than a longer queue.
@@ -68,19 +70,23 @@ macro_rules! in_txn {
     ($store:expr, $name:literal, $kind:expr, |$txn:ident, $attempt:ident| $body:expr) => {{
         let mut $attempt = 0;
         loop {
-            let mut client = $store.client($kind).await?;
+            let (span, waiting) = $crate::store::transaction::spans($name, $attempt);
+            let mut client = tracing::Instrument::instrument($store.client($kind), waiting).await?;
             let started = std::time::Instant::now();
-            let $txn =
-                $crate::store::transaction::begin(&mut client, concat!("campaign-metrics ", $name), $kind).await?;
-            let result: $crate::error::Result<_> = async { $body }.await;
-            let result = match result {
-                Ok(value) => $crate::store::transaction::end($txn, $kind).await.map(|()| value),
-                Err(error) => {
-                    // Rolled back at once, so that no lock outlives the attempt. A lost connection holds no locks.
-                    let _ = $txn.rollback().await;
-                    Err(error)
+            let run = async {
+                let $txn =
+                    $crate::store::transaction::begin(&mut client, concat!("campaign-metrics ", $name), $kind).await?;
+                let result: $crate::error::Result<_> = async { $body }.await;
+                match result {
+                    Ok(value) => $crate::store::transaction::end($txn, $kind).await.map(|()| value),
+                    Err(error) => {
+                        // Rolled back at once, so that no lock outlives the attempt. A lost connection holds no locks.
+                        let _ = $txn.rollback().await;
+                        Err(error)
+                    }
                 }
             };
+            let result: $crate::error::Result<_> = tracing::Instrument::instrument(run, span).await;
             $store.counters.transaction_ended($name, started.elapsed());
             match result {
                 Err(error) => $store.retry_after(error, $name, $attempt).await?,
@@ -101,6 +107,22 @@ pub(super) enum Kind {
     Write,
     /// Claims and outcomes: writes with a pool of their own, so that they do not wait for connections of other work.
     Hot,
+}
+
+/// The span of an attempt of a transaction, named as in `pg_stat_activity` and the metrics, and that of its wait for a
+/// connection.
+pub(super) fn spans(name: &'static str, attempt: u32) -> (Span, Span) {
+    let span = tracing::debug_span!(
+        target: TARGET,
+        "transaction",
+        otel.name = name,
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = name,
+        attempt,
+    );
+    let waiting = tracing::debug_span!(target: TARGET, parent: &span, "connection");
+    (span, waiting)
 }
 
 /// Lets a transaction read whole tables, without a statement timeout.
