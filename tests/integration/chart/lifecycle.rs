@@ -19,7 +19,7 @@ use crate::harness::{
     kube::Cluster,
     kubelet::Kubelet,
     parts::repository,
-    postgres::{ROLES, Role, TestDatabase, empty_database},
+    postgres::{ROLES, Role, empty_database},
     process::Directory,
     run::{Output, run},
     tools::helm,
@@ -38,12 +38,11 @@ const SET_BEFORE: &str = "insecure=true,database.existingSecret=owner";
 /// Values of this version: the service may change no table.
 const SET: &str = "insecure=true,database.existingSecret=app,migrations.existingSecret=owner";
 
-/// A cluster with one namespace, its node and a database.
+/// A cluster with one namespace and its node.
 struct Stage {
     kubelet: Kubelet,
     cluster: Cluster,
     client: kube::Client,
-    _database: TestDatabase,
     _directory: TempDir,
 }
 
@@ -51,23 +50,29 @@ impl Stage {
     async fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("campaign-metrics-whole-").tempdir().unwrap();
         let cluster = Cluster::whole(directory.path(), Directory::Remove).await.unwrap();
-        let database = empty_database().await;
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         });
         cluster.kubectl_input(["create", "-f", "-"], &namespace.to_string()).await.unwrap().success().unwrap();
+        let kubelet = Kubelet::start(&cluster, NAMESPACE).await.unwrap();
+        let client = cluster.client().await.unwrap();
+        let stage = Self { kubelet, cluster, client, _directory: directory };
+        stage.new_database().await;
+        stage
+    }
+
+    /// Makes an empty database with the three roles, and Secrets with the URLs of two of them.
+    async fn new_database(&self) {
+        let database = empty_database().await;
         // Roles belong to the whole server, where another test may be changing them.
         let roles = async || Ok(database.connect().await.batch_execute(ROLES).await?);
         until("the roles", SOON, roles).await.unwrap();
         for (name, role) in [("owner", Role::Owner), ("app", Role::App)] {
+            self.kubectl(&["delete", "secret", name, "--ignore-not-found"]).await;
             let url = format!("--from-literal=url={}", role.url(&database.url));
-            let secret = ["create", "secret", "generic", name, &url, "-n", NAMESPACE];
-            cluster.kubectl(secret).await.unwrap().success().unwrap();
+            self.kubectl(&["create", "secret", "generic", name, &url]).await;
         }
-        let kubelet = Kubelet::start(&cluster, NAMESPACE).await.unwrap();
-        let client = cluster.client().await.unwrap();
-        Self { kubelet, cluster, client, _database: database, _directory: directory }
     }
 
     /// Runs helm in the namespace.
@@ -237,11 +242,12 @@ async fn uninstalls_and_leaves_nothing_that_hangs(stage: &Stage) {
     assert!(!left.contains("campaign-metrics"), "{left}");
 }
 
-/// The definition by its own chart, which adopts the one that the other chart kept; without `keep` it goes, although a
-/// resource has our finalizer.
+/// A first install, so that the Job finds an empty database. The definition comes by its own chart, which adopts the one
+/// that the other chart kept. Without `keep` it goes, and the namespace with it.
 async fn installs_definition_and_programs_apart(stage: &Stage) {
     let arguments = ["install", "crds", CRDS, "--take-ownership", "--force-conflicts", "--set", "keep=false"];
     stage.helm(&arguments).await.success().unwrap();
+    stage.new_database().await;
     let set = ["install", "--set", "crds.enabled=false,controller.namespaced=true,service.replicas=1"];
     stage.release(&set, CHART).await;
     stage.campaign("autumn", &[]).await;
