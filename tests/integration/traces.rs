@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{self, OutcomeKind};
+use futures::{TryStreamExt as _, stream};
 use tempfile::TempDir;
 use tonic::{Request, metadata::MetadataValue};
 
@@ -92,13 +93,18 @@ service:
 
 /// Starts a service that sends its spans to a port.
 async fn service(directory: &TempDir, port: u16, delay_ms: u32) -> (Daemon, Service) {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let delay = delay_ms.to_string();
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", delay.as_str())];
+    service_with(directory, "info,campaign_metrics_service::layer=debug", &environment).await
+}
+
+async fn service_with(directory: &TempDir, log: &str, environment: &[(&str, &str)]) -> (Daemon, Service) {
     let database = database().await;
-    let trace = |command: &mut Command| {
-        command.args(["--log-format", "json"]).env("RUST_LOG", "info,campaign_metrics_service::layer=debug");
-        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"));
-        command.env("OTEL_BSP_SCHEDULE_DELAY", delay_ms.to_string());
+    let change = |command: &mut Command| {
+        command.args(["--log-format", "json"]).env("RUST_LOG", log).envs(environment.iter().copied());
     };
-    let mut daemon = Daemon::service_with(&database.url, trace, directory.path(), Directory::Keep).await.unwrap();
+    let mut daemon = Daemon::service_with(&database.url, change, directory.path(), Directory::Keep).await.unwrap();
     daemon.ready().await.unwrap();
     let service = Service::of(&daemon, &database).unwrap();
     (daemon, service)
@@ -131,6 +137,12 @@ impl Stage {
 const GET: &str = "campaign_metrics.v1.CampaignService/GetCampaign";
 const REPORT: &str = "campaign_metrics.v1.SendingService/ReportOutcomes";
 
+/// The traces of the calls of GetCampaign that a log names.
+fn logged(log: &str) -> Vec<&str> {
+    let lines = log.lines().filter(|line| line.contains("\"handled\"") && line.contains(GET));
+    lines.filter_map(|line| line.split("\"trace_id\":\"").nth(1)?.split('"').next()).collect()
+}
+
 /// A request in a trace of its own.
 fn traced<T>(message: T, trace: &str, flags: &str) -> Request<T> {
     let mut request = Request::new(message);
@@ -138,6 +150,9 @@ fn traced<T>(message: T, trace: &str, flags: &str) -> Request<T> {
     request.metadata_mut().insert("traceparent", parent);
     request
 }
+
+/// Reports of callers that do not want their traces.
+const UNSAMPLED: usize = 5;
 
 fn get_request() -> pb::GetCampaignRequest {
     pb::GetCampaignRequest { name: campaign_name("spring") }
@@ -155,7 +170,7 @@ async fn a_trace_goes_from_the_client_to_the_transactions() {
     stage.service.campaigns.clone().get_campaign(traced(get_request(), trace, "01")).await.unwrap();
     let call = stage.span(trace, GET).await;
     assert_eq!((call.parent.as_str(), call.kind.as_str()), ("00f067aa0ba902b7", "Server"));
-    assert_eq!(call.attributes["rpc.response.status_code"], "Ok");
+    assert_eq!(call.attributes["rpc.response.status_code"], "OK");
     let transaction = stage.span(trace, "campaign_get").await;
     assert_eq!((&transaction.parent, transaction.kind.as_str()), (&call.id, "Client"));
     assert_eq!(transaction.attributes["db.system.name"], "postgresql");
@@ -173,7 +188,7 @@ async fn a_trace_goes_from_the_client_to_the_transactions() {
     let gone = pb::GetCampaignRequest { name: campaign_name("gone") };
     stage.service.campaigns.clone().get_campaign(traced(gone, trace, "01")).await.unwrap_err();
     let call = stage.span(trace, GET).await;
-    assert_eq!((call.attributes["rpc.response.status_code"].as_str(), call.status.as_str()), ("NotFound", "Unset"));
+    assert_eq!((call.attributes["rpc.response.status_code"].as_str(), call.status.as_str()), ("NOT_FOUND", "Unset"));
 
     // The caller does not want this one.
     let unsampled = "11111111111111111111111111111111";
@@ -182,16 +197,39 @@ async fn a_trace_goes_from_the_client_to_the_transactions() {
     // Logs name the trace, also one that begins here.
     stage.service.campaigns.clone().get_campaign(get_request()).await.unwrap();
     let log = stage.daemon.process.log();
-    let ids: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("\"handled\"") && line.contains(GET))
-        .filter_map(|line| line.split("\"trace_id\":\"").nth(1)?.split('"').next())
-        .collect();
+    let ids = logged(&log);
     let begun = ids.last().expect("the call is in the log");
     assert!(ids.contains(&trace) && ids.contains(&unsampled), "{ids:?}");
     assert_eq!(stage.span(begun, GET).await.parent, "", "nothing is above it");
     assert!(spans(&stage.collector.log()).iter().all(|span| span.trace != unsampled));
     assert!(stage.collector.log().contains("service.name: Str(campaign-metrics-service)"));
+}
+
+#[tokio::test]
+async fn a_stream_belongs_to_its_call() {
+    let stage = Stage::new(50).await;
+    let trace = "5b8aa5a2d2c872e8321cf37308d69df2";
+    let message = pb::StreamOutcomesRequest { parent: WORKSPACE.into(), outcomes: report_request(3).outcomes };
+    let mut sending = stage.service.sending.clone();
+    let answers = sending.stream_outcomes(traced(stream::iter([message]), trace, "01")).await.unwrap();
+    let answers: Vec<_> = answers.into_inner().try_collect().await.unwrap();
+    assert_eq!(answers.len(), 1);
+    let call = stage.span(trace, "campaign_metrics.v1.SendingService/StreamOutcomes").await;
+    assert_eq!(call.attributes["rpc.response.status_code"], "OK");
+    let outcomes = stage.span(trace, "outcomes").await;
+    assert_eq!(outcomes.parent, call.id);
+    let batch = stage.span(trace, "batch").await;
+    assert_eq!(batch.parent, outcomes.id);
+    assert_eq!(stage.span(trace, "outcomes_report").await.parent, batch.id);
+
+    // A stream that fails after its headers says so.
+    let trace = "6e0c63257de34c926f9efcd03927272e";
+    let message = pb::StreamOutcomesRequest { parent: "nothing".into(), outcomes: Vec::new() };
+    let answers = sending.stream_outcomes(traced(stream::iter([message]), trace, "01")).await.unwrap();
+    let failed = answers.into_inner().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(failed.code(), tonic::Code::InvalidArgument);
+    let call = stage.span(trace, "campaign_metrics.v1.SendingService/StreamOutcomes").await;
+    assert_eq!(call.attributes["rpc.response.status_code"], "INVALID_ARGUMENT");
 }
 
 #[tokio::test]
@@ -202,20 +240,22 @@ async fn outcomes_that_share_a_transaction_are_in_the_trace_of_the_first_and_lin
     sql.batch_execute("BEGIN; SELECT FROM leads FOR UPDATE").await.unwrap();
     let trace = |lead: usize| format!("{:032x}", 0xabc0 + lead);
     let mut calls = tokio::task::JoinSet::new();
+    // One after the other, so that the first ones are first in their batches: their callers want no trace.
     for lead in 0..9 {
         let (mut sending, id) = (stage.service.sending.clone(), trace(lead));
-        calls.spawn(async move { sending.report_outcomes(traced(report_request(lead), &id, "01")).await.unwrap() });
+        let flags = if lead < UNSAMPLED { "00" } else { "01" };
+        calls.spawn(async move { sending.report_outcomes(traced(report_request(lead), &id, flags)).await.unwrap() });
+        let waiting = async || {
+            let waiting = stage.service.metric("campaign_metrics_outcomes_waiting").await;
+            ensure!(waiting == i64::try_from(lead)? + 1, "{waiting} wait");
+            Ok(())
+        };
+        until("the report to wait", SOON, waiting).await.unwrap();
     }
-    let waiting = async || {
-        let waiting = stage.service.metric("campaign_metrics_outcomes_waiting").await;
-        ensure!(waiting == 9, "{waiting} wait");
-        Ok(())
-    };
-    until("all reports to wait", SOON, waiting).await.unwrap();
     sql.batch_execute("ROLLBACK").await.unwrap();
     calls.join_all().await;
     let mut batches = BTreeMap::new();
-    for lead in 0..9 {
+    for lead in UNSAMPLED..9 {
         let call = stage.span(&trace(lead), REPORT).await;
         let outcomes = stage.span(&trace(lead), "outcomes").await;
         assert_eq!(outcomes.parent, call.id);
@@ -223,9 +263,14 @@ async fn outcomes_that_share_a_transaction_are_in_the_trace_of_the_first_and_lin
         batches.extend(log.iter().filter(|span| span.name == "batch").map(|span| (span.id.clone(), span.clone())));
     }
     let reports = batches.values().map(|batch| 1 + batch.links).sum::<usize>();
-    assert_eq!(reports, 9, "each report is in one batch: {batches:#?}");
+    assert_eq!(reports, 9 - UNSAMPLED, "each sampled report leads to one batch: {batches:#?}");
     let largest = batches.values().max_by_key(|batch| batch.links).unwrap();
-    assert!(largest.links > 0 && largest.attributes["reports"] == (largest.links + 1).to_string(), "{largest:?}");
+    assert!(largest.links > 0, "{largest:?}");
+    let shared = |batch: &Span| batch.attributes["reports"].parse::<usize>().unwrap();
+    assert!(
+        batches.values().any(|batch| shared(batch) > batch.links + 1),
+        "unsampled ones are in it too: {batches:#?}"
+    );
     let transaction = stage.span(&largest.trace, "outcomes_report").await;
     assert_eq!(transaction.parent, largest.id);
 }
@@ -238,6 +283,24 @@ async fn what_is_left_is_sent_at_the_end() {
     assert!(spans(&stage.collector.log()).iter().all(|span| span.trace != trace), "it waits in the queue");
     assert!(stage.daemon.process.stop(GRACE).await.unwrap().success());
     stage.span(trace, GET).await;
+}
+
+#[tokio::test]
+async fn without_a_collector_the_log_names_the_trace_and_shows_no_span_of_it() {
+    for log in ["debug", "warn,campaign_metrics_service::layer=debug"] {
+        let directory = tempfile::tempdir().unwrap();
+        // An empty variable counts as unset.
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", "")];
+        let (daemon, service) = service_with(&directory, log, &environment).await;
+        create_campaign(&service, "spring", settings(1, &[])).await;
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        service.campaigns.clone().get_campaign(traced(get_request(), trace, "01")).await.unwrap();
+        let log = daemon.process.log();
+        assert_eq!(logged(&log), [trace]);
+        for span in ["call", "transaction", "connection"] {
+            assert!(!log.contains(&format!("\"name\":\"{span}\"")), "the log shows a span {span}");
+        }
+    }
 }
 
 /// Calls while the collector is away, and stops. Returns how long both took.

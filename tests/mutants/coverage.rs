@@ -74,7 +74,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/exporter", METRICS, &["gauges", "details"], SERVICE),
     row("services/metrics/src/telemetry.rs", METRICS, &["telemetry"], SERVICE),
     row("services/metrics/src/trace.rs", METRICS, &["traces"], &[]),
-    row("services/metrics/src/layer.rs", METRICS, &["telemetry", "deadlines"], SERVICE),
+    row("services/metrics/src/layer.rs", METRICS, &["telemetry", "deadlines", "traces"], SERVICE),
     row("services/metrics/src/store/", METRICS, &["edges", "tenants", SEQUENCES], SERVICE),
     row("services/metrics/src/store/claim", METRICS, &["edges", "optimistic", "local_days", "limits", "claims", SEQUENCES], SERVICE),
     row("services/metrics/src/store/campaign", METRICS, &["campaigns", "tenants", "gauges", SEQUENCES], SERVICE),

@@ -10,14 +10,14 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     clock::Clock,
     serve::{Listeners, Options, run},
     store::{Store, VerifyMode, migrate},
     telemetry::Telemetry,
-    trace::Exporter,
+    trace::{self, Exporter},
 };
 
 /// Serves campaigns, accounts, leads, claims and outcomes over gRPC, from Postgres.
@@ -103,13 +103,13 @@ struct Serve {
     /// ones.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
     metrics_max_campaigns: i64,
-    /// Collector of traces that receives OTLP over gRPC, as http://HOST:PORT. Default: no traces.
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<String>,
     /// Maximum number of accounts of active campaigns with metrics by account: those of the campaigns that changed most
     /// recently. These campaigns also have metrics at equal age. 0 leaves them out.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i64).range(0..))]
     metrics_max_campaign_accounts: i64,
+    /// Collector of traces that receives OTLP over gRPC, as http://HOST:PORT. Default: no traces.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
 }
 
 impl Cli {
@@ -154,18 +154,18 @@ impl Cli {
     /// Starts the log, and the export of traces if there is one.
     fn start_logging(&self) -> anyhow::Result<Option<Exporter>> {
         let exporter = match &self.command {
-            Command::Serve(serve) => serve.otlp_endpoint.as_deref().map(Exporter::start).transpose()?,
+            // OpenTelemetry's rule: an empty variable counts as unset.
+            Command::Serve(serve) => serve.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()),
             _ => None,
         };
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,refinery_core=warn,opentelemetry-otlp=error"));
+        let exporter = exporter.map(Exporter::start).transpose()?;
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
         let logs = fmt::layer().with_writer(std::io::stderr);
         let logs = match self.log_format {
             LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).boxed(),
             LogFormat::Json => logs.json().boxed(),
         };
-        let traces = exporter.as_ref().map(Exporter::layer);
-        tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).init();
+        tracing_subscriber::registry().with(trace::layers(logs, filter, exporter.as_ref())?).init();
         Ok(exporter)
     }
 }

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     error::{Error, Result},
     store::{Report, Store, lead_block},
-    trace::TARGET,
+    trace,
 };
 
 /// Most outcomes that may wait for the database: a few tenths of a second of work, and about 10 MB.
@@ -144,7 +144,7 @@ impl Ingest {
             let room = Waiting { _permit: permit.split(outcomes.len()), gauge: self.waiting.clone(), outcomes: count };
             let (sender, receiver) = oneshot::channel();
             let report = Report { workspace: report.workspace.clone(), outcomes };
-            let span = tracing::debug_span!(target: TARGET, "outcomes", outcomes = count);
+            let span = trace::outcomes(count);
             jobs.send(Job { report, verdicts: sender, room, span }).map_err(|_| shutting_down())?;
             parts.push(Some(receiver));
         }
@@ -199,7 +199,7 @@ impl Writer {
     async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<Queue>) {
         let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
         let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
-        let span = batch_span(&batch, size);
+        let span = trace::batch(&batch.iter().map(|job| &job.span).collect::<Vec<_>>(), size);
         let (reports, callers): (Vec<Report>, Vec<_>) =
             batch.into_iter().map(|job| (job.report, (job.verdicts, (job.room, job.span)))).unzip();
         match self.store.outcomes_report(&reports, until_commit).instrument(span).await {
@@ -223,17 +223,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// The span of a batch: below the first report, with links to the others.
-fn batch_span(batch: &[Job], size: usize) -> Span {
-    let [first, others @ ..] = batch else { return Span::none() };
-    let reports = batch.len();
-    let span = tracing::debug_span!(target: TARGET, parent: &first.span, "batch", reports, outcomes = size);
-    for other in others {
-        span.follows_from(&other.span);
-    }
-    span
 }
 
 /// Waits for the lock of a queue and for a report, and returns it with those that follow; `None` when the queue is

@@ -18,7 +18,6 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
 
 use crate::{error::Error, rpc, store, telemetry::Telemetry, trace};
 
@@ -68,10 +67,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = Method::from_path(request.uri().path());
         let timeout = timeout(request.headers());
-        let (traced, trace_id) = trace::call(method.name, request.headers());
-        // This one is for the log, the other one is exported.
-        let span = traced.in_scope(|| tracing::info_span!("rpc", method = method.name, trace_id));
-        let of_call = traced.clone();
+        let spans = trace::Call::start(method.name, request.headers());
+        let of_answer = spans.clone();
         let layer = self.layer.clone();
         // A clone is not ready until it is polled, so this call takes the service that was polled.
         let ready_clone = self.inner.clone();
@@ -97,19 +94,24 @@ where
             drop(in_flight);
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             layer.telemetry.call_ended(method.name, code, start.elapsed());
-            trace::ended(&of_call, code);
+            if code != Code::Ok {
+                of_answer.ended(code);
+            }
             tracing::debug!(?code, elapsed_ms = start.elapsed().as_millis(), "handled");
-            Ok(response.map(|body| Body::new(Answer { body, method: method.name, telemetry: layer.telemetry })))
+            let answer = |body| Answer { body, method: method.name, telemetry: layer.telemetry, spans: of_answer };
+            Ok(response.map(|body| Body::new(answer(body))))
         };
-        Box::pin(call.instrument(span).instrument(traced))
+        Box::pin(spans.instrument(call))
     }
 }
 
-/// The body of an answer. Counts the error with which a stream ends: its headers said nothing of it.
+/// The body of an answer, which belongs to the spans of its call. Counts the error with which a stream ends: its headers
+/// said nothing of it.
 struct Answer {
     body: Body,
     method: &'static str,
     telemetry: Arc<Telemetry>,
+    spans: trace::Call,
 }
 
 impl http_body::Body for Answer {
@@ -120,7 +122,8 @@ impl http_body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let Self { body, spans, .. } = &mut *self;
+        let polled = spans.in_scope(|| Pin::new(body).poll_frame(context));
         let code = match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 frame.trailers_ref().and_then(Status::from_header_map).map(|end| end.code())
@@ -128,8 +131,11 @@ impl http_body::Body for Answer {
             Poll::Ready(Some(Err(error))) => Some(error.code()),
             _ => None,
         };
-        if let Some(code) = code.filter(|code| *code != Code::Ok) {
-            self.telemetry.stream_failed(self.method, code);
+        if let Some(code) = code {
+            self.spans.ended(code);
+            if code != Code::Ok {
+                self.telemetry.stream_failed(self.method, code);
+            }
         }
         polled
     }

@@ -4,22 +4,28 @@
 //! callers share a transaction: it belongs to the trace of the first, with links to the others.
 //!
 //! An export never holds up a call. Finished spans wait in a queue of bounded length; what does not fit is dropped. The
-//! spans have a target of their own, so without an exporter, making one costs no more than the check that nobody wants it.
+//! spans have a target of their own, which the log leaves out, so without an exporter making one costs no more than the check
+//! that nobody wants it.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderMap;
 use opentelemetry::{
-    Context, KeyValue,
+    Context, KeyValue, TraceId,
     propagation::{Extractor, TextMapPropagator as _},
     trace::{TraceContextExt as _, TracerProvider as _},
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::{Span, Subscriber, field::Empty};
+use tonic::Code;
+use tracing::{Instrument as _, Span, Subscriber, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{Directive, LevelFilter, filter_fn},
+    registry::LookupSpan,
+};
 
 /// Target of the spans that are exported.
 pub const TARGET: &str = "campaign_metrics::trace";
@@ -52,7 +58,7 @@ impl Exporter {
     }
 
     /// The layer that hands the spans over.
-    pub fn layer<S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync>(&self) -> impl Layer<S> + use<S> {
+    fn layer<S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync>(&self) -> impl Layer<S> + use<S> {
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("campaign-metrics-service"))
             .with_location(false)
@@ -71,6 +77,19 @@ impl Exporter {
     }
 }
 
+/// The layers of the log and of the export. The log never shows the spans that are exported.
+pub fn layers<S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync>(
+    log: impl Layer<S> + Send + Sync,
+    filter: EnvFilter,
+    exporter: Option<&Exporter>,
+) -> anyhow::Result<Vec<Box<dyn Layer<S> + Send + Sync>>> {
+    let off: Directive = format!("{TARGET}={}", LevelFilter::OFF).parse()?;
+    // A list, because an absent layer (`None`) would count as one that wants every span.
+    let mut layers = vec![log.with_filter(filter.add_directive(off)).boxed()];
+    layers.extend(exporter.map(|exporter| exporter.layer().boxed()));
+    Ok(layers)
+}
+
 /// Reads headers of a request.
 struct Headers<'a>(&'a HeaderMap);
 
@@ -84,9 +103,56 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Starts the span of a call, and returns its trace id: the caller's, or a new one.
-pub fn call(method: &'static str, headers: &HeaderMap) -> (Span, String) {
+/// The spans of a call, until the last byte of its answer: one is exported, the other names call and trace in the log.
+#[derive(Debug, Clone)]
+pub struct Call {
+    exported: Span,
+    logged: Span,
+}
+
+impl Call {
+    /// Starts the spans of a call. Its trace is the caller's, or a new one.
+    pub fn start(method: &'static str, headers: &HeaderMap) -> Self {
+        let (exported, trace_id) = exported(method, headers);
+        // Its level is that of errors, so that no filter takes the trace from a line that it lets through.
+        let logged = exported.in_scope(|| tracing::error_span!("rpc", method, trace_id = trace_id.to_string()));
+        Self { exported, logged }
+    }
+
+    /// Runs a function inside the spans.
+    pub fn in_scope<T>(&self, function: impl FnOnce() -> T) -> T {
+        self.exported.in_scope(|| self.logged.in_scope(function))
+    }
+
+    /// Runs a future inside the spans.
+    pub fn instrument<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        future.instrument(self.logged).instrument(self.exported)
+    }
+
+    /// Records how the call ended, as OpenTelemetry's conventions for gRPC servers want it.
+    pub fn ended(&self, code: Code) {
+        if self.exported.is_disabled() {
+            return;
+        }
+        self.exported.record("rpc.response.status_code", status_name(code));
+        let faults = [
+            Code::Unknown,
+            Code::DeadlineExceeded,
+            Code::Unimplemented,
+            Code::Internal,
+            Code::Unavailable,
+            Code::DataLoss,
+        ];
+        if faults.contains(&code) {
+            self.exported.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+/// The span of a call, and the id of its trace.
+fn exported(method: &'static str, headers: &HeaderMap) -> (Span, TraceId) {
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    let caller = parent.span().span_context().trace_id();
     let span = tracing::debug_span!(
         target: TARGET,
         "call",
@@ -97,35 +163,58 @@ pub fn call(method: &'static str, headers: &HeaderMap) -> (Span, String) {
         rpc.response.status_code = Empty,
         otel.status_code = Empty,
     );
-    let mut id = parent.span().span_context().trace_id();
     if !span.is_disabled() {
-        // It fails only for a span that is disabled or was started before.
+        // It fails only for a span that was started before.
         let _ = span.set_parent(parent);
-        id = span.context().span().span_context().trace_id();
+        return (span.clone(), span.context().span().span_context().trace_id());
     }
-    if id == opentelemetry::TraceId::INVALID {
-        id = opentelemetry::TraceId::from(rand::random::<u128>());
-    }
-    (span, id.to_string())
+    let id = if caller == TraceId::INVALID { TraceId::from(rand::random::<u128>()) } else { caller };
+    (span, id)
 }
 
-/// Records how a call ended.
-pub fn ended(span: &Span, code: tonic::Code) {
-    use tonic::Code;
-    span.record("rpc.response.status_code", tracing::field::debug(code));
-    let is_fault = [Code::Unknown, Code::DeadlineExceeded, Code::Unimplemented, Code::Internal, Code::Unavailable];
-    if is_fault.contains(&code) {
-        span.record("otel.status_code", "ERROR");
+/// The name of a status code on the wire: `DEADLINE_EXCEEDED` for `DeadlineExceeded`.
+fn status_name(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
     }
+    name
+}
+
+/// The span of outcomes from their submission to their verdicts.
+pub fn outcomes(count: i64) -> Span {
+    tracing::debug_span!(target: TARGET, "outcomes", outcomes = count)
+}
+
+/// The span of a transaction that outcomes share, by the spans of their reports: below the first that is sampled, with
+/// links to the other sampled ones. So every sampled trace leads to its transaction.
+pub fn batch(reports: &[&Span], outcomes: usize) -> Span {
+    let sampled: Vec<&Span> = reports.iter().copied().filter(|span| is_sampled(span)).collect();
+    // Below an unsampled one it is not sampled either; without a parent it would begin a trace.
+    let Some(parent) = sampled.first().or(reports.first()) else { return Span::none() };
+    let span = tracing::debug_span!(target: TARGET, parent: *parent, "batch", reports = reports.len(), outcomes);
+    for other in sampled.iter().skip(1) {
+        span.follows_from(*other);
+    }
+    span
+}
+
+fn is_sampled(span: &Span) -> bool {
+    !span.is_disabled() && span.context().span().span_context().is_sampled()
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
 
     fn trace_id(parent: &str) -> String {
         let headers = HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), parent.parse().unwrap())]);
-        call("other", &headers).1
+        exported("other", &headers).1.to_string()
     }
 
     #[test]
@@ -143,5 +232,25 @@ mod tests {
             let error = Exporter::start(endpoint).expect_err(endpoint).to_string();
             assert!(error.contains("OTLP endpoint"), "{error}");
         }
+    }
+
+    #[test]
+    fn without_an_exporter_a_span_is_off_whatever_is_logged() {
+        let log = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
+        let layers = layers(log, EnvFilter::new("trace"), None).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layers), || {
+            assert!(outcomes(7).is_disabled(), "nobody wants it");
+            let call = Call::start("other", &HeaderMap::new());
+            assert!(call.exported.is_disabled());
+            assert!(!call.logged.is_disabled(), "the log wants this one");
+        });
+    }
+
+    #[test]
+    fn codes_have_their_names_of_the_wire() {
+        assert_eq!(
+            [Code::Ok, Code::NotFound, Code::DeadlineExceeded].map(status_name),
+            ["OK", "NOT_FOUND", "DEADLINE_EXCEEDED"]
+        );
     }
 }
