@@ -1,11 +1,11 @@
-//! Rules and dashboards reach the cluster as they are in the chart's files.
+//! Rules and dashboards reach the cluster as they are in the chart's files, and the Prometheus Operator knows every field.
 
 use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{objects_of, values};
-use crate::harness::tools::chart;
+use super::{objects, objects_of, values};
+use crate::harness::{kube::cluster, parts::part, tools::chart};
 
 /// Copies the chart, so that a test can change its files.
 pub fn copy(from: &Path, to: &Path) {
@@ -69,4 +69,43 @@ async fn rules_and_dashboards_are_rendered_as_they_are_in_the_files() {
     let alerts = objects["PrometheusRule/campaign-metrics-alerts"]["spec"].to_string();
     let (here, elsewhere) = ("\"docs/runbooks/", "\"https://example.com/books/DeliveryLow.md\"");
     assert!(!alerts.contains(here) && alerts.contains(elsewhere), "{alerts}");
+}
+
+#[tokio::test]
+async fn the_prometheus_operator_knows_every_field_of_monitors_and_rules() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("monitoring").await.unwrap();
+    let definitions = part("prometheus-operator-crds").unwrap().display().to_string();
+    cluster.kubectl(["apply", "--server-side", "-f", &definitions]).await.unwrap().success().unwrap();
+    let established = ["wait", "--for=condition=Established", "--timeout=30s", "-f", &definitions];
+    cluster.kubectl(established).await.unwrap().success().unwrap();
+    let apply = async |object: &Value| {
+        let strictly = ["apply", "--server-side", "--validate=strict", "-n", &namespace, "-f", "-"];
+        cluster.kubectl_input(strictly, &object.to_string()).await.unwrap()
+    };
+
+    let pods = "monitoring.podMonitor.enabled=true,monitoring.podMonitor.labels.release=prometheus,\
+        monitoring.podMonitor.relabelings[0].action=labeldrop,monitoring.podMonitor.relabelings[0].regex=node,\
+        monitoring.podMonitor.metricRelabelings[0].action=drop,\
+        monitoring.podMonitor.metricRelabelings[0].sourceLabels[0]=__name__";
+    let mut kinds = Vec::new();
+    for (file, set) in [("full", "monitoring.prometheusRule.enabled=true"), ("default", pods)] {
+        for (name, mut object) in objects(&["-f", &values(file), "--set", set]).await {
+            if object["apiVersion"] != "monitoring.coreos.com/v1" {
+                continue;
+            }
+            object["metadata"]["namespace"] = namespace.as_str().into();
+            apply(&object).await.success().unwrap();
+            kinds.push(object["kind"].as_str().unwrap().to_owned());
+
+            // With an unknown field the server refuses it, so it does check.
+            object["spec"]["intervall"] = "30s".into();
+            let said = apply(&object).await.refusal().unwrap();
+            assert!(said.contains("intervall"), "{name}: {said}");
+        }
+    }
+    let of = |kind: &str| kinds.iter().filter(|found| *found == kind).count();
+    assert_eq!([of("ServiceMonitor"), of("PodMonitor")], [2, 2], "{kinds:?}");
+    let rules = files(&chart().join("files/rules"), "yaml").len();
+    assert_eq!(of("PrometheusRule"), rules, "{kinds:?}");
 }
