@@ -18,13 +18,16 @@ pub enum Load {
     FollowUps { leads: u32 },
     /// Many leads whose first step was claimed and released.
     Returned { leads: u32 },
-    /// Many campaigns, small ones, with five accounts in each of a hundred workspaces.
-    Fleet { campaigns: u32 },
+    /// Many campaigns, small ones, with two accounts each, in a hundred workspaces with so many accounts each.
+    Fleet { campaigns: u32, accounts: u32 },
     /// One large claimed campaign, one small one, and a fleet of others.
     Large { leads: u32, fleet: u32 },
     /// One campaign of two steps whose leads have facts: half of them are partial, the others failed, sent or pending.
     Told { leads: u32 },
 }
+
+/// Accounts of each workspace of a fleet, usually.
+pub const FLEET_ACCOUNTS: u32 = 5;
 
 /// Accounts `a1` to `a4` of workspace `w1`, limits on.
 const BASE: &str = "
@@ -92,14 +95,14 @@ impl Load {
                 )
                 .await?;
             }
-            Self::Fleet { campaigns } => fleet(sql, campaigns).await?,
+            Self::Fleet { campaigns, accounts } => fleet(sql, campaigns, accounts).await?,
             Self::Large { leads, fleet: campaigns } => {
                 sql.batch_execute(BASE).await?;
                 add_campaigns(sql, 1, 1, leads).await?;
                 add_campaigns(sql, 1, 1, 1000).await?;
                 claim_all(sql).await?;
                 if campaigns > 0 {
-                    fleet(sql, campaigns).await?;
+                    fleet(sql, campaigns, FLEET_ACCOUNTS).await?;
                 }
             }
             Self::Told { leads } => {
@@ -171,12 +174,12 @@ async fn claim_all(sql: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn fleet(sql: &Client, campaigns: u32) -> Result<()> {
+async fn fleet(sql: &Client, campaigns: u32, accounts: u32) -> Result<()> {
     sql.batch_execute(&format!(
         "INSERT INTO workspaces (name, created_at) SELECT 'fleet' || i, now() FROM generate_series(1, 100) i;
         INSERT INTO accounts (workspace_id, name, uid, display_name, state, daily_limit, time_zone, created_at, updated_at, revision)
         SELECT workspace_id, 'f' || i, gen_random_uuid(), '', 1, 1000, 'UTC', now(), now(), 1
-        FROM workspaces, generate_series(1, 5) i WHERE name LIKE 'fleet%';
+        FROM workspaces, generate_series(1, {accounts}) i WHERE name LIKE 'fleet%' ORDER BY workspace_id, i;
         INSERT INTO campaigns (workspace_id, name, uid, salt, display_name, state, steps, follow_up_delay_ms, time_zone,
             active_windows, claim_expiry_policy, settle_seconds, attribution_days, lead_list_complete, created_at, updated_at, revision)
         SELECT workspace_id, 'f' || i, gen_random_uuid(), 0, '', 1, 2, 0, 'UTC', '{{}}', 1, 86400, 30, false, now(), now(), 1
@@ -184,7 +187,7 @@ async fn fleet(sql: &Client, campaigns: u32) -> Result<()> {
         CREATE TEMP TABLE added AS SELECT * FROM campaigns WHERE name LIKE 'f%';
         INSERT INTO campaign_accounts (workspace_id, campaign_id, account_id)
         SELECT a.workspace_id, campaign_id, account_id FROM added a JOIN accounts c USING (workspace_id)
-        WHERE (campaign_id + account_id) % 5 < 2;
+        WHERE (campaign_id + account_id) % {accounts} < 2;
         INSERT INTO campaign_counters (workspace_id, campaign_id, total, pending, sent, delivered_messages, contacted, next_lead_no)
         SELECT workspace_id, campaign_id, 20, 10, 10, 20, 10, 21 FROM added;
         INSERT INTO campaign_claims (workspace_id, campaign_id, granted) SELECT workspace_id, campaign_id, 5 FROM added;

@@ -10,6 +10,8 @@ use anyhow::Result;
 use clap::Parser;
 
 mod answers;
+mod capacity;
+mod cardinality;
 mod claims;
 mod cycle;
 mod direct;
@@ -22,6 +24,7 @@ mod load;
 mod naive;
 mod reads;
 mod report;
+mod scrape;
 mod stage;
 mod sustained;
 
@@ -31,7 +34,7 @@ use stage::Stage;
 /// Measures the service against baselines on this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Runs only the cases whose names begin so; all by default.
+    /// Runs only the cases whose names begin so; by default all but those of capacity and cardinality.
     #[arg(long, default_value = "")]
     case: String,
     /// Given by `cargo bench`; without meaning here.
@@ -40,7 +43,7 @@ struct Arguments {
 }
 
 /// What runs together, the minutes that it takes on two processors, and the cases that it yields.
-const GROUPS: [(&str, u64, &[&str]); 7] = [
+const GROUPS: [(&str, u64, &[&str]); 9] = [
     (
         "ingest",
         6,
@@ -61,7 +64,12 @@ const GROUPS: [(&str, u64, &[&str]); 7] = [
     ("reads", 9, &["get_campaign_10m", "diagnose", "compare_20", "history_90d", "metrics_scrape_10k"]),
     ("leads", 3, &["leads_page", "export"]),
     ("sustained", 20, &["sustained", "memory"]),
+    ("cardinality", 8, &["cardinality"]),
+    ("capacity", 20, &["capacity"]),
 ];
+
+/// Groups that run only when they are asked for: they promise nothing.
+const ON_REQUEST: [&str; 2] = ["cardinality", "capacity"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -78,7 +86,8 @@ fn main() -> ExitCode {
 
 async fn run(case: &str) -> Result<()> {
     let is_wanted = |cases: &[&str]| cases.iter().any(|name| name.starts_with(case) || case.starts_with(name));
-    let groups = || GROUPS.iter().filter(|(_, _, cases)| is_wanted(cases));
+    let is_left_out = |group: &str| case.is_empty() && ON_REQUEST.contains(&group);
+    let groups = || GROUPS.iter().filter(|(group, _, cases)| is_wanted(cases) && !is_left_out(group));
     anyhow::ensure!(
         groups().next().is_some(),
         "no case begins with `{case}`; there are: {}",
@@ -96,6 +105,8 @@ async fn run(case: &str) -> Result<()> {
             "old_snapshot" => claims::measure_old_snapshot(&stage, &mut report).await,
             "reads" => reads::measure(&stage, &mut report).await,
             "leads" => leads::measure(&stage, &mut report).await,
+            "cardinality" => cardinality::measure(&stage, &mut report).await,
+            "capacity" => capacity::measure(&stage, &mut report).await,
             _ => sustained::measure(&stage, &mut report).await,
         };
         // The results of the other cases are kept.

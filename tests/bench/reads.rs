@@ -22,7 +22,7 @@ use crate::{
     events::{By, Events, Order, events},
     harness::{http, postgres::Connection},
     ingest::{MESSAGE, applied, message, streamed},
-    load::Load,
+    load::{FLEET_ACCOUNTS, Load},
     report::{Report, Target},
     stage::{Service, Stage},
 };
@@ -154,7 +154,7 @@ async fn get(mut campaigns: CampaignServiceClient<Channel>, name: &str) -> Resul
 
 async fn scrape(stage: &Stage, report: &mut Report) -> Result<()> {
     stage.progress.step("metrics_scrape_10k");
-    let database = stage.database(Load::Fleet { campaigns: FLEET }).await?;
+    let database = stage.database(Load::Fleet { campaigns: FLEET, accounts: FLEET_ACCOUNTS }).await?;
     let service = stage.service(&database).await?;
     let sql = database.connect().await?;
     let url = format!("{}/metrics", service.admin_url);

@@ -1,6 +1,12 @@
 //! What every case runs on: its own Postgres, a fresh database for each run, and the released service as a process.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use campaign_metrics::pb::{
@@ -60,8 +66,32 @@ impl Stage {
         Ok(Self { progress, server, directory })
     }
 
+    /// Changes a setting that needs no restart.
+    pub async fn set(&self, name: &str, value: &str) -> Result<()> {
+        let sql = connect(&self.server.url("postgres")).await?;
+        sql.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'")).await?;
+        Ok(sql.batch_execute("SELECT pg_reload_conf()").await?)
+    }
+
     pub async fn stop(mut self) -> Result<()> {
         self.server.stop().await
+    }
+
+    /// Memory of all processes of Postgres in MiB, what they share counted once.
+    pub fn postgres_mib(&self) -> Result<f64> {
+        let server = self.server.process().context("Postgres runs")?.pid();
+        let mut sum = 0.0;
+        for entry in fs::read_dir("/proc")? {
+            let directory = entry?.path();
+            // Sessions end while this looks at them.
+            let Ok(status) = fs::read_to_string(directory.join("status")) else { continue };
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let server = Some(server.to_string());
+            if [field("Pid:"), field("PPid:")].contains(&server.as_deref()) {
+                sum += kib(&directory.join("smaps_rollup"), "Pss:").unwrap_or_default() / 1024.0;
+            }
+        }
+        Ok(sum)
     }
 
     /// A path in the directory of the benchmark.
@@ -92,11 +122,32 @@ impl Stage {
         Ok(Database { url: self.server.url(&name), name, server: url })
     }
 
+    /// A fresh database with that load, generated in place: without a template it takes half the disk.
+    pub async fn database_once(&self, load: Load) -> Result<Database> {
+        let url = self.server.url("postgres");
+        let name = format!("run_{}", rand::random::<u32>());
+        connect(&url).await?.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+        let database = Database { url: self.server.url(&name), name, server: url };
+        campaign_metrics_service::migrate(&database.url).await?;
+        let sql = database.connect().await?;
+        load.generate(&sql).await?;
+        sql.batch_execute("VACUUM ANALYZE").await?;
+        Ok(database)
+    }
+
     /// Starts the service on a database and waits until it is ready.
     pub async fn service(&self, database: &Database) -> Result<Service> {
-        let directory = self.directory.path().join(format!("service-{}", database.name));
+        self.service_with(database, &[]).await
+    }
+
+    /// Starts the service with more arguments and waits until it is ready.
+    pub async fn service_with(&self, database: &Database, arguments: &[&str]) -> Result<Service> {
+        let directory = self.directory.path().join(format!("service-{}", rand::random::<u32>()));
         fs::create_dir_all(&directory)?;
-        let daemon = Daemon::service(&database.url, &directory, Directory::Remove).await?;
+        let add = |command: &mut Command| {
+            command.args(arguments);
+        };
+        let daemon = Daemon::service_with(&database.url, add, &directory, Directory::Remove).await?;
         let url = daemon.url.clone().context("the service serves gRPC")?;
         let admin_url = daemon.admin_url.clone();
         until("the service is ready", SOON, async || {
@@ -137,14 +188,23 @@ impl Service {
 
     /// Memory that the process holds, in MiB.
     pub fn resident_mib(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon.process.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-        Ok(kib / 1024.0)
+        resident_mib(self.daemon.process.pid())
     }
 
     pub async fn stop(mut self) -> Result<()> {
         self.daemon.process.stop(GRACE).await?;
         Ok(())
     }
+}
+
+/// Memory that a process holds, in MiB.
+pub fn resident_mib(process: u32) -> Result<f64> {
+    Ok(kib(Path::new(&format!("/proc/{process}/status")), "VmRSS:")? / 1024.0)
+}
+
+/// A number of a file of /proc, in KiB.
+fn kib(file: &Path, name: &str) -> Result<f64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
 }
