@@ -179,7 +179,8 @@ impl MessageCounts {
         self.contacted_converted += other.contacted_converted;
         self.auto_replied += other.auto_replied;
         self.opted_out += other.opted_out;
-        self.conversion_value_micros += other.conversion_value_micros;
+        // Values have no common bound over the campaigns of a workspace.
+        self.conversion_value_micros = self.conversion_value_micros.saturating_add(other.conversion_value_micros);
     }
 
     /// Returns delivered / (delivered + failed + bounced).

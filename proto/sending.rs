@@ -23,6 +23,8 @@ pub const OUTCOMES_MAX: usize = 5000;
 pub const LEADS_MAX: usize = 5000;
 /// Longest free text of an outcome, in bytes.
 pub const DETAIL_MAX: usize = 1024;
+/// Largest value of a conversion, in millionths. The sum of a campaign cannot overflow before it has 900 000 of them.
+pub const VALUE_MICROS_MAX: i64 = 10_000_000_000_000;
 /// How far the time of an outcome may be ahead of the clock of the service.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
 

@@ -6,7 +6,7 @@ use crate::{
     lead::{Fact, FailureReason, Step},
     name::{LeadName, WorkspaceId},
     pb,
-    sending::{Claim, ClaimState, DETAIL_MAX, LeadRef, Outcome, Rejection, SendKey, Verdict},
+    sending::{Claim, ClaimState, DETAIL_MAX, LeadRef, Outcome, Rejection, SendKey, VALUE_MICROS_MAX, Verdict},
     standing::CampaignBlocked,
 };
 
@@ -67,7 +67,12 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
         Some(_) if fact != Fact::Converted => {
             return Err(invalid("value_micros", "goes only with CONVERTED; leave it out"));
         }
-        Some(value) if value < 0 => return Err(invalid("value_micros", "must be 0 or more")),
+        Some(value) if !(0..=VALUE_MICROS_MAX).contains(&value) => {
+            return Err(invalid(
+                "value_micros",
+                "must be from 0 to 10000000000000 (ten million); count in a larger unit",
+            ));
+        }
         Some(_) | None => {}
     }
     let time = outcome.time.map(|time| parse_timestamp("time", time)).transpose().map_err(Rejection::Invalid)?;

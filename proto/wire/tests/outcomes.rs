@@ -1,7 +1,7 @@
 //! Outcomes: each kind and reason, every bound of their fields, and the verdicts.
 
 use super::*;
-use crate::sending::{DETAIL_MAX, LeadRef, Outcome, Rejection, Verdict};
+use crate::sending::{DETAIL_MAX, LeadRef, Outcome, Rejection, VALUE_MICROS_MAX, Verdict};
 
 fn reported(change: impl FnOnce(&mut pb::Outcome)) -> pb::Outcome {
     let mut outcome = pb::Outcome {
@@ -120,10 +120,13 @@ fn text_value_and_time_of_an_outcome_end_at_their_bounds() {
             (outcome.kind, outcome.step, outcome.value_micros) = (pb::OutcomeKind::Converted.into(), 0, value);
         }
     };
-    for value in [None, Some(0), Some(1)] {
+    for value in [None, Some(0), Some(1), Some(VALUE_MICROS_MAX)] {
         assert_eq!(parsed(converted(value)).value_micros, value);
     }
-    assert_eq!(refused(converted(Some(-1))), "value_micros: must be 0 or more");
+    for bad in [-1, VALUE_MICROS_MAX + 1, i64::MAX] {
+        let refused = refused(converted(Some(bad)));
+        assert_eq!(refused, "value_micros: must be from 0 to 10000000000000 (ten million); count in a larger unit");
+    }
     assert_eq!(
         refused(|outcome| outcome.value_micros = Some(1)),
         "value_micros: goes only with CONVERTED; leave it out"
