@@ -91,9 +91,9 @@ struct Serve {
     /// Serve without authentication. Required, since this version can't authenticate callers yet.
     #[arg(long)]
     insecure: bool,
-    /// Maximum number of database connections, 4 or more. Half of them are reserved for claims and outcomes. A scrape
-    /// uses two of the others.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(4..))]
+    /// Maximum number of database connections, 5 or more, and one more for the readiness probe. Half of them are reserved
+    /// for claims and outcomes. Of the others, a scrape uses two, and imports and exports at most half.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(5..))]
     pool_size: u16,
     /// Days for which outcomes are kept in the log, 31 or more. Older outcomes are dropped by whole months. No count
     /// changes. Default: forever.

@@ -168,6 +168,7 @@ pub async fn run(
     tasks.spawn(async move {
         upkeep_stop.run_until_cancelled(upkeep(store, options, ready, upkeep_health)).await.unwrap_or(Ok(()))
     });
+    let abandoned = store.clone();
 
     // No task ends before the shutdown unless it failed.
     let first = tokio::select! {
@@ -191,6 +192,7 @@ pub async fn run(
     });
     if let Ok(result) = drained.await {
         return first.and(result);
+        abandoned.settled().await;
     }
     tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
     tasks.shutdown().await;

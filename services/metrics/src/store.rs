@@ -5,7 +5,8 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `transaction` | connections, transactions, retries; defines [`Store`] |
+//! | `transaction` | transactions, retries; defines [`Store`] |
+//! | `pool` | connections, divided by what they are for |
 //! | `row` | look-ups by name, row locks, the meaning of stored numbers |
 //! | `limit` | what is used of the daily limits |
 //! | `history` | rows of history |
@@ -31,6 +32,7 @@ mod limit;
 mod migrate;
 mod outcome;
 mod performance;
+mod pool;
 mod request;
 mod row;
 mod sqlstate;

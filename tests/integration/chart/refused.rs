@@ -12,7 +12,7 @@ async fn the_chart_refuses_what_would_not_work_and_says_what_to_do() {
         ("service.grpcPort=70000", "grpcPort"),
         ("service.grpcPort=443", "grpcPort"),
         ("service.logFormat=xml", "logFormat"),
-        ("service.poolSize=3", "poolSize"),
+        ("service.poolSize=4", "poolSize"),
         ("service.outcomeRetentionDays=30", "outcomeRetentionDays"),
         ("service.metricsMaxCampaigns=0", "metricsMaxCampaigns"),
         ("service.otlpEndpoint=https://collector:4317", "otlpEndpoint"),

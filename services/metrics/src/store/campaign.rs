@@ -64,9 +64,10 @@ impl Store {
     pub async fn campaign_get(&self, name: &CampaignName) -> Result<Campaign> {
         // One statement has one snapshot. A transaction would cost another round trip.
         let (span, waiting) = spans("campaign_get", 0);
-        let client = self.client(Kind::Read).instrument(waiting).await?;
-        let read = campaigns_load(&client, CampaignSelector::Name(name), self.clock.now());
-        single(read.instrument(span).await?, name)
+        let mut client = self.client(Kind::Read).instrument(waiting).await?;
+        let loaded = campaigns_load(&*client, CampaignSelector::Name(name), self.clock.now()).instrument(span).await;
+        client.settled();
+        single(loaded?, name)
     }
 
     /// Reads up to `limit` campaigns after `after`, by workspace and id: of one workspace, or of all.

@@ -1,4 +1,4 @@
-//! The store's connections and transactions.
+//! The store's transactions.
 //!
 //! Each method of the store is one transaction: it reads one snapshot, or it writes and commits. A transaction that fails with
 //! a deadlock or a serialization failure is run again, a bounded number of times; the caller does not see that.
@@ -9,13 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Transaction};
+use deadpool_postgres::{Object, Transaction};
 use futures::FutureExt as _;
 use rand::Rng as _;
-use tokio_postgres::{Config, IsolationLevel, NoTls};
+use tokio_postgres::{Config, IsolationLevel};
 use tracing::Span;
 
-use super::{hint::Hints, sqlstate::is_retryable};
+use super::{
+    hint::Hints,
+    pool::{Lease, Pools, Share},
+    sqlstate::is_retryable,
+};
 use crate::{
     clock::Clock,
     error::{Error, Result},
@@ -23,8 +27,6 @@ use crate::{
     trace::TARGET,
 };
 
-/// Longest wait for a free connection. Beyond it the service is overloaded, and an error is better than a longer queue.
-const POOL_WAIT: Duration = Duration::from_secs(5);
 /// Upper bound of the retries of a transaction.
 const RETRIES_MAX: u32 = 8;
 /// Settings of all connections. Statements look rows up by key, whatever the size of a table was when the plan was made: a
@@ -35,11 +37,12 @@ pub const BY_KEY: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqsca
 /// Settings of transactions that read whole tables.
 pub(super) const FREELY_PLANNED: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_bitmapscan = on";
-/// Uses of a connection after which its plans are discarded. A plan that was made while a table was nearly empty joins by
-/// reading all of it, and would stay in use when the table grows. Planning takes some 10 ms, half as long as a batch.
-const USES_PER_PLAN: usize = 256;
 /// Upper bound of the time of a statement. A caller's deadline can shorten it.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Settings by which Postgres notices that a process of the service is gone, in seconds if it was killed and within a minute
+/// if its machine vanished. Otherwise it would hold locks until its statement ends, or for hours.
+const NOTICE_DEATH: &str = "-c client_connection_check_interval=2s -c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 \
+    -c tcp_keepalives_count=3";
 
 tokio::task_local! {
     /// Deadline of the call that is being served.
@@ -54,8 +57,7 @@ pub async fn with_deadline<F: Future>(deadline: Instant, call: F) -> F::Output {
 /// Access to the database.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
-    hot: Pool,
+    pools: Pools,
     pub(super) hints: Arc<Hints>,
     pub(super) clock: Clock,
     pub(super) counters: StoreCounters,
@@ -87,6 +89,7 @@ macro_rules! in_txn {
                 }
             };
             let result: $crate::error::Result<_> = tracing::Instrument::instrument(run, span).await;
+            client.settled();
             $store.counters.transaction_ended($name, started.elapsed());
             match result {
                 Err(error) => $store.retry_after(error, $name, $attempt).await?,
@@ -105,8 +108,34 @@ pub(super) enum Kind {
     Read,
     /// Writes.
     Write,
-    /// Claims and outcomes: writes with a pool of their own, so that they do not wait for connections of other work.
+    /// Reads of many rows: exports and diagnoses.
+    BulkRead,
+    /// Writes of many rows: imports.
+    BulkWrite,
+    /// Claims, and reports apart from the batches.
     Hot,
+    /// Batches of outcomes.
+    Lane,
+    /// Looks up what a sender reports about.
+    SenderRead,
+    /// What a sender needs while it holds claims.
+    Sender,
+}
+
+impl Kind {
+    fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::BulkRead | Self::SenderRead)
+    }
+
+    fn share(self) -> Share {
+        match self {
+            Self::Read | Self::Write => Share::General,
+            Self::BulkRead | Self::BulkWrite => Share::Bulk,
+            Self::Hot => Share::Hot,
+            Self::Lane => Share::Lanes,
+            Self::SenderRead | Self::Sender => Share::Senders,
+        }
+    }
 }
 
 /// The span of an attempt of a transaction, named as in `pg_stat_activity` and the metrics, and that of its wait for a
@@ -130,11 +159,23 @@ pub(super) async fn whole_tables_in_txn(txn: &Transaction<'_>) -> Result<()> {
     Ok(txn.batch_execute(&format!("SET LOCAL statement_timeout = 0; {FREELY_PLANNED}")).await?)
 }
 
+/// Bounds how long the statements that follow wait for a lock. A wait that is too long fails with an error that
+/// `sqlstate::is_lock_unavailable`.
+pub(super) fn lock_timeout_in_txn(txn: &Transaction<'_>, wait: Duration) -> Result<()> {
+    send(txn, &format!("SET LOCAL lock_timeout = {}", wait.as_millis()))
+}
+
+/// Sends statements without waiting for the answer, in one round trip with the next one, which fails if these do.
+fn send(txn: &Transaction<'_>, statements: &str) -> Result<()> {
+    Ok(txn.batch_execute(statements).now_or_never().transpose().map(|_| ())?)
+}
+
 pub(super) async fn begin<'a>(client: &'a mut Object, name: &str, kind: Kind) -> Result<Transaction<'a>> {
     let builder = client.build_transaction();
-    let txn = match kind {
-        Kind::Read => builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?,
-        Kind::Write | Kind::Hot => builder.isolation_level(IsolationLevel::ReadCommitted).start().await?,
+    let txn = if kind.is_read() {
+        builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?
+    } else {
+        builder.isolation_level(IsolationLevel::ReadCommitted).start().await?
     };
     let mut settings = format!("SET LOCAL application_name = '{name}'");
     if let Ok(left) = DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now()))
@@ -145,16 +186,16 @@ pub(super) async fn begin<'a>(client: &'a mut Object, name: &str, kind: Kind) ->
         }
         let _ = write!(settings, "; SET LOCAL statement_timeout = {}", left.as_millis().max(1));
     }
-    // Sent without waiting for the answer, in one round trip with the first statement, which fails if this one does.
-    txn.batch_execute(&settings).now_or_never().transpose()?;
+    send(&txn, &settings)?;
     Ok(txn)
 }
 
 pub(super) async fn end(txn: Transaction<'_>, kind: Kind) -> Result<()> {
-    match kind {
-        // Dropping it sends a rollback without waiting for the answer. A read has nothing to commit.
-        Kind::Read => drop(txn),
-        Kind::Write | Kind::Hot => txn.commit().await?,
+    if kind.is_read() {
+        // Sends a rollback without waiting for the answer. A read has nothing to commit.
+        drop(txn);
+    } else {
+        txn.commit().await?;
     }
     Ok(())
 }
@@ -170,32 +211,14 @@ pub(super) fn snapshot_outdated() -> Error {
 struct SnapshotOutdated;
 
 impl Store {
-    /// Opens pools of `pool_size` connections in all, half of them for claims and outcomes. Connects when first used.
+    /// Opens `pool_size` connections at most, and one more for the readiness probe. Connects when first used.
     pub fn open(config: Config, pool_size: usize, clock: Clock, counters: StoreCounters) -> anyhow::Result<Self> {
-        let hot_size = pool_size / 2;
-        let pool = |config: Config, size: usize| {
-            let manager =
-                Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-            Pool::builder(manager)
-                .max_size(size.max(1))
-                // The connection that was used last has warm plans and caches.
-                .queue_mode(QueueMode::Lifo)
-                .runtime(Runtime::Tokio1)
-                .wait_timeout(Some(POOL_WAIT))
-                .create_timeout(Some(POOL_WAIT))
-                .build()
-        };
         let options = config.get_options().unwrap_or_default();
-        let options = format!("{options} -c statement_timeout={} {BY_KEY}", STATEMENT_TIMEOUT.as_millis());
+        let timeout_ms = STATEMENT_TIMEOUT.as_millis();
+        let options = format!("{NOTICE_DEATH} {options} -c statement_timeout={timeout_ms} {BY_KEY}");
         let mut config = config;
         config.options(options);
-        Ok(Self {
-            pool: pool(config.clone(), pool_size - hot_size)?,
-            hot: pool(config, hot_size)?,
-            hints: Arc::default(),
-            clock,
-            counters,
-        })
+        Ok(Self { pools: Pools::new(&config, pool_size)?, hints: Arc::default(), clock, counters })
     }
 
     /// The clock that the store reads.
@@ -205,19 +228,17 @@ impl Store {
 
     /// Checks that the database answers.
     pub async fn ping(&self) -> Result<()> {
-        self.client(Kind::Read).await?.batch_execute("SELECT 1").await?;
-        Ok(())
+        self.pools.ping().await
     }
 
-    /// Counts the connections of both pools, the idle ones among them, and the callers that wait for one.
+    /// Counts the connections, the idle ones among them, and the callers that wait for one.
     pub fn pool_status(&self) -> deadpool_postgres::Status {
-        let (pool, hot) = (self.pool.status(), self.hot.status());
-        deadpool_postgres::Status {
-            max_size: pool.max_size + hot.max_size,
-            size: pool.size + hot.size,
-            available: pool.available + hot.available,
-            waiting: pool.waiting + hot.waiting,
-        }
+        self.pools.status()
+    }
+
+    /// Waits until the statements of callers that went away are cancelled. To be called when no more calls come.
+    pub async fn settled(&self) {
+        self.pools.settled().await;
     }
 
     /// Backs off and returns if a transaction that failed with `error` can be retried. Returns the error otherwise.
@@ -238,15 +259,7 @@ impl Store {
         Ok(())
     }
 
-    pub(super) async fn client(&self, kind: Kind) -> Result<Object> {
-        let pool = match kind {
-            Kind::Read | Kind::Write => &self.pool,
-            Kind::Hot => &self.hot,
-        };
-        let client = pool.get().await?;
-        if Object::metrics(&client).recycle_count % USES_PER_PLAN == USES_PER_PLAN - 1 {
-            client.batch_execute("DISCARD PLANS").await?;
-        }
-        Ok(client)
+    pub(super) async fn client(&self, kind: Kind) -> Result<Lease> {
+        self.pools.get(kind.share()).await
     }
 }

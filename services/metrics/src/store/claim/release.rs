@@ -34,7 +34,7 @@ impl Store {
         ids: &[ClaimId],
         not_before: Option<Timestamp>,
     ) -> Result<Vec<bool>> {
-        in_txn!(self, "claim_release", Kind::Write, |txn, attempt| {
+        in_txn!(self, "claim_release", Kind::Sender, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
             campaigns_lock_in_txn(&txn, holder.get("workspace_id"), ids).await?;
             let now = self.clock.now();

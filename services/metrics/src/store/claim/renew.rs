@@ -25,7 +25,7 @@ use crate::{
 impl Store {
     /// Extends the claims that are held and whose steps may still be sent. Returns the result for each id, in order.
     pub async fn claim_renew(&self, account: &AccountName, ids: &[ClaimId], hold: Duration) -> Result<Vec<Renewal>> {
-        in_txn!(self, "claim_renew", Kind::Write, |txn, attempt| {
+        in_txn!(self, "claim_renew", Kind::Sender, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
             let now = self.clock.now();
             let suspended = account_state(holder.get("state"))? == AccountState::Suspended;

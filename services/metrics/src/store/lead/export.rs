@@ -172,7 +172,7 @@ impl Store {
                 ARRAY(SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outcomes'::regclass ORDER BY inhrelid)
             FROM campaigns n JOIN campaign_counters k USING (workspace_id, campaign_id)
             WHERE n.workspace_id = $1 AND n.campaign_id = $2 ORDER BY k.epoch DESC LIMIT 1";
-        in_txn!(self, "export_start", Kind::Read, |txn, attempt| {
+        in_txn!(self, "export_start", Kind::BulkRead, |txn, attempt| {
             let key = campaign_find_in_txn(&txn, campaign).await?;
             let row = txn.query_one(sql, &[&key.0, &key.1]).await?;
             let snapshot: &str = row.get(6);
@@ -197,7 +197,7 @@ impl Store {
             WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no > $3 AND lead_no <= $4 ORDER BY lead_no";
         let (after, until) = export.range(LEADS_PORTION);
         let of: &Export = export;
-        let (leads, names) = in_txn!(self, "export_leads", Kind::Read, |txn, attempt| {
+        let (leads, names) = in_txn!(self, "export_leads", Kind::BulkRead, |txn, attempt| {
             of.check_in_txn(&txn).await?;
             let range: &[&(dyn ToSql + Sync)] = &[&of.key.0, &of.key.1, &after, &until];
             let statement = txn.prepare_cached(sql).await?;
@@ -248,7 +248,7 @@ impl Store {
             WHERE workspace_id = $1 AND campaign_id = $2 AND lead_no > $3 AND lead_no <= $4";
         let (after, until) = export.range(OUTCOMES_PORTION);
         let of: &Export = export;
-        let (outcomes, names) = in_txn!(self, "export_outcomes", Kind::Read, |txn, attempt| {
+        let (outcomes, names) = in_txn!(self, "export_outcomes", Kind::BulkRead, |txn, attempt| {
             of.check_in_txn(&txn).await?;
             let range: &[&(dyn ToSql + Sync)] = &[&of.key.0, &of.key.1, &after, &until];
             let (statement, values) = futures::try_join!(txn.prepare_cached(sql), txn.prepare_cached(values))?;

@@ -39,7 +39,7 @@ impl Store {
         from: &AccountName,
         to: &[AccountName],
     ) -> Result<Reassigned> {
-        in_txn!(self, "leads_reassign", Kind::Hot, |txn, attempt| {
+        in_txn!(self, "leads_reassign", Kind::BulkWrite, |txn, attempt| {
             let row = campaign_lock_in_txn(&txn, campaign).await?;
             if campaign_state(row.get("state"))? == CampaignState::Finished {
                 let message = format!("{campaign} is FINISHED: nothing waits any more");

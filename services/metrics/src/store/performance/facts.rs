@@ -113,7 +113,7 @@ const BY_CAMPAIGN: &str = concat!(
 impl Store {
     /// Reads what the diagnosis of a campaign is made from.
     pub async fn campaign_facts(&self, name: &CampaignName) -> Result<(Timestamp, CampaignFacts)> {
-        in_txn!(self, "campaign_facts", Kind::Read, |txn, attempt| {
+        in_txn!(self, "campaign_facts", Kind::BulkRead, |txn, attempt| {
             let now = self.clock.now();
             let key = campaign_find_in_txn(&txn, name).await?;
             let campaign = campaign_load_in_txn(&txn, key, name, now).await?;
@@ -147,7 +147,7 @@ impl Store {
 
     /// Reads what the diagnosis of an account is made from.
     pub async fn account_facts(&self, name: &AccountName) -> Result<(Timestamp, AccountFacts)> {
-        in_txn!(self, "account_facts", Kind::Read, |txn, attempt| {
+        in_txn!(self, "account_facts", Kind::BulkRead, |txn, attempt| {
             let now = self.clock.now();
             let (workspace_id, account_id) = account_key_in_txn(&txn, name).await?;
             let account = account_load_in_txn(&txn, name, now).await?;
@@ -176,7 +176,7 @@ impl Store {
         ids: &[CampaignId],
         age_days: u8,
     ) -> Result<(Timestamp, Vec<ComparedCampaign>)> {
-        in_txn!(self, "campaigns_compared", Kind::Read, |txn, attempt| {
+        in_txn!(self, "campaigns_compared", Kind::BulkRead, |txn, attempt| {
             let now = self.clock.now();
             let names: Vec<&str> = ids.iter().map(CampaignId::as_str).collect();
             let keys = campaign_keys_in_txn(&txn, workspace, &names).await?;
