@@ -65,8 +65,8 @@ enum Command {
 struct Verify {
     #[command(flatten)]
     database: Database,
-    /// Repair the numbers that differ, in one transaction for each campaign. Claims and reports of that campaign wait
-    /// for it.
+    /// Repair the numbers that differ, while the service runs. It recounts without holding a lock, and adds what is
+    /// missing to the present numbers.
     #[arg(long)]
     repair: bool,
 }

@@ -1,7 +1,8 @@
 //! Recounts campaigns and history from facts, and repairs what differs.
 //!
-//! A campaign is recounted in one snapshot of its leads, claims and counters. A repair is one transaction; it locks the
-//! campaign, so that no count changes meanwhile. `history.rs` recounts the history of a workspace.
+//! A recount is one statement, so it sees one snapshot of facts and counts. Every transaction changes both, so a difference
+//! stays the same while others work. A repair adds it to what is stored by then, and holds no lock while it recounts.
+//! `history.rs` recounts the history of a workspace.
 
 use campaign_metrics::name::{CampaignName, WorkspaceId};
 use deadpool_postgres::Transaction;
@@ -14,7 +15,10 @@ use super::{
 use crate::{
     error::Result,
     store::{
-        campaign::{counters::counters_lock_in_txn, finish::campaigns_finish_in_txn},
+        campaign::{
+            counters::{AccountLeads, account_leads_change_in_txn, counters_lock_in_txn},
+            finish::campaigns_finish_in_txn,
+        },
         row::CampaignKey,
         transaction::{Kind, Store, in_txn, whole_tables_in_txn},
     },
@@ -127,18 +131,11 @@ const ACCOUNT_LEADS: &str = "
     LEFT JOIN accounts a ON a.workspace_id = $1 AND a.account_id = n.account_id
     ORDER BY a.name";
 
-/// Counts the leads of each account anew. The campaign is locked.
-const ACCOUNT_LEADS_REPAIR: [&str; 2] = [
-    "UPDATE account_leads SET pending = 0, partial = 0, sent = 0, failed = 0 WHERE workspace_id = $1 AND campaign_id = $2",
-    "SELECT account_leads_count($1, $2, account_id, status, leads) FROM (
-        SELECT l.account_id, lead_status(l.mask, c.steps) AS status, count(*) AS leads
-        FROM leads l JOIN campaigns c USING (workspace_id, campaign_id)
-        WHERE l.workspace_id = $1 AND l.campaign_id = $2 GROUP BY 1, 2
-    ) l",
-];
-
-/// Counts of `account_leads`, in the order of [`ACCOUNT_LEADS`].
+/// Counts of `account_leads`, in the order of [`ACCOUNT_LEADS`] and of the numbers of the statuses, from 1.
 const LEAD_COLUMNS: [&str; 4] = ["pending", "partial", "sent", "failed"];
+
+/// Serializes the repairs of a campaign: two that found the same difference would both add it.
+const REPAIR_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('campaign-metrics repair'), $1)";
 
 impl Store {
     /// Lists all that can be recounted.
@@ -166,13 +163,13 @@ impl Store {
     pub async fn verify(&self, what: &Recounted, mode: VerifyMode) -> Result<Vec<Difference>> {
         match what {
             Recounted::Campaign(key, name) => {
-                let differences: Result<Vec<Difference>> =
+                let differences: Result<CampaignDifferences> =
                     in_txn!(self, "verify", Kind::Read, |txn, attempt| campaign_recount_in_txn(&txn, *key, name).await);
-                let differences = differences?;
-                if differences.is_empty() || mode == VerifyMode::Report {
-                    return Ok(differences);
+                let mut differences = differences?;
+                if !differences.is_empty() && mode == VerifyMode::Repair {
+                    differences = self.campaign_repair(*key, name).await?;
                 }
-                self.campaign_repair(*key, name).await
+                Ok(differences.into_all())
             }
             Recounted::History(workspace_id, name) => {
                 let rows: Result<Vec<HistoryDifferences>> = in_txn!(self, "verify", Kind::Read, |txn, attempt| {
@@ -191,24 +188,25 @@ impl Store {
         }
     }
 
-    async fn campaign_repair(&self, key: CampaignKey, name: &CampaignName) -> Result<Vec<Difference>> {
+    async fn campaign_repair(&self, key: CampaignKey, name: &CampaignName) -> Result<CampaignDifferences> {
         in_txn!(self, "campaign_repair", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let (workspace_id, campaign_id) = key;
-            // Blocks claims, outcomes and everything else that counts, until the commit.
-            let lock = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR UPDATE";
+            txn.execute(REPAIR_LOCK, &[&campaign_id]).await?;
+            let differences = campaign_recount_in_txn(&txn, key, name).await?;
+            // From here to the commit others wait: a few statements by key.
+            let lock = "SELECT FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2 FOR NO KEY UPDATE";
             txn.execute(lock, &[&workspace_id, &campaign_id]).await?;
             counters_lock_in_txn(&txn, key).await?;
-            let differences = campaign_recount_in_txn(&txn, key, name).await?;
             let changes: Vec<String> = differences
+                .counters
                 .iter()
-                .filter(|difference| difference.of == name.to_string())
                 .map(|difference| match difference.number.as_str() {
                     // Open claims are those granted, less those closed. The rows of claims give the right number.
                     "open_claims" => {
                         format!("closed_claims = closed_claims + {}", difference.stored - difference.recounted)
                     }
-                    column => format!("{column} = {}", difference.recounted),
+                    column => format!("{column} = {column} + {}", difference.recounted - difference.stored),
                 })
                 .collect();
             if !changes.is_empty() {
@@ -219,11 +217,15 @@ impl Store {
                 txn.execute(&repair, &[&workspace_id, &campaign_id]).await?;
                 campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
             }
-            if differences.iter().any(|difference| difference.of != name.to_string()) {
-                for sql in ACCOUNT_LEADS_REPAIR {
-                    txn.execute(sql, &[&workspace_id, &campaign_id]).await?;
+            let mut leads = AccountLeads::new();
+            for (account_id, differences) in &differences.accounts {
+                for difference in differences {
+                    let status = (1..).zip(LEAD_COLUMNS).find(|(_, column)| *column == difference.number);
+                    let status = status.map_or(0, |(status, _)| status);
+                    leads.insert((campaign_id, *account_id, status), difference.recounted - difference.stored);
                 }
             }
+            account_leads_change_in_txn(&txn, workspace_id, &leads).await?;
             Ok(differences)
         })
     }
@@ -256,32 +258,59 @@ pub(in crate::store) async fn verification_in_txn(txn: &Transaction<'_>) -> Resu
     Ok(row.map(|row| Verification { at: row.get(0), differences: row.get(1) }))
 }
 
+/// What differs of a campaign.
+#[derive(Default)]
+struct CampaignDifferences {
+    /// Its counters and open claims.
+    counters: Vec<Difference>,
+    /// The leads of its accounts, by the number of the account; 0 is none.
+    accounts: Vec<(i32, Vec<Difference>)>,
+}
+
+impl CampaignDifferences {
+    fn is_empty(&self) -> bool {
+        self.counters.is_empty() && self.accounts.is_empty()
+    }
+
+    fn into_all(self) -> Vec<Difference> {
+        self.counters.into_iter().chain(self.accounts.into_iter().flat_map(|(_, differences)| differences)).collect()
+    }
+}
+
+/// Recounts a campaign. Each statement is a recount of its own: it compares what is stored with the facts of one snapshot.
 async fn campaign_recount_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, campaign_id): CampaignKey,
     name: &CampaignName,
-) -> Result<Vec<Difference>> {
+) -> Result<CampaignDifferences> {
     // A recount of ten million leads takes long.
     whole_tables_in_txn(txn).await?;
     let steps = "SELECT steps::int4 FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2";
     let Some(steps) = txn.query_opt(steps, &[&workspace_id, &campaign_id]).await? else {
         // The campaign was deleted meanwhile.
-        return Ok(Vec::new());
+        return Ok(CampaignDifferences::default());
     };
     let steps: i32 = steps.get(0);
-    let stored = format!("SELECT {} {STORED}", COLUMNS.join(", "));
-    let stored = txn.query_one(&stored, &[&workspace_id, &campaign_id]).await?;
-    let recounted = txn.query_one(RECOUNT, &[&workspace_id, &campaign_id, &steps]).await?;
+    let counters = format!("SELECT * FROM (SELECT {} {STORED}) s CROSS JOIN ({RECOUNT}) r", COLUMNS.join(", "));
+    let Some(row) = txn.query_opt(&counters, &[&workspace_id, &campaign_id, &steps]).await? else {
+        return Ok(CampaignDifferences::default());
+    };
+    // The recount follows the stored columns and the two numbers of claims.
+    let recounted = COLUMNS.len() + 2;
     let numbers =
-        COLUMNS.iter().enumerate().map(|(index, column)| (*column, stored.get(*column), recounted.get(index)));
-    let claims = [("open_claims", stored.get("open_claims"), stored.get("counted_claims"))];
-    let mut found = differences(&name.to_string(), numbers.chain(claims));
+        COLUMNS.iter().enumerate().map(|(index, column)| (*column, row.get(index), row.get(recounted + index)));
+    let claims = [("open_claims", row.get("open_claims"), row.get("counted_claims"))];
+    let mut found =
+        CampaignDifferences { counters: differences(&name.to_string(), numbers.chain(claims)), accounts: Vec::new() };
     for row in txn.query(ACCOUNT_LEADS, &[&workspace_id, &campaign_id, &steps]).await? {
         let account: Option<&str> = row.get(1);
         let of = format!("{name}, leads of {}", account.unwrap_or("no account"));
         let numbers =
             LEAD_COLUMNS.iter().enumerate().map(|(index, column)| (*column, row.get(index + 2), row.get(index + 6)));
-        found.extend(differences(&of, numbers));
+        let differences = differences(&of, numbers);
+        if !differences.is_empty() {
+            found.accounts.push((row.get(0), differences));
+        }
     }
     Ok(found)
 }
