@@ -54,7 +54,7 @@ pub struct AddedLeads {
 impl Store {
     /// Adds leads to a campaign in one transaction, and declares its list complete when `complete`.
     pub async fn leads_add(&self, name: &CampaignName, leads: &[NewLead], complete: bool) -> Result<AddedLeads> {
-        in_txn!(self, "leads_add", Kind::Write, |txn, attempt| {
+        in_txn!(self, "leads_add", Kind::BulkWrite, |txn, attempt| {
             let now = self.clock.now();
             workspace_lock_share_in_txn(&txn, name).await?;
             let (workspace_id, campaign_id) = campaign_lock_key_share_in_txn(&txn, name).await?;
@@ -80,9 +80,15 @@ impl Store {
     }
 }
 
-/// Locks the workspace, so that no id is added to its opt-out list before the commit.
+/// Locks the workspace, so that no id is added to its opt-out list before the commit. Waits behind opt-outs that wait: see
+/// `outcome/opt_out.rs`.
 async fn workspace_lock_share_in_txn(txn: &Transaction<'_>, name: &CampaignName) -> Result<()> {
-    let lock = txn.prepare_cached("SELECT FROM workspaces WHERE name = $1 FOR SHARE").await?;
+    let lock = "WITH queued AS MATERIALIZED (
+            SELECT workspace_id, pg_advisory_xact_lock_shared(hashtext('campaign-metrics opt-outs'), workspace_id)
+            FROM workspaces WHERE name = $1
+        )
+        SELECT FROM queued q JOIN workspaces w ON w.workspace_id = q.workspace_id FOR SHARE OF w";
+    let lock = txn.prepare_cached(lock).await?;
     txn.execute(&lock, &[&name.workspace.as_str()]).await?;
     Ok(())
 }

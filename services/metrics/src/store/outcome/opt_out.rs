@@ -62,7 +62,7 @@ impl Store {
             JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
             WHERE i.workspace_id = $1 AND i.lead_id = ANY ($2) AND NOT has_fact(l.mask, opted_out_bit())";
         let ids: Vec<&str> = leads.iter().map(LeadId::as_str).collect();
-        in_txn!(self, "opt_out_add", Kind::Hot, |txn, attempt| {
+        in_txn!(self, "opt_out_add", Kind::Write, |txn, attempt| {
             let workspace_id = workspace_ensure_in_txn(&txn, workspace, self.clock.now()).await?;
             workspaces_lock_in_txn(&txn, &[workspace_id]).await?;
             let now = self.clock.now();
@@ -169,8 +169,17 @@ pub(super) async fn opt_outs_insert_in_txn(txn: &Transaction<'_>, ids: &[(i32, &
     Ok(())
 }
 
+/// Keeps leads from being added to workspaces until the commit.
+///
+/// A row lock alone is not fair: while imports that overlap share it, an opt-out never gets it. So both first queue at an
+/// advisory lock, which is granted in the order of the requests. See `lead/add.rs`.
 async fn workspaces_lock_in_txn(txn: &Transaction<'_>, workspaces: &[i32]) -> Result<()> {
-    let sql = "SELECT FROM workspaces WHERE workspace_id = ANY ($1) ORDER BY workspace_id FOR NO KEY UPDATE";
+    let sql = "WITH queued AS MATERIALIZED (
+            SELECT workspace_id, pg_advisory_xact_lock(hashtext('campaign-metrics opt-outs'), workspace_id)
+            FROM (SELECT DISTINCT unnest($1::int4[]) AS workspace_id ORDER BY 1) key
+        )
+        SELECT FROM queued q JOIN workspaces w ON w.workspace_id = q.workspace_id
+        ORDER BY w.workspace_id FOR NO KEY UPDATE OF w";
     let statement = txn.prepare_cached(sql).await?;
     txn.execute(&statement, &[&workspaces]).await?;
     Ok(())
