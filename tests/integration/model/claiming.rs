@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use campaign_metrics::pb::{self, NotSendingReason as Reason};
+use campaign_metrics::pb::{self, CampaignState, NotSendingReason as Reason};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{prelude::*, test_runner::TestCaseError};
 
@@ -134,7 +134,8 @@ impl Play<'_> {
         let mut seen = why.not_sending.iter();
         let mut expected_change: Option<Timestamp> = None;
         let mut is_exact = true;
-        let served = of.campaigns.iter().filter(|campaign| campaign.serving.contains(&account));
+        let mut all_served = of.campaigns.iter().filter(|campaign| campaign.serving.contains(&account));
+        let served = all_served.clone().filter(|campaign| campaign.state != CampaignState::Finished);
         for (place, campaign) in served.clone().enumerate() {
             let name = format!("workspaces/{}/campaigns/{}", of.id, campaign.id);
             let reasons = of.reasons(campaign, Some(account), now);
@@ -167,16 +168,19 @@ impl Play<'_> {
             }
         }
         if served.count() == 0 {
+            // Only where nothing else is left, one reason tells of the finished ones.
+            let is_over = all_served.next().is_some();
             let used_up = of.account_room(account, now) == 0;
             let reasons = [
-                (Reason::AccountDailyLimit, used_up),
-                (Reason::AccountSuspended, of.accounts[account].is_suspended),
-                (Reason::NoAccountAssigned, true),
+                (Reason::Finished, is_over),
+                (Reason::AccountDailyLimit, !is_over && used_up),
+                (Reason::AccountSuspended, !is_over && of.accounts[account].is_suspended),
+                (Reason::NoAccountAssigned, !is_over),
             ];
             let reasons = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(i32::from(reason)));
             let none =
                 pb::CampaignNotSending { campaign: String::new(), reasons: reasons.collect(), next_change_time: None };
-            check_same(&seen.next(), &Some(&none), "reasons of an account without campaigns")?;
+            check_same(&seen.next(), &Some(&none), "reasons of an account without unfinished campaigns")?;
         }
         check_same(&seen.next(), &None, "a campaign that the account does not serve")?;
         let least =

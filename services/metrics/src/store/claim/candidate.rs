@@ -196,18 +196,14 @@ pub(super) async fn candidates_in_txn(
     Ok(candidates)
 }
 
-/// Examines the candidates from the beginning for every reason not to grant. Adds the finished campaigns.
+/// Examines the candidates from the beginning for every reason not to grant.
 pub(super) async fn candidates_examine_in_txn(
     txn: &Transaction<'_>,
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut [Candidate],
     (workspace_id, account_id): (i32, i32),
-    account: &AccountName,
     now: Timestamp,
 ) -> Result<()> {
-    let sql = concat!(
-        "SELECT ",
-        campaign_columns!(),
-        ",
+    let sql = "SELECT
             EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = c.campaign_id
                 AND n.account_id IN ($2, any_account()) AND n.lo < n.hi)
             OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
@@ -236,28 +232,29 @@ pub(super) async fn candidates_examine_in_txn(
                 WHERE (h.workspace_id::int8 << 32) + h.campaign_id = ($1::int4::int8 << 32) + c.campaign_id
                     AND h.account_id = $2 AND h.expires_at <= $3)
                 AS uncertain
-        FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
-        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND (c.state = campaign_finished() OR c.campaign_id = ANY ($4))
-        ORDER BY c.campaign_id"
-    );
+        FROM unnest($4::int4[]) AS key (campaign_id)
+        JOIN campaigns c ON c.workspace_id = $1 AND c.campaign_id = key.campaign_id
+        ORDER BY c.campaign_id";
     let statement = txn.prepare_cached(sql).await?;
     let numbers: Vec<i32> = candidates.iter().map(|candidate| candidate.key.1).collect();
-    let mut examined = Vec::with_capacity(candidates.len());
-    let mut unexamined = candidates.drain(..).peekable();
-    for row in txn.query(&statement, &[&workspace_id, &account_id, &now, &numbers]).await? {
-        let number: i32 = row.get("campaign_id");
-        // Candidates and rows are both sorted by number.
-        let mut candidate = match unexamined.next_if(|candidate| candidate.key.1 == number) {
-            Some(candidate) => candidate,
-            None => Candidate::from_row(&row, account, now)?,
-        };
+    // Candidates and rows are both sorted by number, and the row locks keep campaigns from being deleted.
+    let rows = txn.query(&statement, &[&workspace_id, &account_id, &now, &numbers]).await?;
+    for (candidate, row) in candidates.iter_mut().zip(&rows) {
         candidate.due_later = row.get("due_later");
         candidate.next_due = if row.get("is_due") { Some(now) } else { candidate.due_later };
         candidate.account_removed = row.get("account_removed");
         candidate.uncertain_claims = row.get("uncertain");
-        examined.push(candidate);
     }
-    drop(unexamined);
-    *candidates = examined;
     Ok(())
+}
+
+/// Whether an account that serves no unfinished campaign serves finished ones.
+pub(super) async fn serves_finished_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, account_id): (i32, i32),
+) -> Result<bool> {
+    let sql =
+        "SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)";
+    let statement = txn.prepare_cached(sql).await?;
+    Ok(txn.query_one(&statement, &[&workspace_id, &account_id]).await?.get(0))
 }

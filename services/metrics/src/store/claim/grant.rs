@@ -32,7 +32,7 @@ impl Store {
             }
         }
         let account_id = recent.as_ref().map(|recent| recent.account_id);
-        let campaigns = recent.iter().flat_map(|recent| recent.campaigns.iter().copied());
+        let campaigns = recent.as_ref().map_or(&[][..], |recent| &recent.campaigns).iter().copied();
         let mut queued = Some(self.hints.queues.wait(account_id, campaigns).await);
         let (grant, recent, cursors) = in_txn!(self, "claim_sends", Kind::Hot, |txn, attempt| {
             let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;

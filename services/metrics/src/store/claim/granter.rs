@@ -17,7 +17,7 @@ use rand::Rng as _;
 use tokio_postgres::Row;
 
 use super::{
-    candidate::{Candidate, candidates_examine_in_txn, candidates_in_txn},
+    candidate::{Candidate, candidates_examine_in_txn, candidates_in_txn, serves_finished_in_txn},
     list::claims_of_grant_in_txn,
     request::{ClaimRequest, Grant, SHARE_MIN},
     retry::{RETRIED_MAX, claims_retry_in_txn},
@@ -98,7 +98,7 @@ impl<'a> Granter<'a> {
             let blocked = if size(&claims) < self.ask.max {
                 // A repeat gets no more claims; expired ones are left for a new request.
                 self.examine_and_postpone(&mut candidates).await?;
-                self.why_not(candidates, 0)
+                self.why_not(candidates, 0).await?
             } else {
                 Vec::new()
             };
@@ -135,7 +135,7 @@ impl<'a> Granter<'a> {
         let cursors = candidates.iter().map(|candidate| (candidate.key, self.account_id, candidate.cursor)).collect();
         let recent = self.recent(&candidates, size(&claims));
         if size(&claims) < self.ask.max {
-            blocked = self.why_not(candidates, size(&claims));
+            blocked = self.why_not(candidates, size(&claims)).await?;
         }
         Ok((Grant { claims, blocked }, Some(recent), cursors))
     }
@@ -187,13 +187,12 @@ impl<'a> Granter<'a> {
         Ok(self.txn.query_one(&statement, &params).await?.get(0))
     }
 
-    async fn examine(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
-        let account = (self.workspace_id, self.account_id);
-        candidates_examine_in_txn(self.txn, candidates, account, self.ask.account, self.now).await
+    async fn examine(&self, candidates: &mut [Candidate]) -> Result<()> {
+        candidates_examine_in_txn(self.txn, candidates, (self.workspace_id, self.account_id), self.now).await
     }
 
     /// Examines the candidates, and leaves expired claims under the policy RETRY to the next call: they are due soon.
-    async fn examine_and_postpone(&self, candidates: &mut Vec<Candidate>) -> Result<()> {
+    async fn examine_and_postpone(&self, candidates: &mut [Candidate]) -> Result<()> {
         self.examine(candidates).await?;
         let expired = |candidate: &&mut Candidate| candidate.retries() && candidate.uncertain_claims > 0;
         candidates.iter_mut().filter(expired).for_each(|candidate| candidate.due_by(self.soon()));
@@ -274,12 +273,17 @@ impl<'a> Granter<'a> {
         })
     }
 
-    /// The reasons not to send that hold after the grant.
-    fn why_not(&self, candidates: Vec<Candidate>, granted: i64) -> Vec<CampaignBlocked> {
+    /// The reasons not to send that hold after the grant. Finished campaigns are not listed: an account has more and more of
+    /// them. Only where nothing else is left, one reason tells of them.
+    async fn why_not(&self, candidates: Vec<Candidate>, granted: i64) -> Result<Vec<CampaignBlocked>> {
         let mut standing = self.standing.clone();
         standing.reserved += granted;
         if candidates.is_empty() {
             let mut blocked = Blocked::default();
+            if serves_finished_in_txn(self.txn, (self.workspace_id, self.account_id)).await? {
+                blocked.add(NotSending::Finished, None);
+                return Ok(vec![CampaignBlocked { campaign: None, reasons: blocked.reasons, claimable_at: None }]);
+            }
             blocked.add(NotSending::NoAccountAssigned, None);
             if standing.state == AccountState::Suspended {
                 blocked.add(NotSending::AccountSuspended, None);
@@ -287,7 +291,7 @@ impl<'a> Granter<'a> {
             if allowance(standing.daily_limit, standing.reserved) == 0 {
                 blocked.add(NotSending::AccountDailyLimit, None);
             }
-            return vec![CampaignBlocked { campaign: None, reasons: blocked.reasons, claimable_at: None }];
+            return Ok(vec![CampaignBlocked { campaign: None, reasons: blocked.reasons, claimable_at: None }]);
         }
         let standing = [standing];
         let why = candidates.into_iter().map(|candidate| {
@@ -295,7 +299,7 @@ impl<'a> Granter<'a> {
             let (reasons, claimable_at) = (standing.blocked(self.now).reasons, standing.claimable_at(self.now));
             CampaignBlocked { campaign: Some(candidate.name), reasons, claimable_at }
         });
-        why.filter(|why| !why.reasons.is_empty()).collect()
+        Ok(why.filter(|why| !why.reasons.is_empty()).collect())
     }
 }
 

@@ -63,7 +63,7 @@ impl OptimisticGrant {
         Some(Self { recent: Arc::clone(recent), campaigns })
     }
 
-    fn keys(&self) -> impl Iterator<Item = CampaignKey> {
+    fn keys(&self) -> impl ExactSizeIterator<Item = CampaignKey> {
         self.campaigns.iter().map(|(campaign, _)| campaign.key)
     }
 

@@ -11,6 +11,10 @@ use crate::store::row::CampaignKey;
 /// Number of queues. Accounts and campaigns are spread over them; with 256, unrelated ones rarely share a queue.
 const QUEUES: usize = 256;
 
+/// Most campaigns that a call queues for. A call for more takes so many queues that unrelated accounts wait for it. It waits
+/// for the row locks instead.
+const CAMPAIGNS_MAX: usize = 16;
+
 /// The queues of this process.
 #[derive(Debug)]
 pub(in crate::store) struct ClaimQueues {
@@ -28,10 +32,11 @@ impl ClaimQueues {
     pub(in crate::store) async fn wait(
         &self,
         account_id: Option<i32>,
-        campaigns: impl Iterator<Item = CampaignKey>,
+        campaigns: impl ExactSizeIterator<Item = CampaignKey>,
     ) -> Vec<MutexGuard<'_, ()>> {
         // Campaigns have the even queues, accounts the odd ones.
-        let campaigns = campaigns.map(|(_, campaign_id)| (campaign_id, 0));
+        let count = if campaigns.len() > CAMPAIGNS_MAX { 0 } else { campaigns.len() };
+        let campaigns = campaigns.take(count).map(|(_, campaign_id)| (campaign_id, 0));
         let numbers = campaigns.chain(account_id.map(|account_id| (account_id, 1)));
         let queue = |(id, parity)| (usize::try_from(id).unwrap_or(0) * 2 + parity) % self.queues.len();
         let mut queues: Vec<usize> = numbers.map(queue).collect();
