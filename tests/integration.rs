@@ -76,6 +76,8 @@ mod lock_order;
 mod metrics_page;
 #[path = "integration/model.rs"]
 mod model;
+#[path = "integration/neighbours.rs"]
+mod neighbours;
 #[path = "integration/optimistic.rs"]
 mod optimistic;
 #[path = "integration/others.rs"]

@@ -31,7 +31,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
     "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
-    "exports", "facts", "gauges", "history", "inputs", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
+    "exports", "facts", "gauges", "history", "inputs", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "neighbours", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
     "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
 ];
 
@@ -69,6 +69,8 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/migrations/0007", &[], &["claims", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0006", &[], &["history", "outcomes", SEQUENCES], SERVICE),
     row("services/metrics/src/", METRICS, &["drains", "wiring", "streams"], SERVICE),
+    row("services/metrics/src/ingest", METRICS, &["neighbours", "streams"], SERVICE),
+    row("services/metrics/src/store/pool", METRICS, &["neighbours", "telemetry"], SERVICE),
     row("services/metrics/src/rpc", METRICS, &["inputs", "pages", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/src/rpc/performance.rs", METRICS, &["performance"], &[]),
     row("services/metrics/src/exporter", METRICS, &["gauges", "details"], SERVICE),

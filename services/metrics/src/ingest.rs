@@ -1,32 +1,45 @@
 //! Gathers the reports of all callers into few large transactions. One commit for each outcome would be a tenth as
 //! fast.
 //!
-//! No report waits for a batch to fill: a writer takes what arrived while it was busy. The queue is bounded, and flow
-//! control bounds the share of each caller. When a batch fails, its reports are run one by one, so that only the
-//! failing report is affected.
+//! No report waits for a batch to fill: a writer takes what arrived while it was busy. The queue is bounded, and
+//! shared by workspace and caller (`room.rs`). When a batch fails, its reports are run one by one, so that only the
+//! failing report is affected. A batch waits only briefly for a lock: the reports that it stopped at go on apart
+//! (`apart.rs`), and so do all opt-outs, because their lock is held by imports.
+
+mod apart;
+mod job;
+mod room;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::SocketAddr,
     sync::Arc,
 };
 
-use campaign_metrics::sending::{LeadRef, Outcome, Verdict};
+use campaign_metrics::{
+    lead::Fact,
+    sending::{LeadRef, Outcome, Verdict},
+};
 use prometheus::IntGauge;
 use tokio::sync::{
-    Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore,
+    Mutex, OwnedMutexGuard,
     mpsc::{self, UnboundedReceiver, UnboundedSender},
     oneshot,
 };
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
+pub use self::apart::ApartWriter;
+use self::{
+    apart::{Apart, Place},
+    job::{Job, answer, batch_span, joined, parted},
+    room::{Held, Reporter, Room},
+};
 use crate::{
     error::{Error, Result},
-    store::{Report, Store, lead_block},
+    store::{LockWait, Report, Store, is_blocked, lead_block},
     trace,
 };
 
-/// Most outcomes that may wait for the database: a few tenths of a second of work, and about 10 MB.
-const WAITING_MAX: u32 = 32_768;
 /// Outcomes after which a batch gets no more reports. Larger batches are hardly faster, and hold their locks longer.
 const BATCH: usize = 2_000;
 /// Batches that are executed at a time. Each lane has one writer. While its own lane is empty, a writer helps with the
@@ -42,39 +55,25 @@ const SPREAD_MIN: usize = 1_000;
 pub struct Ingest {
     // The channels are unbounded, since `room` bounds their content.
     lanes: [UnboundedSender<Job>; LANES],
-    room: Arc<Semaphore>,
-    waiting: IntGauge,
-}
-
-/// The outcomes of a report that one lane executes, and the queue capacity that they hold.
-struct Job {
-    report: Report,
-    verdicts: oneshot::Sender<Result<Vec<Verdict>>>,
-    room: Waiting,
-    /// From the submission to the verdicts.
-    span: Span,
+    apart: Apart,
+    room: Room,
 }
 
 /// The receiving end of a lane.
 type Queue = UnboundedReceiver<Job>;
 
-/// Queue capacity that waiting outcomes hold. Dropping it frees the capacity.
-struct Waiting {
-    _permit: Option<OwnedSemaphorePermit>,
-    gauge: IntGauge,
-    outcomes: i64,
-}
+/// Times that a batch looks for the reports that stopped it. Whatever stopped it after that is taken apart as well.
+const SORTED_MAX: usize = 2;
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.gauge.sub(self.outcomes);
-    }
-}
+/// Parts of a report: one for each lane, and the opt-outs.
+const PARTS: usize = LANES + 1;
+/// The part of the opt-outs.
+const OPT_OUTS: u8 = 2;
 
 /// The pending verdicts of a submitted report.
 pub struct Verdicts {
-    /// The lane of each outcome.
-    lanes: Vec<usize>,
+    /// The part of each outcome: its lane, or [`OPT_OUTS`]. Of a byte, because answers that nobody reads hold it.
+    part_of: Vec<u8>,
     parts: Vec<Option<oneshot::Receiver<Result<Vec<Verdict>>>>>,
 }
 
@@ -90,7 +89,7 @@ impl Verdicts {
             };
             parts.push(verdicts.into_iter());
         }
-        Ok(self.lanes.into_iter().filter_map(|lane| parts[lane].next()).collect())
+        Ok(self.part_of.into_iter().filter_map(|part| parts[usize::from(part)].next()).collect())
     }
 }
 
@@ -100,74 +99,86 @@ fn shutting_down() -> Error {
 
 impl Ingest {
     /// Creates the queue and its writers. The caller must run each writer. They end when every clone of the queue is
-    /// dropped.
-    pub fn new(store: &Store, waiting: IntGauge) -> (Self, [Writer; LANES]) {
+    /// dropped, the one of what goes apart after the others.
+    pub fn new(store: &Store, waiting: IntGauge) -> (Self, [Writer; LANES], ApartWriter) {
         let (first, second) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let lanes = [first.0, second.0];
         let queues = [first.1, second.1].map(|queue| Arc::new(Mutex::new(queue)));
-        let writers = [[0, 1], [1, 0]]
-            .map(|lanes| Writer { store: store.clone(), queues: lanes.map(|lane: usize| queues[lane].clone()) });
-        (Self { lanes, room: Arc::new(Semaphore::new(WAITING_MAX as usize)), waiting }, writers)
+        let (apart, apart_writer) = Apart::new(store);
+        let writers = [[0, 1], [1, 0]].map(|lanes| Writer {
+            store: store.clone(),
+            queues: lanes.map(|lane: usize| queues[lane].clone()),
+            apart: apart.clone(),
+        });
+        (Self { lanes, apart, room: Room::new(waiting) }, writers, apart_writer)
     }
 
-    /// Submits a report, or refuses it if the queue is full.
-    pub fn submit(&self, report: Report) -> Result<Verdicts> {
-        let permit = self.room.clone().try_acquire_many_owned(outcomes(&report));
-        let permit =
-            permit.map_err(|_| Error::Exhausted("too many outcomes wait for the database; nothing was taken"))?;
-        self.enqueue(report, permit)
+    /// Submits a report, or refuses it if its reporter's share of the queue is full.
+    pub fn submit(&self, report: Report, caller: Option<SocketAddr>) -> Result<Verdicts> {
+        let room = self.room.try_take(&reporter(&report, caller), report.outcomes.len());
+        let room = room.ok_or(Error::Exhausted("too many outcomes wait for the database; nothing was taken"))?;
+        self.enqueue(report, room)
     }
 
-    /// Submits a report as soon as the queue has room for it.
-    pub async fn submit_when_room(&self, report: Report) -> Result<Verdicts> {
-        let permit = self.room.clone().acquire_many_owned(outcomes(&report)).await;
-        self.enqueue(report, permit.map_err(|error| Error::Internal(error.into()))?)
+    /// Submits a report as soon as its reporter's share of the queue has room for it.
+    pub async fn submit_when_room(&self, report: Report, caller: Option<SocketAddr>) -> Result<Verdicts> {
+        let room = self.room.take(&reporter(&report, caller), report.outcomes.len()).await;
+        self.enqueue(report, room.ok_or_else(shutting_down)?)
     }
 
-    fn enqueue(&self, report: Report, mut permit: OwnedSemaphorePermit) -> Result<Verdicts> {
-        let waiting = WAITING_MAX as usize - self.room.available_permits();
+    fn enqueue(&self, report: Report, mut room: Held) -> Result<Verdicts> {
+        let waiting = self.room.used();
         let is_spread = waiting > SPREAD_MIN || report.outcomes.len() == 1;
-        let lane = |outcome: &Outcome| if is_spread { lane(&outcome.lead) } else { 0 };
-        let lanes: Vec<usize> = report.outcomes.iter().map(lane).collect();
-        let mut shares: [Vec<Outcome>; LANES] = Default::default();
-        for (outcome, lane) in report.outcomes.into_iter().zip(&lanes) {
-            shares[*lane].push(outcome);
+        let part = |outcome: &Outcome| -> u8 {
+            match outcome.fact {
+                Fact::OptedOut => OPT_OUTS,
+                _ if is_spread => lane(&outcome.lead),
+                _ => 0,
+            }
+        };
+        let part_of: Vec<u8> = report.outcomes.iter().map(part).collect();
+        let mut shares: [Vec<Outcome>; PARTS] = Default::default();
+        for (outcome, part) in report.outcomes.into_iter().zip(&part_of) {
+            shares[usize::from(*part)].push(outcome);
         }
-        let mut parts = Vec::with_capacity(LANES);
-        for (outcomes, jobs) in shares.into_iter().zip(&self.lanes) {
+        let mut parts = Vec::with_capacity(PARTS);
+        for (part, outcomes) in shares.into_iter().enumerate() {
             if outcomes.is_empty() {
                 parts.push(None);
                 continue;
             }
-            let count = i64::try_from(outcomes.len()).unwrap_or(i64::MAX);
-            self.waiting.add(count);
-            let room = Waiting { _permit: permit.split(outcomes.len()), gauge: self.waiting.clone(), outcomes: count };
+            let room = room.split(outcomes.len());
             let (sender, receiver) = oneshot::channel();
-            let report = Report { workspace: report.workspace.clone(), outcomes };
-            let span = trace::outcomes(count);
-            jobs.send(Job { report, verdicts: sender, room, span }).map_err(|_| shutting_down())?;
+            let workspace = report.workspace.clone();
+            let span = trace::outcomes(outcomes.len());
+            let job = Job { report: Report { workspace, outcomes }, verdicts: sender, room, span };
+            match self.lanes.get(part) {
+                Some(lane) => lane.send(job).map_err(|_| shutting_down())?,
+                None => self.apart.take(Place::OptOuts(report.workspace.clone()), job),
+            }
             parts.push(Some(receiver));
         }
-        Ok(Verdicts { lanes, parts })
+        Ok(Verdicts { part_of, parts })
     }
 }
 
 /// Returns the lane of an outcome: the same for all leads whose claims share a row, as far as the outcome tells. Two
 /// writers that close claims of one row would wait for each other until the commit.
-fn lane(lead: &LeadRef) -> usize {
+fn lane(lead: &LeadRef) -> u8 {
     let number = match lead {
-        LeadRef::Key(key) => (key.campaign_number + lead_block(key.lead_number)).unsigned_abs().into(),
+        // Wrapping, because the numbers of a forged key are arbitrary.
+        LeadRef::Key(key) => key.campaign_number.wrapping_add(lead_block(key.lead_number)).unsigned_abs().into(),
         LeadRef::Name(name) => {
             let mut hasher = DefaultHasher::new();
             name.hash(&mut hasher);
             hasher.finish()
         }
     };
-    usize::try_from(number % LANES as u64).unwrap_or(0)
+    u8::try_from(number % LANES as u64).unwrap_or(0)
 }
 
-fn outcomes(report: &Report) -> u32 {
-    u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX)
+fn reporter(report: &Report, caller: Option<SocketAddr>) -> Reporter {
+    Reporter { workspace: report.workspace.clone(), caller }
 }
 
 /// Writes reports, batch by batch.
@@ -175,6 +186,7 @@ pub struct Writer {
     store: Store,
     /// Its own lane, then the other one.
     queues: [Arc<Mutex<Queue>>; LANES],
+    apart: Apart,
 }
 
 impl Writer {
@@ -188,7 +200,7 @@ impl Writer {
                 Some(next) = next_batch(other) => next,
                 else => return,
             };
-            self.write(batch, queue).await;
+            self.write(self.apart.divert(batch), queue).await;
         }
     }
 
@@ -197,30 +209,74 @@ impl Writer {
     /// It holds the queue until only the commit is left. For a large batch it also holds the queue during the commit:
     /// the next batch might conflict with outcomes that it can't see yet, and running a large batch again is expensive.
     async fn write(&self, batch: Vec<Job>, queue: OwnedMutexGuard<Queue>) {
+        if batch.is_empty() {
+            return;
+        }
         let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
         let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
-        let span = trace::batch(&batch.iter().map(|job| &job.span).collect::<Vec<_>>(), size);
-        let (reports, callers): (Vec<Report>, Vec<_>) =
-            batch.into_iter().map(|job| (job.report, (job.verdicts, (job.room, job.span)))).unzip();
-        match self.store.outcomes_report(&reports, until_commit).instrument(span).await {
-            Ok(verdicts) => {
-                for ((caller, _), verdicts) in callers.into_iter().zip(verdicts) {
-                    // The caller may have disconnected. If it retries, its outcomes are duplicates.
-                    let _ = caller.send(Ok(verdicts));
-                }
-            }
+        let span = batch_span(&batch);
+        let (reports, callers) = parted(batch);
+        match self.store.outcomes_report(&reports, LockWait::Short, until_commit).instrument(span).await {
+            Err(error) if is_blocked(&error) => self.write_others(joined(reports, callers)).await,
             Err(Error::Internal(_) | Error::Contended(_)) if reports.len() > 1 => {
-                for ((caller, (_, span)), report) in callers.into_iter().zip(reports) {
-                    let alone = self.store.outcomes_report(std::slice::from_ref(&report), ());
-                    let alone = alone.instrument(span.clone()).await;
-                    let _ = caller.send(alone.map(|verdicts| verdicts.into_iter().flatten().collect()));
+                for job in joined(reports, callers) {
+                    self.write_alone(job).await;
                 }
             }
-            Err(error) => {
-                for (caller, _) in callers {
-                    let _ = caller.send(Err(shared(&error)));
+            verdicts => answer(callers, verdicts),
+        }
+    }
+
+    /// Writes a batch that a lock stopped: takes apart the reports whose rows are locked, and writes the others.
+    async fn write_others(&self, mut batch: Vec<Job>) {
+        for _ in 0..SORTED_MAX {
+            let (reports, callers) = parted(batch);
+            // If the look itself fails, no report can be told from the others.
+            let blocked = self.store.outcomes_blocked(&reports).await.unwrap_or_default();
+            let mut blocked = blocked.into_iter();
+            let mut others = Vec::new();
+            for job in joined(reports, callers) {
+                match blocked.next().flatten() {
+                    Some(index) => self.take_apart(job, index),
+                    None => others.push(job),
                 }
             }
+            if others.is_empty() {
+                return;
+            }
+            let span = batch_span(&others);
+            let (reports, callers) = parted(others);
+            match self.store.outcomes_report(&reports, LockWait::Short, ()).instrument(span).await {
+                Err(error) if is_blocked(&error) => batch = joined(reports, callers),
+                Err(Error::Internal(_) | Error::Contended(_)) if reports.len() > 1 => {
+                    for job in joined(reports, callers) {
+                        self.write_alone(job).await;
+                    }
+                    return;
+                }
+                verdicts => return answer(callers, verdicts),
+            }
+        }
+        for job in batch {
+            self.take_apart(job, 0);
+        }
+    }
+
+    async fn write_alone(&self, job: Job) {
+        let span = job.span.clone();
+        let (reports, callers) = parted(vec![job]);
+        match self.store.outcomes_report(&reports, LockWait::Short, ()).instrument(span).await {
+            Err(error) if is_blocked(&error) => {
+                joined(reports, callers).into_iter().for_each(|job| self.take_apart(job, 0));
+            }
+            verdicts => answer(callers, verdicts),
+        }
+    }
+
+    /// Sends a job to the place of one of its outcomes.
+    fn take_apart(&self, job: Job, index: usize) {
+        if let Some(outcome) = job.report.outcomes.get(index) {
+            self.apart.take(Place::of(&job.report.workspace, outcome), job);
         }
     }
 }
@@ -244,15 +300,4 @@ async fn next_batch(queue: &Arc<Mutex<Queue>>) -> Option<(Vec<Job>, OwnedMutexGu
         }
     }
     Some((batch, queue))
-}
-
-/// Returns a copy of the error of a batch for one of its callers.
-fn shared(error: &Error) -> Error {
-    match error {
-        Error::Exhausted(problem) => Error::Exhausted(problem),
-        Error::DeadlineExceeded => Error::DeadlineExceeded,
-        Error::Unavailable(source) => Error::Unavailable(source.to_string().into()),
-        Error::Contended(source) => Error::Contended(source.to_string().into()),
-        error => Error::Internal(crate::error::chain(error).into()),
-    }
 }

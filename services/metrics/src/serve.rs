@@ -135,7 +135,7 @@ pub async fn run(
     let admin_stop = stop.clone();
     tasks.spawn(async move { admin::serve(admin, listeners.admin, admin_stop).await.context("admin port") });
 
-    let (ingest, writers) = Ingest::new(&store, telemetry.waiting());
+    let (ingest, writers, apart_writer) = Ingest::new(&store, telemetry.waiting());
     for writer in writers {
         // A writer ends after the calls have ended, so that every submitted report is written.
         tasks.spawn(async move {
@@ -143,6 +143,10 @@ pub async fn run(
             Ok(())
         });
     }
+    tasks.spawn(async move {
+        apart_writer.run().await;
+        Ok(())
+    });
     let rpc = Rpc::new(store.clone(), ingest, telemetry.clone(), stop.clone());
     let router = Server::builder()
         .layer(CallLayer { telemetry, ready: ready.clone() })
@@ -164,11 +168,11 @@ pub async fn run(
         router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
 
+    let abandoned = store.clone();
     let (upkeep_stop, upkeep_health) = (stop.clone(), health.clone());
     tasks.spawn(async move {
         upkeep_stop.run_until_cancelled(upkeep(store, options, ready, upkeep_health)).await.unwrap_or(Ok(()))
     });
-    let abandoned = store.clone();
 
     // No task ends before the shutdown unless it failed.
     let first = tokio::select! {
@@ -188,11 +192,11 @@ pub async fn run(
         while let Some(ended) = tasks.join_next().await {
             ended.context("a task panicked")??;
         }
+        abandoned.settled().await;
         anyhow::Ok(())
     });
     if let Ok(result) = drained.await {
         return first.and(result);
-        abandoned.settled().await;
     }
     tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
     tasks.shutdown().await;

@@ -51,7 +51,7 @@ pub use self::{
         reassign::Reassigned,
     },
     migrate::migrate,
-    outcome::{Report, batch::OUTCOME_BATCH, opt_out::OptOut},
+    outcome::{LockWait, Report, batch::OUTCOME_BATCH, is_blocked, opt_out::OptOut},
     performance::HistoryPage,
     request::RequestId,
     transaction::{BY_KEY, Store, with_deadline},

@@ -185,7 +185,7 @@ fn status_name(code: Code) -> String {
 }
 
 /// The span of outcomes from their submission to their verdicts.
-pub fn outcomes(count: i64) -> Span {
+pub fn outcomes(count: usize) -> Span {
     tracing::debug_span!(target: TARGET, "outcomes", outcomes = count)
 }
 

@@ -1,6 +1,6 @@
 //! Handlers of ReportOutcomes and StreamOutcomes: they parse outcomes, submit them, and render their verdicts.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use campaign_metrics::{
     name::{WorkspaceId, WorkspaceName},
@@ -24,45 +24,51 @@ use crate::{
 
 /// Most requests of one stream that wait for their response.
 const STREAM_REQUESTS_MAX: usize = 64;
-/// Most outcomes of these requests: half of the queue, so that one stream does not block the others.
+/// Most outcomes of these requests: half of what one caller gets of the queue, so that one stream leaves room for another.
 const STREAM_OUTCOMES_MAX: usize = 16_384;
 
 /// A parsed request: the outcomes that can be submitted, and the rejections of the others.
 struct Read {
     report: Report,
-    /// The rejection of each outcome of the request; `None` for an outcome that is submitted.
-    refused: Vec<Option<Verdict>>,
+    /// The outcomes that were not submitted, by their index in the request.
+    refused: Vec<(usize, Verdict)>,
 }
 
 fn read(outcomes: Vec<pb::Outcome>, workspace: WorkspaceId) -> Result<Read> {
     batch_size("outcomes", outcomes.len(), OUTCOMES_MAX)?;
-    let mut refused = Vec::with_capacity(outcomes.len());
+    let mut refused = Vec::new();
     let mut taken = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
+    for (index, outcome) in outcomes.into_iter().enumerate() {
         match wire::outcome(outcome, &workspace) {
-            Ok(outcome) => {
-                taken.push(outcome);
-                refused.push(None);
-            }
-            Err(rejection) => refused.push(Some(Verdict::Rejected(rejection))),
+            Ok(outcome) => taken.push(outcome),
+            Err(rejection) => refused.push((index, Verdict::Rejected(rejection))),
         }
     }
     Ok(Read { report: Report { workspace, outcomes: taken }, refused })
 }
 
 impl Rpc {
-    pub(super) async fn report(&self, request: pb::ReportOutcomesRequest) -> Result<pb::ReportOutcomesResponse> {
+    pub(super) async fn report(
+        &self,
+        request: pb::ReportOutcomesRequest,
+        caller: Option<SocketAddr>,
+    ) -> Result<pb::ReportOutcomesResponse> {
         let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
         let Read { mut report, refused } = read(request.outcomes, workspace)?;
         self.store.outcomes_number(&mut report).await?;
-        let verdicts = self.ingest.submit(report)?;
+        let verdicts = self.ingest.submit(report, caller)?;
         Ok(pb::ReportOutcomesResponse { results: self.results(verdicts, refused).await? })
     }
 
-    async fn results(&self, verdicts: Verdicts, refused: Vec<Option<Verdict>>) -> Result<Vec<pb::OutcomeResult>> {
-        let mut taken = verdicts.wait().await?.into_iter();
-        let verdicts: Vec<Verdict> =
-            refused.into_iter().filter_map(|verdict| verdict.or_else(|| taken.next())).collect();
+    async fn results(&self, verdicts: Verdicts, refused: Vec<(usize, Verdict)>) -> Result<Vec<pb::OutcomeResult>> {
+        let taken = verdicts.wait().await?;
+        let count = taken.len() + refused.len();
+        let (mut taken, mut refused) = (taken.into_iter(), refused.into_iter().peekable());
+        let verdict = |index| match refused.next_if(|(of, _)| *of == index) {
+            Some((_, verdict)) => Some(verdict),
+            None => taken.next(),
+        };
+        let verdicts: Vec<Verdict> = (0..count).filter_map(verdict).collect();
         let count = |matches: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| matches(verdict)).count() as u64;
         self.telemetry.reported(
             count(|verdict| *verdict == Verdict::Applied),
@@ -76,10 +82,12 @@ impl Rpc {
     pub(super) fn report_stream(
         &self,
         requests: Streaming<pb::StreamOutcomesRequest>,
+        caller: Option<SocketAddr>,
     ) -> BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>> {
         let stream = ReportStream {
             rpc: self.clone(),
             requests,
+            caller,
             workspace: None,
             pending: VecDeque::new(),
             outcomes: 0,
@@ -96,6 +104,7 @@ impl Rpc {
 struct ReportStream {
     rpc: Rpc,
     requests: Streaming<pb::StreamOutcomesRequest>,
+    caller: Option<SocketAddr>,
     workspace: Option<WorkspaceId>,
     pending: VecDeque<Pending>,
     /// Outcomes in `pending`.
@@ -152,7 +161,7 @@ impl ReportStream {
         let outcomes = request.outcomes.len();
         let Read { mut report, refused } = read(request.outcomes, workspace)?;
         self.rpc.store.outcomes_number(&mut report).await?;
-        let verdicts = self.rpc.ingest.submit_when_room(report).await?;
+        let verdicts = self.rpc.ingest.submit_when_room(report, self.caller).await?;
         let rpc = self.rpc.clone();
         let results = async move { rpc.results(verdicts, refused).await }.boxed();
         self.outcomes += outcomes;

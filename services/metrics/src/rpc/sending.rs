@@ -177,13 +177,15 @@ impl pb::sending_service_server::SendingService for Rpc {
         &self,
         request: Request<Streaming<pb::StreamOutcomesRequest>>,
     ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
-        Ok(Response::new(self.report_stream(request.into_inner())))
+        let caller = request.remote_addr();
+        Ok(Response::new(self.report_stream(request.into_inner(), caller)))
     }
 
     async fn report_outcomes(
         &self,
         request: Request<pb::ReportOutcomesRequest>,
     ) -> Result<Response<pb::ReportOutcomesResponse>, Status> {
-        Ok(Response::new(self.report(request.into_inner()).await?))
+        let caller = request.remote_addr();
+        Ok(Response::new(self.report(request.into_inner(), caller).await?))
     }
 }

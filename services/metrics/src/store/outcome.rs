@@ -4,6 +4,7 @@
 //! `docs/architecture.md`, "Lock order", lists the locks.
 
 pub(super) mod batch;
+mod blocked;
 pub(super) mod opt_out;
 mod terms;
 
@@ -18,6 +19,7 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
+pub use self::blocked::{LockWait, is_blocked};
 use self::{
     batch::Batch,
     opt_out::{namesakes_in_txn, opt_outs_insert_in_txn},
@@ -60,7 +62,7 @@ impl Store {
             })
             .collect();
         let rows: Result<Vec<Row>> =
-            in_txn!(self, "outcomes_number", Kind::Read, |txn, attempt| lead_keys_in_txn(&txn, &names).await);
+            in_txn!(self, "outcomes_number", Kind::SenderRead, |txn, attempt| lead_keys_in_txn(&txn, &names).await);
         for row in rows? {
             let outcome = &mut *outcomes[element_index(&row)];
             outcome.lead = LeadRef::Key(SendKey {
@@ -77,18 +79,25 @@ impl Store {
     ///
     /// `lane_guard` holds the lane's queue. It is dropped before the commit, so that the lane's next transaction begins
     /// meanwhile. That one waits for the row locks of this one, so changes of a row keep their order.
-    pub async fn outcomes_report(&self, reports: &[Report], lane_guard: impl Send) -> Result<Vec<Vec<Verdict>>> {
+    pub async fn outcomes_report(
+        &self,
+        reports: &[Report],
+        wait: LockWait,
+        lane_guard: impl Send,
+    ) -> Result<Vec<Vec<Verdict>>> {
+        let kind = if wait == LockWait::Short { Kind::Lane } else { Kind::Hot };
         let mut lane_guard = Some(lane_guard);
         let outcomes: Vec<(&WorkspaceId, &Outcome)> = reports
             .iter()
             .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
             .collect();
-        let verdicts: Result<Vec<Verdict>> = in_txn!(self, "outcomes_report", Kind::Hot, |txn, attempt| {
-            let taken = outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt).await;
+        let verdicts: Result<Vec<Verdict>> = in_txn!(self, "outcomes_report", kind, |txn, attempt| {
+            wait.campaigns_in_txn(&txn)?;
+            let taken = outcomes_take_in_txn(&txn, &outcomes, self.clock.now(), attempt, wait).await;
             if taken.is_ok() {
                 drop(lane_guard.take());
             }
-            taken
+            taken.map_err(|error| wait.mark(error))
         });
         let mut verdicts = verdicts?.into_iter();
         Ok(reports.iter().map(|report| verdicts.by_ref().take(report.outcomes.len()).collect()).collect())
@@ -101,6 +110,7 @@ pub(super) async fn outcomes_take_in_txn(
     outcomes: &[(&WorkspaceId, &Outcome)],
     now: Timestamp,
     attempt: u32,
+    wait: LockWait,
 ) -> Result<Vec<Verdict>> {
     let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
     let numbered = lead_numbers_in_txn(txn, outcomes).await?;
@@ -117,6 +127,7 @@ pub(super) async fn outcomes_take_in_txn(
     keys.sort_unstable();
     keys.dedup();
     let terms = terms_lock_in_txn(txn, keys, now, attempt).await?;
+    wait.rows_in_txn(txn)?;
     let mut events = Vec::with_capacity(outcomes.len());
     let mut finals = Vec::new();
     let mut is_taken = vec![false; outcomes.len()];

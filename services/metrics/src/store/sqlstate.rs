@@ -19,6 +19,12 @@ pub fn is_retryable(source: &(dyn StdError + Send + Sync + 'static)) -> bool {
     source.downcast_ref::<PgError>().and_then(PgError::code).is_some_and(|code| retryable.contains(code))
 }
 
+/// Whether a lock could not be had: at once under NOWAIT, or within the lock timeout.
+pub fn is_lock_unavailable(source: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    let error = source.downcast_ref::<PgError>();
+    error.and_then(PgError::code).is_some_and(|code| *code == SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// Whether Postgres refused something for want of a privilege, here or in a cause.
 pub fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |error| (*error).source())

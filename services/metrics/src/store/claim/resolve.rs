@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::Result,
     store::{
-        outcome::outcomes_take_in_txn,
+        outcome::{LockWait, outcomes_take_in_txn},
         row::account_lock_in_txn,
         transaction::{Kind, Store, in_txn},
     },
@@ -60,7 +60,7 @@ impl Store {
             }
             if !sent.is_empty() {
                 let outcomes: Vec<_> = sent.iter().map(|(_, outcome)| (&account.workspace, outcome)).collect();
-                let verdicts = outcomes_take_in_txn(&txn, &outcomes, now, attempt).await?;
+                let verdicts = outcomes_take_in_txn(&txn, &outcomes, now, attempt, LockWait::Long).await?;
                 for ((index, _), verdict) in sent.iter().zip(verdicts) {
                     // Final results do not change any more, and the claim stays uncertain.
                     resolved[*index] = !matches!(verdict, Verdict::Rejected(_));

@@ -22,6 +22,7 @@ use crate::{
         campaign::finish::campaigns_finish_in_txn,
         limit::{LimitOwner, reported_add_in_txn},
         row::{CampaignKey, element_index},
+        sqlstate::is_lock_unavailable,
         transaction::snapshot_outdated,
     },
 };
@@ -233,7 +234,9 @@ impl Batch<'_> {
         let lock_params: [&(dyn ToSql + Sync); 2] = [&workspaces, &campaigns];
         let find_params: [&(dyn ToSql + Sync); 4] = [&workspaces, &campaigns, &leads, &steps];
         if self.attempt == 0 {
-            self.txn.execute(&lock, &lock_params).await?;
+            let locked = self.txn.execute(&lock, &lock_params).await;
+            // Run again with the lock from the start, whatever a transaction does that could not wait for a lock.
+            locked.map_err(|error| if is_lock_unavailable(&error) { snapshot_outdated() } else { error.into() })?;
         }
         let is_claimed: bool = self.txn.query_one(&find, &find_params).await?.get(0);
         if is_claimed { Err(snapshot_outdated()) } else { Ok(()) }
