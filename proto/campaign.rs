@@ -274,15 +274,51 @@ pub struct Owner {
     pub generation: i64,
     /// Increases with each change of the leading controller.
     pub fencing_token: i64,
+    /// What identifies the cluster of the resource; empty if that is not known.
+    pub cluster: String,
 }
 
-/// Whether an owner takes over an existing campaign that has none.
+impl Owner {
+    /// Returns whether this is the same resource as `other`, created again. A cluster that is not known is another one.
+    pub fn is_recreated(&self, other: &Self) -> bool {
+        self.uid != other.uid
+            && !self.cluster.is_empty()
+            && self.cluster == other.cluster
+            && self.resource == other.resource
+    }
+}
+
+/// Which existing campaigns an owner takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptionPolicy {
-    /// It does.
+    /// Those without owner.
     IfUnowned,
-    /// It does not.
+    /// None.
     Never,
+    /// All, whoever owns them.
+    Always,
+}
+
+/// Keeps a campaign paused whatever its owner declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Time at which it was placed.
+    pub place_time: Timestamp,
+    /// Why, for people; may be empty.
+    pub reason: String,
+    /// The state that the campaign gets when the hold is lifted.
+    pub return_state: CampaignState,
+    /// The latest generation of the owner that does not lift it; `None` if the campaign had no owner.
+    pub generation: Option<i64>,
+}
+
+impl Hold {
+    /// Returns whether a generation of the same owner lifts the hold: it is newer, and was edited after the hold was placed.
+    /// Kubernetes keeps times of edits in whole seconds.
+    pub fn is_lifted_by(&self, generation: i64, edit_time: Option<Timestamp>) -> bool {
+        self.generation.is_some_and(|seen| generation > seen)
+            && edit_time.is_none_or(|edited| edited.as_second() >= self.place_time.as_second())
+    }
 }
 
 /// A campaign at one moment.
@@ -324,6 +360,8 @@ pub struct Campaign {
     pub revision: i64,
     /// The resource that manages it.
     pub owner: Option<Owner>,
+    /// The hold that keeps it paused.
+    pub hold: Option<Hold>,
 }
 
 #[cfg(test)]
@@ -356,6 +394,44 @@ mod tests {
         assert_eq!(health(95, 5), Some(DeliveryHealth::Moderate));
         assert_eq!(health(80, 20), Some(DeliveryHealth::Moderate));
         assert_eq!(health(799, 201), Some(DeliveryHealth::Low));
+    }
+
+    #[test]
+    fn only_the_same_place_in_a_known_cluster_is_the_resource_created_again() {
+        let owner = |cluster: &str, resource: &str, uid: &str| Owner {
+            resource: resource.into(),
+            uid: uid.into(),
+            generation: 3,
+            fencing_token: 2,
+            cluster: cluster.into(),
+        };
+        let old = owner("c-1", "team/spring", "u-1");
+        assert!(owner("c-1", "team/spring", "u-2").is_recreated(&old));
+        assert!(!owner("c-1", "team/spring", "u-1").is_recreated(&old), "it is the same one");
+        assert!(!owner("c-2", "team/spring", "u-2").is_recreated(&old));
+        assert!(!owner("c-1", "team/autumn", "u-2").is_recreated(&old));
+        assert!(!owner("", "team/spring", "u-2").is_recreated(&owner("", "team/spring", "u-1")), "nobody knows");
+    }
+
+    #[test]
+    fn a_hold_is_lifted_by_a_newer_generation_that_was_edited_after_it() {
+        let at = |second: i64, milli: i32| Timestamp::new(second, milli * 1_000_000).unwrap();
+        let hold = Hold {
+            place_time: at(100, 700),
+            reason: String::new(),
+            return_state: CampaignState::Active,
+            generation: Some(4),
+        };
+        for (generation, edited, lifted) in [
+            (5, None, true),
+            (4, None, false),
+            (5, Some(at(100, 0)), true),
+            (5, Some(at(99, 999)), false),
+            (4, Some(at(200, 0)), false),
+        ] {
+            assert_eq!(hold.is_lifted_by(generation, edited), lifted, "{generation} of {edited:?}");
+        }
+        assert!(!Hold { generation: None, ..hold }.is_lifted_by(9, Some(at(200, 0))), "no owner has seen it");
     }
 
     #[test]

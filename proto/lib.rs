@@ -46,3 +46,5 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 /// Domain of every `google.rpc.ErrorInfo` the service sends.
 pub const ERROR_DOMAIN: &str = "campaign-metrics.io";
+/// Header of the response of WatchCampaigns: the version of the service.
+pub const VERSION_HEADER: &str = "campaign-metrics-version";

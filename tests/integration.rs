@@ -56,6 +56,8 @@ mod fleet;
 mod gauges;
 #[path = "integration/history.rs"]
 mod history;
+#[path = "integration/holds.rs"]
+mod holds;
 #[path = "integration/imports.rs"]
 mod imports;
 #[path = "integration/inputs.rs"]
@@ -116,6 +118,8 @@ mod sharing;
 mod shown;
 #[path = "integration/simulator.rs"]
 mod simulator;
+#[path = "integration/stop.rs"]
+mod stop;
 #[path = "integration/storage.rs"]
 mod storage;
 #[path = "integration/streams.rs"]

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 mod status;
 
 pub use status::{
-    CampaignStatus, Counts, DeliveryHealth, Failures, Finding, FindingKind, FindingSeverity, FinishReason, InFlight,
-    LeadFacts, Messages, Share,
+    CampaignStatus, Counts, DeliveryHealth, Failures, Finding, FindingKind, FindingSeverity, FinishReason, Hold,
+    InFlight, LeadFacts, Messages, Share,
 };
 
 /// Finalizer of a resource. It is removed after the service has released the campaign.
@@ -29,6 +29,10 @@ pub const RECONCILE_ANNOTATION: &str = "campaign-metrics.io/reconcile";
 ///
 /// If the service could not be reached, its campaign keeps the deleted resource as its owner.
 pub const FORCE_DELETE_ANNOTATION: &str = "campaign-metrics.io/force-delete";
+
+/// Annotation whose value `"true"` lets the campaign of a deleted resource keep its state, for a hand-over to another owner.
+/// Without it, deleting a resource pauses its campaign. It changes nothing under `deletionPolicy: Delete`.
+pub const KEEP_RUNNING_ANNOTATION: &str = "campaign-metrics.io/keep-running";
 
 /// The desired state of a campaign. The controller applies it to the service in one direction: the spec wins.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
@@ -92,6 +96,12 @@ pub const FORCE_DELETE_ANNOTATION: &str = "campaign-metrics.io/force-delete";
         type_ = "string",
         json_path = ".status.deliveryHealth",
         description = "Delivery rate in three bands"
+    ),
+    printcolumn(
+        name = "Held",
+        type_ = "date",
+        json_path = ".status.hold.placeTime",
+        description = "For how long a hold has kept the campaign paused, whatever the spec says"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -181,11 +191,13 @@ pub struct CampaignSpec {
     #[serde(default)]
     #[x_kube(validation = Rule::new("!oldSelf || self").message("a lead list that is complete stays complete").reason(Reason::FieldValueForbidden))]
     pub lead_list_complete: bool,
-    /// What happens to the campaign when this resource is deleted. Orphan keeps it in the service with all its results,
-    /// but without owner. Delete deletes it with its leads.
+    /// What happens to the campaign when this resource is deleted. Orphan pauses it and keeps it in the service with all its
+    /// results, but without owner. Delete pauses it, waits for claims that are held or uncertain, and deletes it with its
+    /// leads.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// What happens to an existing campaign of this name that has no owner. IfUnowned takes it over, Never refuses.
+    /// Which existing campaign of this name is taken over. IfUnowned: one without owner. Never: none. Always: also one that
+    /// another cluster owns. A resource that was created again in its cluster takes its campaign over in any case.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
@@ -262,21 +274,23 @@ pub enum ClaimExpiryPolicy {
 /// What happens to the campaign when its resource is deleted.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeletionPolicy {
-    /// It stays in the service without owner, so that deleting a resource destroys no results.
+    /// It is paused and stays in the service without owner, so that deleting a resource destroys no results.
     #[default]
     Orphan,
-    /// It is deleted in the service, too.
+    /// It is paused, and deleted in the service, too.
     Delete,
 }
 
-/// What happens to an existing campaign that has no owner.
+/// Which existing campaigns are taken over.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AdoptionPolicy {
-    /// It is taken over.
+    /// Those without owner.
     #[default]
     IfUnowned,
-    /// It is refused.
+    /// None.
     Never,
+    /// All, whoever owns them.
+    Always,
 }
 
 /// Defaults of the schema. They equal the defaults of the service.

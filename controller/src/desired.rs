@@ -5,6 +5,7 @@ use kube::ResourceExt as _;
 
 use crate::{
     crd::{AdoptionPolicy, Campaign, ClaimExpiryPolicy, Day, DesiredState},
+    edit::edit_time,
     plan::Failure,
 };
 
@@ -19,7 +20,13 @@ pub fn resource_of(campaign_name: &str) -> Option<(&str, &str)> {
 }
 
 /// Builds the call that applies the spec of a resource. The failure names a field that can't be converted.
-pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::ApplyCampaignRequest, Failure> {
+///
+/// `cluster` identifies the cluster of the resource.
+pub fn apply_request(
+    resource: &Campaign,
+    fencing_token: i64,
+    cluster: String,
+) -> Result<pb::ApplyCampaignRequest, Failure> {
     let spec = &resource.spec;
     let namespace = resource.namespace().unwrap_or_default();
     let name = resource.name_any();
@@ -69,12 +76,15 @@ pub fn apply_request(resource: &Campaign, fencing_token: i64) -> Result<pb::Appl
             uid: resource.uid().unwrap_or_default(),
             generation: resource.metadata.generation.unwrap_or_default(),
             fencing_token,
+            cluster,
         }),
         adoption_policy: match spec.adoption_policy {
             AdoptionPolicy::IfUnowned => pb::AdoptionPolicy::IfUnowned,
             AdoptionPolicy::Never => pb::AdoptionPolicy::Never,
+            AdoptionPolicy::Always => pb::AdoptionPolicy::Always,
         }
         .into(),
+        edit_time: edit_time(resource).map(|time| prost_types::Timestamp { seconds: time.as_second(), nanos: 0 }),
     })
 }
 
@@ -110,7 +120,10 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "apiVersion": "campaign-metrics.io/v1alpha1",
             "kind": "Campaign",
-            "metadata": {"name": "spring", "namespace": "team", "uid": "u-1", "generation": 3},
+            "metadata": {
+                "name": "spring", "namespace": "team", "uid": "u-1", "generation": 3,
+                "managedFields": [{"time": "1970-01-01T00:02:03Z", "fieldsV1": {"f:spec": {}}}],
+            },
             "spec": spec,
         }))
         .expect("the resource is well formed")
@@ -146,19 +159,26 @@ mod tests {
             lead_list_complete: true,
             ..pb::Campaign::default()
         };
-        let owner = pb::Owner { resource: "team/spring".into(), uid: "u-1".into(), generation: 3, fencing_token: 7 };
+        let owner = pb::Owner {
+            resource: "team/spring".into(),
+            uid: "u-1".into(),
+            generation: 3,
+            fencing_token: 7,
+            cluster: "c-1".into(),
+        };
         let expected = pb::ApplyCampaignRequest {
             campaign: Some(campaign),
             state: pb::CampaignState::Paused.into(),
             owner: Some(owner),
             adoption_policy: pb::AdoptionPolicy::Never.into(),
+            edit_time: Some(prost_types::Timestamp { seconds: 123, nanos: 0 }),
         };
-        assert_eq!(apply_request(&resource, 7).unwrap(), expected);
+        assert_eq!(apply_request(&resource, 7, "c-1".into()).unwrap(), expected);
     }
 
     #[test]
     fn an_empty_spec_asks_for_the_documented_defaults() {
-        let request = apply_request(&resource(&serde_json::json!({})), 0).unwrap();
+        let request = apply_request(&resource(&serde_json::json!({})), 0, String::new()).unwrap();
         let campaign = pb::Campaign {
             name: "workspaces/team/campaigns/spring".into(),
             steps: 1,
@@ -180,19 +200,22 @@ mod tests {
             ("Paused", pb::CampaignState::Paused),
             ("Finished", pb::CampaignState::Finished),
         ] {
-            let request = apply_request(&resource(&serde_json::json!({"state": state})), 0).unwrap();
+            let request = apply_request(&resource(&serde_json::json!({"state": state})), 0, String::new()).unwrap();
             assert_eq!(request.state(), expected);
         }
         let names = (1..8).map(|day| format!("{:?}", pb::DayOfWeek::try_from(day).expect("the week has seven days")));
         let window = serde_json::json!({"days": names.collect::<Vec<_>>(), "startTime": "09:00", "endTime": "17:30"});
-        let request = apply_request(&resource(&serde_json::json!({"activeHours": {"windows": [window]}})), 0).unwrap();
+        let request =
+            apply_request(&resource(&serde_json::json!({"activeHours": {"windows": [window]}})), 0, String::new())
+                .unwrap();
         let hours = request.campaign.unwrap().active_hours.unwrap();
         assert_eq!((hours.time_zone.as_str(), &hours.windows[0].days[..]), ("UTC", &[1, 2, 3, 4, 5, 6, 7][..]));
     }
 
     #[test]
     fn a_delay_that_is_none_is_refused_by_its_field() {
-        let failure = apply_request(&resource(&serde_json::json!({"followUpDelay": "soon"})), 0).unwrap_err();
+        let failure =
+            apply_request(&resource(&serde_json::json!({"followUpDelay": "soon"})), 0, String::new()).unwrap_err();
         assert_eq!((failure.reason, failure.retry), ("InvalidSpec", crate::plan::Retry::WhenEdited));
         assert!(failure.message.contains("followUpDelay `soon`"), "{failure}");
     }

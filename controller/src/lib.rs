@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`crd`] | the resource, its rules, its columns |
 //! | [`desired`] | the call that applies a spec |
+//! | [`events`] | publishes events |
+//! | [`edit`] | when a spec was edited last |
+//! | [`cluster`] | what identifies the cluster |
 //! | [`plan`] | pure decisions: next step, status, events, backoff |
 //! | [`reconcile`] | executes the plan; lists the RBAC rules it needs |
 //! | [`watch`] | triggers reconciles: the watch of Kubernetes and the stream of the service |
@@ -26,7 +29,6 @@ use kube::{
     runtime::{
         Config, Controller,
         controller::Error as ControllerError,
-        events::Recorder,
         reflector::{ObjectRef, Store},
         watcher,
     },
@@ -36,11 +38,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{crd::Campaign, memory::Memory, metrics::Metrics, reconcile::RECONCILE_DEADLINE};
+use crate::{
+    cluster::ClusterId, crd::Campaign, events::Recorder, memory::Memory, metrics::Metrics,
+    reconcile::RECONCILE_DEADLINE,
+};
 
 pub mod args;
+pub mod cluster;
 pub mod crd;
 pub mod desired;
+pub mod edit;
+pub mod events;
 pub mod memory;
 pub mod metrics;
 pub mod plan;
@@ -48,8 +56,6 @@ pub mod reconcile;
 pub mod uninstall;
 pub mod watch;
 
-/// Reporter of events.
-const REPORTER: &str = "campaign-metrics.io/campaign-controller";
 /// Most reconciles at once: enough to hide the latency of both servers, few enough not to exhaust their pools.
 const CONCURRENCY: u16 = 32;
 /// Most resources that wait for a reconcile. A full queue makes the stream of the service wait, and loses nothing.
@@ -60,8 +66,10 @@ const DRAIN_DEADLINE: Duration = RECONCILE_DEADLINE.saturating_add(Duration::fro
 const KUBERNETES_SILENCE_MAX: Duration = Duration::from_mins(5);
 /// Deadline for connecting to the service.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// Interval of keepalive pings to the service, since its stream can be silent for hours.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Interval of keepalive pings to the service, since its stream can be silent for hours, and the time in which each must be
+/// answered. So a service that is silently gone is noticed within 8 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Options of a controller.
 #[derive(Debug, Clone)]
@@ -94,7 +102,8 @@ pub async fn run(
     let memory = Arc::new(Memory::default());
     let channel = channel(&options.service)?;
     let service = CampaignServiceClient::new(channel.clone());
-    let (store, resources) = watch::resources(kubernetes.clone(), options.namespace.as_deref(), Arc::clone(&memory));
+    let (store, resources) =
+        watch::resources(kubernetes.clone(), options.namespace.as_deref(), Arc::clone(&memory), Arc::clone(&metrics));
     let (wake, woken) = mpsc::channel(WAKE_QUEUE);
     let follower = watch::Follower {
         service: service.clone(),
@@ -105,19 +114,25 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
     };
     let context = Arc::new(reconcile::Context {
-        recorder: Recorder::new(kubernetes.clone(), REPORTER.into()),
+        cluster: ClusterId::new(options.namespace),
+        recorder: Recorder::new(kubernetes.clone()),
         kubernetes,
         service,
         performance: PerformanceServiceClient::new(channel),
-        memory,
+        memory: Arc::clone(&memory),
         metrics: Arc::clone(&metrics),
     });
     let mut tasks = JoinSet::new();
-    let serving = metrics::serve(admin, metrics, store.clone(), shutdown.clone());
+    let serving = metrics::serve(admin, metrics, store.clone(), Arc::clone(&memory), shutdown.clone());
     tasks.spawn(async { serving.await.context("the admin port failed") });
     let following = follower.run(shutdown.clone());
     tasks.spawn(async {
         following.await;
+        Ok(())
+    });
+    let telling = reconcile::Outage::new(Arc::clone(&context), store.clone()).run(shutdown.clone());
+    tasks.spawn(async {
+        telling.await;
         Ok(())
     });
     tasks.spawn(control(store, resources, ReceiverStream::new(woken), context, shutdown.clone()));
@@ -173,7 +188,7 @@ fn channel(service: &str) -> anyhow::Result<Channel> {
     Ok(endpoint
         .connect_timeout(CONNECT_DEADLINE)
         .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(CONNECT_DEADLINE)
+        .keep_alive_timeout(KEEP_ALIVE_DEADLINE)
         .keep_alive_while_idle(true)
         .connect_lazy())
 }

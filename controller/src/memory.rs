@@ -35,8 +35,8 @@ pub struct Remembered {
     pub status: Option<CampaignStatus>,
     /// Time of that write.
     pub written: Option<Instant>,
-    /// The generation that the service refused until an edit.
-    pub stalled_generation: Option<i64>,
+    /// The refusal that only an edit can repair.
+    pub stalled: Option<Stalled>,
     /// Consecutive failures.
     pub attempts: u32,
     /// `spec.state` of the generation that was confirmed last.
@@ -45,6 +45,32 @@ pub struct Remembered {
     pub diagnosed: Option<(Instant, Diagnosed)>,
     /// The newest generation, and the time at which the watch delivered it.
     pub edit: Option<(i64, Instant)>,
+}
+
+/// A refusal of the service that only an edit can repair. It is tried again rarely, since something else may repair it too:
+/// another version of the service, another owner.
+#[derive(Debug, Clone)]
+pub struct Stalled {
+    /// The generation that was refused.
+    pub generation: i64,
+    /// Reason of the failure.
+    pub reason: &'static str,
+    /// Time of the refusal.
+    pub since: Instant,
+    /// Time until it is tried again.
+    pub wait: Duration,
+    /// Version of the service that refused it.
+    pub service_version: String,
+}
+
+impl Remembered {
+    /// Returns how long this generation is not tried again against this version of the service; `None` if it may be tried.
+    pub fn stalled_for(&self, generation: i64, service_version: &str) -> Option<Duration> {
+        let stalled = self.stalled.as_ref()?;
+        let left = stalled.wait.saturating_sub(stalled.since.elapsed());
+        let holds = stalled.generation == generation && stalled.service_version == service_version;
+        (holds && !left.is_zero()).then_some(left)
+    }
 }
 
 /// The source of an observation.
@@ -67,6 +93,11 @@ struct Observation {
 pub struct Memory {
     resources: Mutex<HashMap<String, Remembered>>,
     campaigns: Mutex<HashMap<String, Observation>>,
+    /// Since when the stream of the service is not open; `None` while it is.
+    lost: Mutex<Option<Instant>>,
+    service_version: Mutex<String>,
+    /// Held while statuses are written that say that the service is away.
+    pub outage_writes: tokio::sync::Mutex<()>,
 }
 
 /// Takes a lock, even if a holder panicked. The worst case is an outdated entry, which is harmless here.
@@ -91,6 +122,31 @@ impl Memory {
             Some((known, _)) if known >= generation => {}
             _ => remembered.edit = Some((generation, at)),
         });
+    }
+
+    /// Records that the stream of the service is not open.
+    pub fn service_lost(&self) {
+        lock(&self.lost).get_or_insert_with(Instant::now);
+    }
+
+    /// Records that the stream of the service is open.
+    pub fn service_found(&self) {
+        *lock(&self.lost) = None;
+    }
+
+    /// Returns how long the stream of the service has not been open; `None` while it is.
+    pub fn lost_for(&self) -> Option<Duration> {
+        lock(&self.lost).map(|since| since.elapsed())
+    }
+
+    /// Records the version of the service.
+    pub fn serves(&self, version: &str) {
+        version.clone_into(&mut lock(&self.service_version));
+    }
+
+    /// Returns the version of the service; empty before it is known.
+    pub fn service_version(&self) -> String {
+        lock(&self.service_version).clone()
     }
 
     /// Removes the entry of a resource that no longer exists.
@@ -134,8 +190,11 @@ impl Memory {
         lock(&self.campaigns).retain(|name, _| listed.contains(name));
     }
 
-    /// Returns the observation of a campaign, if it is still valid.
+    /// Returns the observation of a campaign, if it is still valid. None is while the stream does not keep it up.
     pub fn observed(&self, campaign_name: &str, now: Timestamp) -> Observed {
+        if self.lost_for().is_some() {
+            return Observed::Unknown;
+        }
         match lock(&self.campaigns).get(campaign_name) {
             Some(observation) if now < observation.good_until => Observed::Present(observation.campaign.clone()),
             _ => Observed::Unknown,

@@ -15,7 +15,7 @@ use prometheus::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::crd::Campaign;
+use crate::{crd::Campaign, memory::Memory};
 
 /// Value of the label `controller`.
 const CONTROLLER: &str = "campaign";
@@ -31,6 +31,7 @@ pub struct Metrics {
     reconciles: IntCounterVec,
     errors: IntCounterVec,
     terminal_errors: IntCounterVec,
+    panics: IntCounterVec,
     seconds: HistogramVec,
     active: IntGaugeVec,
     resources: IntGaugeVec,
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub status_writes: IntCounter,
     /// Whether the stream of the service's campaigns is open and has listed all of them: 1 or 0.
     pub stream_connected: IntGauge,
+    /// Resources that this version can't read, and leaves alone.
+    pub unreadable: IntGauge,
 }
 
 /// How a reconcile ended. It is the label `result`.
@@ -78,6 +81,11 @@ impl Metrics {
         let terminal_errors = counters(
             "controller_runtime_terminal_reconcile_errors_total",
             "Reconciles that the service refused until the spec changes.",
+            &["controller"],
+        )?;
+        let panics = counters(
+            "controller_runtime_reconcile_panics_total",
+            "Reconciles that panicked and are tried again.",
             &["controller"],
         )?;
         let active = gauges("controller_runtime_active_workers", "Reconciles running now.", &["controller"])?;
@@ -128,18 +136,27 @@ impl Metrics {
                 "1 while the stream of the service's campaigns is open and has listed all of them, else 0.",
             )?,
         )?;
+        let unreadable = register(
+            &registry,
+            IntGauge::new(
+                "campaign_controller_unreadable_resources",
+                "Campaign resources that this version of the controller can't read, and leaves alone.",
+            )?,
+        )?;
         // A series must exist before its first event, or `rate()` does not see that event.
         for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {
             reconciles.with_label_values(&[CONTROLLER, outcome.label()]);
         }
         errors.with_label_values(&[CONTROLLER]);
         terminal_errors.with_label_values(&[CONTROLLER]);
+        panics.with_label_values(&[CONTROLLER]);
         active.with_label_values(&[CONTROLLER]);
         Ok(Self {
             registry,
             reconciles,
             errors,
             terminal_errors,
+            panics,
             seconds,
             active,
             resources,
@@ -147,6 +164,7 @@ impl Metrics {
             time_to_pause,
             status_writes,
             stream_connected,
+            unreadable,
         })
     }
 
@@ -159,6 +177,11 @@ impl Metrics {
     /// Counts a refusal that only an edit can repair.
     pub fn refused(&self) {
         self.terminal_errors.with_label_values(&[CONTROLLER]).inc();
+    }
+
+    /// Counts a panic.
+    pub fn panicked(&self) {
+        self.panics.with_label_values(&[CONTROLLER]).inc();
     }
 
     /// Renders all metrics, and the conditions of these resources, in the text format 0.0.4.
@@ -219,27 +242,36 @@ impl Drop for Running<'_> {
 struct Admin {
     metrics: Arc<Metrics>,
     store: Store<Campaign>,
+    memory: Arc<Memory>,
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics` until shutdown. Ready after the first listing of resources.
+/// Serves `/livez`, `/readyz` and `/metrics` until shutdown. Ready after the first listing of resources, while the stream of
+/// the service is open.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     store: Store<Campaign>,
+    memory: Arc<Memory>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
-        .with_state(Arc::new(Admin { metrics, store }));
+        .with_state(Arc::new(Admin { metrics, store, memory }));
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
-    match admin.store.wait_until_ready().now_or_never() {
-        Some(Ok(())) => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first listing of campaigns\n"),
+async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
+    if !matches!(admin.store.wait_until_ready().now_or_never(), Some(Ok(()))) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first listing of campaigns\n".to_owned());
+    }
+    match admin.memory.lost_for() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(lost) => {
+            let said = format!("the campaign service has not been reached for {} s\n", lost.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, said)
+        }
     }
 }
 

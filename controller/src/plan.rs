@@ -12,14 +12,16 @@ use tonic_types::StatusExt as _;
 
 use crate::crd::CampaignStatus;
 
+mod adoption;
 mod diagnosis;
 mod events;
 mod share;
 mod status;
 
+pub use adoption::adoption_notice;
 pub use diagnosis::{Diagnosed, Judged, can_hold, diagnosis_wait, with_diagnosis};
-pub use events::{Notice, Severity, mirrored_notices, rejected_notice};
-pub use status::{deletion_waits, failed, mirrored, reconcile_paused, state};
+pub use events::{Notice, Severity, deletion_notice, mirrored_notices, orphaned_notice, rejected_notice};
+pub use status::{claims_wait, deletion_waits, failed, mirrored, out_of_reach, reconcile_paused, state};
 
 /// Minimum time between two writes of counts alone. State and conditions are written at once. For counts this is fast
 /// enough for people, and it limits 10 000 busy campaigns to 1 000 writes per second, which one API server can take.
@@ -29,6 +31,8 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait after failures. An account that is created later is noticed within minutes, and 10 000 failing
 /// resources cause about 40 calls per second.
 const BACKOFF_LAST: Duration = Duration::from_mins(5);
+/// Wait before a refusal that only an edit can repair is tried again all the same.
+const REFUSED_WAIT: Duration = Duration::from_hours(1);
 /// Random share of a wait, so that resources that failed together do not retry together.
 const JITTER: f64 = 0.2;
 /// Longest text of an error in a condition or event, in bytes. The API server refuses event notes over 1024 bytes.
@@ -52,7 +56,8 @@ impl Applied {
 /// Returns the part of a campaign that its spec determines.
 fn settings(campaign: &pb::Campaign) -> pb::Campaign {
     pb::Campaign {
-        state: campaign.state,
+        // Under a hold the campaign is paused, and this is the state that its resource declared.
+        state: campaign.hold.as_ref().map_or(campaign.state, |hold| hold.return_state),
         display_name: campaign.display_name.clone(),
         steps: campaign.steps,
         follow_up_delay: campaign.follow_up_delay,
@@ -125,7 +130,7 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, observed: Obs
 pub enum Retry {
     /// With backoff.
     Backoff,
-    /// Only after the spec has changed.
+    /// After the spec has changed, and rarely in any case.
     WhenEdited,
 }
 
@@ -147,12 +152,22 @@ impl Failure {
         Self { reason, message: message.into(), retry: Retry::WhenEdited }
     }
 
+    /// The failure of a service that can't be reached.
+    fn away() -> Self {
+        Self::transient("ServiceUnavailable", "the campaign service can't be reached; trying again")
+    }
+
+    /// Returns whether nothing is known because the service did not answer.
+    fn is_silence(&self) -> bool {
+        matches!(self.reason, "ServiceUnavailable" | "ServiceTimeout")
+    }
+
     /// Returns whether the service answered and refused the spec.
     fn is_refusal(&self) -> bool {
         self.retry == Retry::WhenEdited || matches!(self.reason, "AccountNotFound" | "Refused" | "StaleOwner")
     }
 
-    fn transient(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn transient(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry: Retry::Backoff }
     }
 }
@@ -171,9 +186,7 @@ impl From<&tonic::Status> for Failure {
             (Code::ResourceExhausted, _) => Self::transient("ServiceBusy", text),
             (Code::Unauthenticated | Code::PermissionDenied, _) => Self::transient("AccessDenied", text),
             // The texts of these statuses come from the transport and differ from call to call, so they are replaced.
-            (Code::Unavailable, _) => {
-                Self::transient("ServiceUnavailable", "the campaign service can't be reached; trying again")
-            }
+            (Code::Unavailable, _) => Self::away(),
             // An expired deadline arrives as CANCELLED when the client notices it first.
             (Code::DeadlineExceeded | Code::Cancelled, _) => {
                 Self::transient("ServiceTimeout", "the campaign service does not answer in time; trying again")
@@ -222,6 +235,11 @@ pub fn write(previous: Option<&CampaignStatus>, next: &CampaignStatus, since_las
         Some(since) if !urgent && since < COUNTS_INTERVAL => Write::After(COUNTS_INTERVAL.saturating_sub(since)),
         _ => Write::Now,
     }
+}
+
+/// Returns the wait before a refusal that only an edit can repair is tried again. `random` is from 0 to 1.
+pub fn refused_wait(random: f64) -> Duration {
+    REFUSED_WAIT.mul_f64(1.0 - JITTER * random)
 }
 
 /// Returns the wait before the next try after `attempts` consecutive failures. `random` is from 0 to 1.

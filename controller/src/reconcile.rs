@@ -10,11 +10,13 @@
 //! | `campaign-metrics.io` | `campaigns` | get, list, watch | the cache |
 //! | `campaign-metrics.io` | `campaigns` | patch | the finalizer, nothing else |
 //! | `campaign-metrics.io` | `campaigns/status` | patch | the status |
+//! | core | `namespaces` | get | `kube-system`, or the one namespace: its UID |
 //! | `events.k8s.io` | `events` | create, patch | the events, patched when they repeat |
 
-use std::sync::Arc;
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use campaign_metrics::pb;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::{
     ResourceExt as _,
@@ -25,7 +27,10 @@ use kube::{
 };
 use tokio::time::timeout;
 
-pub use self::context::{Context, Error, RECONCILE_DEADLINE};
+pub use self::{
+    context::{Context, Error, RECONCILE_DEADLINE},
+    outage::Outage,
+};
 use self::{
     context::{Subject, failed_call, request},
     write::{finalizers_changed, gone_is_fine},
@@ -33,23 +38,31 @@ use self::{
 use crate::{
     crd::{Campaign, DesiredState, FINALIZER, RECONCILE_ANNOTATION},
     desired,
-    memory::Source,
+    memory::{Source, Stalled},
     metrics::Outcome,
-    plan::{self, Applied, Cause, Failure, Retry, Step},
+    plan::{self, Applied, Cause, Failure, Observed, Retry, Step},
 };
 
 mod context;
 mod delete;
 mod diagnose;
+mod outage;
 mod write;
 
 /// Increases with each change of the leader. One replica runs without leader election, so it stays at 0.
 const FENCING_TOKEN: i64 = 0;
 
-/// Reconciles a resource within [`RECONCILE_DEADLINE`].
+/// Reconciles a resource within [`RECONCILE_DEADLINE`]. A panic is an error of this one resource.
 pub async fn reconcile(resource: Arc<Campaign>, context: Arc<Context>) -> Result<Action, Error> {
     let running = context.metrics.reconcile_started();
-    let result = timeout(RECONCILE_DEADLINE, context.reconcile(&resource)).await.unwrap_or(Err(Error::Deadline));
+    let reconciling = AssertUnwindSafe(timeout(RECONCILE_DEADLINE, context.reconcile(&resource)));
+    let result = match reconciling.catch_unwind().await {
+        Ok(result) => result.unwrap_or(Err(Error::Deadline)),
+        Err(panic) => {
+            context.metrics.panicked();
+            Err(Error::Panic(panic_text(&*panic)))
+        }
+    };
     running.finish(match &result {
         Ok(action) if *action == Action::await_change() => Outcome::Success,
         Ok(_) => Outcome::RequeueAfter,
@@ -63,6 +76,12 @@ pub async fn reconcile(resource: Arc<Campaign>, context: Arc<Context>) -> Result
     result
 }
 
+/// Returns the text of a panic.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a text").to_owned()
+}
+
 /// Returns the wait after a failed reconcile. It grows with each consecutive failure of the same resource.
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub fn retry(resource: Arc<Campaign>, _: &Error, context: Arc<Context>) -> Action {
@@ -73,6 +92,15 @@ pub fn retry(resource: Arc<Campaign>, _: &Error, context: Arc<Context>) -> Actio
     Action::requeue(plan::backoff(attempts, rand::random()))
 }
 
+/// The campaign of a resource after its spec was applied, or found to be in force.
+struct Converged {
+    campaign: Box<pb::Campaign>,
+    /// Whether drift was repaired.
+    repaired: bool,
+    /// The campaign that was there before the resource applied its first spec.
+    before: Option<Box<pb::Campaign>>,
+}
+
 impl Context {
     async fn reconcile(&self, resource: &Arc<Campaign>) -> Result<Action, Error> {
         let deleted = resource.metadata.deletion_timestamp.is_some();
@@ -80,7 +108,7 @@ impl Context {
         if paused && !deleted {
             let subject = self.subject(resource);
             // When the annotation is removed, a refused generation is tried again.
-            self.memory.remember(&subject.uid, |remembered| remembered.stalled_generation = None);
+            self.memory.remember(&subject.uid, |remembered| remembered.stalled = None);
             let next = plan::reconcile_paused(subject.previous.as_ref(), subject.generation, Timestamp::now());
             self.write_status(&subject, next).await?;
             return Ok(Action::await_change());
@@ -92,6 +120,7 @@ impl Context {
         .await;
         match done {
             Ok(action) => Ok(action),
+            Err(finalizer::Error::CleanupFailed(Error::Waits(wait))) => Ok(Action::requeue(wait)),
             Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
             Err(finalizer::Error::AddFinalizer(error) | finalizer::Error::RemoveFinalizer(error))
                 if finalizers_changed(&error) =>
@@ -108,17 +137,18 @@ impl Context {
     }
 
     async fn apply(&self, subject: &Subject<'_>) -> Result<Action, Error> {
-        if subject.remembered.stalled_generation == Some(subject.generation) {
-            return Ok(Action::await_change());
+        if let Some(wait) = subject.remembered.stalled_for(subject.generation, &self.memory.service_version()) {
+            return Ok(Action::requeue(wait));
         }
-        match self.converge(subject).await {
-            Ok((campaign, repaired)) => self.confirm(subject, &campaign, repaired).await,
+        let cluster = self.cluster.get(&self.kubernetes).await.map_err(|error| Error::Kubernetes(Box::new(error)))?;
+        match self.converge(subject, cluster).await {
+            Ok(converged) => self.confirm(subject, &converged).await,
             Err(failure) => self.report(subject, failure).await,
         }
     }
 
-    /// Follows the plan until there is a campaign to mirror. Also returns whether it repaired drift.
-    async fn converge(&self, subject: &Subject<'_>) -> Result<(Box<pb::Campaign>, bool), Failure> {
+    /// Follows the plan until there is a campaign to mirror.
+    async fn converge(&self, subject: &Subject<'_>, cluster: String) -> Result<Converged, Failure> {
         let applied = subject.remembered.applied.as_ref();
         let observed = self.memory.observed(&subject.campaign_name, Timestamp::now());
         let mut step = plan::step(&subject.uid, subject.generation, applied, observed);
@@ -127,21 +157,30 @@ impl Context {
             step = plan::step(&subject.uid, subject.generation, applied, observed);
         }
         match step {
-            Step::Mirror(campaign) => Ok((campaign, false)),
+            Step::Mirror(campaign) => Ok(Converged { campaign, repaired: false, before: None }),
             Step::Apply(cause) => {
-                let campaign = self.call_apply(subject).await?;
+                // A resource that never had a campaign may find one, and its event says what was replaced.
+                let is_new = subject.previous.as_ref().is_none_or(|status| status.campaign_uid.is_none());
+                let before = match cause {
+                    Cause::Generation if is_new => match self.fetch(&subject.campaign_name).await? {
+                        Observed::Present(campaign) => Some(campaign),
+                        Observed::Absent | Observed::Unknown => None,
+                    },
+                    Cause::Generation | Cause::Drift => None,
+                };
+                let campaign = self.call_apply(subject, cluster).await?;
                 let repaired = cause == Cause::Drift;
                 if repaired {
                     self.metrics.drift_repairs.inc();
                 }
-                Ok((campaign, repaired))
+                Ok(Converged { campaign, repaired, before })
             }
             Step::Fetch => Err(Failure::from(&tonic::Status::internal("looked, and know nothing"))),
         }
     }
 
-    async fn call_apply(&self, subject: &Subject<'_>) -> Result<Box<pb::Campaign>, Failure> {
-        let apply = desired::apply_request(subject.resource, FENCING_TOKEN)?;
+    async fn call_apply(&self, subject: &Subject<'_>, cluster: String) -> Result<Box<pb::Campaign>, Failure> {
+        let apply = desired::apply_request(subject.resource, FENCING_TOKEN, cluster)?;
         let answer = self.service.clone().apply_campaign(request(apply)).await;
         let campaign = answer.map_err(|status| failed_call("ApplyCampaign", &status))?.into_inner();
         self.memory.observe(campaign.clone(), Source::Answer, Timestamp::now());
@@ -160,7 +199,8 @@ impl Context {
     }
 
     /// Mirrors a campaign into the status, and schedules the next reconcile.
-    async fn confirm(&self, subject: &Subject<'_>, campaign: &pb::Campaign, repaired: bool) -> Result<Action, Error> {
+    async fn confirm(&self, subject: &Subject<'_>, converged: &Converged) -> Result<Action, Error> {
+        let Converged { campaign, repaired, before } = converged;
         let now = Timestamp::now();
         let previous = subject.previous.as_ref();
         let (diagnosis, diagnosis_wait) = self.diagnose_if_due(subject, campaign).await;
@@ -171,15 +211,16 @@ impl Context {
         let state = subject.resource.spec.state;
         let confirmed_before = subject.remembered.confirmed_state;
         let edited_state = confirmed_before.is_some_and(|before| before != state).then_some(state);
-        let notices = plan::mirrored_notices(previous, &next, edited_state, repaired);
+        let notices = plan::mirrored_notices(previous, &next, edited_state, *repaired);
         let counts_wait = self.write_status(subject, next).await?;
         self.memory.remember(&subject.uid, |remembered| remembered.confirmed_state = Some(state));
-        self.publish(subject.resource, notices).await;
+        let adopted = before.as_ref().and_then(|before| plan::adoption_notice(before, campaign, &subject.uid));
+        self.publish(subject.resource, adopted.into_iter().chain(notices)).await;
         let look_again = self.memory.look_again_in(&subject.campaign_name, now).min(diagnosis_wait);
         Ok(Action::requeue(counts_wait.map_or(look_again, |wait| wait.min(look_again))))
     }
 
-    /// Writes a failure into the status. A failure that only an edit can repair is not retried.
+    /// Writes a failure into the status. A failure that only an edit can repair is retried rarely.
     async fn report(&self, subject: &Subject<'_>, failure: Failure) -> Result<Action, Error> {
         let previous = subject.previous.as_ref();
         let next = plan::failed(previous, subject.generation, &failure, Timestamp::now());
@@ -191,9 +232,15 @@ impl Context {
         }
         tracing::warn!(campaign = subject.campaign_name, %failure, "refused until the spec changes");
         self.metrics.refused();
-        self.memory.remember(&subject.uid, |remembered| {
-            remembered.stalled_generation = Some(subject.generation);
-        });
-        Ok(Action::await_change())
+        let stalled = Stalled {
+            generation: subject.generation,
+            reason: failure.reason,
+            since: Instant::now(),
+            wait: plan::refused_wait(rand::random()),
+            service_version: self.memory.service_version(),
+        };
+        let wait = stalled.wait;
+        self.memory.remember(&subject.uid, |remembered| remembered.stalled = Some(stalled));
+        Ok(Action::requeue(wait))
     }
 }

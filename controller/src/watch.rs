@@ -1,20 +1,23 @@
 //! Triggers reconciles: the Kubernetes watch of resources, and the stream of campaigns from the service.
 //!
 //! Neither stream ends before shutdown, since `kube` stops polling an ended stream without an error. Both reconnect
-//! automatically, and list everything again after a gap. The cache drops `managedFields`, which are four fifths of the
-//! size of a resource. Status patches of the controller itself match no predicate, so they trigger no reconcile.
+//! automatically, and list everything again after a gap. The cache keeps of `managedFields` only the time of the last edit. Status patches of the controller itself match no predicate, so they trigger no reconcile.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient, watch_campaigns_response::Change};
+use campaign_metrics::{
+    VERSION_HEADER,
+    pb::{self, campaign_service_client::CampaignServiceClient, watch_campaigns_response::Change},
+};
 use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use kube::{
-    Client, ResourceExt as _,
+    Api, Client, ResourceExt as _,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         Predicate as _, WatchStreamExt as _, predicates,
         reflector::{ObjectRef, Store, store},
@@ -27,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
-    crd::Campaign,
+    crd::{Campaign, CampaignSpec},
     desired,
+    edit::keep_time,
     memory::{Memory, Source},
     metrics::Metrics,
     plan,
@@ -36,6 +40,8 @@ use crate::{
 
 /// Deadline for the service to accept the watch.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for statuses that are being written about an outage: more than the deadline of a write.
+const OUTAGE_WRITES_MAX: Duration = Duration::from_secs(10);
 /// Longest wait between two tries to watch the service. A try is cheap, since there is only one stream, and a success
 /// wakes every resource that waits in its backoff.
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
@@ -45,20 +51,82 @@ pub fn resources(
     client: Client,
     namespace: Option<&str>,
     memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
 ) -> (Store<Campaign>, impl Stream<Item = watcher::Result<Campaign>> + Send + 'static) {
-    let api = Campaign::api(client, namespace);
+    // A resource that this version can't read must not end the listing of all.
+    let api: Api<DeserializeGuard<Campaign>> = match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let mut unreadable = Unreadable { metrics, found: BTreeMap::new() };
     let (store, writer) = store();
     // A filter by generation alone would drop the update that adds the finalizer, and a new resource would stall. A deletion
     // raises the generation.
     let predicate = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations);
     let stream = watcher(api, watcher::Config::default())
         .default_backoff()
-        .modify(|resource: &mut Campaign| resource.managed_fields_mut().clear())
+        .try_filter_map(move |event| std::future::ready(Ok(unreadable.sort_out(event))))
+        .modify(keep_time)
         .inspect_ok(move |event| note(&memory, event))
         .reflect(writer)
         .applied_objects()
         .predicate_filter(predicate, PredicateConfig::default());
     (store, stream)
+}
+
+/// The resources that can't be read: those that a later version of the definition allows.
+struct Unreadable {
+    metrics: Arc<Metrics>,
+    found: BTreeMap<String, String>,
+}
+
+impl Unreadable {
+    /// Passes on an event of a resource that can be read. One that no longer can is gone for everybody else.
+    fn sort_out(&mut self, event: Event<DeserializeGuard<Campaign>>) -> Option<Event<Campaign>> {
+        let sorted = match event {
+            Event::Init => {
+                self.found.clear();
+                Some(Event::Init)
+            }
+            Event::InitApply(DeserializeGuard(read)) => self.read(read).ok().map(Event::InitApply),
+            Event::InitDone => Some(Event::InitDone),
+            Event::Apply(DeserializeGuard(read)) => Some(self.read(read).map_or_else(Event::Delete, Event::Apply)),
+            Event::Delete(DeserializeGuard(read)) => {
+                let resource = self.read(read).unwrap_or_else(|unread| unread);
+                self.found.remove(&name_of(&resource));
+                Some(Event::Delete(resource))
+            }
+        };
+        self.metrics.unreadable.set(self.found.len().try_into().unwrap_or(i64::MAX));
+        sorted
+    }
+
+    /// Returns the resource, or as an error its metadata alone.
+    fn read(&mut self, read: Result<Campaign, InvalidObject>) -> Result<Campaign, Campaign> {
+        match read {
+            Ok(resource) => {
+                self.found.remove(&name_of(&resource));
+                Ok(resource)
+            }
+            Err(InvalidObject { error, metadata }) => {
+                let resource = Campaign { metadata, spec: CampaignSpec::default(), status: None };
+                let name = name_of(&resource);
+                if self.found.get(&name) != Some(&error) {
+                    tracing::error!(
+                        resource = name,
+                        error,
+                        "this version can't read the resource, and leaves it alone"
+                    );
+                }
+                self.found.insert(name, error);
+                Err(resource)
+            }
+        }
+    }
+}
+
+fn name_of(resource: &Campaign) -> String {
+    format!("{}/{}", resource.namespace().unwrap_or_default(), resource.name_any())
 }
 
 fn note(memory: &Memory, event: &Event<Campaign>) {
@@ -99,11 +167,13 @@ impl Follower {
     /// Runs until shutdown.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut failures = 0;
+        self.memory.service_lost();
         while !shutdown.is_cancelled() {
             let ended = tokio::select! {
                 () = shutdown.cancelled() => return,
                 ended = self.follow(&mut failures) => ended,
             };
+            self.memory.service_lost();
             self.metrics.stream_connected.set(0);
             failures += 1;
             let wait = plan::backoff(failures, rand::random()).min(RECONNECT_MAX);
@@ -119,15 +189,20 @@ impl Follower {
     /// Watches until the stream breaks.
     async fn follow(&mut self, failures: &mut u32) -> Result<(), tonic::Status> {
         let request = pb::WatchCampaignsRequest { parent: self.parent.clone(), min_interval: None };
-        let mut changes = timeout(OPEN_DEADLINE, self.service.watch_campaigns(request))
+        let changes = timeout(OPEN_DEADLINE, self.service.watch_campaigns(request))
             .await
-            .map_err(|_| tonic::Status::deadline_exceeded("the watch was not accepted in time"))??
-            .into_inner();
+            .map_err(|_| tonic::Status::deadline_exceeded("the watch was not accepted in time"))??;
+        let version = changes.metadata().get(VERSION_HEADER).and_then(|version| version.to_str().ok());
+        self.memory.serves(version.unwrap_or_default());
+        let mut changes = changes.into_inner();
         let mut listed = Some(HashSet::new());
         while let Some(message) = changes.message().await? {
             match message.change {
                 Some(Change::Campaign(campaign)) => {
                     let name = campaign.name.clone();
+                    if campaign.owner.is_none() {
+                        self.try_again(&name);
+                    }
                     self.memory.observe(campaign, Source::Stream, Timestamp::now());
                     match &mut listed {
                         Some(listed) => drop(listed.insert(name)),
@@ -135,11 +210,15 @@ impl Follower {
                     }
                 }
                 Some(Change::Deleted(name)) => {
+                    self.try_again(&name);
                     self.memory.vanished(&name);
                     self.wake(&name).await;
                 }
                 Some(Change::Synced(())) => {
                     *failures = 0;
+                    self.memory.service_found();
+                    // What was still written about the outage is overwritten by the looks that follow.
+                    drop(timeout(OUTAGE_WRITES_MAX, self.memory.outage_writes.lock()).await);
                     self.metrics.stream_connected.set(1);
                     if let Some(listed) = listed.take() {
                         tracing::info!(
@@ -158,6 +237,16 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// Lets a resource try again that was refused because the campaign had another owner, which it has no more.
+    fn try_again(&self, campaign_name: &str) {
+        let resource = desired::resource_of(campaign_name)
+            .and_then(|(namespace, name)| self.store.get(&ObjectRef::new(name).within(namespace)));
+        let Some(uid) = resource.and_then(|resource| resource.uid()) else { return };
+        self.memory.remember(&uid, |remembered| {
+            remembered.stalled.take_if(|stalled| stalled.reason == "CampaignOwned");
+        });
     }
 
     async fn wake(&self, campaign_name: &str) {

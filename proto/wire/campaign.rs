@@ -8,7 +8,7 @@ use super::{daily_limit, display_name, duration, etag, fields, parse_duration, r
 use crate::{
     campaign::{
         AdoptionPolicy, Campaign, CampaignField, CampaignSettings, CampaignState, ClaimExpiryPolicy, DeliveryHealth,
-        FinishReason, LeadCounts, MessageCounts, Owner,
+        FinishReason, Hold, LeadCounts, MessageCounts, Owner,
     },
     invalid::{Invalid, excerpt},
     lead::{FailureReason, STEPS_MAX, Step},
@@ -29,6 +29,8 @@ const ATTRIBUTION_DAYS_DEFAULT: i32 = 30;
 const ATTRIBUTION_DAYS_MAX: i32 = 365;
 /// Most accounts of a campaign.
 const ACCOUNTS_MAX: usize = 1000;
+/// Longest reason of a hold, in characters.
+const HOLD_REASON_MAX: usize = 512;
 
 /// Parses the settings of a campaign of `workspace`.
 pub fn campaign_settings(campaign: &pb::Campaign, workspace: &WorkspaceId) -> Result<CampaignSettings, Invalid> {
@@ -164,13 +166,17 @@ pub fn adoption_policy(policy: i32) -> Result<AdoptionPolicy, Invalid> {
     match pb::AdoptionPolicy::try_from(policy) {
         Ok(pb::AdoptionPolicy::Unspecified | pb::AdoptionPolicy::IfUnowned) => Ok(AdoptionPolicy::IfUnowned),
         Ok(pb::AdoptionPolicy::Never) => Ok(AdoptionPolicy::Never),
-        Err(_) => Err(Invalid::new("adoption_policy", "must be IF_UNOWNED or NEVER")),
+        Ok(pb::AdoptionPolicy::Always) => Ok(AdoptionPolicy::Always),
+        Err(_) => Err(Invalid::new("adoption_policy", "must be IF_UNOWNED, NEVER or ALWAYS")),
     }
 }
 
 /// Parses the owner that applies a campaign.
 pub fn parse_owner(owner: Option<pb::Owner>) -> Result<Owner, Invalid> {
     let owner = required("owner", owner)?;
+    if owner.cluster.len() > 512 || owner.cluster.contains('\0') {
+        return Err(Invalid::new("owner.cluster", "must have at most 512 bytes and no NUL"));
+    }
     let text = |field: &str, text: &str| match text.len() {
         1..=512 if !text.contains('\0') => Ok(text.to_owned()),
         _ => Err(Invalid::new(field, "must have 1 to 512 bytes and no NUL")),
@@ -183,7 +189,17 @@ pub fn parse_owner(owner: Option<pb::Owner>) -> Result<Owner, Invalid> {
         uid: text("owner.uid", &owner.uid)?,
         generation: owner.generation,
         fencing_token: owner.fencing_token,
+        cluster: owner.cluster,
     })
+}
+
+/// Parses why a hold is placed.
+pub fn hold_reason(text: &str) -> Result<&str, Invalid> {
+    if text.chars().count() > HOLD_REASON_MAX || text.chars().any(char::is_control) {
+        let problem = format!("must have at most {HOLD_REASON_MAX} characters and no control characters");
+        return Err(Invalid::new("reason", problem));
+    }
+    Ok(text)
 }
 
 /// Renders active hours.
@@ -319,7 +335,19 @@ impl From<Campaign> for pb::Campaign {
                 uid: owner.uid,
                 generation: owner.generation,
                 fencing_token: owner.fencing_token,
+                cluster: owner.cluster,
             }),
+            hold: campaign.hold.map(Into::into),
+        }
+    }
+}
+
+impl From<Hold> for pb::Hold {
+    fn from(hold: Hold) -> Self {
+        Self {
+            place_time: Some(timestamp(hold.place_time)),
+            reason: hold.reason,
+            return_state: pb::CampaignState::from(hold.return_state).into(),
         }
     }
 }

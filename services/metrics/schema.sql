@@ -1486,12 +1486,19 @@ CREATE TABLE campaigns (
     owner_uid text,
     owner_generation bigint,
     owner_fencing_token bigint,
+    owner_cluster text,
+    held_at timestamp with time zone,
+    hold_reason text,
+    hold_return_state smallint,
+    hold_generation bigint,
     CONSTRAINT campaigns_attribution_days_check CHECK ((attribution_days >= 0)),
     CONSTRAINT campaigns_check CHECK ((((state = campaign_finished()) = (finished_at IS NOT NULL)) AND ((state = campaign_finished()) = (finish_reason IS NOT NULL)))),
+    CONSTRAINT campaigns_check1 CHECK ((((held_at IS NULL) = (hold_reason IS NULL)) AND ((held_at IS NULL) = (hold_return_state IS NULL)))),
     CONSTRAINT campaigns_claim_expiry_policy_check CHECK ((claim_expiry_policy = ANY (ARRAY[expiry_hold(), expiry_retry()]))),
     CONSTRAINT campaigns_daily_limit_check CHECK ((daily_limit >= 0)),
     CONSTRAINT campaigns_finish_reason_check CHECK ((finish_reason = ANY (ARRAY[finish_completed(), finish_requested()]))),
     CONSTRAINT campaigns_follow_up_delay_ms_check CHECK ((follow_up_delay_ms >= 0)),
+    CONSTRAINT campaigns_hold_return_state_check CHECK ((hold_return_state = ANY (ARRAY[campaign_active(), campaign_paused(), campaign_finished()]))),
     CONSTRAINT campaigns_settle_seconds_check CHECK ((settle_seconds >= 0)),
     CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY[campaign_active(), campaign_paused(), campaign_finished()]))),
     CONSTRAINT campaigns_steps_check CHECK (((steps >= 1) AND (steps <= 16)))
@@ -1550,6 +1557,16 @@ COMMENT ON COLUMN campaigns.owner_uid IS 'UID of that resource.';
 COMMENT ON COLUMN campaigns.owner_generation IS 'Generation of that resource that was applied last; an older one is refused.';
 
 COMMENT ON COLUMN campaigns.owner_fencing_token IS 'Token of the controller that applied it last; an older one is refused.';
+
+COMMENT ON COLUMN campaigns.owner_cluster IS 'UID of the namespace kube-system of the cluster of that resource; null for none or not known.';
+
+COMMENT ON COLUMN campaigns.held_at IS 'When the hold was placed that keeps the campaign paused; null for none. Means something only while it is paused.';
+
+COMMENT ON COLUMN campaigns.hold_reason IS 'Why it was placed, in the words of a person; may be empty.';
+
+COMMENT ON COLUMN campaigns.hold_return_state IS 'State that the campaign gets when the hold is lifted.';
+
+COMMENT ON COLUMN campaigns.hold_generation IS 'Latest generation of the owner that does not lift the hold; null if there was no owner.';
 
 ALTER TABLE campaigns ALTER COLUMN campaign_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME campaigns_campaign_id_seq

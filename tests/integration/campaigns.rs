@@ -27,7 +27,7 @@ async fn update(service: &Service, campaign: pb::Campaign, paths: &[&str]) -> Re
 }
 
 fn owner(uid: &str, generation: i64) -> pb::Owner {
-    pb::Owner { resource: "acme/spring".into(), uid: uid.into(), generation, fencing_token: 0 }
+    pb::Owner { resource: "acme/spring".into(), uid: uid.into(), generation, ..Default::default() }
 }
 
 async fn apply(
@@ -263,9 +263,9 @@ async fn a_managed_campaign_obeys_its_owner_alone() {
     apply(&service, settings(2, &[]), CampaignState::Finished, owner("u-1", 5)).await.unwrap();
     let satisfied = apply(&service, settings(2, &[]), active, owner("u-1", 6)).await.unwrap();
     assert_eq!(satisfied.state(), CampaignState::Finished, "finished satisfies every state");
-    let request = pb::OrphanCampaignRequest { name: name.clone(), owner_uid: "u-2".into() };
+    let request = pb::OrphanCampaignRequest { name: name.clone(), owner_uid: "u-2".into(), ..Default::default() };
     assert_refused(campaigns.orphan_campaign(request).await, Code::FailedPrecondition, "CAMPAIGN_OWNED", "acme/spring");
-    let request = pb::OrphanCampaignRequest { name: name.clone(), owner_uid: "u-1".into() };
+    let request = pb::OrphanCampaignRequest { name: name.clone(), owner_uid: "u-1".into(), ..Default::default() };
     assert_eq!(campaigns.orphan_campaign(request).await.unwrap().into_inner().owner, None);
     let never = pb::ApplyCampaignRequest {
         campaign: Some(pb::Campaign { name, ..settings(2, &[]) }),

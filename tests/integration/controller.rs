@@ -11,8 +11,12 @@ mod drift;
 pub mod expect;
 #[path = "controller/fencing.rs"]
 mod fencing;
+#[path = "controller/hold.rs"]
+mod hold;
 #[path = "controller/life.rs"]
 mod life;
+#[path = "controller/mishaps.rs"]
+mod mishaps;
 #[path = "controller/outage.rs"]
 mod outage;
 #[path = "controller/ownership.rs"]

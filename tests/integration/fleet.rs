@@ -291,6 +291,7 @@ async fn begin(workspace: &Workspace<'_>, number: usize) {
             uid: format!("85704969-79fc-4874-9291-{number}"),
             generation: 4 + i64::from(more),
             fencing_token: 9 + 3 * i64::from(more),
+            cluster: format!("c-{number}"),
         }),
         ..Default::default()
     };

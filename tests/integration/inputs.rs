@@ -121,7 +121,7 @@ async fn malformed_names_ids_and_tokens_are_refused_by_field() {
         INVALID.1,
         "name: `sp ace`",
     );
-    let request = pb::PauseCampaignRequest { name: campaign_name("spring"), etag: "r1".into() };
+    let request = pb::PauseCampaignRequest { name: campaign_name("spring"), etag: "r1".into(), ..Default::default() };
     assert_refused(campaigns.pause_campaign(request).await, INVALID.0, INVALID.1, "etag: is none of ours");
     let account = pb::Account { time_zone: "Nowhere".into(), ..Default::default() };
     let request = pb::CreateAccountRequest {

@@ -96,7 +96,8 @@ async fn kubectl_shows_the_columns_and_knows_the_short_name() {
     let namespace = cluster.namespace("columns").await.unwrap();
     apply(cluster, &campaign(&namespace, "spring", &json!({}))).await;
     let table = cluster.kubectl(["get", "camp", "-n", &namespace]).await.unwrap().success().unwrap();
-    let columns = ["STATE", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "TOTAL", "DELIVERY", "HEALTH", "AGE"];
+    let columns =
+        ["STATE", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "TOTAL", "DELIVERY", "HEALTH", "HELD", "AGE"];
     let first: Vec<_> = table.lines().next().unwrap().split_whitespace().skip(1).collect();
     assert_eq!(first, columns);
     let explained = cluster.kubectl(["explain", "campaigns.spec.state"]).await.unwrap().success().unwrap();

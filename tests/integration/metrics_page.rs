@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Metrics that no dashboard and no rule uses, and why they are served.
-const UNUSED: [(&str, &str); 12] = [
+const UNUSED: [(&str, &str); 14] = [
     ("campaign_metrics_campaign_conversion_value", "its unit is that of those who report it, so no panel can name one"),
     (
         "campaign_metrics_campaign_delivery_health_certain",
@@ -47,6 +47,8 @@ const UNUSED: [(&str, &str); 12] = [
     ("campaign_metrics_claim_calls_total", "for tuning the service"),
     ("campaign_metrics_outcome_batch_size", "for tuning senders"),
     ("campaign_metrics_rpc_in_flight", "for looking at calls that hang"),
+    ("campaign_controller_unreadable_resources", "for looking after a rollback; the log names each resource"),
+    ("controller_runtime_reconcile_panics_total", "for looking; the log has the text of the panic"),
     ("campaign_controller_status_writes_total", "for looking at the load of the API server"),
     ("controller_runtime_terminal_reconcile_errors_total", "conventional; the alert reads the conditions of resources"),
 ];

@@ -18,6 +18,9 @@ pub struct CampaignStatus {
     /// The state that the service confirmed. Paused means that no claim is granted any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<DesiredState>,
+    /// The hold that keeps the campaign paused, whatever the spec says. Absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// Why the campaign is Finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReason>,
@@ -214,6 +217,18 @@ pub struct InFlight {
     /// Time by which all of them will have expired. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+}
+
+/// A pause that somebody placed past the resource. It ends with an edit of the spec, or with
+/// `campaignctl campaigns resume --override`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Time at which it was placed.
+    pub place_time: Time,
+    /// Why, in the words of whoever placed it. May be empty.
+    #[schemars(length(max = 512))]
+    pub reason: String,
 }
 
 /// Why a campaign is Finished.

@@ -1,7 +1,12 @@
 //! Decides which changes of a campaign are published as Kubernetes events.
 
-use super::{Failure, excerpt};
+use campaign_metrics::pb;
+
+use super::{Failure, excerpt, status::time};
 use crate::crd::{CampaignStatus, DesiredState, FinishReason};
+
+/// How a hold ends, for people.
+pub(super) const LIFT: &str = "edit the spec, or run `campaignctl campaigns resume --override`";
 
 /// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +57,18 @@ pub fn mirrored_notices(
     }
     let before = previous.and_then(|before| before.state);
     let in_flight = next.in_flight.as_ref().map_or(0, |in_flight| in_flight.claims);
+    match (previous.and_then(|before| before.hold.as_ref()), &next.hold) {
+        (before, Some(hold)) if before != Some(hold) => {
+            let reason = if hold.reason.is_empty() { "no reason given" } else { &hold.reason };
+            let note = format!("paused past this resource: {reason}; in flight: {in_flight}; {LIFT}");
+            notices.push(Notice::new("Held", Severity::Warning, note));
+        }
+        (Some(_), None) => notices.push(Notice::new("HoldLifted", Severity::Normal, "the spec is in force again")),
+        _ => {}
+    }
     match (before, next.state) {
+        // The event of the hold says it.
+        (Some(Active), Some(Paused)) if next.hold.is_some() => {}
         (Some(Active), Some(Paused)) => {
             let note = format!("no claim is granted any more; in flight: {in_flight}");
             notices.push(Notice::new("Paused", Severity::Normal, note));
@@ -90,4 +106,27 @@ pub fn rejected_notice(previous: Option<&CampaignStatus>, next: &CampaignStatus,
     };
     (refusal && previous.and_then(cause) != cause(next))
         .then(|| Notice::new("Rejected", Severity::Warning, failure.to_string()))
+}
+
+/// Returns the event for a deletion that waits, once for each cause.
+pub fn deletion_notice(previous: Option<&CampaignStatus>, next: &CampaignStatus) -> Option<Notice> {
+    let cause = |status: &CampaignStatus| {
+        let is_deleting = status.conditions.iter().any(|condition| condition.reason == "Deleting");
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+        is_deleting.then(|| (ready.reason.clone(), ready.message.clone()))
+    };
+    let (reason, message) = cause(next)?;
+    let is_told = previous.and_then(cause).is_some_and(|(before, _)| before == reason);
+    (!is_told).then(|| Notice::new("DeletionWaits", Severity::Warning, message))
+}
+
+/// Returns the event for a campaign that its deleted resource left in the service.
+pub fn orphaned_notice(campaign: &pb::Campaign) -> Notice {
+    let state = campaign.state().as_str_name().trim_start_matches("CAMPAIGN_STATE_");
+    let in_flight = match (campaign.in_flight_claims, time(campaign.in_flight_until)) {
+        (claims @ 1.., Some(until)) => format!("; {claims} claims are in flight until {}", until.0),
+        _ => String::new(),
+    };
+    let note = format!("the campaign stays in the service without owner; it is {state}{in_flight}");
+    Notice::new("Orphaned", Severity::Normal, note)
 }

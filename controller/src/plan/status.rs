@@ -10,11 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{
     Failure, Retry,
     diagnosis::can_hold,
+    events::LIFT,
     share::{rate, share},
 };
 use crate::crd::{
-    CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, Failures, FinishReason, InFlight,
-    LeadFacts, Messages,
+    CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, Failures, FinishReason, Hold,
+    InFlight, LeadFacts, Messages,
 };
 
 /// Collects the conditions of one status, in a fixed order.
@@ -51,6 +52,15 @@ impl<'a> Conditions<'a> {
         });
     }
 
+    /// Keeps `Sending`, unless nothing is known about the campaign.
+    fn sending_unless_silent(&mut self, failure: &Failure) {
+        if failure.is_silence() && self.previous.iter().any(|condition| condition.type_ == "Sending") {
+            self.set("Sending", "Unknown", failure.reason, &failure.message);
+        } else {
+            self.keep("Sending");
+        }
+    }
+
     fn keep(&mut self, kind: &str) {
         self.next.extend(self.previous.iter().find(|condition| condition.type_ == kind).cloned());
     }
@@ -65,13 +75,24 @@ pub fn mirrored(
     now: Timestamp,
 ) -> CampaignStatus {
     let mut conditions = Conditions::new(previous, generation, now);
-    let (reason, synced) = if campaign.state() == pb::CampaignState::Finished {
-        ("Finished", "the campaign is finished; its state can't change any more")
-    } else {
-        ("Applied", "the service has this spec")
+    let held = campaign.hold.as_ref().map(|hold| match hold.reason.as_str() {
+        "" => format!("a hold keeps the campaign paused; {LIFT}"),
+        reason => format!("a hold keeps the campaign paused: {reason}; {LIFT}"),
+    });
+    // A spec that wants the campaign paused is in force all the same.
+    let deviates = |hold: &pb::Hold| hold.return_state() != pb::CampaignState::Paused;
+    let (status, reason, synced) = match (campaign.state(), &held) {
+        (pb::CampaignState::Finished, _) => {
+            ("True", "Finished", "the campaign is finished; its state can't change any more")
+        }
+        (_, Some(held)) if campaign.hold.as_ref().is_some_and(deviates) => ("False", "Held", held.as_str()),
+        _ => ("True", "Applied", "the service has this spec"),
     };
-    conditions.set("Ready", "True", reason, synced);
-    conditions.set("Synced", "True", reason, synced);
+    conditions.set("Ready", status, reason, synced);
+    conditions.set("Synced", status, reason, synced);
+    if let Some(held) = &held {
+        conditions.set("Held", "True", "Held", held);
+    }
     sending(&mut conditions, campaign);
     delivery_healthy(&mut conditions, campaign.delivery_health());
     let counts = campaign.lead_counts.unwrap_or_default();
@@ -80,6 +101,10 @@ pub fn mirrored(
     CampaignStatus {
         observed_generation: Some(generation),
         state: state(campaign.state()),
+        hold: campaign
+            .hold
+            .as_ref()
+            .and_then(|hold| Some(Hold { place_time: time(hold.place_time)?, reason: hold.reason.clone() })),
         finish_reason: match campaign.finish_reason() {
             pb::FinishReason::Unspecified => None,
             pb::FinishReason::Completed => Some(FinishReason::Completed),
@@ -148,7 +173,7 @@ fn failures(by_reason: &[pb::ReasonCount]) -> Failures {
 /// Returns the status of a resource that could not be applied, or whose campaign could not be read.
 pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Failure, now: Timestamp) -> CampaignStatus {
     let mut conditions = Conditions::new(previous, generation, now);
-    conditions.set("Ready", "False", failure.reason, &failure.message);
+    conditions.set("Ready", if failure.is_silence() { "Unknown" } else { "False" }, failure.reason, &failure.message);
     let synced = previous.is_some_and(|status| {
         status.observed_generation == Some(generation)
             && (status.conditions.iter()).any(|condition| condition.type_ == "Synced" && condition.status == "True")
@@ -159,15 +184,44 @@ pub fn failed(previous: Option<&CampaignStatus>, generation: i64, failure: &Fail
     } else {
         conditions.set("Synced", "False", failure.reason, &failure.message);
     }
-    conditions.keep("Sending");
+    conditions.keep("Held");
+    conditions.sending_unless_silent(failure);
     conditions.keep("DeliveryHealthy");
     match failure.retry {
         Retry::Backoff => conditions.set("Reconciling", "True", failure.reason, "trying again with backoff"),
         Retry::WhenEdited => {
-            conditions.set("Stalled", "True", failure.reason, "not tried again until the spec changes");
+            conditions.set(
+                "Stalled",
+                "True",
+                failure.reason,
+                "tried again when the spec or the version of the service changes, and each hour",
+            );
         }
     }
     with_conditions(previous, generation, conditions)
+}
+
+/// Returns the status of a resource while the service is away. `None` if it does not depend on the service: it says so
+/// already, was refused, waits for its deletion, or is not reconciled.
+pub fn out_of_reach(previous: &CampaignStatus, now: Timestamp) -> Option<CampaignStatus> {
+    let of = |kind: &str| previous.conditions.iter().find(|condition| condition.type_ == kind);
+    let ready = of("Ready")?;
+    let is_deleting = of("Reconciling").is_some_and(|condition| condition.reason == "Deleting");
+    if ready.status == "Unknown" || ready.reason == "ReconciliationPaused" || is_deleting || of("Stalled").is_some() {
+        return None;
+    }
+    let generation = previous.observed_generation.unwrap_or_default();
+    let mut conditions = Conditions::new(Some(previous), generation, now);
+    let failure = Failure::away();
+    conditions.set("Ready", "Unknown", failure.reason, &failure.message);
+    for kind in ["Synced", "Held"] {
+        conditions.keep(kind);
+    }
+    conditions.sending_unless_silent(&failure);
+    for kind in ["DeliveryHealthy", "Reconciling"] {
+        conditions.keep(kind);
+    }
+    Some(with_conditions(Some(previous), generation, conditions))
 }
 
 /// Returns the status of a resource whose annotation pauses its reconciliation. The campaign is unchanged.
@@ -176,8 +230,9 @@ pub fn reconcile_paused(previous: Option<&CampaignStatus>, generation: i64, now:
     let message = "an annotation pauses the reconciliation of this resource; counts may be old";
     conditions.set("Ready", "False", "ReconciliationPaused", message);
     conditions.set("Synced", "Unknown", "ReconciliationPaused", message);
-    conditions.keep("Sending");
-    conditions.keep("DeliveryHealthy");
+    for kind in ["Held", "Sending", "DeliveryHealthy"] {
+        conditions.keep(kind);
+    }
     with_conditions(previous, generation, conditions)
 }
 
@@ -189,16 +244,44 @@ pub fn deletion_waits(
     now: Timestamp,
 ) -> CampaignStatus {
     let mut conditions = Conditions::new(previous, generation, now);
+    let for_what = if failure.reason.starts_with("Claims") { "claims" } else { "the campaign service" };
     let message = format!(
-        "the deletion waits for the campaign service: {}; the annotation {FORCE_DELETE_ANNOTATION}=true ends the wait",
+        "the deletion waits for {for_what}: {}; the annotation {FORCE_DELETE_ANNOTATION}=true ends the wait",
         failure.message
     );
-    conditions.set("Ready", "False", failure.reason, &message);
-    for kind in ["Synced", "Sending", "DeliveryHealthy"] {
+    conditions.set("Ready", if failure.is_silence() { "Unknown" } else { "False" }, failure.reason, &message);
+    for kind in ["Synced", "Held", "Sending", "DeliveryHealthy"] {
         conditions.keep(kind);
     }
     conditions.set("Reconciling", "True", "Deleting", "trying again with backoff");
     with_conditions(previous, generation, conditions)
+}
+
+/// Returns the status of a deleted resource whose campaign waits for claims, and why; `None` if no claim is left.
+pub fn claims_wait(
+    previous: Option<&CampaignStatus>,
+    generation: i64,
+    campaign: &pb::Campaign,
+    now: Timestamp,
+) -> Option<CampaignStatus> {
+    let failure = match (campaign.in_flight_claims, time(campaign.in_flight_until), campaign.uncertain_claims) {
+        (in_flight @ 1.., Some(until), _) => Failure::transient(
+            "ClaimsHeld",
+            format!("the campaign is paused, and {in_flight} are in flight until {}", until.0),
+        ),
+        (_, _, uncertain @ 1..) => Failure::transient(
+            "ClaimsUncertain",
+            format!("{uncertain} expired without an outcome; resolve them (`campaignctl claims resolve`)"),
+        ),
+        _ => return None,
+    };
+    let waits = deletion_waits(previous, generation, &failure, now);
+    Some(CampaignStatus {
+        state: state(campaign.state()),
+        in_flight: Some(InFlight { claims: campaign.in_flight_claims, until: time(campaign.in_flight_until) }),
+        uncertain_claims: Some(campaign.uncertain_claims),
+        ..waits
+    })
 }
 
 fn with_conditions(previous: Option<&CampaignStatus>, generation: i64, conditions: Conditions) -> CampaignStatus {
@@ -264,7 +347,7 @@ pub fn state(state: pb::CampaignState) -> Option<DesiredState> {
 }
 
 /// Truncates a time to the precision that Kubernetes stores, so that a status equals the one that is read back.
-fn time(time: Option<prost_types::Timestamp>) -> Option<Time> {
+pub(super) fn time(time: Option<prost_types::Timestamp>) -> Option<Time> {
     time.and_then(|time| Timestamp::from_second(time.seconds).ok()).map(Time)
 }
 

@@ -25,7 +25,7 @@ fn campaign() -> pb::Campaign {
         state: CampaignState::Active.into(),
         steps: 2,
         accounts: vec!["workspaces/team/accounts/a".into()],
-        owner: Some(pb::Owner { resource: "team/spring".into(), uid: UID.into(), generation: 3, fencing_token: 0 }),
+        owner: Some(pb::Owner { resource: "team/spring".into(), uid: UID.into(), generation: 3, ..Default::default() }),
         lead_counts: Some(pb::LeadCounts { sent: 3, failed: 1, pending: 5, partial: 1, total: 10 }),
         ..pb::Campaign::default()
     }

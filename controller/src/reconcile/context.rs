@@ -6,12 +6,14 @@ use campaign_metrics::pb::{
     self, campaign_service_client::CampaignServiceClient, performance_service_client::PerformanceServiceClient,
 };
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt as _, runtime::events::Recorder};
+use kube::{Api, Client, ResourceExt as _};
 use tonic::{Code, transport::Channel};
 
 use crate::{
+    cluster::ClusterId,
     crd::{Campaign, CampaignStatus},
     desired,
+    events::Recorder,
     memory::{Memory, Remembered, Source},
     metrics::Metrics,
     plan::{Failure, Observed},
@@ -33,6 +35,12 @@ pub enum Error {
     /// The resource has no name, or the name of the finalizer is not valid. The API server prevents both.
     #[error("malformed resource: {0}")]
     Malformed(String),
+    /// A deleted resource waits for something that ends by itself or by a person, and is looked at again after this time.
+    #[error("the deletion waits")]
+    Waits(Duration),
+    /// The reconcile panicked.
+    #[error("a panic: {0}")]
+    Panic(String),
     /// The reconcile did not finish within its deadline.
     #[error("not done in {} s", RECONCILE_DEADLINE.as_secs())]
     Deadline,
@@ -47,6 +55,8 @@ pub struct Context {
     pub service: CampaignServiceClient<Channel>,
     /// Client that diagnoses campaigns.
     pub performance: PerformanceServiceClient<Channel>,
+    /// What identifies the cluster.
+    pub cluster: ClusterId,
     /// Publishes events.
     pub recorder: Recorder,
     /// State kept between reconciles.

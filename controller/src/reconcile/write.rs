@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use kube::{
     Resource as _, ResourceExt as _,
     api::{Patch, PatchParams},
-    runtime::events::{Event, EventType},
 };
 use tokio::time::timeout;
 
 use super::context::{Context, Error, Subject};
 use crate::{
     crd::{Campaign, CampaignStatus},
-    plan::{self, Notice, Severity, Write},
+    plan::{self, Notice, Write},
 };
 
 /// Deadline of one event.
@@ -65,22 +64,12 @@ impl Context {
     pub(super) async fn publish(&self, resource: &Campaign, notices: impl IntoIterator<Item = Notice>) {
         let reference = resource.object_ref(&());
         for notice in notices {
-            let event = Event {
-                type_: match notice.severity {
-                    Severity::Normal => EventType::Normal,
-                    Severity::Warning => EventType::Warning,
-                },
-                reason: notice.reason.to_owned(),
-                note: Some(notice.note),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            };
-            let error = match timeout(EVENT_DEADLINE, self.recorder.publish(&event, &reference)).await {
+            let error = match timeout(EVENT_DEADLINE, self.recorder.publish(&notice, &reference)).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "not published in time".to_owned(),
             };
-            tracing::warn!(event = event.reason, error, "an event was lost");
+            tracing::warn!(event = notice.reason, error, "an event was lost");
         }
     }
 }

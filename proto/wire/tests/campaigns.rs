@@ -78,7 +78,7 @@ fn names_accounts_and_windows_of_a_campaign_end_at_their_bounds() {
 #[test]
 fn an_owner_is_whole_and_within_its_bounds() {
     let owner = |change: fn(&mut pb::Owner)| {
-        let mut owner = pb::Owner { resource: "r".into(), uid: "u".into(), generation: 1, fencing_token: 0 };
+        let mut owner = pb::Owner { resource: "r".into(), uid: "u".into(), generation: 1, ..Default::default() };
         change(&mut owner);
         parse_owner(Some(owner))
     };
@@ -92,6 +92,7 @@ fn an_owner_is_whole_and_within_its_bounds() {
         (|owner| owner.uid = "u".repeat(513), "owner.uid"),
         (|owner| owner.uid = String::new(), "owner.uid"),
         (|owner| owner.resource = "a\0".to_owned(), "owner.resource"),
+        (|owner| owner.cluster = "c".repeat(513), "owner.cluster"),
     ] {
         assert_eq!(field(owner(change)), name);
     }

@@ -245,6 +245,7 @@ fn campaign(message_counts: MessageCounts) -> crate::campaign::Campaign {
         finalized_time: None,
         revision: 1,
         owner: None,
+        hold: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod leads;
+mod stop;
 mod watch;
 
 use campaign_metrics::{
@@ -14,6 +15,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub use self::{
     answers::{Compare, FailOn, Failing, Period, Workspace},
     leads::{Export, FailureReason, Format, Import, Leads, ListLeads, Status},
+    stop::{Pause, Resume},
     watch::Watch,
 };
 
@@ -67,7 +69,7 @@ pub enum Output {
 /// The groups of commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Lists, shows, diagnoses, compares, pauses, resumes and finishes campaigns.
+    /// Lists, shows, diagnoses, compares, pauses, resumes, finishes and orphans campaigns.
     #[command(subcommand)]
     Campaigns(Campaigns),
     /// Creates, lists, shows and diagnoses sending accounts.
@@ -152,21 +154,27 @@ pub enum Campaigns {
     /// account's daily limit that is used, over all campaigns.
     #[command(after_long_help = "Example:\n  campaignctl campaigns accounts spring")]
     Accounts(OneCampaign),
-    /// Pauses a campaign. After the confirmation, no claim is granted.
+    /// Pauses a campaign, or all. After the confirmation, no claim is granted.
     ///
     /// Claims that were granted before are in flight: their messages may still be sent, and their outcomes count. The
     /// output shows their number and when the last of them expires. Pausing a paused campaign succeeds.
-    #[command(after_long_help = "Example:\n  campaignctl campaigns pause spring")]
-    Pause(OneCampaign),
+    #[command(after_long_help = stop::PAUSE_EXAMPLES)]
+    Pause(Pause),
     /// Resumes a paused campaign. Resuming an active one succeeds.
-    #[command(after_long_help = "Example:\n  campaignctl campaigns resume spring")]
-    Resume(OneCampaign),
+    #[command(after_long_help = stop::RESUME_EXAMPLES)]
+    Resume(Resume),
     /// Finishes a campaign permanently. It never sends again, and its leads keep their status.
     ///
     /// This can't be undone. To stop temporarily, pause the campaign. A campaign whose lead list is complete finishes
     /// automatically when every lead is sent or failed.
     #[command(after_long_help = "Example:\n  campaignctl campaigns finish spring")]
     Finish(OneCampaign),
+    /// Removes the owner of a campaign: the Kubernetes resource that manages it, if that is gone for good.
+    ///
+    /// The campaign stays as it is, and everybody may change it. If the resource still exists, its controller takes the
+    /// campaign back at once; delete the resource instead.
+    #[command(after_long_help = "Example:\n  campaignctl campaigns orphan spring")]
+    Orphan(OneCampaign),
 }
 
 /// State of a campaign.

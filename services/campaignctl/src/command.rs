@@ -8,7 +8,7 @@ use crate::{
     args::{Accounts, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, ResolveClaims, State},
     call::PAGE,
     exit::Exit,
-    export, import,
+    export, import, stop,
     target::Target,
     view,
 };
@@ -30,31 +30,9 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
             answer::campaign_history(target, of, &period, by_account).await
         }
         Campaigns::Accounts(of) => answer::campaign_accounts(target, of).await,
-        Campaigns::Pause(args) => {
-            let request = pb::PauseCampaignRequest { name: name(args), etag: String::new() };
-            let campaign = target.service.call(request, |request| client.pause_campaign(request)).await?;
-            let id = view::id(&campaign.name);
-            let message = match (campaign.in_flight_claims, view::time(campaign.in_flight_until.as_ref())) {
-                (0, _) => format!("{id} is paused; no message is in flight"),
-                (count, until) => format!(
-                    "{id} is paused; {count} claims granted before are in flight until {}: \
-                     those messages may still go out, and their outcomes are taken",
-                    until.unwrap_or_default()
-                ),
-            };
-            target.show_one(&campaign, &message)
-        }
-        Campaigns::Resume(args) => {
-            let request = pb::ResumeCampaignRequest { name: name(args), etag: String::new() };
-            let campaign = target.service.call(request, |request| client.resume_campaign(request)).await?;
-            let id = view::id(&campaign.name);
-            let reasons = view::reasons(&campaign.not_sending_reasons).join(", ");
-            let message = match reasons.as_str() {
-                "" => format!("{id} is active"),
-                reasons => format!("{id} is active; nothing can be sent now: {reasons}"),
-            };
-            target.show_one(&campaign, &message)
-        }
+        Campaigns::Pause(command) => stop::pause(target, command).await,
+        Campaigns::Resume(command) => stop::resume(target, command).await,
+        Campaigns::Orphan(args) => stop::orphan(target, name(args)).await,
         Campaigns::Finish(args) => {
             let request = pb::FinishCampaignRequest { name: name(args), etag: String::new() };
             let campaign = target.service.call(request, |request| client.finish_campaign(request)).await?;

@@ -7,6 +7,7 @@
 //! | [`failure`] | errors of calls, rendered for people |
 //! | [`command`] | one function per command |
 //! | [`answer`] | the commands that answer how a campaign or account performs, and their texts |
+//! | [`stop`] | pauses campaigns, one or all, and makes them send again |
 //! | [`target`] | the service and workspace of a command, and its output |
 //! | [`exit`] | exit codes of commands that did not fail |
 //! | [`import`] | leads from a file of any size |
@@ -22,6 +23,7 @@ pub mod exit;
 pub mod export;
 pub mod failure;
 pub mod import;
+pub mod stop;
 pub mod target;
 pub mod view;
 pub mod watch;

@@ -21,7 +21,7 @@ fn the_help_of_every_command_is_as_written_down() {
     command.build();
     let mut found = Vec::new();
     all(&mut command, "campaignctl", &mut found);
-    assert_eq!(found.len(), 27, "5 groups, 20 commands in them, and watch");
+    assert_eq!(found.len(), 28, "5 groups, 21 commands in them, and watch");
     for (name, help) in found {
         let path = folder.join(format!("{name}.txt"));
         // Trailing blanks would be lost in editors.
@@ -51,6 +51,10 @@ fn arguments_that_can_never_be_right_are_refused_before_any_call() {
         "campaignctl campaigns diagnose spring --fail-on error",
         "campaignctl -o yaml campaigns list",
         "campaignctl claims resolve --account a --sent --not-sent x",
+        "campaignctl campaigns pause",
+        "campaignctl campaigns pause spring --all",
+        "campaignctl campaigns pause --all --all-workspaces",
+        "campaignctl campaigns pause spring --reason x",
     ] {
         assert!(matches(line).is_err(), "{line}");
     }

@@ -62,6 +62,8 @@ fn fields(campaign: &pb::Campaign) -> Vec<(String, Option<Value>)> {
         ("deliveryHealth", health(campaign).map(Value::from)),
         ("deliveryHealthCertain", health(campaign).map(|_| json!(campaign.delivery_health_certain))),
         ("campaignUid", Some(json!(campaign.uid))),
+        ("hold.placeTime", campaign.hold.as_ref().and_then(|hold| time(hold.place_time))),
+        ("hold.reason", campaign.hold.as_ref().map(|hold| json!(hold.reason))),
         ("counts.sent", Some(json!(leads.sent))),
         ("counts.failed", Some(json!(leads.failed))),
         ("counts.pending", Some(json!(leads.pending))),
@@ -131,14 +133,19 @@ fn diagnosed(diagnosis: &pb::Diagnosis) -> Vec<(String, Option<Value>)> {
 }
 
 fn conditions(campaign: &pb::Campaign, status: &Value, generation: &Value, differences: &mut Vec<String>) {
-    let applied = if campaign.state() == pb::CampaignState::Finished { "Finished" } else { "Applied" };
+    let deviates = campaign.hold.as_ref().map(|hold| hold.return_state() != pb::CampaignState::Paused);
+    let applied = match (campaign.state(), deviates) {
+        (pb::CampaignState::Finished, _) => ("True", "Finished"),
+        (_, Some(true)) => ("False", "Held"),
+        _ => ("True", "Applied"),
+    };
     let mut reasons: Vec<pb::NotSendingReason> = campaign.not_sending_reasons().collect();
     reasons.sort_unstable();
     let blocked = reasons.first().and_then(|first| word(first.as_str_name(), "NOT_SENDING_REASON_"));
     let health = health(campaign);
-    let expected = [
-        ("Ready", "True", applied),
-        ("Synced", "True", applied),
+    let mut expected = vec![
+        ("Ready", applied.0, applied.1),
+        ("Synced", applied.0, applied.1),
         ("Sending", if reasons.is_empty() { "True" } else { "False" }, blocked.as_deref().unwrap_or("Sending")),
         match health.as_deref() {
             None => ("DeliveryHealthy", "Unknown", "NoMessages"),
@@ -146,10 +153,17 @@ fn conditions(campaign: &pb::Campaign, status: &Value, generation: &Value, diffe
             Some(other) => ("DeliveryHealthy", "False", other),
         },
     ];
+    if deviates.is_some() {
+        expected.insert(2, ("Held", "True", "Held"));
+    }
     let found: Vec<&Value> = status["conditions"].as_array().into_iter().flatten().collect();
     let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
     let said: Vec<_> = found.iter().map(|one| (text(one, "type"), text(one, "status"), text(one, "reason"))).collect();
-    if said.iter().map(|(kind, status, reason)| (kind.as_str(), status.as_str(), reason.as_str())).ne(expected) {
+    if said
+        .iter()
+        .map(|(kind, status, reason)| (kind.as_str(), status.as_str(), reason.as_str()))
+        .ne(expected.iter().copied())
+    {
         differences.push(format!("status.conditions are {said:?}, must be {expected:?}"));
     }
     for condition in found {

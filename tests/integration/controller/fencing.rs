@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// The owner that was seen last. Its two numbers differ, and neither is 0.
 fn owner() -> Owner {
-    Owner { resource: "acme/spring".into(), uid: "u-1".into(), generation: 5, fencing_token: 11 }
+    Owner { resource: "acme/spring".into(), uid: "u-1".into(), generation: 5, fencing_token: 11, cluster: "c-1".into() }
 }
 
 async fn apply(service: &Service, state: CampaignState, owner: Owner) -> Result<pb::Campaign, Status> {
@@ -26,7 +26,8 @@ async fn apply(service: &Service, state: CampaignState, owner: Owner) -> Result<
 }
 
 async fn orphan(service: &Service, owner_uid: &str) -> Result<pb::Campaign, Status> {
-    let request = pb::OrphanCampaignRequest { name: campaign_name("spring"), owner_uid: owner_uid.into() };
+    let request =
+        pb::OrphanCampaignRequest { name: campaign_name("spring"), owner_uid: owner_uid.into(), ..Default::default() };
     Ok(service.campaigns.clone().orphan_campaign(request).await?.into_inner())
 }
 
@@ -73,7 +74,7 @@ async fn a_newer_generation_and_a_newer_fencing_token_are_each_taken_and_kept() 
 async fn another_owner_is_refused_however_new_it_is_until_the_first_lets_go() {
     let service = Service::start().await;
     let applied = apply(&service, CampaignState::Active, owner()).await.unwrap();
-    let other = Owner { uid: "u-2".into(), generation: 50, fencing_token: 110, ..owner() };
+    let other = Owner { uid: "u-2".into(), generation: 50, fencing_token: 110, cluster: "c-2".into(), ..owner() };
     let refused = apply(&service, CampaignState::Paused, other.clone()).await;
     assert_refused(refused, Code::FailedPrecondition, "CAMPAIGN_OWNED", "acme/spring");
     assert_refused(orphan(&service, "u-2").await, Code::FailedPrecondition, "CAMPAIGN_OWNED", "acme/spring");

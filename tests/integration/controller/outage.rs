@@ -1,10 +1,14 @@
 //! The service is away for a while. No change is lost, and the status claims nothing that the service has not
 //! confirmed.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
-use campaign_controller::crd::DesiredState;
+use campaign_controller::crd::{Campaign, DesiredState};
 use campaign_metrics::pb::{self, campaign_service_client::CampaignServiceClient};
 use campaign_metrics_service::Clock;
 use serde_json::json;
@@ -17,6 +21,7 @@ use tonic::{
 use super::stage::{Stage, condition};
 use crate::harness::{
     daemon::Daemon,
+    http,
     parts::binary,
     postgres::{TestDatabase, database},
     process::{Directory, GRACE, Process, Signal},
@@ -82,12 +87,12 @@ async fn edits_and_deletions_wait_for_a_service_that_is_away_and_are_done_when_i
     let status = unconfirmed.status.as_ref().unwrap();
     assert_eq!(status.state, Some(DesiredState::Active), "Paused only once the service confirmed it");
     assert_eq!(status.observed_generation, unconfirmed.metadata.generation);
-    assert_eq!(condition(&unconfirmed, "Ready").unwrap().status, "False");
+    assert_eq!(condition(&unconfirmed, "Ready").unwrap().status, "Unknown");
 
     for name in ["autumn", "winter"] {
         let asked = stage.kubectl(&["delete", "campaign", name, "--wait=false"]).await;
         asked.success().unwrap();
-        let waiting = stage.condition(name, "Ready", "False", "ServiceUnavailable").await;
+        let waiting = stage.condition(name, "Ready", "Unknown", "ServiceUnavailable").await;
         let said = &condition(&waiting, "Ready").unwrap().message;
         assert!(said.contains("the deletion waits for the campaign service"), "{said}");
         assert_eq!(waiting.metadata.finalizers.unwrap(), ["campaign-metrics.io/finalizer"]);
@@ -109,6 +114,67 @@ async fn edits_and_deletions_wait_for_a_service_that_is_away_and_are_done_when_i
     assert_eq!(left.owner.unwrap().resource, format!("{}/winter", stage.namespace));
 }
 
+/// The condition of a resource, and its status.
+fn says(resource: &Campaign, kind: &str) -> (String, String) {
+    condition(resource, kind).map(|found| (found.status.clone(), found.reason.clone())).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn ready_turns_unknown_within_a_minute_and_what_was_edited_last_first() {
+    let service = Restartable::start().await;
+    let stage = Stage::start(&service.url).await;
+    let names: Vec<String> = (0..40).map(|number| format!("spring-{number}")).collect();
+    for name in &names {
+        stage.apply(name, &json!({})).await;
+    }
+    for name in &names {
+        stage.synced(name).await;
+    }
+    stage.edited("spring-7", "state: Active", "state: Paused").await;
+    stage.synced("spring-7").await;
+    let readyz = async || http::get(&format!("{}/readyz", stage.controller.admin_url())).await.unwrap();
+    assert_eq!(readyz().await, (200, "ok\n".to_owned()));
+
+    // It hangs: nothing is closed, and nothing answers.
+    service.process.signal(Signal::STOP).unwrap();
+    let hangs = Instant::now();
+    let told = async || {
+        let (status, said) = readyz().await;
+        ensure!(status == 503 && said.contains("the campaign service has not been reached"), "{status}: {said}");
+        ensure!(stage.controller.metric("campaign_controller_stream_connected").await? == 0, "it is connected");
+        Ok(())
+    };
+    until("the controller to tell", SOON, told).await.unwrap();
+    let unknown = ("Unknown".to_owned(), "ServiceUnavailable".to_owned());
+    let mut found = Vec::new();
+    for name in &names {
+        let look = |resource: &Campaign| says(resource, "Ready") == unknown && says(resource, "Sending") == unknown;
+        found.push(stage.see(name, "Ready to be Unknown", look).await);
+    }
+    assert!(hangs.elapsed() < Duration::from_mins(1), "it took {:?}", hangs.elapsed());
+    for resource in &found {
+        assert_eq!(says(resource, "Synced").0, "True", "the service has it all the same");
+    }
+    let version = |resource: &Campaign| resource.metadata.resource_version.clone().unwrap().parse::<u64>().unwrap();
+    found.sort_by_key(version);
+    let place = found.iter().position(|resource| resource.metadata.name.as_deref() == Some("spring-7")).unwrap();
+    // Eight are written at once.
+    assert!(place < 8, "what was edited last is number {place}");
+    let mut told = Vec::new();
+    for name in &names {
+        told.extend(stage.events(name).await.into_iter().filter(|event| event["reason"] == "ServiceUnavailable"));
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["regarding"]["name"], "spring-7");
+    assert!(told[0]["note"].as_str().unwrap().contains("all 40 Campaign resources"), "{told:?}");
+
+    service.process.signal(Signal::CONT).unwrap();
+    for name in &names {
+        stage.condition(name, "Ready", "True", "Applied").await;
+    }
+    assert_eq!(readyz().await.0, 200);
+}
+
 #[tokio::test]
 async fn changes_in_the_service_are_mirrored_again_after_it_was_away() {
     let mut service = Restartable::start().await;
@@ -119,8 +185,11 @@ async fn changes_in_the_service_are_mirrored_again_after_it_was_away() {
     service.start_again().await;
 
     // Orphaned through the API; only the stream of changes tells the controller.
-    let request =
-        pb::OrphanCampaignRequest { name: stage.campaign_name("spring"), owner_uid: before.metadata.uid.unwrap() };
+    let request = pb::OrphanCampaignRequest {
+        name: stage.campaign_name("spring"),
+        owner_uid: before.metadata.uid.unwrap(),
+        ..Default::default()
+    };
     let orphan = async || Ok(service.campaigns.clone().orphan_campaign(request.clone()).await?);
     until("the service to be ready", SOON, orphan).await.unwrap();
     let look = async || {

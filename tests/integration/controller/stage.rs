@@ -62,6 +62,27 @@ impl Controller {
         Self { admin_url: format!("http://{admin}"), shutdown, thread: Some(thread) }
     }
 
+    /// Stops it, and waits until it has ended.
+    pub fn stop(&mut self) {
+        self.shutdown.cancel();
+        let asked = Instant::now();
+        let Some(thread) = self.thread.take() else { return };
+        while !thread.is_finished() && asked.elapsed() < DRAIN_MAX {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // A panic within a panic would hide the first.
+        if !thread::panicking() {
+            assert!(thread.is_finished(), "the controller does not stop");
+            let ended = thread.join().map_err(|_| anyhow!("the controller panicked"));
+            ended.flatten().expect("the controller ends without an error");
+        }
+    }
+
+    /// Where /livez, /readyz and /metrics are.
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
     /// Sums the series of a counter.
     pub async fn metric(&self, name: &str) -> Result<u64> {
         let (_, page) = http::get(&format!("{}/metrics", self.admin_url)).await?;
@@ -84,18 +105,7 @@ impl Controller {
 
 impl Drop for Controller {
     fn drop(&mut self) {
-        self.shutdown.cancel();
-        let asked = Instant::now();
-        let Some(thread) = self.thread.take() else { return };
-        while !thread.is_finished() && asked.elapsed() < DRAIN_MAX {
-            thread::sleep(Duration::from_millis(5));
-        }
-        // A panic within a panic would hide the first.
-        if !thread::panicking() {
-            assert!(thread.is_finished(), "the controller does not stop");
-            let ended = thread.join().map_err(|_| anyhow!("the controller panicked"));
-            ended.flatten().expect("the controller ends without an error");
-        }
+        self.stop();
     }
 }
 
@@ -269,6 +279,17 @@ impl Stage {
         let name = self.campaign_name(name);
         let request = pb::PauseCampaignRequest { name, ..Default::default() };
         Ok(service.campaigns.clone().pause_campaign(request).await?.into_inner())
+    }
+
+    /// Places a hold on a campaign through the API.
+    pub async fn hold(&self, service: &Service, name: &str, reason: &str) -> pb::Campaign {
+        let request = pb::PauseCampaignRequest {
+            name: self.campaign_name(name),
+            r#override: true,
+            reason: reason.into(),
+            ..Default::default()
+        };
+        service.campaigns.clone().pause_campaign(request).await.expect("a hold is placed").into_inner()
     }
 
     /// Tries to resume a campaign through the API.

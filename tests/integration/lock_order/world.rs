@@ -92,7 +92,7 @@ impl World {
 
     pub async fn apply(&self, campaign: &str, accounts: &[&str]) {
         let owner =
-            pb::Owner { resource: format!("acme/{campaign}"), uid: "uid".into(), generation: 1, fencing_token: 0 };
+            pb::Owner { resource: format!("acme/{campaign}"), uid: "uid".into(), generation: 1, ..Default::default() };
         let request = pb::ApplyCampaignRequest {
             campaign: Some(pb::Campaign { name: campaign_name(campaign), ..settings(2, accounts) }),
             state: pb::CampaignState::Active.into(),

@@ -70,7 +70,11 @@ pub const CAMPAIGNS: &[Write] = &[
         |world| world.apply("spring", &["ann", "bob", "eve"]).boxed(),
         |world| {
             async {
-                let request = pb::OrphanCampaignRequest { name: campaign_name("spring"), owner_uid: "uid".into() };
+                let request = pb::OrphanCampaignRequest {
+                    name: campaign_name("spring"),
+                    owner_uid: "uid".into(),
+                    ..Default::default()
+                };
                 world.service.campaigns.clone().orphan_campaign(request).await.expect("it is orphaned");
             }
             .boxed()

@@ -118,9 +118,11 @@ impl Play<'_> {
         let (name, etag) = (self.campaign_name(workspace, campaign), String::new());
         let mut campaigns = self.service.campaigns.clone();
         let result = match to {
-            CampaignState::Paused => campaigns.pause_campaign(pb::PauseCampaignRequest { name, etag }).await,
+            CampaignState::Paused => {
+                campaigns.pause_campaign(pb::PauseCampaignRequest { name, etag, ..Default::default() }).await
+            }
             CampaignState::Finished => campaigns.finish_campaign(pb::FinishCampaignRequest { name, etag }).await,
-            _ => campaigns.resume_campaign(pb::ResumeCampaignRequest { name, etag }).await,
+            _ => campaigns.resume_campaign(pb::ResumeCampaignRequest { name, etag, ..Default::default() }).await,
         };
         let now = self.world.now;
         let of = self.campaign(workspace, campaign);
@@ -266,6 +268,7 @@ impl Play<'_> {
             state: of.state.into(),
             owner: Some(self.owner(workspace, of.id, &owner)),
             adoption_policy: pb::AdoptionPolicy::IfUnowned.into(),
+            ..Default::default()
         };
         let result = self.service.campaigns.clone().apply_campaign(request).await;
         let of = self.campaign(workspace, campaign);
@@ -281,7 +284,11 @@ impl Play<'_> {
     async fn orphan(&mut self, workspace: usize, campaign: usize) -> Checked {
         let of = &self.world.workspaces[workspace].campaigns[campaign];
         let owner_uid = of.owner.as_ref().map_or_else(|| "nobody".to_owned(), |owner| owner.uid.clone());
-        let request = pb::OrphanCampaignRequest { name: self.campaign_name(workspace, campaign), owner_uid };
+        let request = pb::OrphanCampaignRequest {
+            name: self.campaign_name(workspace, campaign),
+            owner_uid,
+            ..Default::default()
+        };
         let result = self.service.campaigns.clone().orphan_campaign(request).await;
         check_refusal(result, None, "the end of management")?;
         let of = self.campaign(workspace, campaign);

@@ -98,6 +98,7 @@ impl Play<'_> {
             uid: owner.uid.clone(),
             generation: owner.generation,
             fencing_token: owner.fencing_token,
+            ..Default::default()
         }
     }
 
@@ -141,6 +142,7 @@ impl Play<'_> {
         let reasons = of.reasons(campaign, None, now).into_iter().map(i32::from);
         let learned = |learned: &super::world::Learned| learned.current.clone().unwrap_or_default();
         pb::Campaign {
+            hold: None,
             name: self.campaign_name(workspace, place),
             uid: learned(&campaign.uid),
             display_name: settings.display_name,

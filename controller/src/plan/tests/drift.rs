@@ -119,6 +119,7 @@ fn whatever_else_a_campaign_has_is_no_drift() {
     let settings = settled();
     // Every field is named, so that adding a field requires a decision whether it is a setting.
     let moved_on = pb::Campaign {
+        hold: None,
         name: settings.name,
         uid: "c-2".into(),
         display_name: settings.display_name,

@@ -30,6 +30,32 @@ fn events_tell_of_transitions_and_of_nothing_else() {
 }
 
 #[test]
+fn a_hold_is_told_once_with_its_reason_instead_of_the_pause() {
+    let active = mirrored_campaign(|_| {});
+    let held = |reason: &str| {
+        let reason = reason.to_owned();
+        mirrored_campaign(move |campaign| {
+            campaign.state = CampaignState::Paused.into();
+            campaign.in_flight_claims = 6;
+            let place_time = Some(prost_types::Timestamp { seconds: 70, nanos: 0 });
+            campaign.hold = Some(pb::Hold { place_time, reason, return_state: CampaignState::Active.into() });
+        })
+    };
+    let (first, second) = (held("wrong prices"), held(""));
+    let notices = |previous, next| -> Vec<(&'static str, String)> {
+        let notices = mirrored_notices(Some(previous), next, None, false);
+        notices.into_iter().map(|notice| (notice.reason, notice.note)).collect()
+    };
+    let told = notices(&active, &first);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].0 == "Held" && told[0].1.contains("wrong prices; in flight: 6"), "{told:?}");
+    assert_eq!(notices(&first, &first), []);
+    assert!(notices(&first, &second)[0].1.contains("no reason given"), "another hold");
+    let lifted: Vec<_> = notices(&second, &active).into_iter().map(|(reason, _)| reason).collect();
+    assert_eq!(lifted, ["HoldLifted", "Resumed"]);
+}
+
+#[test]
 fn a_refusal_gets_one_event_and_an_outage_none() {
     let failure = Failure::from(&refusal(Code::FailedPrecondition, "ACCOUNT_NOT_FOUND"));
     let before = mirrored_campaign(|_| {});

@@ -100,7 +100,8 @@ fn a_service_that_is_away_does_not_unsync_what_it_confirmed() {
     let failure = Failure::from(&tonic::Status::unavailable(""));
     let before = mirrored_campaign(|_| {});
     let same = failed(Some(&before), 3, &failure, at(200));
-    assert_eq!(said(&same, "Ready"), is("False", "ServiceUnavailable"));
+    assert_eq!(said(&same, "Ready"), is("Unknown", "ServiceUnavailable"));
+    assert_eq!(said(&same, "Sending"), is("Unknown", "ServiceUnavailable"));
     assert_eq!(said(&same, "Synced"), is("True", "Applied"));
     assert_eq!(said(&same, "Reconciling"), is("True", "ServiceUnavailable"));
     assert_eq!((same.counts, same.state), (before.counts, before.state), "what was known stays");
@@ -132,11 +133,16 @@ fn a_condition_keeps_the_time_of_its_last_transition() {
     assert_eq!(condition(&later, "Ready").unwrap().observed_generation, Some(4));
     let away = failed(Some(&later), 4, &Failure::from(&tonic::Status::unavailable("")), at(950));
     assert_eq!(condition(&away, "Ready").unwrap().last_transition_time.0, at(950));
-    assert_eq!(condition(&away, "Sending").unwrap(), condition(&later, "Sending").unwrap(), "kept as it was");
+    assert_eq!(said(&away, "Sending"), is("Unknown", "ServiceUnavailable"));
+    let healthy = |status| condition(status, "DeliveryHealthy").unwrap();
+    assert_eq!(healthy(&away), healthy(&later), "kept as it was");
     // Another reason for the same answer is no transition.
-    let denied = failed(Some(&away), 4, &Failure::from(&refusal(Code::PermissionDenied, "")), at(990));
+    let late = failed(Some(&away), 4, &Failure::from(&tonic::Status::deadline_exceeded("")), at(970));
+    assert_eq!(said(&late, "Ready"), is("Unknown", "ServiceTimeout"));
+    assert_eq!(condition(&late, "Ready").unwrap().last_transition_time.0, at(950));
+    let denied = failed(Some(&late), 4, &Failure::from(&refusal(Code::PermissionDenied, "")), at(990));
     assert_eq!(said(&denied, "Ready"), is("False", "AccessDenied"));
-    assert_eq!(condition(&denied, "Ready").unwrap().last_transition_time.0, at(950));
+    assert_eq!(condition(&denied, "Ready").unwrap().last_transition_time.0, at(990));
     let back = mirrored(Some(&denied), 4, &campaign(), at(999));
     assert_eq!(condition(&back, "Ready").unwrap().last_transition_time.0, at(999));
 }
@@ -149,7 +155,53 @@ fn a_paused_reconciliation_and_a_waiting_deletion_say_so_for_the_generation_they
     assert_eq!(said(&paused, "Ready"), is("False", "ReconciliationPaused"));
     assert_eq!(said(&paused, "Sending"), said(&before, "Sending"));
     let waits = deletion_waits(Some(&before), 5, &Failure::from(&tonic::Status::unavailable("")), at(200));
-    assert_eq!(said(&waits, "Ready"), is("False", "ServiceUnavailable"));
+    assert_eq!(said(&waits, "Ready"), is("Unknown", "ServiceUnavailable"));
     assert_eq!(said(&waits, "Reconciling"), is("True", "Deleting"));
     assert!(condition(&waits, "Ready").unwrap().message.contains("deletion waits"));
+}
+
+#[test]
+fn out_of_reach_is_said_of_what_was_mirrored_and_of_nothing_else() {
+    let before = mirrored_campaign(|_| {});
+    let away = Failure::from(&tonic::Status::unavailable(""));
+    let silent = out_of_reach(&before, at(200)).expect("it depends on the service");
+    assert_eq!(said(&silent, "Ready"), is("Unknown", "ServiceUnavailable"));
+    assert_eq!(said(&silent, "Sending"), is("Unknown", "ServiceUnavailable"));
+    for kind in ["Synced", "DeliveryHealthy"] {
+        assert_eq!(condition(&silent, kind), condition(&before, kind), "{kind} stays");
+    }
+    assert_eq!((silent.observed_generation, silent.counts), (before.observed_generation, before.counts));
+    let refused = Failure::terminal("InvalidSpec", "x");
+    for (case, status) in [
+        ("said", silent),
+        ("refused", failed(Some(&before), 3, &refused, at(150))),
+        ("left alone", reconcile_paused(Some(&before), 3, at(150))),
+        ("deleted", deletion_waits(Some(&before), 3, &refused, at(150))),
+        ("deleted meanwhile", deletion_waits(Some(&before), 3, &away, at(150))),
+        ("new", CampaignStatus::default()),
+    ] {
+        assert_eq!(out_of_reach(&status, at(200)), None, "{case}");
+    }
+}
+
+#[test]
+fn a_hold_shows_and_only_one_that_deviates_from_the_spec_unsyncs() {
+    let held = |returns: CampaignState, reason: &str| {
+        let reason = reason.to_owned();
+        mirrored_campaign(move |campaign| {
+            campaign.state = CampaignState::Paused.into();
+            let place_time = Some(prost_types::Timestamp { seconds: 70, nanos: 5 });
+            campaign.hold = Some(pb::Hold { place_time, reason, return_state: returns.into() });
+        })
+    };
+    let active = held(CampaignState::Active, "wrong prices");
+    for kind in ["Ready", "Synced"] {
+        assert_eq!(said(&active, kind), is("False", "Held"));
+    }
+    assert!(condition(&active, "Held").unwrap().message.contains("wrong prices"));
+    let hold = active.hold.as_ref().unwrap();
+    assert_eq!((hold.place_time.0, hold.reason.as_str()), (at(70), "wrong prices"));
+    let paused = held(CampaignState::Paused, "");
+    assert_eq!((said(&paused, "Synced"), said(&paused, "Held")), (is("True", "Applied"), is("True", "Held")));
+    assert_eq!(mirrored_campaign(|_| {}).hold, None);
 }

@@ -15,6 +15,12 @@ fn finish_reason(campaign: &pb::Campaign) -> Option<&'static str> {
     short(campaign.finish_reason().as_str_name(), "FINISH_REASON_")
 }
 
+fn hold(hold: &pb::Hold) -> String {
+    let reason = some_text(&hold.reason).map(|reason| format!(": {reason}")).unwrap_or_default();
+    let returns = or_dash(short(hold.return_state().as_str_name(), "CAMPAIGN_STATE_"));
+    format!("since {}{reason} ({returns} when lifted)", or_dash(time(hold.place_time.as_ref())))
+}
+
 impl View for pb::Campaign {
     const COLUMNS: &'static [&'static str] =
         &["CAMPAIGN", "STATE", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "TOTAL", "DELIVERY", "HEALTH"];
@@ -50,6 +56,7 @@ impl View for pb::Campaign {
             ("Campaign", Some(self.name.clone())),
             ("Display name", some_text(&self.display_name).map(str::to_owned)),
             ("State", Some(format!("{}{}", or_dash(state(self)), because(finish_reason(self))))),
+            ("Held", self.hold.as_ref().map(hold)),
             ("Managed by", self.owner.as_ref().map(|owner| format!("Kubernetes resource {}", owner.resource))),
             ("Not sending", some_text(&reasons(&self.not_sending_reasons).join(", ")).map(str::to_owned)),
             ("Next change", time(self.next_change_time.as_ref())),

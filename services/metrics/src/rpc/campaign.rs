@@ -1,12 +1,13 @@
 //! Handlers of CampaignService.
 
 use campaign_metrics::{
+    VERSION_HEADER,
     campaign::{Campaign, CampaignState},
     invalid::Invalid,
     name::{CampaignName, WorkspaceId, WorkspaceName},
     pb, wire,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::{
     Rpc,
@@ -61,11 +62,35 @@ impl Rpc {
         Ok(self.store.campaign_update(&name, &settings, &fields, steps, etag).await?.into())
     }
 
-    async fn set_state(&self, name: &str, etag: &str, to: CampaignState) -> Result<Response<pb::Campaign>, Status> {
-        let name = wire::parse("name", name).map_err(Error::from)?;
-        let etag = wire::parse_etag(etag).map_err(Error::from)?;
-        let campaign = self.store.campaign_set_state(&name, to, etag, Actor::Client).await?;
-        Ok(Response::new(campaign.into()))
+    async fn finish(&self, request: pb::FinishCampaignRequest) -> Result<pb::Campaign> {
+        let name = wire::parse("name", &request.name)?;
+        let etag = wire::parse_etag(&request.etag)?;
+        Ok(self.store.campaign_set_state(&name, CampaignState::Finished, etag, Actor::Client).await?.into())
+    }
+
+    async fn pause(&self, request: pb::PauseCampaignRequest) -> Result<pb::Campaign> {
+        let name = wire::parse("name", &request.name)?;
+        let etag = wire::parse_etag(&request.etag)?;
+        let reason = wire::hold_reason(&request.reason)?;
+        let actor = match (request.r#override, request.owner_uid.as_str()) {
+            (true, "") => return Ok(self.store.campaign_hold(&name, etag, reason).await?.into()),
+            (true, _) => return Err(Invalid::new("owner_uid", "does not go with override; leave one out").into()),
+            (false, _) if !reason.is_empty() => return Err(Invalid::new("reason", "goes only with override").into()),
+            (false, "") => Actor::Client,
+            (false, uid) => Actor::Owner(uid),
+        };
+        Ok(self.store.campaign_set_state(&name, CampaignState::Paused, etag, actor).await?.into())
+    }
+
+    async fn resume(&self, request: pb::ResumeCampaignRequest) -> Result<pb::Campaign> {
+        let name = wire::parse("name", &request.name)?;
+        let etag = wire::parse_etag(&request.etag)?;
+        let campaign = if request.r#override {
+            self.store.campaign_lift(&name, etag).await?
+        } else {
+            self.store.campaign_set_state(&name, CampaignState::Active, etag, Actor::Client).await?
+        };
+        Ok(campaign.into())
     }
 
     async fn delete(&self, request: pb::DeleteCampaignRequest) -> Result<()> {
@@ -85,7 +110,8 @@ impl Rpc {
         let state = wire::parse_campaign_state("state", request.state)?.unwrap_or(CampaignState::Active);
         let owner = wire::parse_owner(request.owner)?;
         let adoption = wire::adoption_policy(request.adoption_policy)?;
-        Ok(self.store.campaign_apply(&name, &settings, state, &owner, adoption).await?.into())
+        let edit_time = request.edit_time.map(|time| wire::parse_timestamp("edit_time", time)).transpose()?;
+        Ok(self.store.campaign_apply(&name, &settings, state, &owner, adoption, edit_time).await?.into())
     }
 }
 
@@ -125,24 +151,21 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         &self,
         request: Request<pb::PauseCampaignRequest>,
     ) -> Result<Response<pb::Campaign>, Status> {
-        let request = request.into_inner();
-        self.set_state(&request.name, &request.etag, CampaignState::Paused).await
+        Ok(Response::new(self.pause(request.into_inner()).await?))
     }
 
     async fn resume_campaign(
         &self,
         request: Request<pb::ResumeCampaignRequest>,
     ) -> Result<Response<pb::Campaign>, Status> {
-        let request = request.into_inner();
-        self.set_state(&request.name, &request.etag, CampaignState::Active).await
+        Ok(Response::new(self.resume(request.into_inner()).await?))
     }
 
     async fn finish_campaign(
         &self,
         request: Request<pb::FinishCampaignRequest>,
     ) -> Result<Response<pb::Campaign>, Status> {
-        let request = request.into_inner();
-        self.set_state(&request.name, &request.etag, CampaignState::Finished).await
+        Ok(Response::new(self.finish(request.into_inner()).await?))
     }
 
     async fn apply_campaign(
@@ -161,7 +184,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         if request.owner_uid.is_empty() {
             return Err(Error::from(Invalid::new("owner_uid", "is required")).into());
         }
-        Ok(Response::new(self.store.campaign_orphan(&name, &request.owner_uid).await?.into()))
+        Ok(Response::new(self.store.campaign_orphan(&name, &request.owner_uid, request.pause).await?.into()))
     }
 
     type WatchCampaignsStream = WatchStream;
@@ -174,6 +197,9 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         let workspace = parent(&request.parent)?;
         let interval = wire::watch_interval(request.min_interval).map_err(Error::from)?;
         let open = self.telemetry.watch_started();
-        Ok(Response::new(watch(self.store.clone(), workspace, interval, self.shutdown.clone(), open)))
+        let changes = watch(self.store.clone(), workspace, interval, self.shutdown.clone(), open);
+        let mut response = Response::new(changes);
+        response.metadata_mut().insert(VERSION_HEADER, MetadataValue::from_static(env!("CARGO_PKG_VERSION")));
+        Ok(response)
     }
 }

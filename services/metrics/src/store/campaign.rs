@@ -3,6 +3,7 @@
 pub(super) mod counters;
 mod delete;
 pub(super) mod finish;
+mod hold;
 pub(super) mod lock;
 mod owner;
 pub(super) mod row;

@@ -94,7 +94,7 @@ pub fn spec_rules() -> Vec<Rule> {
             json!(times),
             PATTERN,
         ),
-        rule("adoptionPolicy", "enum", json!(["IfUnowned", "Never"]), json!(["Always", "never"]), ENUM),
+        rule("adoptionPolicy", "enum", json!(["IfUnowned", "Never", "Always"]), json!(["Sometimes", "never"]), ENUM),
         rule("attributionDays", "minimum", json!([0]), json!([-1]), GREATER),
         rule("attributionDays", "maximum", json!([365]), json!([366]), LESS),
         rule("claimExpiryPolicy", "enum", json!(["Hold", "Retry"]), json!(["Drop", "hold"]), ENUM),
@@ -170,7 +170,7 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
 }
 
 /// Rules about a status, which only the controller writes.
-const STATUS: [&str; 11] = [
+const STATUS: [&str; 12] = [
     "conditions default",
     "conditions maxItems",
     "conditions x-kubernetes-list-type",
@@ -179,6 +179,7 @@ const STATUS: [&str; 11] = [
     "finding.severity enum",
     "finding.summary maxLength",
     "finishReason enum",
+    "hold.reason maxLength",
     "messages.failures default",
     "state enum",
     // What a share, a count, a condition is made of is all there, or it is not written.

@@ -38,7 +38,8 @@ pub(in crate::store) fn check_actor(row: &Row, actor: Actor<'_>) -> Result<()> {
         (Some(owner), Actor::Client) => Err(Error::Precondition {
             reason: "CAMPAIGN_MANAGED",
             message: format!(
-                "the campaign is managed by Kubernetes; edit the Campaign resource {} instead",
+                "the campaign is managed by Kubernetes; edit the Campaign resource {} instead. To stop it all the same, pause \
+                 it with `override`",
                 owner.resource
             ),
         }),
@@ -51,6 +52,11 @@ pub(in crate::store) fn check_actor(row: &Row, actor: Actor<'_>) -> Result<()> {
 
 /// The error for a campaign that another owner has.
 pub(in crate::store) fn owned_by_other(owner: &Owner) -> Error {
-    let message = format!("the campaign is owned by the Campaign resource {} (UID {})", owner.resource, owner.uid);
+    let cluster = if owner.cluster.is_empty() { "not known" } else { &owner.cluster };
+    let message = format!(
+        "the campaign is owned by the Campaign resource {} (UID {}, cluster {cluster}); if that is gone, orphan the campaign \
+         or apply with the adoption policy ALWAYS",
+        owner.resource, owner.uid
+    );
     Error::Precondition { reason: "CAMPAIGN_OWNED", message }
 }

@@ -1,4 +1,5 @@
-//! Applies what the owner of a campaign, a Kubernetes resource, declares: settings and state. Its UID identifies the owner.
+//! Applies what the owner of a campaign, a Kubernetes resource, declares: settings and state. Its UID identifies the owner;
+//! the same resource with another UID was created again, and takes over.
 //!
 //! A generation or fencing token older than the stored one is refused here, in the transaction that would write it.
 
@@ -7,9 +8,11 @@ use campaign_metrics::{
     name::CampaignName,
 };
 use deadpool_postgres::Transaction;
+use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
+    hold::declared_state_in_txn,
     lock::{Actor, campaign_lock_in_txn, check_actor, owned_by_other},
     row::owner_from_row,
     settings::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
@@ -19,14 +22,15 @@ use super::{
 use crate::{
     error::{Error, Result},
     store::{
-        row::{campaign_key, campaign_key_in_txn, stored_state, workspace_ensure_in_txn},
+        row::{campaign_key, campaign_key_in_txn, campaign_state, workspace_ensure_in_txn},
         sqlstate::is_unique_violation,
         transaction::{Kind, Store, in_txn},
     },
 };
 
 impl Store {
-    /// Gives a campaign the settings and the state that its owner declares. Creates it if it does not exist.
+    /// Gives a campaign the settings and the state that its owner declares. Creates it if it does not exist. A hold that the
+    /// owner's generation, edited at `edit_time`, does not lift keeps the campaign paused.
     pub async fn campaign_apply(
         &self,
         name: &CampaignName,
@@ -34,6 +38,7 @@ impl Store {
         state: CampaignState,
         owner: &Owner,
         adoption: AdoptionPolicy,
+        edit_time: Option<Timestamp>,
     ) -> Result<Campaign> {
         in_txn!(self, "campaign_apply", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
@@ -61,41 +66,52 @@ impl Store {
             if wanted != before {
                 settings_write_in_txn(&txn, &row, name, &wanted, now).await?;
             }
-            if owner_from_row(&row).as_ref() != Some(owner) {
+            let owner_before = owner_from_row(&row);
+            if owner_before.as_ref() != Some(owner) {
                 owner_write_in_txn(&txn, &row, Some(owner)).await?;
             }
-            // A finished campaign satisfies every state.
+            // The settings can have finished the campaign.
             let row = campaign_lock_in_txn(&txn, name).await?;
-            if row.get::<_, i16>("state") != stored_state(CampaignState::Finished) {
-                state_set_in_txn(&txn, &row, state, now).await?;
-            }
+            declared_state_in_txn(&txn, &row, state, (owner_before.as_ref(), owner), edit_time, now).await?;
             campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
         })
     }
 
-    /// Ends the management of a campaign by the owner with this UID.
-    pub async fn campaign_orphan(&self, name: &CampaignName, owner_uid: &str) -> Result<Campaign> {
+    /// Ends the management of a campaign by the owner with this UID. With `pause`, pauses the campaign if it is active.
+    pub async fn campaign_orphan(&self, name: &CampaignName, owner_uid: &str, pause: bool) -> Result<Campaign> {
         in_txn!(self, "campaign_orphan", Kind::Write, |txn, attempt| {
+            let now = self.clock.now();
             let row = campaign_lock_in_txn(&txn, name).await?;
             if row.get::<_, Option<&str>>("owner_uid").is_some() {
                 check_actor(&row, Actor::Owner(owner_uid))?;
                 owner_write_in_txn(&txn, &row, None).await?;
+                if pause && campaign_state(row.get("state"))? == CampaignState::Active {
+                    state_set_in_txn(&txn, &row, CampaignState::Paused, now).await?;
+                }
             }
-            campaign_load_in_txn(&txn, campaign_key(&row), name, self.clock.now()).await
+            campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
         })
     }
 }
 
 fn check_owner(row: &Row, name: &CampaignName, new: &Owner, adoption: AdoptionPolicy) -> Result<()> {
     match owner_from_row(row) {
-        Some(old) if old.uid != new.uid => Err(owned_by_other(&old)),
-        Some(old) if new.fencing_token < old.fencing_token || new.generation < old.generation => Err(Error::Stale {
-            reason: "STALE_OWNER",
-            message: format!(
-                "generation {} with fencing token {} was seen already; another controller is ahead",
-                old.generation, old.fencing_token
-            ),
-        }),
+        Some(old) if old.uid != new.uid && !new.is_recreated(&old) => match adoption {
+            AdoptionPolicy::Always => Ok(()),
+            AdoptionPolicy::IfUnowned | AdoptionPolicy::Never => Err(owned_by_other(&old)),
+        },
+        // A resource that was created again counts its generations anew.
+        Some(old)
+            if new.fencing_token < old.fencing_token || (old.uid == new.uid && new.generation < old.generation) =>
+        {
+            Err(Error::Stale {
+                reason: "STALE_OWNER",
+                message: format!(
+                    "generation {} with fencing token {} was seen already; another controller is ahead",
+                    old.generation, old.fencing_token
+                ),
+            })
+        }
         None if adoption == AdoptionPolicy::Never => Err(Error::Precondition {
             reason: "CAMPAIGN_NOT_ADOPTABLE",
             message: format!("{name} exists without owner and adoption_policy is NEVER; delete it or allow adoption"),
@@ -108,12 +124,14 @@ async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Own
     let (workspace_id, campaign_id) = campaign_key(row);
     let sql =
         "UPDATE campaigns SET owner_resource = $3, owner_uid = $4, owner_generation = $5, owner_fencing_token = $6,
-        revision = revision + 1 WHERE workspace_id = $1 AND campaign_id = $2";
+        owner_cluster = $7, revision = revision + 1 WHERE workspace_id = $1 AND campaign_id = $2";
     let resource = owner.map(|owner| owner.resource.as_str());
     let uid = owner.map(|owner| owner.uid.as_str());
     let generation = owner.map(|owner| owner.generation);
     let fencing_token = owner.map(|owner| owner.fencing_token);
-    let params: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &resource, &uid, &generation, &fencing_token];
+    let cluster = owner.map(|owner| owner.cluster.as_str()).filter(|cluster| !cluster.is_empty());
+    let params: &[&(dyn ToSql + Sync)] =
+        &[&workspace_id, &campaign_id, &resource, &uid, &generation, &fencing_token, &cluster];
     match txn.execute(sql, params).await {
         Err(error) if is_unique_violation(&error) => Err(Error::Precondition {
             reason: "OWNER_HAS_CAMPAIGN",

@@ -1,7 +1,7 @@
 //! Maps rows of campaigns and of their counters to the domain, and back.
 
 use campaign_metrics::{
-    campaign::{CampaignSettings, ClaimExpiryPolicy, LeadCounts, MessageCounts, Owner},
+    campaign::{CampaignSettings, CampaignState, ClaimExpiryPolicy, Hold, LeadCounts, MessageCounts, Owner},
     lead::Step,
     name::AccountId,
     schedule::{ActiveHours, Window, parse_time_zone},
@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use crate::{
     error::{Error, Result},
-    store::row::broken,
+    store::row::{broken, campaign_state},
 };
 
 /// The columns of a row `c` of `campaigns`. With `c.*`, a prepared statement would fail once a migration adds a column.
@@ -20,7 +20,8 @@ macro_rules! campaign_columns {
         "c.workspace_id, c.campaign_id, c.name, c.uid, c.salt, c.display_name, c.state, c.finish_reason, c.steps,
         c.follow_up_delay_ms, c.time_zone, c.active_windows, c.daily_limit, c.claim_expiry_policy, c.settle_seconds,
         c.attribution_days, c.lead_list_complete, c.created_at, c.updated_at, c.finished_at, c.finalized_at, c.revision,
-        c.owner_resource, c.owner_uid, c.owner_generation, c.owner_fencing_token"
+        c.owner_resource, c.owner_uid, c.owner_generation, c.owner_fencing_token, c.owner_cluster, c.held_at, c.hold_reason,
+        c.hold_return_state, c.hold_generation"
     };
 }
 pub(in crate::store) use campaign_columns;
@@ -116,5 +117,20 @@ pub(in crate::store) fn owner_from_row(row: &Row) -> Option<Owner> {
         resource: row.get::<_, Option<String>>("owner_resource")?,
         generation: row.get::<_, Option<i64>>("owner_generation")?,
         fencing_token: row.get::<_, Option<i64>>("owner_fencing_token")?,
+        cluster: row.get::<_, Option<String>>("owner_cluster").unwrap_or_default(),
     })
+}
+
+/// Reads the hold of a campaign. What is stored of a hold ends with the pause, so a finish need not remove it.
+pub(in crate::store) fn hold_from_row(row: &Row) -> Result<Option<Hold>> {
+    let Some(place_time) = row.get("held_at") else { return Ok(None) };
+    if campaign_state(row.get("state"))? != CampaignState::Paused {
+        return Ok(None);
+    }
+    Ok(Some(Hold {
+        place_time,
+        reason: row.get("hold_reason"),
+        return_state: campaign_state(row.get("hold_return_state"))?,
+        generation: row.get("hold_generation"),
+    }))
 }

@@ -4,7 +4,7 @@
 //! committed, no replica grants a claim.
 
 use campaign_metrics::{
-    campaign::{Campaign, CampaignState},
+    campaign::{Campaign, CampaignState, Hold},
     name::CampaignName,
 };
 use deadpool_postgres::Transaction;
@@ -46,7 +46,7 @@ impl Store {
     }
 }
 
-/// Changes the state of a locked campaign, if the transition is legal.
+/// Changes the state of a locked campaign, if the transition is legal. A change ends the hold.
 pub(super) async fn state_set_in_txn(
     txn: &Transaction<'_>,
     row: &Row,
@@ -54,16 +54,39 @@ pub(super) async fn state_set_in_txn(
     now: Timestamp,
 ) -> Result<()> {
     let from = campaign_state(row.get("state"))?;
+    // A request for the state PAUSED leaves a hold alone.
     if !from.transition(to)? {
         return Ok(());
     }
+    state_write_in_txn(txn, row, to, None, now).await
+}
+
+/// Writes the state of a locked campaign, and its hold.
+pub(super) async fn state_write_in_txn(
+    txn: &Transaction<'_>,
+    row: &Row,
+    to: CampaignState,
+    hold: Option<&Hold>,
+    now: Timestamp,
+) -> Result<()> {
     let (workspace_id, campaign_id) = campaign_key(row);
     let finished_at = (to == CampaignState::Finished).then_some(now);
     let finish_reason = finished_at.map(|_| REQUESTED);
-    let sql = "UPDATE campaigns SET state = $3, finished_at = $4, finish_reason = $5, updated_at = $6, revision = revision + 1
+    let sql = "UPDATE campaigns SET state = $3, finished_at = $4, finish_reason = $5, updated_at = $6, held_at = $7,
+            hold_reason = $8, hold_return_state = $9, hold_generation = $10, revision = revision + 1
         WHERE workspace_id = $1 AND campaign_id = $2";
-    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&workspace_id, &campaign_id, &stored_state(to), &finished_at, &finish_reason, &now];
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &workspace_id,
+        &campaign_id,
+        &stored_state(to),
+        &finished_at,
+        &finish_reason,
+        &now,
+        &hold.map(|hold| hold.place_time),
+        &hold.map(|hold| hold.reason.as_str()),
+        &hold.map(|hold| stored_state(hold.return_state)),
+        &hold.and_then(|hold| hold.generation),
+    ];
     txn.execute(sql, params).await?;
     Ok(())
 }

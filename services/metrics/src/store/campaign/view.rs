@@ -12,7 +12,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::Row;
 
-use super::row::{campaign_columns, counts, counts_from_row, owner_from_row, settings_from_row};
+use super::row::{campaign_columns, counts, counts_from_row, hold_from_row, owner_from_row, settings_from_row};
 use crate::{
     error::{Error, Result},
     store::{
@@ -207,6 +207,7 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
         finalized_time: row.get("finalized_at"),
         revision: row.get("revision"),
         owner: owner_from_row(row),
+        hold: hold_from_row(row)?,
     })
 }
 
