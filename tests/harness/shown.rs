@@ -44,6 +44,7 @@ impl Shown for pb::Campaign {
         ("Campaign", "{name}"),
         ("Display name", "{display_name}"),
         ("State", "{state}[ ({finish_reason})]"),
+        ("Held", "since {hold.place_time}: {hold.reason} ({hold.return_state} when lifted)"),
         ("Managed by", "Kubernetes resource {owner.resource}"),
         ("Not sending", "{not_sending_reasons}"),
         ("Next change", "{next_change_time}"),

@@ -336,7 +336,12 @@ async fn go_on(workspace: &Workspace<'_>, number: usize) {
     outcomes.extend((0..2 + number).map(|lead| workspace.outcome("autumn", lead, Kind::Delivered, 1)));
     workspace.report(outcomes).await;
     let mut campaigns = workspace.service.campaigns.clone();
-    let pause = pb::PauseCampaignRequest { name: workspace.campaign("summer"), ..Default::default() };
+    let pause = pb::PauseCampaignRequest {
+        name: workspace.campaign("summer"),
+        r#override: true,
+        reason: format!("wrong prices in {number}"),
+        ..Default::default()
+    };
     campaigns.pause_campaign(pause).await.expect("it pauses");
     let finish = pb::FinishCampaignRequest { name: workspace.campaign("autumn"), ..Default::default() };
     campaigns.finish_campaign(finish).await.expect("it finishes");

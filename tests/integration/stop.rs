@@ -135,7 +135,7 @@ impl Stage {
         for replica in 0..self.replicas.len() {
             let request = pb::ClaimSendsRequest {
                 account: format!("workspaces/{WORKSPACE}/accounts/anna"),
-                max_claims: 9,
+                max_claims: 100,
                 ..Default::default()
             };
             let service = self.service(replica);

@@ -2,11 +2,11 @@
 
 use campaign_metrics::pb;
 
-use super::{Failure, excerpt, status::time};
+use super::{
+    Failure, excerpt,
+    status::{LIFT, time},
+};
 use crate::crd::{CampaignStatus, DesiredState, FinishReason};
-
-/// How a hold ends, for people.
-pub(super) const LIFT: &str = "edit the spec, or run `campaignctl campaigns resume --override`";
 
 /// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

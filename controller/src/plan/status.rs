@@ -10,13 +10,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{
     Failure, Retry,
     diagnosis::can_hold,
-    events::LIFT,
     share::{rate, share},
 };
 use crate::crd::{
     CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, Failures, FinishReason, Hold,
     InFlight, LeadFacts, Messages,
 };
+
+/// How a hold ends, for people.
+pub(super) const LIFT: &str = "edit the spec, or run `campaignctl campaigns resume --override`";
 
 /// Collects the conditions of one status, in a fixed order.
 struct Conditions<'a> {

@@ -8,6 +8,9 @@ use prometheus::{
 };
 use tonic::Code;
 
+/// Version of the service.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Buckets of latencies in seconds: from an index look-up to a call that reaches its deadline.
 const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// Buckets of batch sizes.
@@ -65,7 +68,7 @@ impl Telemetry {
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let info = Opts::new("campaign_metrics_build_info", "Version of the running service; always 1.");
         let info = register(&registry, IntGaugeVec::new(info, &["version"])?)?;
-        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        info.with_label_values(&[VERSION]).set(1);
         let counter =
             |name, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?);
         let gauge = |name, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?);

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     store::{Actor, NewCampaign},
+    telemetry::VERSION,
 };
 
 /// Parses a parent of campaigns; `None` means all workspaces.
@@ -199,7 +200,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         let open = self.telemetry.watch_started();
         let changes = watch(self.store.clone(), workspace, interval, self.shutdown.clone(), open);
         let mut response = Response::new(changes);
-        response.metadata_mut().insert(VERSION_HEADER, MetadataValue::from_static(env!("CARGO_PKG_VERSION")));
+        response.metadata_mut().insert(VERSION_HEADER, MetadataValue::from_static(VERSION));
         Ok(response)
     }
 }
