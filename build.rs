@@ -19,6 +19,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection serves the descriptors from which the code is generated.
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure().codec_path("crate::wire::ProtobufCodec").compile_fds(descriptors)?;
     Ok(())
 }

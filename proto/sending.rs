@@ -21,7 +21,7 @@ pub const CLAIMS_MAX: usize = 1000;
 pub const OUTCOMES_MAX: usize = 5000;
 /// Most leads of one message of AddLeads.
 pub const LEADS_MAX: usize = 5000;
-/// Longest free text of an outcome, in bytes.
+/// Longest free text of an outcome, in bytes. The rest of a longer one is cut off.
 pub const DETAIL_MAX: usize = 1024;
 /// Largest value of a conversion, in millionths. The sum of a campaign cannot overflow before it has 900 000 of them.
 pub const VALUE_MICROS_MAX: i64 = 10_000_000_000_000;
@@ -146,6 +146,8 @@ pub struct Outcome {
 pub enum Rejection {
     /// No such lead or campaign.
     UnknownLead,
+    /// An opt-out by a send key whose lead, or its id, was deleted.
+    OptOutUnnamed,
     /// The campaign has fewer steps.
     StepOutOfRange,
     /// The campaign's results are final.

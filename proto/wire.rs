@@ -5,6 +5,7 @@
 
 mod account;
 mod campaign;
+mod codec;
 mod comparison;
 mod diagnosis;
 mod lead;
@@ -15,7 +16,7 @@ use std::{str::FromStr, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::{account::*, campaign::*, comparison::*, diagnosis::*, lead::*, performance::*, sending::*};
+pub use self::{account::*, campaign::*, codec::*, comparison::*, diagnosis::*, lead::*, performance::*, sending::*};
 use crate::{invalid::Invalid, pb};
 
 /// Default size of a page.

@@ -80,6 +80,8 @@ mod metrics_page;
 mod model;
 #[path = "integration/neighbours.rs"]
 mod neighbours;
+#[path = "integration/nothing_lost.rs"]
+mod nothing_lost;
 #[path = "integration/optimistic.rs"]
 mod optimistic;
 #[path = "integration/others.rs"]

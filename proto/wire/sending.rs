@@ -10,6 +10,10 @@ use crate::{
     standing::CampaignBlocked,
 };
 
+/// The year 2000, in seconds since 1970. Some clients send the year 1 or 1970 for a time that was never set, so an earlier
+/// time of a fact counts as absent.
+const FACT_SECONDS_MIN: i64 = 946_684_800;
+
 /// Parses one outcome that was reported to `workspace`. A problem rejects this outcome only.
 pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome, Rejection> {
     let invalid = |field: &str, problem: &str| Rejection::Invalid(Invalid::new(field, problem));
@@ -60,9 +64,6 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
         (Ok(pb::FailureReason::Unspecified), _) => None,
         _ => return Err(invalid("reason", "goes only with FAILED and BOUNCED; leave it out")),
     };
-    if outcome.detail.len() > DETAIL_MAX || outcome.detail.contains('\0') {
-        return Err(invalid("detail", "must have at most 1024 bytes and no NUL; shorten it"));
-    }
     match outcome.value_micros {
         Some(_) if fact != Fact::Converted => {
             return Err(invalid("value_micros", "goes only with CONVERTED; leave it out"));
@@ -75,8 +76,17 @@ pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome,
         }
         Some(_) | None => {}
     }
-    let time = outcome.time.map(|time| parse_timestamp("time", time)).transpose().map_err(Rejection::Invalid)?;
-    Ok(Outcome { lead, fact, reason, detail: outcome.detail, time, value_micros: outcome.value_micros })
+    let time = outcome.time.filter(|time| time.seconds >= FACT_SECONDS_MIN);
+    let time = time.map(|time| parse_timestamp("time", time)).transpose().map_err(Rejection::Invalid)?;
+    Ok(Outcome { lead, fact, reason, detail: detail(&outcome.detail), time, value_micros: outcome.value_micros })
+}
+
+/// Cuts a text at [`DETAIL_MAX`] and removes control characters, which Postgres or a terminal would not take. No fact is
+/// rejected for its text.
+fn detail(text: &str) -> String {
+    let mut text = text.replace(char::is_control, "");
+    text.truncate(text.floor_char_boundary(DETAIL_MAX));
+    text
 }
 
 impl From<Verdict> for pb::OutcomeResult {
@@ -93,6 +103,11 @@ impl From<Verdict> for pb::OutcomeResult {
             Verdict::Rejected(Rejection::UnknownLead) => {
                 rejected("UNKNOWN_LEAD", "no such lead; add it first, or check the name or key".to_owned())
             }
+            Verdict::Rejected(Rejection::OptOutUnnamed) => rejected(
+                "UNKNOWN_LEAD",
+                "the send key names no lead any more; report this opt-out by `lead`, or add its id with AddOptOuts"
+                    .to_owned(),
+            ),
             Verdict::Rejected(Rejection::StepOutOfRange) => {
                 rejected("STEP_OUT_OF_RANGE", "step: must be from 1 to the campaign's steps".to_owned())
             }

@@ -246,8 +246,6 @@ async fn one_bad_outcome_never_harms_its_neighbours() {
         pb::Outcome { send_key: "deadbeef-1-1-1".into(), kind: delivered.into(), ..Default::default() },
         pb::Outcome { send_key: "nonsense".into(), kind: delivered.into(), ..Default::default() },
         pb::Outcome { kind: 99, ..by_lead("spring", "l1", 1, delivered) },
-        pb::Outcome { detail: "x".repeat(1025), ..by_lead("spring", "l1", 1, delivered) },
-        pb::Outcome { detail: "a\0b".into(), ..by_lead("spring", "l1", 1, delivered) },
         pb::Outcome { reason: 1, ..by_lead("spring", "l1", 1, delivered) },
         pb::Outcome { reason: 77, ..by_lead("spring", "l1", 1, OutcomeKind::Failed) },
         pb::Outcome {
@@ -276,8 +274,6 @@ async fn one_bad_outcome_never_harms_its_neighbours() {
         rejected("UNKNOWN_LEAD"),
         rejected("INVALID_OUTCOME"),
         rejected("UNKNOWN_LEAD"),
-        rejected("INVALID_OUTCOME"),
-        rejected("INVALID_OUTCOME"),
         rejected("INVALID_OUTCOME"),
         rejected("INVALID_OUTCOME"),
         rejected("INVALID_OUTCOME"),

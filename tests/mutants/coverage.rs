@@ -31,7 +31,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
     "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
-    "exports", "facts", "gauges", "history", "inputs", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "neighbours", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
+    "exports", "facts", "gauges", "history", "inputs", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
     "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
 ];
 

@@ -22,12 +22,12 @@ use tokio_postgres::Row;
 pub use self::blocked::{LockWait, is_blocked};
 use self::{
     batch::Batch,
-    opt_out::{namesakes_in_txn, opt_outs_insert_in_txn},
+    opt_out::{namesakes_in_txn, namesakes_of_ids_in_txn, opt_outs_insert_in_txn},
     terms::{Event, final_verdicts_in_txn, judge, terms_lock_in_txn},
 };
 use super::{
     row::{CampaignKey, element_index},
-    transaction::{Kind, Store, in_txn},
+    transaction::{Kind, Store, in_txn, snapshot_outdated},
 };
 use crate::error::Result;
 
@@ -113,17 +113,31 @@ pub(super) async fn outcomes_take_in_txn(
     wait: LockWait,
 ) -> Result<Vec<Verdict>> {
     let mut verdicts = vec![Verdict::Rejected(Rejection::UnknownLead); outcomes.len()];
-    let numbered = lead_numbers_in_txn(txn, outcomes).await?;
+    let (numbered, workspaces) = lead_numbers_in_txn(txn, outcomes).await?;
     // An opt-out holds in all campaigns of the workspace.
+    let is_opt_out = |(_, (_, outcome)): &(usize, &(&WorkspaceId, &Outcome))| outcome.fact == Fact::OptedOut;
     let (opt_outs, leads): (Vec<usize>, Vec<_>) = outcomes
         .iter()
         .enumerate()
-        .filter(|(_, (_, outcome))| outcome.fact == Fact::OptedOut)
+        .filter(is_opt_out)
         .filter_map(|(ordinal, _)| Some((ordinal, numbered[ordinal]?)))
         .unzip();
     let namesakes = namesakes_in_txn(txn, &leads).await?;
+    // Opt-outs that are only listed: of leads that do not exist any more, or whose campaign takes no outcomes any more.
+    let mut listed: Vec<(usize, i32, &str)> = outcomes
+        .iter()
+        .enumerate()
+        .filter(is_opt_out)
+        .filter(|(ordinal, _)| numbered[*ordinal].is_none())
+        .filter_map(|(ordinal, (workspace, outcome))| match &outcome.lead {
+            LeadRef::Name(name) => Some((ordinal, *workspaces.get(workspace.as_str())?, name.lead.as_str())),
+            LeadRef::Key(_) => None,
+        })
+        .collect();
+    let nameless = namesakes_of_ids_in_txn(txn, &listed).await?;
     let mut keys: Vec<CampaignKey> = numbered.iter().flatten().map(|(campaign, _)| *campaign).collect();
     keys.extend(namesakes.iter().map(|namesake| namesake.campaign));
+    keys.extend(nameless.iter().map(|(campaign, _)| *campaign));
     keys.sort_unstable();
     keys.dedup();
     let terms = terms_lock_in_txn(txn, keys, now, attempt).await?;
@@ -142,7 +156,20 @@ pub(super) async fn outcomes_take_in_txn(
                 is_taken[ordinal] = true;
                 events.push(event);
             }
-            Err(Rejection::CampaignFinal) => finals.push((ordinal, event)),
+            Err(Rejection::CampaignFinal) => {
+                let own = namesakes.iter().find(|namesake| opt_outs[namesake.opt_out] == ordinal);
+                if let (Fact::OptedOut, Some(own)) = (outcome.fact, own) {
+                    is_taken[ordinal] = true;
+                    listed.push((ordinal, campaign.0, &own.lead_id));
+                } else {
+                    finals.push((ordinal, event));
+                }
+            }
+            Err(Rejection::UnknownLead) if outcome.fact == Fact::OptedOut => match outcome.lead {
+                // The campaign was deleted since it was looked up; the next attempt finds the name alone.
+                LeadRef::Name(_) => return Err(snapshot_outdated()),
+                LeadRef::Key(_) => verdicts[ordinal] = Verdict::Rejected(Rejection::OptOutUnnamed),
+            },
             Err(rejection) => verdicts[ordinal] = Verdict::Rejected(rejection),
         }
     }
@@ -155,24 +182,41 @@ pub(super) async fn outcomes_take_in_txn(
             events.push(Event { source: None, campaign, lead_no, fact: Fact::OptedOut, at: now });
         }
     }
-    opt_outs_insert_in_txn(txn, &ids, now).await?;
+    let of_listed =
+        nameless.into_iter().filter(|(campaign, _)| terms.get(campaign).is_some_and(|t| !t.attribution_ended));
+    events.extend(of_listed.map(|(campaign, lead_no)| Event {
+        source: None,
+        campaign,
+        lead_no,
+        fact: Fact::OptedOut,
+        at: now,
+    }));
+    ids.extend(listed.iter().map(|(_, workspace_id, id)| (*workspace_id, *id)));
+    let mut new = opt_outs_insert_in_txn(txn, &ids, now).await?;
+    for (ordinal, workspace_id, id) in listed {
+        let is_new = new.remove(&(workspace_id, id.to_owned()));
+        verdicts[ordinal] = if is_new { Verdict::Applied } else { Verdict::Duplicate };
+    }
     Batch { txn, terms: &terms, now, attempt }.apply(events, &mut verdicts).await?;
     Ok(verdicts)
 }
 
-/// Finds the numbers of each outcome's campaign and lead. Returns `None` for a name that does not exist.
+/// Finds the numbers of each outcome's campaign and lead. Returns `None` for a name that does not exist. Also returns the
+/// numbers of the workspaces.
 ///
 /// The number of the workspace is looked up by its name, so that a send key of another workspace finds nothing.
-async fn lead_numbers_in_txn(
+async fn lead_numbers_in_txn<'a>(
     txn: &Transaction<'_>,
-    outcomes: &[(&WorkspaceId, &Outcome)],
-) -> Result<Vec<Option<(CampaignKey, i32)>>> {
-    let mut names: Vec<&str> = outcomes.iter().map(|(workspace, _)| workspace.as_str()).collect();
+    outcomes: &[(&'a WorkspaceId, &Outcome)],
+) -> Result<(Vec<Option<(CampaignKey, i32)>>, HashMap<&'a str, i32>)> {
+    let mut names: Vec<&'a str> = outcomes.iter().map(|(workspace, _)| workspace.as_str()).collect();
     names.dedup();
     let sql = "SELECT name, workspace_id FROM workspaces WHERE name = ANY ($1)";
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query(&statement, &[&names]).await?;
-    let workspaces: HashMap<&str, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let numbers: HashMap<String, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let workspaces: HashMap<&str, i32> =
+        names.into_iter().filter_map(|name| Some((name, *numbers.get(name)?))).collect();
     let mut numbers = vec![None; outcomes.len()];
     let (mut indexes, mut names) = (Vec::new(), Vec::new());
     for (index, (workspace, outcome)) in outcomes.iter().enumerate() {
@@ -191,7 +235,7 @@ async fn lead_numbers_in_txn(
         numbers[indexes[element_index(&row)]] =
             Some(((row.get("workspace_id"), row.get("campaign_id")), row.get("lead_no")));
     }
-    Ok(numbers)
+    Ok((numbers, workspaces))
 }
 
 /// Looks up leads by workspace and name. Returns a row for each lead that exists, with the index of its name.

@@ -2,6 +2,8 @@
 //!
 //! The transaction that adds an id also applies the opted-out fact to every lead with that id that can still change.
 
+use std::collections::HashSet;
+
 use campaign_metrics::{
     lead::Fact,
     name::{LeadId, OptOutName, WorkspaceId},
@@ -155,18 +157,47 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
     Ok(rows.iter().map(namesake).collect())
 }
 
-/// Adds ids to the opt-out lists of their workspaces.
-pub(super) async fn opt_outs_insert_in_txn(txn: &Transaction<'_>, ids: &[(i32, &str)], now: Timestamp) -> Result<()> {
+/// Finds all leads with the ids of `opt_outs`: ordinal, workspace and id of each. Locks the workspaces, like
+/// [`namesakes_in_txn`].
+pub(super) async fn namesakes_of_ids_in_txn(
+    txn: &Transaction<'_>,
+    opt_outs: &[(usize, i32, &str)],
+) -> Result<Vec<(CampaignKey, i32)>> {
+    if opt_outs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let workspaces: Vec<i32> = opt_outs.iter().map(|(_, workspace_id, _)| *workspace_id).collect();
+    let ids: Vec<&str> = opt_outs.iter().map(|(.., id)| *id).collect();
+    // As in `namesakes_in_txn`, the order makes Postgres use the index by id.
+    let sql = "SELECT s.workspace_id, s.campaign_id, s.lead_no
+        FROM unnest($1::int4[], $2::text[]) AS key (workspace_id, lead_id)
+        CROSS JOIN LATERAL (
+            SELECT s.workspace_id, s.campaign_id, s.lead_no FROM lead_ids s
+            WHERE s.workspace_id = key.workspace_id AND s.lead_id >= key.lead_id AND s.lead_id <= key.lead_id
+            ORDER BY s.lead_id OFFSET 0
+        ) s";
+    workspaces_lock_in_txn(txn, &workspaces).await?;
+    let statement = txn.prepare_cached(sql).await?;
+    let rows = txn.query(&statement, &[&workspaces, &ids]).await?;
+    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+}
+
+/// Adds ids to the opt-out lists of their workspaces. Returns those that were not on them.
+pub(super) async fn opt_outs_insert_in_txn(
+    txn: &Transaction<'_>,
+    ids: &[(i32, &str)],
+    now: Timestamp,
+) -> Result<HashSet<(i32, String)>> {
     if ids.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let (workspaces, leads): (Vec<i32>, Vec<&str>) = ids.iter().copied().unzip();
     let sql = "INSERT INTO opt_outs (workspace_id, lead_id, created_at)
         SELECT DISTINCT workspace_id, lead_id, $3::timestamptz FROM unnest($1::int4[], $2::text[]) AS new (workspace_id, lead_id)
-        ORDER BY 1, 2 ON CONFLICT DO NOTHING";
+        ORDER BY 1, 2 ON CONFLICT DO NOTHING RETURNING workspace_id, lead_id";
     let statement = txn.prepare_cached(sql).await?;
-    txn.execute(&statement, &[&workspaces, &leads, &now]).await?;
-    Ok(())
+    let rows = txn.query(&statement, &[&workspaces, &leads, &now]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Keeps leads from being added to workspaces until the commit.

@@ -112,10 +112,11 @@ pub(super) async fn final_verdicts_in_txn(
     let statement = txn.prepare_cached(sql).await?;
     for row in txn.query(&statement, &[&workspaces, &campaigns, &leads]).await? {
         let (ordinal, event) = &events[element_index(&row)];
-        verdicts[*ordinal] = if Facts(row.get("mask")).has(event.fact) {
-            Verdict::Duplicate
-        } else {
-            Verdict::Rejected(Rejection::CampaignFinal)
+        verdicts[*ordinal] = match event.fact {
+            fact if Facts(row.get("mask")).has(fact) => Verdict::Duplicate,
+            // An opt-out of a lead that has an id is not judged here: it goes on the list.
+            Fact::OptedOut => Verdict::Rejected(Rejection::OptOutUnnamed),
+            _ => Verdict::Rejected(Rejection::CampaignFinal),
         };
     }
     Ok(())
