@@ -119,7 +119,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     let report = desk.report(&format!("{file} --campaign spring --complete"), 2).await;
     let expected = json!({
         "file": file, "campaign": "spring", "added": 4, "existing": 2, "refused": 10, "refusedFile": refused,
-        "ignoredColumns": ["name"], "leadList": "NOT_DECLARED",
+        "spanning": 1, "firstSpanningLine": 15, "ignoredColumns": ["name"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
     assert_eq!(desk.leads("spring").await, ["a1/", "a2/ann", "kept/ann", "last/", "multi/bob"]);
@@ -150,7 +150,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
 
     // A repeat changes nothing and prints the same.
     let said = desk.import(&format!("{file} --campaign spring --complete"), 2).await.stdout;
-    let numbers = "\n  added     0\n  existing  6\n  refused   10\n  ignored columns: name\n";
+    let numbers = "\n  added     0\n  existing  6\n  refused   10\n  ignored columns: name\n  1 record spans";
     let next = format!(
         "  the lead list was not declared complete, as lines were refused\n  mend the refused lines in {refused}, then\n  \
          campaignctl leads import {refused} --campaign spring --complete\n"
@@ -197,7 +197,7 @@ async fn every_kind_of_bad_ndjson_line_is_counted_kept_with_its_number_and_leave
     let refused = format!("{file}.refused.ndjson");
     let expected = json!({
         "file": file, "campaign": "spring", "added": 2, "existing": 1, "refused": 9, "refusedFile": refused,
-        "ignoredColumns": ["note"], "leadList": "NOT_DECLARED",
+        "spanning": 0, "ignoredColumns": ["note"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
     assert_eq!(desk.leads("spring").await, ["7/ann", "a1/"]);
@@ -270,14 +270,14 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_can_be_run_again() {
     for number in 1..=10_003 {
         writeln!(good, "{},x", if number == 17 { "l 17".to_owned() } else { format!("l{number}") }).unwrap();
     }
-    let file = desk.write("leads.csv", format!("{good}broken,\"never closed\n"));
+    let file = desk.write("leads.csv", format!("{good}broken,{}\n", "y".repeat(1 << 20)));
     let output = desk.import(&format!("{file} --campaign spring --complete"), 1).await;
     assert_eq!(output.stdout, "", "there is no report of half an import");
     let refused = format!("{file}.refused.csv");
     for says in [
         format!("the import broke off (9999 leads added, 0 there already, 1 refused so far are in {refused})"),
         "running it again is safe".to_owned(),
-        "a quote in the record that begins on line 10005 is never closed".to_owned(),
+        "the record that begins on line 10005 is longer than 1 MiB".to_owned(),
     ] {
         assert!(output.stderr.contains(&says), "it says `{says}`: {}", output.stderr);
     }
@@ -290,12 +290,37 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_can_be_run_again() {
         report,
         json!({
             "file": file, "campaign": "spring", "added": 4, "existing": 9999, "refused": 0,
-            "ignoredColumns": ["note"], "leadList": "COMPLETE",
+            "spanning": 0, "ignoredColumns": ["note"], "leadList": "COMPLETE",
         })
     );
     assert!(!PathBuf::from(&refused).exists(), "no line is refused any more");
     assert!(desk.is_complete("spring").await);
     assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 10_003);
+}
+
+#[tokio::test]
+async fn a_stray_quote_swallows_no_line_and_a_list_with_refused_lines_is_complete_only_anyway() {
+    let desk = Desk::new().await;
+    let rows = "id,note\na,x\nb,\"5 pipe\nc,z\nd,6\" pipe\n\"e\",\"two\nlines\"\n";
+    let file = desk.write("five.csv", rows);
+    let report = desk.report(&format!("{file} --campaign spring --complete"), 2).await;
+    let expected = json!({
+        "file": file, "campaign": "spring", "added": 4, "existing": 0, "refused": 1,
+        "refusedFile": format!("{file}.refused.csv"), "spanning": 1, "firstSpanningLine": 6,
+        "ignoredColumns": ["note"], "leadList": "NOT_DECLARED",
+    });
+    assert_eq!(report, expected);
+    assert_eq!(desk.leads("spring").await, ["a/", "c/", "d/", "e/"]);
+    let refused = fs::read_to_string(format!("{file}.refused.csv")).unwrap();
+    assert!(
+        refused.contains("3,\"has text after a closing quote;") || refused.contains("3,has text after"),
+        "{refused}"
+    );
+    assert!(refused.ends_with(",b,\"\"\"5 pipe\"\n"), "the quote is kept: {refused}");
+    assert!(!desk.is_complete("spring").await);
+    let said = desk.import(&format!("{file} --campaign spring --complete-anyway"), 2).await.stdout;
+    assert!(said.contains("1 record spans several lines, the first from line 6 on"), "{said}");
+    assert!(said.contains("the lead list is complete\n") && desk.is_complete("spring").await, "{said}");
 }
 
 #[tokio::test]
@@ -348,7 +373,7 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
         let report = desk.report(&format!("{file} -c {campaign}{how}"), 0).await;
         let expected = json!({
             "file": file, "campaign": campaign, "added": 1, "existing": 0, "refused": 0, "ignoredColumns": [],
-            "leadList": "OPEN",
+            "spanning": 0, "leadList": "OPEN",
         });
         assert_eq!(report, expected);
         assert_eq!(desk.leads(&campaign).await, ["x/"]);

@@ -2,7 +2,8 @@
 //!
 //! One thread reads and parses, this task sends, and a bounded channel between them holds one chunk. One stream adds a
 //! chunk. When the connection fails, the whole chunk is sent again, which is idempotent. A refused line does not affect
-//! others. The lead list is declared complete only after all leads were acknowledged and none was refused.
+//! others. The lead list is declared complete only after all leads were acknowledged and none was refused, or if the caller
+//! wants that anyway.
 
 mod csv_records;
 mod ndjson_records;
@@ -69,13 +70,14 @@ pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
         report.refused_file = Some(refused.path().display().to_string());
     }
     report.lead_list = match (command.complete, report.refused) {
+        _ if command.complete_anyway => LeadList::Complete,
         (false, _) => LeadList::Open,
-        (true, 0) => {
-            sender.complete(&progress).await?;
-            LeadList::Complete
-        }
+        (true, 0) => LeadList::Complete,
         (true, _) => LeadList::NotDeclared,
     };
+    if report.lead_list == LeadList::Complete {
+        sender.complete(&progress).await?;
+    }
     progress.finish();
     report.finish(started.elapsed());
     target.report(&report, report.cells(), || report.text())?;
@@ -95,6 +97,10 @@ async fn add(
     report.existing += answer.existing;
     let mut by_service = answer.refused.into_iter().peekable();
     for (index, record) in chunk.records.iter().enumerate() {
+        if record.lines > 1 {
+            report.spanning += 1;
+            report.first_spanning_line.get_or_insert(record.line);
+        }
         let reason = match &record.lead {
             Err(reason) => reason.clone(),
             Ok(_) => match by_service.next_if(|(refused, _)| *refused == index) {

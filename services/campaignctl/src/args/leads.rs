@@ -57,7 +57,9 @@ Imports leads from a CSV or NDJSON file into a campaign.
 
 A CSV file begins with a header line. The column `id` is required, and the column `account` is optional. An NDJSON file
 has one object on each line: {\"id\": \"ann@example.org\", \"account\": \"mail-1\"}. Both are UTF-8. If the account is missing
-or empty, the first claim assigns one. Other columns are not sent; the report lists them as ignored.
+or empty, the first claim assigns one. Other columns are not sent; the report lists them as ignored. In CSV a cell that
+holds a quote, comma or line break stands in quotes, with each of its quotes doubled. A stray quote at the beginning of a
+cell refuses its line; the report tells of records that span several lines.
 
 An invalid line does not affect others: it is refused, and written with its number and the reason to FILE.refused.csv
 (or .ndjson). Repair it there and import that file. Importing a lead again changes nothing, so an import that failed
@@ -71,11 +73,13 @@ Examples:
       also lets the campaign finish automatically when every lead is sent or failed
   campaignctl leads import leads.csv.refused.csv --campaign spring --complete
       adds the lines that were refused, after they were repaired
+  campaignctl leads import leads.csv --campaign spring --complete-anyway
+      lets the campaign finish without the lines that were refused
 
 Exit codes:
   0  every lead was added or existed already
   1  failed; the error gives the reason, and running the import again is safe
-  2  all lines were read, but some were refused; the lead list was not declared complete";
+  2  all lines were read, but some were refused; the lead list was not declared complete, unless --complete-anyway";
 
 /// Leads to import.
 #[derive(Debug, ClapArgs)]
@@ -88,6 +92,9 @@ pub struct Import {
     /// Declare the lead list complete if no line is refused.
     #[arg(long)]
     pub complete: bool,
+    /// Declare the lead list complete although lines were refused: the campaign can finish without them.
+    #[arg(long, conflicts_with = "complete")]
+    pub complete_anyway: bool,
     /// File for refused lines [default: FILE.refused.csv or FILE.refused.ndjson].
     #[arg(long, value_name = "FILE")]
     pub refused: Option<PathBuf>,

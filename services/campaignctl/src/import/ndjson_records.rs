@@ -83,7 +83,7 @@ impl<R: BufRead> NdjsonRecords<R> {
                 continue;
             };
             let end = begin + raw[begin..].trim_ascii_end().len();
-            return Ok(Some(Record { line: self.line, raw: begin..end, lead }));
+            return Ok(Some(Record { line: self.line, lines: 1, raw: begin..end, lead }));
         }
     }
 }

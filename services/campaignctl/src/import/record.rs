@@ -19,6 +19,8 @@ const IGNORED_MAX: usize = 100;
 pub struct Record {
     /// Line on which it begins; the first is 1.
     pub line: u64,
+    /// Number of lines that it spans.
+    pub lines: u64,
     /// Range of its bytes within its chunk.
     pub raw: Range<usize>,
     /// The lead, or the reason to refuse the record.

@@ -14,7 +14,7 @@ use csv::ByteRecord;
 use serde::Serialize;
 
 use super::{
-    csv_records::{REMARK_COLUMNS, remark_columns},
+    csv_records::{REMARK_COLUMNS, is_stray, remark_columns},
     source::Columns,
 };
 
@@ -87,7 +87,10 @@ impl RefusedFile {
         };
         match &self.columns {
             Columns::Csv(header) => {
-                let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(raw);
+                // A stray quote stays part of its cell.
+                let is_quoted = !is_stray(raw);
+                let mut reader =
+                    csv::ReaderBuilder::new().has_headers(false).flexible(true).quoting(is_quoted).from_reader(raw);
                 let mut fields = ByteRecord::new();
                 reader.read_byte_record(&mut fields)?;
                 csv_line(file, &line.to_string(), reason, &fields, remark_columns(header))

@@ -13,7 +13,7 @@ pub enum LeadList {
     Open,
     /// Declared complete.
     Complete,
-    /// Requested, but lines were refused.
+    /// Requested without `--complete-anyway`, but lines were refused.
     NotDeclared,
 }
 
@@ -34,6 +34,11 @@ pub struct Report {
     /// File of the refused lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_file: Option<String>,
+    /// Records that span several lines, by line breaks within quotes.
+    pub spanning: u64,
+    /// Line on which the first of them begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_spanning_line: Option<u64>,
     /// Columns that were ignored.
     pub ignored_columns: Vec<String>,
     /// Whether the lead list was declared complete.
@@ -52,6 +57,8 @@ impl Report {
             existing: 0,
             refused: 0,
             refused_file: None,
+            spanning: 0,
+            first_spanning_line: None,
             ignored_columns: Vec::new(),
             lead_list: LeadList::Open,
             elapsed_seconds: 0.0,
@@ -80,6 +87,8 @@ impl Report {
             ("existing", self.existing.to_string()),
             ("refused", self.refused.to_string()),
             ("refusedFile", self.refused_file.clone().unwrap_or_default()),
+            ("spanning", self.spanning.to_string()),
+            ("firstSpanningLine", self.first_spanning_line.map(|line| line.to_string()).unwrap_or_default()),
             ("ignoredColumns", self.ignored_columns.join(";")),
             ("leadList", lead_list.to_owned()),
             ("elapsedSeconds", self.elapsed_seconds.to_string()),
@@ -97,6 +106,13 @@ impl Report {
         let mut line = |line: String| write!(text, "\n  {line}").expect("writing to a String does not fail");
         if !self.ignored_columns.is_empty() {
             line(format!("ignored columns: {}", self.ignored_columns.join(", ")));
+        }
+        if let Some(first) = self.first_spanning_line {
+            let records = if self.spanning == 1 { "record spans" } else { "records span" };
+            line(format!(
+                "{} {records} several lines, the first from line {first} on: a stray quote would do that, too",
+                self.spanning
+            ));
         }
         if self.added + self.existing == 0 && self.refused == 0 {
             line("there was no lead in the file".to_owned());
@@ -135,9 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn people_are_told_of_records_that_span_lines() {
+        let mut spanning = report(40, 5, 3);
+        assert!(!spanning.text().contains("span"));
+        (spanning.spanning, spanning.first_spanning_line) = (1, Some(17));
+        assert!(spanning.text().contains("\n  1 record spans several lines, the first from line 17 on: a stray"));
+        spanning.spanning = 2;
+        assert!(spanning.text().contains("\n  2 records span several lines, the first from line 17 on: a stray"));
+    }
+
+    #[test]
     fn csv_has_the_columns_of_json() {
         let mut report = report(40, 5, 3);
         report.refused_file = Some("leads.csv.refused.csv".into());
+        (report.spanning, report.first_spanning_line) = (4, Some(17));
         let json = serde_json::to_value(&report).unwrap();
         let cells = report.cells();
         assert_eq!(cells.len(), json.as_object().unwrap().len());

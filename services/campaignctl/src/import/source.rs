@@ -1,7 +1,7 @@
 //! Reads a file of leads as chunks of records, each with its line number and its original bytes.
 //!
-//! An error within a record refuses that record. An error that hides where records begin, such as a quote that is never
-//! closed, ends the import. The size of records and chunks is bounded.
+//! An error within a record refuses that record; a stray quote refuses the line on which it stands. The size of records and
+//! chunks is bounded: a record that is too long ends the import.
 
 use std::io::BufRead;
 
@@ -172,12 +172,37 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_ends_the_import_and_names_its_line() {
-        let lost = b"id,note\na,x\nb,\"y\nc,z\n";
-        assert!(refusal(lost, Format::Csv).contains("line 3 is never closed"));
+    fn a_stray_quote_refuses_its_line_and_swallows_no_other() {
+        let closed = "has a quote that is not closed";
+        let text = "has text after a closing quote";
+        for (file, expected) in [
+            // Never closed.
+            ("id,note\na,x\nb,\"y\nc,z\n", vec![(2, "a/"), (3, closed), (4, "c/")]),
+            ("id,note\n\"b,y", vec![(2, closed)]),
+            // Closed by the next stray quote.
+            (
+                "id,note\na,x\nb,\"5 pipe\nc,z\nd,\"6 pipe\ne,v\n",
+                vec![(2, "a/"), (3, text), (4, "c/"), (5, closed), (6, "e/")],
+            ),
+            ("id,note\nb,\"5 pipe\r\n\r\nc,z\r\nd,6\" pipe\r\n", vec![(2, text), (4, "c/"), (5, "d/")]),
+            // On one line.
+            ("id,note\na,\"x\"y\nb,\"x\" \nc,\"x\"\n", vec![(2, text), (3, text), (4, "c/")]),
+            ("id,note\na,\"x\"\"y\"\nb,\"\"\nc,\"\"\"\"\n", vec![(2, "a/"), (3, "b/"), (4, "c/")]),
+        ] {
+            let found = leads(file.as_bytes(), Format::Csv);
+            let shown: Vec<(u64, &str)> = found.iter().map(|(line, said)| (*line, said.as_str())).collect();
+            assert_eq!(shown.len(), expected.len(), "{file:?}: {shown:?}");
+            for ((line, said), (expected_line, begins)) in shown.iter().zip(&expected) {
+                assert!(line == expected_line && said.starts_with(begins), "{file:?}: {shown:?}");
+            }
+        }
+        assert!(refusal(b"id,\"note\na,x\n", Format::Csv).contains("its header has a quote that is not closed"));
         let mut long = b"id,note\na,x\nb,\"".to_vec();
         long.extend(b"c,z\n".repeat(RECORD_BYTES_MAX / 4 + 1));
-        assert!(refusal(&long, Format::Csv).contains("begins on line 3 is longer than 1 MiB"));
+        let found = leads(&long, Format::Csv);
+        assert!(found[1].0 == 3 && found[1].1.starts_with(closed), "{:?}", found[1]);
+        assert_eq!(found.len(), RECORD_BYTES_MAX / 4 + 2, "each line behind it is read");
+        assert_eq!(found[2], (4, "c/".to_owned()));
         assert_eq!(leads(b"id\n5\" pipe\nb", Format::Csv)[1], (3, "b/".to_owned()), "a stray quote opens nothing");
         assert_eq!(leads(b"id\na\n\"b\"", Format::Csv).len(), 2, "a quote may close at the end of the file");
     }
