@@ -59,6 +59,8 @@ const STEPS_MASK: i64 = 0xffff;
 
 /// The bit of a lead that was forgotten on request; not a fact that anyone reports.
 pub const FORGOTTEN: u8 = 52;
+/// The bit of a lead that was removed while its campaign had not finished, which ended its sequence; no fact either.
+pub const REMOVED: u8 = 54;
 
 impl Fact {
     /// Returns the bit of the fact in the mask of its lead ([`Facts`] has the table).
@@ -161,6 +163,7 @@ pub enum LeadStatus {
 /// | 51 | the lead opted out |
 /// | 52 | the lead was forgotten on request ([`FORGOTTEN`]) |
 /// | 53 | the lead had an account before its latest outcome; not a fact, and only SQL uses it |
+/// | 54 | the lead was removed while its campaign had not finished ([`REMOVED`]) |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Facts(pub i64);
 
@@ -209,7 +212,7 @@ impl Facts {
         let delivered = self.delivered();
         if self.has(Fact::Replied) || self.has(Fact::Converted) || delivered & all == all {
             LeadStatus::Sent
-        } else if self.has(Fact::OptedOut) {
+        } else if self.has(Fact::OptedOut) || self.0 >> REMOVED & 1 == 1 {
             if delivered == 0 { LeadStatus::Failed } else { LeadStatus::Sent }
         } else if self.failed_or_bounced() != 0 {
             LeadStatus::Failed

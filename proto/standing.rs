@@ -36,7 +36,9 @@ pub struct CampaignStanding<'a> {
     pub reserved: i64,
     /// The accounts to consider: all of the campaign, or only the one that claims.
     pub accounts: &'a [AccountStanding],
-    /// Earliest time at which a step is due to one of them; `None` when no step waits.
+    /// For each of them, the earliest time at which a step is due to it: of a lead of its own, or of one without account.
+    pub account_dues: &'a [Option<Timestamp>],
+    /// The earliest of these times, or of a lead without account where there is no account; `None` when no step waits.
     pub next_due: Option<Timestamp>,
     /// Whether leads wait for an account that no longer serves the campaign.
     pub account_removed: bool,
@@ -55,6 +57,11 @@ pub fn allowance(daily_limit: Option<i32>, reserved: i64) -> i64 {
 /// retried, a step is due at once.
 pub fn next_due(leads: LeadCounts, listed: Option<Timestamp>, is_retried: bool, now: Timestamp) -> Option<Timestamp> {
     if is_retried { Some(now) } else { listed }.filter(|_| leads.is_open())
+}
+
+/// Returns the earliest of the times at which steps are due to accounts, or `of_any` where there is no account.
+pub fn earliest(account_dues: &[Option<Timestamp>], of_any: Option<Timestamp>) -> Option<Timestamp> {
+    account_dues.iter().flatten().copied().chain(of_any).min()
 }
 
 /// Returns when a used-up daily limit allows claims again: on the next local day, or never if the limit is 0.
@@ -110,32 +117,60 @@ impl CampaignStanding<'_> {
             if allowance(limit, reserved) > 0 { Some(now) } else { limit_resets_at(limit, zone, now) }
         };
         let of_campaign = from(self.daily_limit, self.reserved, &self.active_hours.time_zone)?;
-        let active = self.accounts.iter().filter(|account| account.state == AccountState::Active);
-        let of_account =
-            active.filter_map(|account| from(account.daily_limit, account.reserved, &account.time_zone)).min()?;
-        let open = self.next_due?.max(of_campaign).max(of_account);
+        let active = self.with_dues().filter(|(account, _)| account.state == AccountState::Active);
+        // One and the same account has to be within its limit and to have something due.
+        let of_account = |(account, due): (&AccountStanding, Option<Timestamp>)| {
+            Some(due?.max(from(account.daily_limit, account.reserved, &account.time_zone)?))
+        };
+        let open = active.filter_map(of_account).min()?.max(of_campaign);
         if self.active_hours.is_active(open) { Some(open) } else { self.active_hours.next_change(open) }
     }
 
-    /// Adds the reasons of the accounts. Each holds only if it holds for every account.
+    /// The accounts, each with the time at which a step is due to it.
+    fn with_dues(&self) -> impl Iterator<Item = (&AccountStanding, Option<Timestamp>)> {
+        self.accounts.iter().zip(self.account_dues.iter().copied())
+    }
+
+    /// Adds the reasons of the accounts. Each holds only if it holds for every account that has something due, whatever the
+    /// others could do; where nothing is due, for every account.
     fn blocked_accounts(&self, now: Timestamp, blocked: &mut Blocked) {
         if self.accounts.is_empty() {
             return blocked.add(NotSending::NoAccountAssigned, None);
         }
-        let suspended = |account: &AccountStanding| account.state == AccountState::Suspended;
-        let used_up = |account: &AccountStanding| allowance(account.daily_limit, account.reserved) == 0;
-        let all_suspended = self.accounts.iter().all(suspended);
+        let reasons = self.account_reasons(now, now);
+        let holds = |(all_suspended, reset): (bool, Option<Option<Timestamp>>)| (all_suspended, reset.is_some());
+        // Others are judged once their steps are due.
+        let mut dues: Vec<Timestamp> = self.account_dues.iter().flatten().copied().filter(|due| *due > now).collect();
+        dues.sort_unstable();
+        blocked.change_at(dues.into_iter().find(|due| holds(self.account_reasons(now, *due)) != holds(reasons)));
+        let (all_suspended, reset) = reasons;
         if all_suspended {
             blocked.add(NotSending::AccountSuspended, None);
         }
-        // If some accounts are suspended and the others have used up their limit, the next day of the others helps.
-        let in_question = |account: &&AccountStanding| all_suspended || !suspended(account);
-        if self.accounts.iter().filter(in_question).all(used_up) {
-            let accounts = self.accounts.iter().filter(in_question);
-            let reset =
-                accounts.filter_map(|account| limit_resets_at(account.daily_limit, &account.time_zone, now)).min();
+        if let Some(reset) = reset {
             blocked.add(NotSending::AccountDailyLimit, reset);
         }
+    }
+
+    /// Returns whether all accounts that are judged at `at` are suspended, and if all that are in question have used up their
+    /// limit, when the first of them may claim again (`Some(None)`: never). `now` is when reservations were read.
+    fn account_reasons(&self, now: Timestamp, at: Timestamp) -> (bool, Option<Option<Timestamp>>) {
+        let is_due = |due: Option<Timestamp>| due.is_some_and(|due| due <= at);
+        let mut judged: Vec<&AccountStanding> =
+            self.with_dues().filter(|(_, due)| is_due(*due)).map(|(account, _)| account).collect();
+        if judged.is_empty() {
+            judged.extend(self.accounts);
+        }
+        let suspended = |account: &AccountStanding| account.state == AccountState::Suspended;
+        let resets_at = |account: &AccountStanding| limit_resets_at(account.daily_limit, &account.time_zone, now);
+        let used_up = |account: &AccountStanding| {
+            allowance(account.daily_limit, account.reserved) == 0 && resets_at(account).is_none_or(|reset| reset > at)
+        };
+        let all_suspended = judged.iter().copied().all(suspended);
+        // If some accounts are suspended and the others have used up their limit, the next day of the others helps.
+        judged.retain(|account| all_suspended || !suspended(account));
+        let all_used_up = judged.iter().copied().all(used_up);
+        (all_suspended, all_used_up.then(|| judged.into_iter().filter_map(resets_at).min()))
     }
 }
 
@@ -167,13 +202,15 @@ mod tests {
         daily_limit: Option<i32>,
         next_due: &str,
     ) -> CampaignStanding<'a> {
+        let due = (!next_due.is_empty()).then(|| at(next_due));
         CampaignStanding {
+            account_dues: vec![due; accounts.len()].leak(),
             state: CampaignState::Active,
             active_hours,
             daily_limit,
             reserved: 5,
             accounts,
-            next_due: (!next_due.is_empty()).then(|| at(next_due)),
+            next_due: due,
             account_removed: false,
             uncertain_claims: 1,
         }
@@ -232,6 +269,19 @@ mod tests {
         assert_eq!(reasons(&[&both, &suspended], None), (vec![is_suspended], None));
         assert_eq!(reasons(&[&used_up, &suspended], None), (vec![limit], midnight));
         assert_eq!(reasons(&[&none_allowed, &both], None), (vec![limit], None), "the other one stays suspended");
+        // Judged account by account: by who has something due.
+        let due_to = |accounts: &[&AccountStanding], dues: &[&str]| {
+            let accounts: Vec<AccountStanding> = accounts.iter().copied().cloned().collect();
+            let dues: Vec<Option<Timestamp>> = dues.iter().map(|due| (!due.is_empty()).then(|| at(due))).collect();
+            let standing = CampaignStanding { account_dues: &dues, ..standing(&always, &accounts, None, monday) };
+            (standing.blocked(now).reasons, standing.claimable_at(now))
+        };
+        let (later, tuesday) = ("2026-03-02T12:00:00Z", "2026-03-03T00:00:00Z");
+        assert_eq!(due_to(&[&suspended, &active], &[monday, ""]), (vec![is_suspended], None));
+        assert_eq!(due_to(&[&used_up, &active], &[monday, ""]), (vec![limit], Some(at(tuesday))));
+        assert_eq!(due_to(&[&suspended, &active], &[monday, later]), (vec![is_suspended], Some(at(later))));
+        assert_eq!(due_to(&[&suspended, &active], &[monday, monday]), (vec![], Some(now)));
+        assert_eq!(due_to(&[&suspended, &used_up, &active], &[monday, monday, ""]), (vec![limit], Some(at(tuesday))));
         let active = [account(AccountState::Active, None)];
         let paused = CampaignStanding { state: CampaignState::Paused, ..standing(&always, &active, None, monday) };
         assert_eq!(paused.claimable_at(now), None);

@@ -2,6 +2,8 @@
 
 mod harness;
 
+#[path = "integration/account_of_lead.rs"]
+mod account_of_lead;
 #[path = "integration/alert_days.rs"]
 mod alert_days;
 #[path = "integration/answering.rs"]
@@ -56,6 +58,8 @@ mod fleet;
 mod gauges;
 #[path = "integration/history.rs"]
 mod history;
+#[path = "integration/holding.rs"]
+mod holding;
 #[path = "integration/holds.rs"]
 mod holds;
 #[path = "integration/imports.rs"]
@@ -64,6 +68,8 @@ mod imports;
 mod inputs;
 #[path = "integration/kubernetes.rs"]
 mod kubernetes;
+#[path = "integration/last_lead.rs"]
+mod last_lead;
 #[path = "integration/layout.rs"]
 mod layout;
 #[path = "integration/lead_views.rs"]
@@ -102,6 +108,8 @@ mod plans;
 mod reading;
 #[path = "integration/readme.rs"]
 mod readme;
+#[path = "integration/reasons.rs"]
+mod reasons;
 #[path = "integration/removal.rs"]
 mod removal;
 #[path = "integration/reporting.rs"]

@@ -302,7 +302,7 @@ mod defaults {
         "24h".into()
     }
     pub fn settle_seconds() -> i32 {
-        86_400
+        604_800
     }
     pub fn attribution_days() -> i32 {
         30

@@ -184,7 +184,7 @@ mod tests {
             steps: 1,
             follow_up_delay: Some(prost_types::Duration { seconds: 24 * 3600, nanos: 0 }),
             claim_expiry_policy: pb::ClaimExpiryPolicy::Hold.into(),
-            settle_seconds: Some(86_400),
+            settle_seconds: Some(604_800),
             attribution_days: Some(30),
             ..pb::Campaign::default()
         };

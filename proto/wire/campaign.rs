@@ -23,7 +23,8 @@ use crate::{
 /// Default time until the next step is due.
 const FOLLOW_UP_DELAY_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
 const FOLLOW_UP_DELAY_MAX: Duration = Duration::from_hours(365 * 24);
-const SETTLE_SECONDS_DEFAULT: i32 = 86_400;
+/// Seven days: mail bounces up to five days later.
+const SETTLE_SECONDS_DEFAULT: i32 = 7 * 86_400;
 const SETTLE_SECONDS_MAX: i32 = 30 * 86_400;
 const ATTRIBUTION_DAYS_DEFAULT: i32 = 30;
 const ATTRIBUTION_DAYS_MAX: i32 = 365;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use campaign_metrics::{
-    lead::{FORGOTTEN, Fact, Facts, FailureReason, LeadStatus, STEPS_MAX, Step, StepOutcome},
+    lead::{FORGOTTEN, Fact, Facts, FailureReason, LeadStatus, REMOVED, STEPS_MAX, Step, StepOutcome},
     pb,
 };
 
@@ -86,7 +86,7 @@ async fn the_result_of_each_step_is_the_same_in_sql() {
 }
 
 /// Bits of a mask that mean something.
-const KNOWN_BITS: i64 = (1 << (FORGOTTEN + 1)) - 1;
+const KNOWN_BITS: i64 = ((1 << (FORGOTTEN + 1)) - 1) | 1 << REMOVED;
 
 /// Masks of leads with 16 steps: from nearly empty to nearly full.
 fn random_masks() -> Vec<i64> {
@@ -180,7 +180,9 @@ async fn every_named_number_is_the_same_in_sql() {
     expected.extend(results.map(|(name, result)| (name, result_number(result).into())));
     expected.extend(reasons.map(|(name, reason)| (name, reason as i64)));
     expected.insert("forgotten_bit", FORGOTTEN.into());
-    expected.insert("ends_first_step", ends_first_step.fold(0, |mask, facts| mask | facts.0));
+    expected.insert("removed_bit", REMOVED.into());
+    // So does the removal of the lead.
+    expected.insert("ends_first_step", ends_first_step.fold(1 << REMOVED, |mask, facts| mask | facts.0));
     expected.insert("had_account_bit", i64::from(FORGOTTEN) + 1);
     let of_contact = (0..=FORGOTTEN).filter_map(Fact::from_bit);
     let of_contact = of_contact.filter(|fact| matches!(fact, Fact::Delivered(_) | Fact::Replied | Fact::Converted));

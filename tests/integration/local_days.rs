@@ -9,7 +9,8 @@ use crate::{
     edges::{at, claim_for, just_before, move_to, renew, stamp, time},
     harness::{postgres::database, service::Service},
     world::{
-        account_in, add_leads, by_lead, claim, create_account, create_campaign, get, reasons, report_new, settings,
+        account_in, account_name, add_leads, by_lead, campaign_name, claim, create_account, create_campaign, get,
+        reasons, report_new, settings,
     },
 };
 
@@ -36,6 +37,54 @@ const DAYS: [(&str, &str, &str); 6] = [
     ("Australia/Lord_Howe", "2026-04-04T13:00:00Z", "2026-04-05T13:30:00Z"),
     ("UTC", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z"),
 ];
+
+#[tokio::test]
+async fn a_change_of_zone_gives_no_second_limit_on_the_same_day() {
+    // Monday 10:00 in UTC, Tuesday 00:00 in Kiritimati, Sunday 23:00 in Pago Pago.
+    let service = started("2026-03-02T10:00:00Z").await;
+    account_in(&service, "ann", "UTC", Some(5)).await;
+    account_in(&service, "bob", "UTC", None).await;
+    create_campaign(&service, "hers", settings(1, &["ann"])).await;
+    create_campaign(&service, "his", pb::Campaign { daily_limit: Some(4), ..settings(1, &["bob"]) }).await;
+    add_leads(&service, "hers", 40, Some("ann"), false).await;
+    add_leads(&service, "his", 40, None, false).await;
+    report_new(&service, vec![by_lead("hers", "l39", 1, OutcomeKind::Delivered)]).await;
+    report_new(&service, vec![by_lead("his", "l39", 1, OutcomeKind::Delivered)]).await;
+    let mut hers = claim(&service, "ann", 9).await.claims;
+    let mut his = claim(&service, "bob", 9).await.claims;
+    assert_eq!((hers.len(), his.len()), (4, 3), "one message of each was sent without a claim");
+    for zone in ["Pacific/Kiritimati", "UTC", "Pacific/Pago_Pago", "Pacific/Kiritimati"] {
+        let account = pb::Account { name: account_name("ann"), time_zone: zone.into(), ..Default::default() };
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["time_zone".into()] });
+        let request = pb::UpdateAccountRequest { account: Some(account), update_mask };
+        let account = service.accounts.clone().update_account(request).await.expect("a change").into_inner();
+        assert_eq!(account.reserved_today, 5, "in {zone}");
+        let active_hours = Some(hours(zone, &[]));
+        let campaign = pb::Campaign { name: campaign_name("his"), active_hours, ..Default::default() };
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["active_hours".into()] });
+        let request = pb::UpdateCampaignRequest { campaign: Some(campaign), update_mask };
+        service.campaigns.clone().update_campaign(request).await.expect("a change");
+        let (of_hers, of_his) = (claim(&service, "ann", 9).await, claim(&service, "bob", 9).await);
+        assert_eq!((of_hers.claims.len(), reasons(&of_hers)), (0, vec![Why::AccountDailyLimit]), "in {zone}");
+        assert_eq!((of_his.claims.len(), reasons(&of_his)), (0, vec![Why::CampaignDailyLimit]), "in {zone}");
+        // What is given back after the change is given back to the day that counts.
+        for (account, claims) in [("ann", &mut hers), ("bob", &mut his)] {
+            let given_back = claims.pop().expect("one is left");
+            let request = pb::ReleaseClaimsRequest {
+                account: account_name(account),
+                claim_ids: vec![given_back.claim_id],
+                not_before: None,
+            };
+            let released = service.sending.clone().release_claims(request).await.expect("an answer").into_inner();
+            assert_eq!(released.released_count, 1);
+            claims.splice(0..0, claim(&service, account, 9).await.claims);
+            assert_eq!(claims.len(), if account == "ann" { 4 } else { 3 }, "{account} in {zone}");
+        }
+    }
+    move_to(&service, time("2026-03-03T10:00:00Z"));
+    assert_eq!(claim(&service, "ann", 9).await.claims.len(), 5, "a new day in Kiritimati");
+    assert_eq!(claim(&service, "bob", 9).await.claims.len(), 4);
+}
 
 #[tokio::test]
 async fn a_daily_limit_lasts_from_local_midnight_to_local_midnight_whatever_the_clocks_do() {

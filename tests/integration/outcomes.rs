@@ -33,10 +33,14 @@ struct Given {
     days_ago: i64,
     /// Microseconds beside the whole days: an age ends between two of them.
     micros: i64,
+    /// Reported by a send key, where the lead has one.
+    by_key: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Case {
+    /// Whether the first account has claimed all first steps that it may, before anything is reported.
+    claimed: bool,
     steps: i32,
     leads: usize,
     given: Vec<Given>,
@@ -58,13 +62,19 @@ fn fact(steps: i32) -> impl Strategy<Value = Fact> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    (1..=4_i32, 1..=5_usize)
-        .prop_flat_map(|(steps, leads)| {
+    (1..=4_i32, 1..=5_usize, any::<bool>())
+        .prop_flat_map(|(steps, leads, claimed)| {
             let days_ago = prop::sample::select(vec![0, 1, 2, 3, 4, 31, 33]);
-            let given = (0..leads, fact(steps), 1..=5_i32, days_ago, -1..=1_i64);
-            let given =
-                given.prop_map(|(lead, fact, reason, days_ago, micros)| Given { lead, fact, reason, days_ago, micros });
-            (Just(steps), Just(leads), prop::collection::vec(given, 1..40))
+            let given = (0..leads, fact(steps), 1..=5_i32, days_ago, -1..=1_i64, any::<bool>());
+            let given = given.prop_map(|(lead, fact, reason, days_ago, micros, by_key)| Given {
+                lead,
+                fact,
+                reason,
+                days_ago,
+                micros,
+                by_key,
+            });
+            (Just((steps, claimed)), Just(leads), prop::collection::vec(given, 1..40))
         })
         .prop_flat_map(|(steps, leads, given)| {
             let mut first: BTreeMap<(usize, u8), Given> = BTreeMap::new();
@@ -76,13 +86,14 @@ fn case() -> impl Strategy<Value = Case> {
             let placed = prop::collection::vec((0..WRITERS, 0..4_usize), twice.len());
             (Just(steps), Just(leads), Just(given), Just(twice).prop_shuffle(), placed)
         })
-        .prop_map(|(steps, leads, given, twice, placed)| {
+        .prop_map(|((steps, claimed), leads, given, twice, placed)| {
             let place = |(given, (writer, batch))| (given, writer, batch);
-            Case { steps, leads, given, shuffled: twice.into_iter().zip(placed).map(place).collect() }
+            Case { claimed, steps, leads, given, shuffled: twice.into_iter().zip(placed).map(place).collect() }
         })
 }
 
-fn outcome(campaign: &str, given: &Given) -> pb::Outcome {
+/// The outcome of a fact. `keys` has the send keys of first steps, by lead.
+fn outcome(campaign: &str, keys: &BTreeMap<String, String>, given: &Given) -> pb::Outcome {
     let (kind, failed) = match given.fact {
         Fact::Delivered(_) => (OutcomeKind::Delivered, false),
         Fact::Failed(_) => (OutcomeKind::Failed, true),
@@ -95,10 +106,19 @@ fn outcome(campaign: &str, given: &Given) -> pb::Outcome {
     let step = given.fact.step().map_or(0, |step| step.number().into());
     let at: Timestamp = monday().checked_sub((24 * given.days_ago).hours()).expect("a time");
     let at = at.checked_add(given.micros.microseconds()).expect("a time");
+    let by_lead = by_lead(campaign, &format!("{campaign}-{}", given.lead), step, kind);
+    // A sender may know the key of one step and report another one by it.
+    let key = keys.get(&by_lead.lead).filter(|_| given.by_key).and_then(|key| key.rsplit_once('-'));
+    let named = match key {
+        Some((key, _)) => {
+            pb::Outcome { send_key: format!("{key}-{}", step.max(1)), lead: String::new(), step: 0, ..by_lead }
+        }
+        None => by_lead,
+    };
     pb::Outcome {
         reason: if failed { given.reason } else { 0 },
         time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
-        ..by_lead(campaign, &format!("{campaign}-{}", given.lead), step, kind)
+        ..named
     }
 }
 
@@ -128,13 +148,15 @@ async fn everything(service: &Service, campaign: &str, accounts: &Accounts) -> (
         }
     }
     // Outdated rows may remain. The steps that can still be claimed must agree.
-    let due_rows = "SELECT DISTINCT r.lead_no || ' step ' || r.step || ' due ' || r.due_at
+    let due_rows = "SELECT DISTINCT r.lead_no || ' step ' || r.step || ' due ' || r.due_at || ' to '
+            || coalesce(array_position($2::text[], a.name), 0)
         FROM returns r JOIN campaigns c USING (workspace_id, campaign_id) JOIN leads l USING (workspace_id, campaign_id, lead_no)
+            LEFT JOIN accounts a ON a.workspace_id = r.workspace_id AND a.account_id = r.account_id
         WHERE c.name = $1 AND lead_next_step(l.mask, c.steps) = r.step ORDER BY 1";
-    for row in sql.query(due_rows, &[&campaign]).await.unwrap() {
+    for row in sql.query(due_rows, &[&campaign, &accounts.as_slice()]).await.unwrap() {
         rows.push(row.get(0));
     }
-    // Nothing is claimed, so every follow-up waits.
+    // At most first steps are claimed, so every follow-up waits.
     let lost = "SELECT count(*) FROM leads l JOIN campaigns c USING (workspace_id, campaign_id)
         WHERE c.name = $1 AND lead_next_step(l.mask, c.steps) > 1
             AND NOT EXISTS (SELECT FROM returns r WHERE r.workspace_id = l.workspace_id AND r.campaign_id = l.campaign_id
@@ -162,15 +184,22 @@ async fn check(one: &Service, two: &Service, number: usize, case: &Case) -> Resu
         try_add(one, campaign, leads.collect(), true).await.expect("leads");
     }
     let (ordered, shuffled) = (&names[0], &names[1]);
+    let claimed = async |(_, accounts): &(String, Accounts)| -> BTreeMap<String, String> {
+        let max = if case.claimed { i32::try_from(case.leads).expect("few leads") } else { return BTreeMap::new() };
+        let claims = claim(one, &accounts[0], max).await.claims;
+        claims.into_iter().map(|claim| (claim.lead, claim.send_key)).collect()
+    };
+    let (ordered_keys, shuffled_keys) = (claimed(ordered).await, claimed(shuffled).await);
     for given in &case.given {
-        report_new(one, vec![outcome(&ordered.0, given)]).await;
+        report_new(one, vec![outcome(&ordered.0, &ordered_keys, given)]).await;
     }
     let writer = async |writer: usize| {
         let service = if writer.is_multiple_of(2) { one } else { two };
         let mut applied = 0;
         for batch in 0..4 {
             let mine = case.shuffled.iter().filter(|(_, w, b)| (*w, *b) == (writer, batch));
-            let outcomes: Vec<pb::Outcome> = mine.map(|(given, ..)| outcome(&shuffled.0, given)).collect();
+            let outcomes: Vec<pb::Outcome> =
+                mine.map(|(given, ..)| outcome(&shuffled.0, &shuffled_keys, given)).collect();
             if outcomes.is_empty() {
                 continue;
             }

@@ -30,9 +30,9 @@ const SEQUENCES: &str = "model::the_service_shows";
 /// is `schema`, which compares the text of every function.
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
-    "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
-    "exports", "facts", "gauges", "history", "inputs", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
-    "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
+    "account_of_lead", "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
+    "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
+    "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
 ];
 
 const CONTRACT: &[&str] = &["campaign-metrics"];

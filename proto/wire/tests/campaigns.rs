@@ -10,7 +10,7 @@ fn a_campaign_that_sets_nothing_has_the_defaults() {
     let defaults = settings(|_| ()).unwrap();
     assert_eq!(defaults.steps.number(), 1);
     assert_eq!(duration(defaults.follow_up_delay), Span { seconds: 86_400, nanos: 0 });
-    assert_eq!((defaults.settle_seconds, defaults.attribution_days), (86_400, 30));
+    assert_eq!((defaults.settle_seconds, defaults.attribution_days), (604_800, 30));
     assert_eq!(defaults.claim_expiry_policy, ClaimExpiryPolicy::Hold);
     assert_eq!((defaults.daily_limit, defaults.lead_list_complete), (None, false));
     assert!(defaults.accounts.is_empty() && defaults.active_hours.windows.is_empty());

@@ -48,15 +48,22 @@ impl Rpc {
     }
 }
 
-/// Parses a request id, and digests its request, so that the same id with another body can be refused.
-fn request_id(method: &str, text: &str, request: &impl Message) -> Result<Option<RequestId>> {
-    let Some(text) = campaign_metrics::wire::request_id(text)? else {
+/// Parses the id of a request, and digests the rest of it, so that the same id with another body can be refused. An id in upper
+/// case is the same as in lower case.
+fn request_id<Body: Message + Clone>(
+    method: &str,
+    request: &Body,
+    id: fn(&mut Body) -> &mut String,
+) -> Result<Option<RequestId>> {
+    let mut body = request.clone();
+    let text = std::mem::take(id(&mut body));
+    let Some(text) = campaign_metrics::wire::request_id(&text)? else {
         return Ok(None);
     };
     let id = Uuid::try_parse(text).map_err(|error| Invalid::new("request_id", error))?;
     let mut digest = Sha256::new();
     digest.update(method);
-    digest.update(request.encode_to_vec());
+    digest.update(body.encode_to_vec());
     Ok(Some(RequestId { id, digest: digest.finalize().to_vec() }))
 }
 

@@ -91,7 +91,9 @@ impl Campaign {
     pub fn due(&self, lead: &Lead, account: usize, now: Timestamp) -> Option<usize> {
         if let Some(claim) = &lead.claim {
             let expired = self.hands_out_expired() && claim.expires <= now && claim.account == account;
-            return lead.next_step(self.steps).filter(|step| expired && *step == claim.step);
+            // Another step was delivered meanwhile: then the one after that is due at its own time.
+            let is_due = |step: &usize| *step == claim.step || lead.due_at.is_some_and(|due| due <= now);
+            return lead.next_step(self.steps).filter(|step| expired && is_due(step));
         }
         let (step, due_at) = self.waiting(lead)?;
         let is_mine = lead.account.is_none_or(|mine| mine == account);
@@ -149,6 +151,25 @@ impl Campaign {
         let is_open = self.leads.iter().any(|lead| lead.is_open(self.steps));
         if self.state != CampaignState::Finished && self.is_complete && !self.leads.is_empty() && !is_open {
             self.finish(FinishReason::Completed, now);
+        }
+    }
+
+    /// A complete campaign also finishes when its last lead is removed.
+    pub fn finish_if_emptied(&mut self, now: Timestamp) {
+        if self.state != CampaignState::Finished && self.is_complete && self.leads.is_empty() {
+            self.finish(FinishReason::Completed, now);
+        }
+    }
+
+    /// Sets the hours: what is reserved of the present day counts on in the present day of the new zone.
+    pub fn set_hours(&mut self, hours: usize, now: Timestamp) {
+        let (old, new) = (local_day(self.hours().zone, now), local_day(HOURS[hours].zone, now));
+        self.hours = hours;
+        if old != new {
+            let moved = self.reserved.remove(&old).unwrap_or(0);
+            *self.reserved.entry(new).or_default() += moved;
+            let claims = self.leads.iter_mut().filter_map(|lead| lead.claim.as_mut());
+            claims.filter(|claim| claim.days.1 == old).for_each(|claim| claim.days.1 = new);
         }
     }
 
@@ -215,7 +236,10 @@ impl Campaign {
     pub fn end_claim(&mut self, lead: usize, due_at: Timestamp) -> Option<Claim> {
         let claim = self.leads[lead].claim.take()?;
         self.leads[lead].account = Some(claim.account);
-        self.leads[lead].due_at = Some(due_at);
+        // Where another step is next by now, that one waits for its own time.
+        if self.leads[lead].next_step(self.steps) == Some(claim.step) {
+            self.leads[lead].due_at = Some(due_at);
+        }
         Some(claim)
     }
 

@@ -151,7 +151,7 @@ impl Play<'_> {
                 "accounts"
             }
             Change::Hours(hours) => {
-                changed.hours = *hours;
+                changed.set_hours(*hours, self.world.now);
                 "active_hours"
             }
             Change::DailyLimit(limit) => {
@@ -190,6 +190,9 @@ impl Play<'_> {
 
     async fn update_account(&mut self, workspace: usize, account: usize, change: &AccountChange) -> Checked {
         let (name, now) = (self.account_name(workspace, account), self.world.now);
+        if let AccountChange::TimeZone(zone) = change {
+            self.workspace(workspace).move_account(account, ZONES[*zone], now);
+        }
         let of = &mut self.workspace(workspace).accounts[account];
         let field = match change {
             AccountChange::DisplayName(number) => {
@@ -200,10 +203,7 @@ impl Play<'_> {
                 of.limit = *limit;
                 "daily_limit"
             }
-            AccountChange::TimeZone(zone) => {
-                of.zone = ZONES[*zone];
-                "time_zone"
-            }
+            AccountChange::TimeZone(_) => "time_zone",
         };
         of.updated = now;
         of.etag.change();

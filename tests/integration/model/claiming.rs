@@ -16,8 +16,14 @@ use super::{
 /// The default hold of a claim.
 pub const HOLD_DEFAULT_SECONDS: i64 = 300;
 
-/// Reasons that a campaign can lack while it lists ended steps as due.
-pub const OF_NOTHING_DUE: [Reason; 3] = [Reason::AccountRemoved, Reason::NoLeadDue, Reason::UncertainClaims];
+/// Reasons that depend on what is due, and can be others while the campaign lists ended steps as due.
+pub const OF_NOTHING_DUE: [Reason; 5] = [
+    Reason::AccountDailyLimit,
+    Reason::AccountSuspended,
+    Reason::AccountRemoved,
+    Reason::NoLeadDue,
+    Reason::UncertainClaims,
+];
 
 impl Play<'_> {
     /// Returns the UUID of a number; a new one once the service may have forgotten the last.

@@ -41,6 +41,8 @@ pub struct Claim {
 pub struct Lead {
     /// The caller's id; `None` once it was forgotten.
     pub id: Option<String>,
+    /// Whether it was removed before its campaign finished, which ended it.
+    pub is_removed: bool,
     pub trail: Vec<Entry>,
     /// The account that was given with the lead, or that an ended claim gave it.
     pub account: Option<usize>,
@@ -143,7 +145,7 @@ impl Lead {
         let fails = |step| matches!(self.result(step), Some(OutcomeKind::Failed | OutcomeKind::Bounced));
         if self.has(OutcomeKind::Replied, 0) || self.has(OutcomeKind::Converted, 0) || delivered == steps {
             LeadStatus::Sent
-        } else if self.has(OutcomeKind::OptedOut, 0) {
+        } else if self.has(OutcomeKind::OptedOut, 0) || self.is_removed {
             if delivered > 0 { LeadStatus::Sent } else { LeadStatus::Failed }
         } else if (1..=steps).any(fails) {
             LeadStatus::Failed

@@ -30,6 +30,10 @@ impl Play<'_> {
             }
         }
         self.leads_added += ids.len();
+        if reuse && ids.len() > 2 {
+            // Twice in one message, mostly with different accounts.
+            ids[2] = ids[1].clone();
+        }
         let id_of = |account: &Option<usize>| account.map(|account| ACCOUNTS[account].to_owned()).unwrap_or_default();
         let leads = ids
             .iter()
@@ -60,6 +64,12 @@ impl Play<'_> {
             } else if known.is_some_and(|lead| account.is_some() && lead.account.is_some() && lead.account != *account)
             {
                 refused.push((index, "ACCOUNT_DIFFERS"));
+            } else if let Some(first) = new.iter().find(|lead: &&Lead| lead.id.as_ref() == Some(id)) {
+                if account.is_some() && first.account.is_some() && first.account != *account {
+                    refused.push((index, "ACCOUNT_DIFFERS"));
+                } else {
+                    existing += 1;
+                }
             } else if known.is_some() {
                 existing += 1;
             } else {
@@ -93,10 +103,6 @@ impl Play<'_> {
         let Some(place) = choice.checked_rem(named.len()).map(|place| named[place]) else { return Ok(()) };
         let lead = &of.leads[place];
         let (id, is_claimed) = (lead.id.clone().expect("one that is named"), lead.claim.is_some());
-        // The account of its messages is undecided if only the claim knew it.
-        if is_claimed && force && lead.account.is_none() && !lead.trail.is_empty() {
-            return Ok(());
-        }
         let name = format!("{}/leads/{id}", self.campaign_name(workspace, campaign));
         let result = self.service.leads.clone().delete_lead(pb::DeleteLeadRequest { name, force }).await;
         let expected = (is_claimed && !force).then_some("CLAIMS_OPEN");

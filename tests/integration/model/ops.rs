@@ -55,6 +55,8 @@ pub struct Pick {
     pub lead: usize,
     /// Of a claimed lead, if there is one.
     pub claimed: bool,
+    /// Of any step of a claimed lead, not of the claimed one.
+    pub beside: bool,
     pub fact: Fact,
     pub reason: FailureReason,
     pub by_key: bool,
@@ -114,15 +116,18 @@ fn pick() -> impl Strategy<Value = Pick> {
         FailureReason::ContentRejected,
         FailureReason::Other,
     ];
-    let minutes_ago = prop_oneof![6 => Just(0), 2 => Just(45), 1 => Just(1500), 1 => Just(29 * 1440), 1 => Just(-4)];
-    let which = (0..3_usize, 0..16_usize, prop::bool::weighted(0.9), any::<bool>());
+    // The last one lies before the year 2000.
+    let minutes_ago = prop_oneof![
+        12 => Just(0), 4 => Just(45), 2 => Just(1500), 2 => Just(29 * 1440), 2 => Just(-4), 1 => Just(27 * 365 * 1440)
+    ];
+    let which = (0..3_usize, 0..16_usize, prop::bool::weighted(0.9), prop::bool::weighted(0.15), any::<bool>());
     let days = prop::sample::select(vec![0, 0, 0, 1, 2, 7, 28, 29, AGE_MAX, AGE_MAX + 1]);
     let age = prop::option::of((days, -1..=1_i64));
     let what = (fact(), prop::sample::select(reasons), minutes_ago, age, 0..4_u8);
     (which, what, prop::option::of(1..900_i64)).prop_map(|(which, what, value_micros)| {
-        let (campaign, lead, claimed, by_key) = which;
+        let (campaign, lead, claimed, beside, by_key) = which;
         let (fact, reason, minutes_ago, age, detail) = what;
-        Pick { campaign, lead, claimed, fact, reason, by_key, minutes_ago, age, detail, value_micros }
+        Pick { campaign, lead, claimed, beside, fact, reason, by_key, minutes_ago, age, detail, value_micros }
     })
 }
 

@@ -10,9 +10,6 @@ use super::{
     world::Workspace,
 };
 
-/// The reasons of a used-up limit.
-const LIMITS: [Reason; 2] = [Reason::CampaignDailyLimit, Reason::AccountDailyLimit];
-
 /// What can change by time alone.
 type Seen = (Vec<Reason>, (i64, i64));
 
@@ -49,8 +46,12 @@ impl Workspace {
         };
         let used_up = |account: &&usize| self.account_room(**account, now) == 0;
         let suspended = |account: &&usize| self.accounts[**account].is_suspended;
-        let all_suspended = !accounts.is_empty() && accounts.iter().all(|account| suspended(&account));
-        let mut in_question = accounts.iter().filter(|account| all_suspended || !suspended(account));
+        // Those that have something due are judged; all of them where nothing is due.
+        let has_due = |account: &usize| campaign.next_due(&[*account], now).is_some_and(|due| due <= now);
+        let with_due: Vec<usize> = accounts.iter().copied().filter(has_due).collect();
+        let judged = if with_due.is_empty() { accounts.clone() } else { with_due };
+        let all_suspended = !judged.is_empty() && judged.iter().all(|account| suspended(&account));
+        let mut in_question = judged.iter().filter(|account| all_suspended || !suspended(account));
         let nothing_due = campaign.next_due(&accounts, now).is_none_or(|due| due > now);
         let removed = |lead: &Lead| {
             campaign.waiting(lead).is_some() && lead.account.is_some_and(|account| !campaign.serving.contains(&account))
@@ -87,19 +88,11 @@ impl Workspace {
     }
 
     /// When reasons, claims in flight or uncertain ones change by time alone.
-    ///
-    /// The service does not announce that a day begins with its limit used up. That needs reservations made ahead: in another
-    /// zone, before the zone changed, or by a report dated some minutes ahead.
     pub fn next_change(&self, campaign: &Campaign, now: Timestamp) -> Option<Timestamp> {
         let present: Seen = (self.reasons(campaign, None, now), campaign.claims(now));
-        let announced = |at: Timestamp| -> Seen {
-            let mut reasons = self.reasons(campaign, None, at);
-            let begins = |reason: &Reason| LIMITS.contains(reason) && !present.0.contains(reason);
-            reasons.retain(|reason| !begins(reason));
-            (reasons, campaign.claims(at))
-        };
+        let seen = |at: Timestamp| -> Seen { (self.reasons(campaign, None, at), campaign.claims(at)) };
         let accounts: Vec<usize> = campaign.serving.iter().copied().collect();
-        self.moments(campaign, &accounts, now).into_iter().find(|moment| announced(*moment) != present)
+        self.moments(campaign, &accounts, now).into_iter().find(|moment| seen(*moment) != present)
     }
 
     /// When an account can be granted something of a campaign by time alone.

@@ -56,27 +56,34 @@ impl Play<'_> {
         let lead_place = *leads.get(pick.lead.checked_rem(leads.len())?)?;
         let lead = &campaign.leads[lead_place];
         let (kind, mut step) = pick.fact;
-        match &lead.claim {
-            Some(claim) if step > 0 && pick.claimed => step = claim.step,
-            // The account of a step that is reported beside a claim of another account is undecided.
-            Some(claim) if step > 0 && step != claim.step => return None,
-            _ => {}
-        }
-        if kind == OutcomeKind::OptedOut && campaign.attribution_ended(self.world.now) {
-            return None;
+        if let (Some(claim), true) = (&lead.claim, step > 0 && pick.claimed && !pick.beside) {
+            step = claim.step;
         }
         let fails = matches!(kind, OutcomeKind::Failed | OutcomeKind::Bounced);
         let sent = if fails { pick.reason } else { FailureReason::Unspecified };
         let reason = if fails && sent == FailureReason::Unspecified { FailureReason::Other } else { sent };
-        // Only held claims are reported with a time slightly ahead, which would otherwise use tomorrow's limit.
-        let minutes_ago = if lead.claim.is_none() { pick.minutes_ago.max(0) } else { pick.minutes_ago };
+        // Only steps with a claim are reported with a time slightly ahead, which would otherwise use tomorrow's limit.
+        let is_claimed = lead.claim.as_ref().is_some_and(|claim| step == 0 || claim.step == step);
+        let minutes_ago = if is_claimed { pick.minutes_ago } else { pick.minutes_ago.max(0) };
         let ago = (minutes_ago != 0).then(|| self.world.now - SignedDuration::from_mins(minutes_ago));
         let contact = lead.contact(campaign.steps);
         let aged =
             contact.zip(pick.age).map(|(of, (days, micros))| of.aged(days) + SignedDuration::from_micros(micros));
-        let at = aged.filter(|at| *at <= self.world.now).or(ago);
-        let detail =
-            if pick.detail == 0 { String::new() } else { format!("answer {} of the provider, ü", pick.detail) };
+        let sent_at = aged.filter(|at| *at <= self.world.now).or(ago);
+        // A time before the year 2000 was never set.
+        let at = sent_at.filter(|at| at.as_second() >= 946_684_800);
+        let sent_detail = match pick.detail {
+            0 => String::new(),
+            3 => format!("answer 3\u{7} of\0 the provider, {}", "ü".repeat(600)),
+            number => format!("answer {number} of the provider, ü"),
+        };
+        let mut detail = String::new();
+        for letter in sent_detail.chars().filter(|letter| !letter.is_control()) {
+            if detail.len() + letter.len_utf8() > 1024 {
+                break;
+            }
+            detail.push(letter);
+        }
         let value_micros = pick.value_micros.filter(|_| kind == OutcomeKind::Converted);
         let mut outcome = pb::Outcome {
             send_key: String::new(),
@@ -84,13 +91,14 @@ impl Play<'_> {
             step: 0,
             kind: kind.into(),
             reason: sent.into(),
-            detail: detail.clone(),
-            time: at.map(stamp),
+            detail: sent_detail,
+            time: sent_at.map(stamp),
             value_micros,
         };
-        let key = if step > 0 { lead.keys.get(&step) } else { lead.keys.values().next() };
+        // The key of another step tells that of this one.
+        let key = lead.keys.values().next().and_then(|key| key.rsplit_once('-'));
         match (key, &lead.id) {
-            (Some(key), id) if pick.by_key || id.is_none() => outcome.send_key.clone_from(key),
+            (Some((key, _)), id) if pick.by_key || id.is_none() => outcome.send_key = format!("{key}-{}", step.max(1)),
             (_, Some(id)) => {
                 outcome.lead = format!("{}/leads/{id}", self.campaign_name(workspace, place));
                 outcome.step = i32::try_from(step).unwrap();
@@ -193,10 +201,12 @@ impl Play<'_> {
                 Some((campaign, lead, claim)) if claim.expires > now => {
                     let campaign_of = &of.campaigns[campaign];
                     let may_send = !of.accounts[account].is_suspended
+                        && campaign_of.serving.contains(&account)
                         && campaign_of.state == CampaignState::Active
                         && campaign_of.hours().is_active(now)
                         && campaign_of.leads[lead].next_step(campaign_of.steps) == Some(claim.step);
                     let until = campaign_of.hours().next_change(now).map_or(hold_end, |end| end.min(hold_end));
+                    let until = until.max(claim.expires);
                     if may_send {
                         renewed.push((campaign, lead, claim.grant, until));
                     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use campaign_metrics::pb::{FailureReason, OutcomeKind, OutcomeVerdict};
+use campaign_metrics::pb::{CampaignState, FailureReason, OutcomeKind, OutcomeVerdict};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::{
@@ -113,7 +113,8 @@ impl Workspace {
         let terms: Vec<_> =
             self.campaigns.iter().map(|campaign| (campaign.is_final(), campaign.attribution_ended(now))).collect();
         let mut verdicts = Vec::new();
-        let mut opted_out = Vec::new();
+        let mut opted_out: Vec<String> = Vec::new();
+        let mut listed: Vec<String> = Vec::new();
         for report in batch {
             let (kind, step) = report.fact;
             let campaign = &self.campaigns[report.campaign];
@@ -126,6 +127,18 @@ impl Workspace {
                 (OutcomeVerdict::Rejected, "TIME_IN_FUTURE")
             } else if is_known {
                 (OutcomeVerdict::Duplicate, "")
+            } else if is_closed && kind == OutcomeKind::OptedOut {
+                // It changes nothing of its campaign, but the id goes on the list.
+                match &lead.id {
+                    None => (OutcomeVerdict::Rejected, "UNKNOWN_LEAD"),
+                    Some(id) if self.opt_outs.contains_key(id) || listed.contains(id) => {
+                        (OutcomeVerdict::Duplicate, "")
+                    }
+                    Some(id) => {
+                        listed.push(id.clone());
+                        (OutcomeVerdict::Applied, "")
+                    }
+                }
             } else if is_closed {
                 (OutcomeVerdict::Rejected, "CAMPAIGN_FINAL")
             } else {
@@ -136,7 +149,7 @@ impl Workspace {
                 (OutcomeVerdict::Applied, "")
             });
         }
-        for id in opted_out {
+        for id in opted_out.into_iter().chain(listed) {
             self.opt_out(&id, now);
         }
         self.finish_complete(now);
@@ -151,7 +164,8 @@ impl Workspace {
         let lead = &mut campaign.leads[report.lead];
         let first = lead.trail.iter().find(|entry| step > 0 && entry.fact.1 == step).map(|entry| entry.account);
         let closed = lead.claim.take_if(|claim| claim.step == step && first.is_none());
-        if let Some(claim) = &closed {
+        // A message assigns the lead to the account of its claim, also of that of another step.
+        if let Some(claim) = closed.as_ref().or(lead.claim.as_ref()).filter(|_| step > 0) {
             lead.account.get_or_insert(claim.account);
         }
         // The account of the first outcome of its step, or of its claim, or of its lead.
@@ -199,17 +213,22 @@ impl Workspace {
         }
     }
 
-    /// Removes a lead without facts, or forgets one with facts.
+    /// Removes a lead without facts, or forgets one with facts. That one keeps the account of its claim, and ends unless its
+    /// campaign has.
     pub fn delete_lead(&mut self, campaign: usize, lead: usize, now: Timestamp) {
-        if self.campaigns[campaign].leads[lead].claim.take().is_none() {
+        let claim = self.campaigns[campaign].leads[lead].claim.take();
+        if claim.is_none() {
             self.campaigns[campaign].blur(lead);
         }
+        let is_over = self.campaigns[campaign].state == CampaignState::Finished;
         if self.campaigns[campaign].leads[lead].trail.is_empty() {
             self.campaigns[campaign].leads.remove(lead);
+            self.campaigns[campaign].finish_if_emptied(now);
         } else {
-            self.opt_out_lead(campaign, lead, now);
             let lead = &mut self.campaigns[campaign].leads[lead];
             lead.id = None;
+            lead.is_removed = !is_over;
+            lead.account = lead.account.or(claim.map(|claim| claim.account));
             lead.trail.iter_mut().for_each(|entry| entry.detail.clear());
         }
         self.finish_complete(now);
@@ -218,6 +237,20 @@ impl Workspace {
     /// Campaigns finish by themselves when they are complete.
     pub fn finish_complete(&mut self, now: Timestamp) {
         self.campaigns.iter_mut().for_each(|campaign| campaign.finish_if_complete(now));
+    }
+
+    /// Sets the zone of an account: what is reserved of the present day counts on in the present day of the new zone.
+    pub fn move_account(&mut self, account: usize, zone: &'static str, now: Timestamp) {
+        let of = &mut self.accounts[account];
+        let (old, new) = (local_day(of.zone, now), local_day(zone, now));
+        of.zone = zone;
+        if old != new {
+            let moved = of.reserved.remove(&old).unwrap_or(0);
+            *of.reserved.entry(new).or_default() += moved;
+            let claims = self.campaigns.iter_mut().flat_map(|campaign| &mut campaign.leads);
+            let claims = claims.filter_map(|lead| lead.claim.as_mut()).filter(|claim| claim.account == account);
+            claims.filter(|claim| claim.days.0 == old).for_each(|claim| claim.days.0 = new);
+        }
     }
 
     pub fn delete_campaign(&mut self, campaign: usize) {

@@ -15,7 +15,7 @@ use crate::{
 
 impl Rpc {
     async fn account_create(&self, request: pb::CreateAccountRequest) -> Result<pb::Account> {
-        let request_key = request_id("CreateAccount", &request.request_id, &request)?;
+        let request_key = request_id("CreateAccount", &request, |request| &mut request.request_id)?;
         let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
         let account = wire::parse("account_id", &request.account_id)?;
         let settings = wire::account_settings(&request.account.unwrap_or_default())?;

@@ -31,7 +31,7 @@ pub(super) fn parent(text: &str) -> Result<Option<WorkspaceId>> {
 
 impl Rpc {
     async fn create(&self, request: pb::CreateCampaignRequest) -> Result<pb::Campaign> {
-        let request_key = request_id("CreateCampaign", &request.request_id, &request)?;
+        let request_key = request_id("CreateCampaign", &request, |request| &mut request.request_id)?;
         let WorkspaceName(workspace) = wire::parse("parent", &request.parent)?;
         let campaign = wire::parse("campaign_id", &request.campaign_id)?;
         let settings = wire::campaign_settings(&wire::required("campaign", request.campaign)?, &workspace)?;

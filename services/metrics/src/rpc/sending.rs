@@ -1,6 +1,6 @@
 //! Handlers of SendingService.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use campaign_metrics::{
     invalid::Invalid,
@@ -27,7 +27,7 @@ const NOT_BEFORE_MAX: Duration = Duration::from_hours(365 * 24);
 
 impl Rpc {
     async fn claim(&self, request: pb::ClaimSendsRequest) -> Result<pb::ClaimSendsResponse> {
-        let request_key = request_id("ClaimSends", &request.request_id, &request)?;
+        let request_key = request_id("ClaimSends", &request, |request| &mut request.request_id)?;
         let account: AccountName = wire::parse("account", &request.account)?;
         let max = usize::try_from(request.max_claims).unwrap_or(0);
         if !(1..=CLAIMS_MAX).contains(&max) {
@@ -85,8 +85,11 @@ impl Rpc {
         Ok(pb::RenewClaimsResponse { results: results.collect() })
     }
 
-    async fn release(&self, request: pb::ReleaseClaimsRequest) -> Result<pb::ReleaseClaimsResponse> {
+    async fn release(&self, mut request: pb::ReleaseClaimsRequest) -> Result<pb::ReleaseClaimsResponse> {
         let account: AccountName = wire::parse("account", &request.account)?;
+        claim_ids(&request.claim_ids)?;
+        let mut listed = HashSet::new();
+        request.claim_ids.retain(|id| listed.insert(id.clone()));
         let ids = claim_ids(&request.claim_ids)?;
         let not_before = request.not_before.map(|time| wire::parse_timestamp("not_before", time)).transpose()?;
         let latest = self.store.clock().now().checked_add(NOT_BEFORE_MAX);
@@ -102,10 +105,14 @@ impl Rpc {
         })
     }
 
-    async fn resolve(&self, request: pb::ResolveClaimsRequest) -> Result<pb::ResolveClaimsResponse> {
+    async fn resolve(&self, mut request: pb::ResolveClaimsRequest) -> Result<pb::ResolveClaimsResponse> {
         let account: AccountName = wire::parse("account", &request.account)?;
         batch_size("resolutions", request.resolutions.len(), CLAIMS_MAX)?;
-        let resolutions = request.resolutions.iter().enumerate().map(resolution).collect::<Result<Vec<_>>>()?;
+        let mut resolutions = request.resolutions.iter().enumerate().map(resolution).collect::<Result<Vec<_>>>()?;
+        let mut listed = HashSet::new();
+        resolutions.retain(|(id, _)| listed.insert(*id));
+        let mut listed = HashSet::new();
+        request.resolutions.retain(|item| listed.insert(item.claim_id.clone()));
         let resolved = self.store.claim_resolve(&account, &resolutions).await?;
         let count = resolved.iter().filter(|resolved| **resolved).count();
         let not_uncertain = request.resolutions.into_iter().zip(resolved).filter(|(_, resolved)| !resolved);

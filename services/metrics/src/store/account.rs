@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     history::{message_sums, messages_from_row},
+    limit::{LimitOwner, zone_change_in_txn},
     request::{RequestId, RequestStatus, request_record_in_txn},
     row::{
         account_columns, account_key, account_key_in_txn, account_lock_in_txn, account_state, check_etag,
@@ -92,9 +93,12 @@ impl Store {
             let now = self.clock.now();
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
-            let mut settings = settings_from_row(&row)?;
+            let before = settings_from_row(&row)?;
+            let mut settings = before.clone();
             settings.update(new, fields);
             let (workspace_id, account_id) = account_key(&row);
+            let zones = (&before.time_zone, &settings.time_zone);
+            zone_change_in_txn(&txn, LimitOwner::Account, (workspace_id, account_id), zones, now).await?;
             let zone = time_zone_name(&settings.time_zone);
             let params: &[&(dyn ToSql + Sync)] =
                 &[&workspace_id, &account_id, &settings.display_name, &settings.daily_limit, &zone, &now];

@@ -25,6 +25,7 @@ use self::{
     view::{CampaignSelector, campaign_load_in_txn, campaigns_load, single},
 };
 use super::{
+    limit::{LimitOwner, zone_change_in_txn},
     request::{RequestId, RequestStatus, request_record_in_txn},
     row::{CampaignKey, campaign_key, campaign_key_in_txn, check_etag, stored_state, workspace_ensure_in_txn},
     transaction::{Kind, Store, in_txn, spans},
@@ -117,7 +118,10 @@ impl Store {
                     format!("is fixed at {}; leave it out, or create another campaign", settings.steps.number());
                 return Err(Invalid::new("campaign.steps", problem).into());
             }
+            let zone = settings.active_hours.time_zone.clone();
             settings.update(new, fields);
+            let zones = (&zone, &settings.active_hours.time_zone);
+            zone_change_in_txn(&txn, LimitOwner::Campaign, campaign_key(&row), zones, now).await?;
             settings_write_in_txn(&txn, &row, name, &settings, now).await?;
             campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
         })

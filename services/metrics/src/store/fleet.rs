@@ -11,7 +11,7 @@ use std::{collections::HashMap, convert::identity};
 use campaign_metrics::{
     campaign::{CampaignState, LeadCounts, MessageCounts},
     schedule::{ActiveHours, local_day, parse_time_zone},
-    standing::{AccountStanding, CampaignStanding, next_due},
+    standing::{AccountStanding, CampaignStanding, earliest, next_due},
 };
 use deadpool_postgres::Transaction;
 use futures::{TryStreamExt as _, try_join};
@@ -79,17 +79,25 @@ const SERVING: &str = "SELECT workspace_id, campaign_id, account_id FROM campaig
 /// Campaigns with leads that were never claimed, by account.
 const NEW: &str = "SELECT workspace_id, campaign_id, account_id FROM segments WHERE lo < hi";
 
-/// The head of `returns` of each campaign and account. The recursion probes the index once for each of them.
+/// The head of `returns` of each campaign and account. The recursion probes the index once for each of them. Heads that are due
+/// are checked, and so are those of accounts that do not serve: see return_head.
 const RETURNS: &str = "
     WITH RECURSIVE head AS (
-        (SELECT workspace_id, campaign_id, account_id, due_at FROM returns ORDER BY 1, 2, 3, 4 LIMIT 1)
+        (SELECT workspace_id, campaign_id, account_id, due_at, lead_no, step FROM returns ORDER BY 1, 2, 3, 4, 5, 6 LIMIT 1)
         UNION ALL
-        SELECT n.workspace_id, n.campaign_id, n.account_id, n.due_at FROM head h CROSS JOIN LATERAL (
-            SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at FROM returns r
+        SELECT n.workspace_id, n.campaign_id, n.account_id, n.due_at, n.lead_no, n.step FROM head h CROSS JOIN LATERAL (
+            SELECT r.workspace_id, r.campaign_id, r.account_id, r.due_at, r.lead_no, r.step FROM returns r
             WHERE (r.workspace_id, r.campaign_id, r.account_id) > (h.workspace_id, h.campaign_id, h.account_id)
-            ORDER BY 1, 2, 3, 4 LIMIT 1
+            ORDER BY 1, 2, 3, 4, 5, 6 LIMIT 1
         ) n
-    ) SELECT workspace_id, campaign_id, account_id, due_at FROM head";
+    ) SELECT h.workspace_id, h.campaign_id, h.account_id, CASE
+        WHEN h.due_at > $1 AND (h.account_id = any_account() OR EXISTS (SELECT FROM campaign_accounts s
+            WHERE s.workspace_id = h.workspace_id AND s.campaign_id = h.campaign_id AND s.account_id = h.account_id
+                AND NOT s.removed)) THEN h.due_at
+        WHEN return_waits(h.workspace_id, h.campaign_id, h.lead_no, h.step, c.steps::int4) THEN h.due_at
+        ELSE return_head(h.workspace_id, h.campaign_id, h.account_id, c.steps::int4)
+    END
+    FROM head h JOIN campaigns c ON c.workspace_id = h.workspace_id AND c.campaign_id = h.campaign_id";
 
 const CAMPAIGN_RESERVATIONS: &str = "
     SELECT workspace_id, campaign_id, day, sum(reserved)::int8 FROM campaign_reservations
@@ -228,7 +236,7 @@ async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timesta
         read(txn, CAMPAIGNS, [&campaigns_max], identity),
         read::<_, Vec<_>, 0>(txn, SERVING, [], |row| (pair(&row), row.get(2))),
         read::<_, Vec<_>, 0>(txn, NEW, [], |row| (pair(&row), (row.get(2), None))),
-        read::<_, Vec<_>, 0>(txn, RETURNS, [], |row| (pair(&row), (row.get(2), Some(row.get(3))))),
+        read::<_, Vec<_>, 1>(txn, RETURNS, [&now], |row| (pair(&row), row.get(2), row.get::<_, Option<Timestamp>>(3))),
         read(txn, CAMPAIGN_RESERVATIONS, [&yesterday, &tomorrow], reserved),
         read(txn, ACCOUNTS, [], identity),
         read(txn, ACCOUNT_RESERVATIONS, [&yesterday, &tomorrow], reserved),
@@ -239,6 +247,7 @@ async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timesta
         serving.entry(campaign).or_default().push(account);
     }
     let mut due = Due::new();
+    let returns = returns.into_iter().filter_map(|(campaign, account, due)| Some((campaign, (account, Some(due?)))));
     for (campaign, of_account) in new.into_iter().chain(returns) {
         due.entry(campaign).or_default().push(of_account);
     }
@@ -331,17 +340,27 @@ fn campaign(
     let daily_limit: Option<i32> = row.get(6);
     let waiting = settings.due.get(&key).map_or(&[][..], Vec::as_slice);
     let is_serving = |account: i32| account == 0 || serving.contains(&account);
-    let listed = waiting.iter().filter(|(account, _)| is_serving(*account)).map(|(_, due)| due.unwrap_or(now)).min();
-    let is_retried = state == CampaignState::Active
-        && row.get::<_, bool>(10)
-        && expired.iter().any(|of_account| of_account.claims > 0 && serving.contains(&of_account.account));
-    let next_due = next_due(counters.leads, listed, is_retried, now);
+    let retries = state == CampaignState::Active && row.get::<_, bool>(10);
+    // Steps of an account, or of any account (0).
+    let due_to = |account: i32| {
+        let listed =
+            waiting.iter().filter(|(of, _)| [0, account].contains(of)).map(|(_, due)| due.unwrap_or(now)).min();
+        let is_retried = retries && expired.iter().any(|of| of.claims > 0 && of.account == account);
+        next_due(counters.leads, listed, is_retried, now)
+    };
+    let account_dues: Vec<Option<Timestamp>> = serving
+        .iter()
+        .filter(|account| standings.contains_key(&(key.0, **account)))
+        .map(|account| due_to(*account))
+        .collect();
+    let next_due = earliest(&account_dues, due_to(0));
     let standing = CampaignStanding {
         state,
         active_hours: &active_hours,
         daily_limit,
         reserved,
         accounts: &accounts,
+        account_dues: &account_dues,
         next_due,
         // Returns of an account that does not serve the campaign wait to be reassigned.
         account_removed: counters.leads.is_open()

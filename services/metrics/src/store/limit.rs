@@ -95,6 +95,41 @@ pub(super) async fn reported_add_in_txn(
     Ok(())
 }
 
+/// Lets the reservations of the present local day count on when the zone changes: they, and those of open claims that may be given
+/// back, move to the present day of the new zone. Otherwise a change of zone would give a second limit on the same day. The
+/// caller has locked the account or campaign.
+pub(super) async fn zone_change_in_txn(
+    txn: &Transaction<'_>,
+    owner: LimitOwner,
+    (workspace_id, id): (i32, i32),
+    (from, to): (&TimeZone, &TimeZone),
+    now: Timestamp,
+) -> Result<()> {
+    let (old, new) = (local_day(from, now), local_day(to, now));
+    if old == new {
+        return Ok(());
+    }
+    let of = owner.name();
+    // Spelled as in the indexes of `claims`.
+    let claims = format!(
+        "UPDATE claims SET {of}_day = $4
+        WHERE (workspace_id::int8 << 32) + {of}_id = ($1::int4::int8 << 32) + $2::int4 AND {of}_day = $3"
+    );
+    txn.execute(&claims, &[&workspace_id, &id, &old, &new]).await?;
+    let taken = format!(
+        "DELETE FROM {of}_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3 RETURNING epoch >= 0, reserved"
+    );
+    for row in txn.query(&taken, &[&workspace_id, &id, &old]).await? {
+        let reserved: i64 = row.get(1);
+        if row.get(0) {
+            reservation_add_in_txn(txn, owner, workspace_id, id, new, reserved).await?;
+        } else {
+            reported_add_in_txn(txn, owner, &[(workspace_id, id, new, reserved)]).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Returns the reservations of the present local day. `by_day` has those of the three days from `first` on.
 pub(super) fn reserved_today(by_day: &[i64], first: Date, zone: &TimeZone, now: Timestamp) -> i64 {
     let day = local_day(zone, now).since(first).map_or(0, |span| span.get_days());

@@ -10,7 +10,7 @@ use super::sqlstate::is_refused;
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 10] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     ("V1__facts", include_str!("../../migrations/0001_facts.sql")),
     ("V2__resources", include_str!("../../migrations/0002_resources.sql")),
     ("V3__leads", include_str!("../../migrations/0003_leads.sql")),
@@ -20,7 +20,8 @@ const MIGRATIONS: [(&str, &str); 10] = [
     ("V7__last_times", include_str!("../../migrations/0007_last_times.sql")),
     ("V8__reporting", include_str!("../../migrations/0008_reporting.sql")),
     ("V9__log_partitions", include_str!("../../migrations/0009_log_partitions.sql")),
-    ("V12__holds", include_str!("../../migrations/0012_holds.sql")),
+    ("V10__sending_rules", include_str!("../../migrations/0010_sending_rules.sql")),
+    ("V11__holds", include_str!("../../migrations/0011_holds.sql")),
 ];
 
 /// Applies the migrations that the database lacks; does nothing when it is up to date, so that a role that may not migrate

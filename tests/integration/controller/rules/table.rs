@@ -163,7 +163,7 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
         ("deletionPolicy", json!("Orphan")),
         ("followUpDelay", json!("24h")),
         ("leadListComplete", json!(false)),
-        ("settleSeconds", json!(86_400)),
+        ("settleSeconds", json!(604_800)),
         ("state", json!("Active")),
         ("steps", json!(1)),
     ]

@@ -1,10 +1,19 @@
 //! The rule by which a campaign finishes by itself: its lead list is complete, it has leads, and none of them is pending or
-//! partial.
+//! partial. The removal of its last lead also finishes a complete campaign.
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
 use crate::error::Result;
+
+/// Whether a campaign without leads finishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Emptied {
+    /// Its last lead was just removed, so nothing is left to do.
+    Finishes,
+    /// It may still get leads.
+    StaysOpen,
+}
 
 /// Finishes the campaigns that are complete.
 ///
@@ -14,6 +23,7 @@ pub(in crate::store) async fn campaigns_finish_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_ids: &[i32],
+    emptied: Emptied,
     now: Timestamp,
 ) -> Result<()> {
     let sql = "
@@ -21,8 +31,8 @@ pub(in crate::store) async fn campaigns_finish_in_txn(
         SET state = campaign_finished(), finish_reason = finish_completed(), finished_at = $3, updated_at = $3, revision = revision + 1
         FROM campaign_counters k
         WHERE c.workspace_id = $1 AND c.campaign_id = ANY ($2) AND c.state <> campaign_finished() AND c.lead_list_complete
-            AND k.workspace_id = $1 AND k.campaign_id = c.campaign_id AND k.total > 0 AND k.pending + k.partial = 0";
+            AND k.workspace_id = $1 AND k.campaign_id = c.campaign_id AND (k.total > 0 OR $4) AND k.pending + k.partial = 0";
     let statement = txn.prepare_cached(sql).await?;
-    txn.execute(&statement, &[&workspace_id, &campaign_ids, &now]).await?;
+    txn.execute(&statement, &[&workspace_id, &campaign_ids, &now, &(emptied == Emptied::Finishes)]).await?;
     Ok(())
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     store::{
+        limit::{LimitOwner, zone_change_in_txn},
         row::{campaign_key, campaign_key_in_txn, campaign_state, workspace_ensure_in_txn},
         sqlstate::is_unique_violation,
         transaction::{Kind, Store, in_txn},
@@ -64,6 +65,8 @@ impl Store {
             let mut wanted = settings.clone();
             wanted.lead_list_complete |= before.lead_list_complete;
             if wanted != before {
+                let zones = (&before.active_hours.time_zone, &wanted.active_hours.time_zone);
+                zone_change_in_txn(&txn, LimitOwner::Campaign, campaign_key(&row), zones, now).await?;
                 settings_write_in_txn(&txn, &row, name, &wanted, now).await?;
             }
             let owner_before = owner_from_row(&row);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     counters::{AccountLeads, account_leads_change_in_txn, counters_lock_in_txn},
-    finish::campaigns_finish_in_txn,
+    finish::{Emptied, campaigns_finish_in_txn},
     row::{settings_from_row, stored_policy, stored_windows},
 };
 use crate::{
@@ -99,7 +99,7 @@ pub(super) async fn settings_write_in_txn(
     if settings.lead_list_complete {
         // Waits for batches that are counting: this transaction then sees both the declaration and their counts.
         counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
-        campaigns_finish_in_txn(txn, workspace_id, &[campaign_id], now).await?;
+        campaigns_finish_in_txn(txn, workspace_id, &[campaign_id], Emptied::StaysOpen, now).await?;
     }
     Ok(())
 }

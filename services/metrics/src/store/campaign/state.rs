@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::{
+    counters::counters_lock_in_txn,
     lock::{Actor, campaign_lock_in_txn, check_actor},
     view::campaign_load_in_txn,
 };
@@ -70,6 +71,10 @@ pub(super) async fn state_write_in_txn(
     now: Timestamp,
 ) -> Result<()> {
     let (workspace_id, campaign_id) = campaign_key(row);
+    if to == CampaignState::Finished {
+        // AddLeads locks the counters, then reads the state: none that saw the old one commits after this finish.
+        counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
+    }
     let finished_at = (to == CampaignState::Finished).then_some(now);
     let finish_reason = finished_at.map(|_| REQUESTED);
     let sql = "UPDATE campaigns SET state = $3, finished_at = $4, finish_reason = $5, updated_at = $6, held_at = $7,

@@ -6,7 +6,7 @@ use campaign_metrics::{
     campaign::{Campaign, CampaignState, ClaimExpiryPolicy, FinishReason},
     name::{AccountId, CampaignName},
     schedule::{local_day, parse_time_zone},
-    standing::{AccountStanding, CampaignStanding, next_due},
+    standing::{AccountStanding, CampaignStanding, earliest, next_due},
 };
 use deadpool_postgres::{GenericClient, Transaction};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
@@ -32,7 +32,7 @@ const CAMPAIGNS: &str = concat!(
     w.name AS workspace, ",
     campaign_columns!(),
     ", serving.account_ids, serving.account_names, serving.account_states, serving.account_limits, serving.account_zones,
-        expired.claims AS uncertain, expired.of_serving AS uncertain_of_serving, open.claims - expired.claims AS in_flight,
+        expired.claims AS uncertain, expired.account_ids AS uncertain_accounts, open.claims - expired.claims AS in_flight,
         -- Rows whose claims are all closed stay until they expire. So this looks for an open claim in the 16 latest rows only. If
         -- there is none, the expiry of the 17th is an upper bound. next_expiry takes the first row, open or not: a lower bound.
         CASE WHEN open.claims > expired.claims THEN coalesce(
@@ -48,23 +48,29 @@ const CAMPAIGNS: &str = concat!(
         (SELECT h.expires_at FROM claims h
             WHERE (h.workspace_id::int8 << 32) + h.campaign_id = (c.workspace_id::int8 << 32) + c.campaign_id
                 AND h.expires_at > $5 AND open.claims > expired.claims ORDER BY h.expires_at LIMIT 1) AS next_expiry,
-        EXISTS (
-            SELECT FROM unnest(serving.account_ids || 0) AS s (account_id)
-            JOIN segments n ON n.workspace_id = c.workspace_id AND n.campaign_id = c.campaign_id AND n.account_id = s.account_id
-            WHERE n.lo < n.hi
-        ) AS has_new,
-        (
-            SELECT min(first.due_at) FROM unnest(serving.account_ids || 0) AS s (account_id)
-            CROSS JOIN LATERAL (
+        -- When the first step of each account is due, then of any account: now for leads that were never claimed. A head of
+        -- returns that is not due yet may be outdated, which makes it a lower bound.
+        ARRAY(
+            SELECT CASE
+                WHEN EXISTS (
+                    SELECT FROM segments n WHERE n.workspace_id = c.workspace_id AND n.campaign_id = c.campaign_id
+                        AND n.account_id = s.account_id AND n.lo < n.hi
+                ) THEN $5
+                WHEN first.due_at <= $5 THEN return_head(c.workspace_id, c.campaign_id, s.account_id, c.steps::int4)
+                ELSE first.due_at
+            END
+            FROM unnest(serving.account_ids || 0) WITH ORDINALITY AS s (account_id, place)
+            LEFT JOIN LATERAL (
                 SELECT r.due_at FROM returns r
                 WHERE r.workspace_id = c.workspace_id AND r.campaign_id = c.campaign_id AND r.account_id = s.account_id
                 ORDER BY r.due_at LIMIT 1
-            ) first
-        ) AS next_return,
+            ) first ON true
+            ORDER BY s.place
+        ) AS dues,
         EXISTS (
             SELECT FROM campaign_accounts s
-            JOIN returns r USING (workspace_id, campaign_id, account_id)
             WHERE s.workspace_id = c.workspace_id AND s.campaign_id = c.campaign_id AND s.removed
+                AND return_head(c.workspace_id, c.campaign_id, s.account_id, c.steps::int4) IS NOT NULL
         ) AS account_removed,
         -- What is reserved matters only under a limit.
         ARRAY(
@@ -119,7 +125,7 @@ const CAMPAIGNS: &str = concat!(
     ) serving
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(bits), 0)::int8 AS claims,
-            coalesce(sum(bits) FILTER (WHERE account_id = ANY (serving.account_ids)), 0)::int8 AS of_serving
+            coalesce(array_agg(DISTINCT account_id) FILTER (WHERE bits > 0), '{}') AS account_ids
         FROM (
             SELECT h.account_id, bit_count(claim_open(h)::bit(64)) AS bits FROM claims h
             WHERE open.claims <> 0 AND h.expires_at <= $5
@@ -165,17 +171,23 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     let state = campaign_state(row.get("state"))?;
     let uncertain_claims = row.get("uncertain");
     // The next claim call of a serving account makes the steps of its expired claims due again.
-    let is_retried = state == CampaignState::Active
-        && settings.claim_expiry_policy == ClaimExpiryPolicy::Retry
-        && row.get::<_, i64>("uncertain_of_serving") > 0;
-    let listed = if row.get("has_new") { Some(now) } else { row.get("next_return") };
-    let next_due = next_due(lead_counts, listed, is_retried, now);
+    let retries = state == CampaignState::Active && settings.claim_expiry_policy == ClaimExpiryPolicy::Retry;
+    let retried: Vec<i32> = if retries { row.get("uncertain_accounts") } else { Vec::new() };
+    let serving: Vec<i32> = row.get("account_ids");
+    let mut listed: Vec<Option<Timestamp>> = row.get("dues");
+    let of_any = listed.pop().flatten();
+    let due = |(account, own): (&i32, &Option<Timestamp>)| {
+        next_due(lead_counts, own.iter().chain(&of_any).min().copied(), retried.contains(account), now)
+    };
+    let account_dues: Vec<Option<Timestamp>> = serving.iter().zip(&listed).map(due).collect();
+    let next_due = earliest(&account_dues, next_due(lead_counts, of_any, false, now));
     let standing = CampaignStanding {
         state,
         active_hours: &settings.active_hours,
         daily_limit: settings.daily_limit,
         reserved: reserved_today(&row.get::<_, Vec<i64>>("reserved"), first, &settings.active_hours.time_zone, now),
         accounts: &standings,
+        account_dues: &account_dues,
         next_due,
         account_removed: lead_counts.is_open() && row.get("account_removed"),
         uncertain_claims,

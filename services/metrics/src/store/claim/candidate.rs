@@ -82,6 +82,7 @@ impl Candidate {
             daily_limit: self.settings.daily_limit,
             reserved: self.reserved(),
             accounts,
+            account_dues: std::slice::from_ref(&self.next_due),
             next_due: self.next_due,
             account_removed: self.account_removed,
             uncertain_claims: self.uncertain_claims,
@@ -206,8 +207,8 @@ pub(super) async fn candidates_examine_in_txn(
     let sql = "SELECT
             EXISTS (SELECT FROM segments n WHERE n.workspace_id = $1 AND n.campaign_id = c.campaign_id
                 AND n.account_id IN ($2, any_account()) AND n.lo < n.hi)
-            OR EXISTS (SELECT FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
-                AND r.account_id IN ($2, any_account()) AND r.due_at <= $3) AS is_due,
+            OR coalesce(return_head($1, c.campaign_id, $2, c.steps::int4) <= $3, false)
+            OR coalesce(return_head($1, c.campaign_id, any_account(), c.steps::int4) <= $3, false) AS is_due,
             least(
                 (SELECT due_at FROM returns r WHERE r.workspace_id = $1 AND r.campaign_id = c.campaign_id
                     AND r.account_id = $2 AND r.due_at > $3 ORDER BY due_at LIMIT 1),
@@ -226,8 +227,9 @@ pub(super) async fn candidates_examine_in_txn(
                     ) soonest
                 ) END
             ) AS due_later,
-            EXISTS (SELECT FROM campaign_accounts o JOIN returns r USING (workspace_id, campaign_id, account_id)
-                WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed) AS account_removed,
+            EXISTS (SELECT FROM campaign_accounts o
+                WHERE o.workspace_id = $1 AND o.campaign_id = c.campaign_id AND o.removed
+                    AND return_head($1, c.campaign_id, o.account_id, c.steps::int4) IS NOT NULL) AS account_removed,
             (SELECT coalesce(sum(bit_count(claim_open(h)::bit(64))), 0)::int8 FROM claims h
                 WHERE (h.workspace_id::int8 << 32) + h.campaign_id = ($1::int4::int8 << 32) + c.campaign_id
                     AND h.account_id = $2 AND h.expires_at <= $3)

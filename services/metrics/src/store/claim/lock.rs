@@ -33,7 +33,9 @@ pub(super) async fn claims_lock_in_txn(
             FOR NO KEY UPDATE
         ) c";
     let find = "
-        SELECT (id.place - 1)::int4 AS place, c.workspace_id, c.account_id, c.account_day, c.campaign_day,
+        SELECT (id.place - 1)::int4 AS place, c.workspace_id, c.account_id, c.account_day, c.campaign_day, c.expires_at,
+            EXISTS (SELECT FROM campaign_accounts s WHERE s.workspace_id = $1 AND s.campaign_id = id.campaign_id
+                AND s.account_id = $2 AND NOT s.removed) AS serves,
             n.state, n.time_zone, n.active_windows, lead_next_step(l.mask, n.steps) AS next_step
         FROM unnest($3::int4[], $4::int4[], $5::int2[], $6::int8[], $7::int4[])
             WITH ORDINALITY AS id (campaign_id, lead_no, step, grant_no, salt, place)

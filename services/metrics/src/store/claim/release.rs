@@ -27,7 +27,7 @@ use crate::{
 
 impl Store {
     /// Releases claims. Their steps are due again at `not_before`, or now. Returns for each id, in order, whether it was
-    /// held.
+    /// held. The caller lists each once.
     pub async fn claim_release(
         &self,
         account: &AccountName,
@@ -43,10 +43,7 @@ impl Store {
             let mut held: Vec<(ClaimId, &Row)> = Vec::with_capacity(rows.len());
             for row in &rows {
                 let index = id_index(row);
-                // An id that is listed twice is released once.
-                if !held.iter().any(|(id, _)| *id == ids[index]) {
-                    held.push((ids[index], row));
-                }
+                held.push((ids[index], row));
                 released[index] = true;
             }
             release_in_txn(&txn, &holder, &held, not_before.map_or(now, |time| time.max(now))).await?;

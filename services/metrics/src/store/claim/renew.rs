@@ -12,7 +12,7 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::lock::{claims_lock_in_txn, id_index};
+use super::lock::{campaigns_lock_in_txn, claims_lock_in_txn, id_index};
 use crate::{
     error::Result,
     store::{
@@ -24,9 +24,13 @@ use crate::{
 
 impl Store {
     /// Extends the claims that are held and whose steps may still be sent. Returns the result for each id, in order.
+    ///
+    /// It locks the campaigns, as a pause does: a pause that was answered is seen, and its answer says until when the claims
+    /// run.
     pub async fn claim_renew(&self, account: &AccountName, ids: &[ClaimId], hold: Duration) -> Result<Vec<Renewal>> {
         in_txn!(self, "claim_renew", Kind::Sender, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
+            campaigns_lock_in_txn(&txn, holder.get("workspace_id"), ids).await?;
             let now = self.clock.now();
             let suspended = account_state(holder.get("state"))? == AccountState::Suspended;
             let rows = claims_lock_in_txn(&txn, &holder, ids, ClaimState::Held, now).await?;
@@ -35,12 +39,15 @@ impl Store {
                 let index = id_index(row);
                 let hours = active_hours_from_row(row)?;
                 let may_send = !suspended
+                    && row.get::<_, bool>("serves")
                     && campaign_state(row.get("state"))? == CampaignState::Active
                     && hours.is_active(now)
                     && row.get::<_, i32>("next_step") == i32::from(ids[index].key.step.number());
                 results[index] = if may_send {
                     let hold_end = now.checked_add(hold).unwrap_or(Timestamp::MAX);
-                    Renewal::Renewed(hours.next_change(now).map_or(hold_end, |end| end.min(hold_end)))
+                    let until = hours.next_change(now).map_or(hold_end, |end| end.min(hold_end));
+                    // A shorter hold than the present one shortens nothing.
+                    Renewal::Renewed(until.max(row.get("expires_at")))
                 } else {
                     Renewal::Revoked
                 };

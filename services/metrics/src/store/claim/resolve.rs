@@ -30,7 +30,8 @@ pub enum Resolution {
 }
 
 impl Store {
-    /// Resolves the claims that are uncertain. Returns for each, in order, whether it was resolved.
+    /// Resolves the claims that are uncertain. Returns for each, in order, whether it was resolved. The caller lists each
+    /// once.
     pub async fn claim_resolve(
         &self,
         account: &AccountName,
@@ -48,10 +49,6 @@ impl Store {
             for row in &rows {
                 let index = id_index(row);
                 let (id, resolution) = resolutions[index];
-                // If an id is listed twice, its first resolution counts.
-                if ids[..index].contains(&id) {
-                    continue;
-                }
                 resolved[index] = true;
                 match resolution {
                     Resolution::NotSent => not_sent.push((id, row)),

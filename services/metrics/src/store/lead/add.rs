@@ -1,6 +1,6 @@
 //! Adds leads in bulk. They are numbered densely, those of one account next to each other, so that claims take ranges.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use campaign_metrics::{
     campaign::CampaignState,
@@ -14,7 +14,7 @@ use crate::{
     store::{
         campaign::{
             counters::{account_leads_change_in_txn, counters_lock_in_txn},
-            finish::campaigns_finish_in_txn,
+            finish::{Emptied, campaigns_finish_in_txn},
         },
         outcome::opt_out::opt_out_in_txn,
         row::{ANY_ACCOUNT, CampaignKey, PENDING, campaign_key, campaign_state},
@@ -73,7 +73,7 @@ impl Store {
                 let declare = "UPDATE campaigns SET lead_list_complete = true, updated_at = $3, revision = revision + 1
                     WHERE workspace_id = $1 AND campaign_id = $2 AND NOT lead_list_complete";
                 txn.execute(declare, &[&workspace_id, &campaign_id, &now]).await?;
-                campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
+                campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], Emptied::StaysOpen, now).await?;
             }
             Ok(result)
         })
@@ -152,7 +152,8 @@ async fn leads_insert_in_txn(
     serving: &HashMap<String, i32>,
 ) -> Result<AddedLeads> {
     let mut result = AddedLeads::default();
-    let mut fresh: HashSet<&str> = HashSet::new();
+    // New leads with the accounts of their first entries.
+    let mut fresh: HashMap<&str, i32> = HashMap::new();
     // By account, so that the leads that an account will claim lie together.
     let mut groups: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
     let existing = existing_in_txn(txn, workspace_id, campaign_id, leads).await?;
@@ -171,8 +172,17 @@ async fn leads_insert_in_txn(
             Some(Some(assigned)) if account_id != ANY_ACCOUNT && *assigned != account_id => {
                 result.refused.push((index, Refusal::AccountDiffers));
             }
-            None if fresh.insert(lead.id.as_str()) => groups.entry(account_id).or_default().push(lead.id.as_str()),
-            Some(_) | None => result.existing += 1,
+            Some(_) => result.existing += 1,
+            None => match fresh.entry(lead.id.as_str()) {
+                Entry::Vacant(new) => {
+                    new.insert(account_id);
+                    groups.entry(account_id).or_default().push(lead.id.as_str());
+                }
+                // As for a lead that exists, an account matters only where both entries have one.
+                Entry::Occupied(first) if [*first.get(), account_id].contains(&ANY_ACCOUNT) => result.existing += 1,
+                Entry::Occupied(first) if *first.get() == account_id => result.existing += 1,
+                Entry::Occupied(_) => result.refused.push((index, Refusal::AccountDiffers)),
+            },
         }
     }
     result.added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);

@@ -19,7 +19,7 @@ use super::terms::{Event, Terms};
 use crate::{
     error::Result,
     store::{
-        campaign::finish::campaigns_finish_in_txn,
+        campaign::finish::{Emptied, campaigns_finish_in_txn},
         limit::{LimitOwner, reported_add_in_txn},
         row::{CampaignKey, element_index},
         sqlstate::is_lock_unavailable,
@@ -197,7 +197,7 @@ impl Batch<'_> {
             |key: &CampaignKey| self.terms.get(key).is_some_and(|terms| terms.state != CampaignState::Finished);
         complete.retain(is_open);
         for (workspace_id, campaign_id) in complete {
-            campaigns_finish_in_txn(self.txn, workspace_id, &[campaign_id], self.now).await?;
+            campaigns_finish_in_txn(self.txn, workspace_id, &[campaign_id], Emptied::StaysOpen, self.now).await?;
         }
         Ok(())
     }
@@ -205,8 +205,9 @@ impl Batch<'_> {
     /// Makes sure that no claim is granted for a message that is reported without one.
     ///
     /// A concurrent claim does not see this report yet, and this report has not seen a claim that was granted since its
-    /// statement began. So it locks the campaigns and looks for such claims again. Later claims wait for the lock, and then
-    /// see the report.
+    /// statement began. So it locks the campaigns and looks for such claims again: those of the step, and where the message
+    /// counts for no account also those of other steps, whose account it should have. Later claims wait for the lock, and
+    /// then see the report.
     ///
     /// The lock comes late in the lock order, hence NOWAIT; a retry has taken it from the start, in [`Terms`]. Its mode is the
     /// one that a finish needs: two batches that shared a weaker one could keep each other from finishing the campaign.
@@ -218,11 +219,17 @@ impl Batch<'_> {
             "SELECT FROM campaigns WHERE (workspace_id, campaign_id) IN (SELECT w, c FROM unnest($1::int4[], $2::int4[]) AS key (w, c))
             ORDER BY workspace_id, campaign_id FOR NO KEY UPDATE NOWAIT";
         let find = "SELECT EXISTS (
-            SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[]) AS e (workspace_id, campaign_id, lead_no, step)
+            SELECT FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::bool[])
+                AS e (workspace_id, campaign_id, lead_no, step, has_account)
             CROSS JOIN LATERAL (
                 SELECT FROM claims c
                 WHERE c.workspace_id = e.workspace_id AND c.campaign_id = e.campaign_id AND c.block = lead_block(e.lead_no)
-                    AND c.step = e.step AND has_lead(c.claimed, e.lead_no)
+                    AND has_lead(c.claimed, e.lead_no)
+                    AND (c.step = e.step OR NOT e.has_account AND (
+                        SELECT NOT has_result(l.mask, c.step - 1) FROM leads l
+                        WHERE l.workspace_id = e.workspace_id AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no
+                        LIMIT 1
+                    ))
                 LIMIT 1
             ) c
         )";
@@ -230,9 +237,10 @@ impl Batch<'_> {
         let campaigns: Vec<i32> = unclaimed.iter().map(|message| message.campaign.1).collect();
         let leads: Vec<i32> = unclaimed.iter().map(|message| message.lead_no).collect();
         let steps: Vec<i16> = unclaimed.iter().map(|message| message.step).collect();
+        let has_account: Vec<bool> = unclaimed.iter().map(|message| message.account_id.is_some()).collect();
         let (lock, find) = try_join!(self.txn.prepare_cached(lock), self.txn.prepare_cached(find))?;
         let lock_params: [&(dyn ToSql + Sync); 2] = [&workspaces, &campaigns];
-        let find_params: [&(dyn ToSql + Sync); 4] = [&workspaces, &campaigns, &leads, &steps];
+        let find_params: [&(dyn ToSql + Sync); 5] = [&workspaces, &campaigns, &leads, &steps, &has_account];
         if self.attempt == 0 {
             let locked = self.txn.execute(&lock, &lock_params).await;
             // Run again with the lock from the start, whatever a transaction does that could not wait for a lock.

@@ -58,9 +58,11 @@ WITH event AS MATERIALIZED (
             ELSE l.failed_reasons END,
         bounced_reasons = CASE WHEN is_bounced(e.bit) THEN l.bounced_reasons | reason_mask(e.reason, e.step_bit)
             ELSE l.bounced_reasons END,
-        -- The account of the claim that this outcome closes. A claim that is closed already may be of an account that
-        -- was removed since.
-        account_id = coalesce(l.account_id, CASE WHEN NOT has_result(l.mask, e.step_bit) THEN e.claim_account END),
+        -- The account of the claim that this outcome closes; for another step's message that of the open claim: the lead
+        -- is shown with it and keeps it. A claim that is closed already may be of an account that was removed since.
+        account_id = coalesce(l.account_id, CASE WHEN NOT has_result(l.mask, e.step_bit) THEN e.claim_account END,
+            CASE WHEN is_message(e.bit)
+                THEN lead_claim_account(l.workspace_id, l.campaign_id, l.lead_no, l.mask) END),
         last_action_at = greatest(l.last_action_at, e.happened_at)
     FROM named e
     WHERE l.workspace_id = e.workspace_id AND l.campaign_id = e.campaign_id AND l.lead_no = e.lead_no

@@ -76,7 +76,7 @@ impl Store {
             .flat_map(|report| report.outcomes.iter().map(|outcome| (&report.workspace, outcome)))
             .collect();
         let places: Result<Vec<usize>> = in_txn!(self, "outcomes_blocked", Kind::Lane, |txn, attempt| {
-            let numbered = lead_numbers_in_txn(&txn, &outcomes).await?;
+            let (numbered, _) = lead_numbers_in_txn(&txn, &outcomes).await?;
             blocked_in_txn(&txn, &numbered).await
         });
         let mut is_blocked = vec![false; outcomes.len()];

@@ -17,7 +17,7 @@ use crate::{
     store::{
         campaign::{
             counters::{AccountLeads, account_leads_change_in_txn, counters_lock_in_txn},
-            finish::campaigns_finish_in_txn,
+            finish::{Emptied, campaigns_finish_in_txn},
         },
         row::CampaignKey,
         transaction::{Kind, Store, in_txn, whole_tables_in_txn},
@@ -215,7 +215,7 @@ impl Store {
                     changes.join(", ")
                 );
                 txn.execute(&repair, &[&workspace_id, &campaign_id]).await?;
-                campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], now).await?;
+                campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], Emptied::StaysOpen, now).await?;
             }
             let mut leads = AccountLeads::new();
             for (account_id, differences) in &differences.accounts {
