@@ -129,19 +129,14 @@ impl Metrics {
             &registry,
             IntCounter::new("campaign_controller_status_writes_total", "Writes of a status of a resource.")?,
         )?;
-        let stream_connected = register(
-            &registry,
-            IntGauge::new(
-                "campaign_controller_stream_connected",
-                "1 while the stream of the service's campaigns is open and has listed all of them, else 0.",
-            )?,
+        let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help)?);
+        let stream_connected = gauge(
+            "campaign_controller_stream_connected",
+            "1 while the stream of the service's campaigns is open and has listed all of them, else 0.",
         )?;
-        let unreadable = register(
-            &registry,
-            IntGauge::new(
-                "campaign_controller_unreadable_resources",
-                "Campaign resources that this version of the controller can't read, and leaves alone.",
-            )?,
+        let unreadable = gauge(
+            "campaign_controller_unreadable_resources",
+            "Campaign resources that this version of the controller can't read, and leaves alone.",
         )?;
         // A series must exist before its first event, or `rate()` does not see that event.
         for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {

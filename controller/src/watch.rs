@@ -90,9 +90,11 @@ impl Unreadable {
             }
             Event::InitApply(DeserializeGuard(read)) => self.read(read).ok().map(Event::InitApply),
             Event::InitDone => Some(Event::InitDone),
-            Event::Apply(DeserializeGuard(read)) => Some(self.read(read).map_or_else(Event::Delete, Event::Apply)),
+            Event::Apply(DeserializeGuard(read)) => {
+                Some(self.read(read).map_or_else(|unread| Event::Delete(*unread), Event::Apply))
+            }
             Event::Delete(DeserializeGuard(read)) => {
-                let resource = self.read(read).unwrap_or_else(|unread| unread);
+                let resource = self.read(read).unwrap_or_else(|unread| *unread);
                 self.found.remove(&name_of(&resource));
                 Some(Event::Delete(resource))
             }
@@ -102,7 +104,7 @@ impl Unreadable {
     }
 
     /// Returns the resource, or as an error its metadata alone.
-    fn read(&mut self, read: Result<Campaign, InvalidObject>) -> Result<Campaign, Campaign> {
+    fn read(&mut self, read: Result<Campaign, InvalidObject>) -> Result<Campaign, Box<Campaign>> {
         match read {
             Ok(resource) => {
                 self.found.remove(&name_of(&resource));
@@ -119,7 +121,7 @@ impl Unreadable {
                     );
                 }
                 self.found.insert(name, error);
-                Err(resource)
+                Err(Box::new(resource))
             }
         }
     }

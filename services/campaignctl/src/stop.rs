@@ -2,7 +2,7 @@
 //!
 //! All are paused by a listing and a call for each, which works as long as one replica of the service does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use campaign_metrics::pb;
 use futures::StreamExt as _;
@@ -127,7 +127,8 @@ fn show_all(
             in_flight(claims, until.as_ref())
         );
         for (name, problem) in managed {
-            text += &format!("\nnot paused: {name}: {problem}");
+            // Writing to a text can't fail.
+            let _ = write!(text, "\nnot paused: {name}: {problem}");
         }
         text
     })
