@@ -138,23 +138,21 @@ impl CampaignStanding<'_> {
             return blocked.add(NotSending::NoAccountAssigned, None);
         }
         let reasons = self.account_reasons(now, now);
-        let holds = |(all_suspended, reset): (bool, Option<Option<Timestamp>>)| (all_suspended, reset.is_some());
+        let holds = |reasons: AccountReasons| (reasons.suspended, reasons.used_up);
         // Others are judged once their steps are due.
         let mut dues: Vec<Timestamp> = self.account_dues.iter().flatten().copied().filter(|due| *due > now).collect();
         dues.sort_unstable();
         blocked.change_at(dues.into_iter().find(|due| holds(self.account_reasons(now, *due)) != holds(reasons)));
-        let (all_suspended, reset) = reasons;
-        if all_suspended {
+        if reasons.suspended {
             blocked.add(NotSending::AccountSuspended, None);
         }
-        if let Some(reset) = reset {
-            blocked.add(NotSending::AccountDailyLimit, reset);
+        if reasons.used_up {
+            blocked.add(NotSending::AccountDailyLimit, reasons.reset);
         }
     }
 
-    /// Returns whether all accounts that are judged at `at` are suspended, and if all that are in question have used up their
-    /// limit, when the first of them may claim again (`Some(None)`: never). `now` is when reservations were read.
-    fn account_reasons(&self, now: Timestamp, at: Timestamp) -> (bool, Option<Option<Timestamp>>) {
+    /// Judges the accounts that have something due at `at`. `now` is when reservations were read.
+    fn account_reasons(&self, now: Timestamp, at: Timestamp) -> AccountReasons {
         let is_due = |due: Option<Timestamp>| due.is_some_and(|due| due <= at);
         let mut judged: Vec<&AccountStanding> =
             self.with_dues().filter(|(_, due)| is_due(*due)).map(|(account, _)| account).collect();
@@ -170,8 +168,20 @@ impl CampaignStanding<'_> {
         // If some accounts are suspended and the others have used up their limit, the next day of the others helps.
         judged.retain(|account| all_suspended || !suspended(account));
         let all_used_up = judged.iter().copied().all(used_up);
-        (all_suspended, all_used_up.then(|| judged.into_iter().filter_map(resets_at).min()))
+        let reset = judged.into_iter().filter_map(resets_at).min();
+        AccountReasons { suspended: all_suspended, used_up: all_used_up, reset }
     }
+}
+
+/// The reasons that accounts give.
+#[derive(Debug, Clone, Copy)]
+struct AccountReasons {
+    /// All accounts that were judged are suspended.
+    suspended: bool,
+    /// All of them that are in question have used up their limit.
+    used_up: bool,
+    /// When the first of these may claim again; `None` means never.
+    reset: Option<Timestamp>,
 }
 
 /// The reasons why a campaign granted fewer claims than requested.

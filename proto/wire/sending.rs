@@ -15,7 +15,7 @@ use crate::{
 const FACT_SECONDS_MIN: i64 = 946_684_800;
 
 /// Parses one outcome that was reported to `workspace`. A problem rejects this outcome only.
-pub fn outcome(outcome: pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome, Rejection> {
+pub fn outcome(outcome: &pb::Outcome, workspace: &WorkspaceId) -> Result<Outcome, Rejection> {
     let invalid = |field: &str, problem: &str| Rejection::Invalid(Invalid::new(field, problem));
     let (lead, step) = match (outcome.send_key.as_str(), outcome.lead.as_str()) {
         ("", "") => return Err(invalid("send_key", "is required, or `lead`")),

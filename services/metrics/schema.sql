@@ -634,11 +634,17 @@ CREATE FUNCTION opted_out_bit() RETURNS integer
 
 COMMENT ON FUNCTION opted_out_bit() IS 'Fact: the lead opted out.';
 
+CREATE FUNCTION removed_bit() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 54;
+
+COMMENT ON FUNCTION removed_bit() IS 'The lead was removed while its campaign had not finished, which ended its sequence. Not a fact that is reported.';
+
 CREATE FUNCTION ends_first_step() RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((((((1)::bigint << 48) - 1) | fact_mask(replied_bit())) | fact_mask(converted_bit())) | fact_mask(opted_out_bit()));
+    RETURN (((((((1)::bigint << 48) - 1) | fact_mask(replied_bit())) | fact_mask(converted_bit())) | fact_mask(opted_out_bit())) | fact_mask(removed_bit()));
 
-COMMENT ON FUNCTION ends_first_step() IS 'Returns the mask of the facts that end the first step: any fact of a message, a reply, a conversion, an opt-out.';
+COMMENT ON FUNCTION ends_first_step() IS 'Returns the mask of what ends the first step: any fact of a message, a reply, a conversion, an opt-out, the removal of the lead.';
 
 CREATE FUNCTION expiry_hold() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -919,6 +925,22 @@ CREATE FUNCTION lead_block(lead_no integer) RETURNS integer
 
 COMMENT ON FUNCTION lead_block(lead_no integer) IS 'Returns the block of a lead.';
 
+CREATE FUNCTION lead_claim_account(workspace integer, campaign integer, lead integer, facts bigint) RETURNS integer
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    RETURN (
+        SELECT c.account_id FROM claims c
+        WHERE c.workspace_id = workspace AND c.campaign_id = campaign AND c.block = lead_block(lead)
+            AND has_lead(c.claimed, lead) AND NOT has_result(facts, c.step - 1)
+        LIMIT 1
+    );
+END
+$$;
+
+COMMENT ON FUNCTION lead_claim_account(workspace integer, campaign integer, lead integer, facts bigint) IS 'Returns the account of the open claim of a lead, of whatever step; null without one. facts is leads.mask.';
+
 CREATE FUNCTION lead_contact(workspace integer, campaign integer, lead integer, mask bigint) RETURNS contact
     LANGUAGE plpgsql STABLE
     AS $$
@@ -976,9 +998,9 @@ COMMENT ON FUNCTION status_sent() IS 'lead_status: done.';
 
 CREATE FUNCTION lead_status(mask bigint, steps integer) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN (has_fact(mask, replied_bit()) OR has_fact(mask, converted_bit())) THEN status_sent() WHEN (((~ delivered_steps(mask)) & (((1)::bigint << steps) - 1)) = 0) THEN status_sent() WHEN has_fact(mask, opted_out_bit()) THEN CASE WHEN is_contacted(mask) THEN status_sent() ELSE status_failed() END WHEN (failed_or_bounced_steps(mask) <> 0) THEN status_failed() WHEN is_contacted(mask) THEN status_partial() ELSE status_pending() END;
+    RETURN CASE WHEN (has_fact(mask, replied_bit()) OR has_fact(mask, converted_bit())) THEN status_sent() WHEN (((~ delivered_steps(mask)) & (((1)::bigint << steps) - 1)) = 0) THEN status_sent() WHEN ((mask & (fact_mask(opted_out_bit()) | fact_mask(removed_bit()))) <> 0) THEN CASE WHEN is_contacted(mask) THEN status_sent() ELSE status_failed() END WHEN (failed_or_bounced_steps(mask) <> 0) THEN status_failed() WHEN is_contacted(mask) THEN status_partial() ELSE status_pending() END;
 
-COMMENT ON FUNCTION lead_status(mask bigint, steps integer) IS 'Returns the status of a lead in a campaign of so many steps. The rules, in their order: replied, converted or every step delivered is sent; opted out is sent where a step was delivered, else failed; any failed or bounced step is failed; any delivered step is partial; else pending.';
+COMMENT ON FUNCTION lead_status(mask bigint, steps integer) IS 'Returns the status of a lead in a campaign of so many steps. The rules, in their order: replied, converted or every step delivered is sent; opted out or removed is sent where a step was delivered, else failed; any failed or bounced step is failed; any delivered step is partial; else pending.';
 
 CREATE FUNCTION lead_next_step(mask bigint, steps integer) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1126,6 +1148,30 @@ CREATE FUNCTION result_none() RETURNS integer
 
 COMMENT ON FUNCTION result_none() IS 'step_result: the step has no fact.';
 
+CREATE FUNCTION return_head(workspace integer, campaign integer, account integer, all_steps integer) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    r record;
+    looked_at int4 := 0;
+BEGIN
+    FOR r IN
+        SELECT x.due_at, x.lead_no, x.step FROM returns x
+        WHERE x.workspace_id = workspace AND x.campaign_id = campaign AND x.account_id = account
+        ORDER BY x.due_at, x.lead_no, x.step LIMIT 256
+    LOOP
+        IF return_waits(workspace, campaign, r.lead_no, r.step, all_steps) THEN
+            RETURN r.due_at;
+        END IF;
+        looked_at := looked_at + 1;
+    END LOOP;
+    RETURN CASE WHEN looked_at = 256 THEN r.due_at END;
+END
+$$;
+
+COMMENT ON FUNCTION return_head(workspace integer, campaign integer, account integer, all_steps integer) IS 'Returns when the first step that waits for an account is due: rows of `returns` may be outdated by facts, or wait behind an open claim of another step. Looks at 256 rows; where none of them waits, returns the time of the last, a lower bound. Null when nothing waits.';
+
 CREATE TABLE returns (
     workspace_id integer NOT NULL,
     campaign_id integer NOT NULL,
@@ -1168,6 +1214,22 @@ END
 $$;
 
 COMMENT ON FUNCTION return_lock_outdated(r returns, all_steps integer) IS 'Locks the lead of a listed step and returns whether the step is outdated, so that its row can be deleted. An outcome in flight may make the step due again; it finds the row that exists and adds none. Hence the lock, and the look at the facts under it. Returns false where another transaction has the lead locked: the row stays for a later claim.';
+
+CREATE FUNCTION return_waits(workspace integer, campaign integer, lead integer, of_step integer, all_steps integer) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM leads l
+        WHERE l.workspace_id = workspace AND l.campaign_id = campaign AND l.lead_no = lead
+            AND lead_next_step(l.mask, all_steps) = of_step
+            AND lead_claim_account(workspace, campaign, lead, l.mask) IS NULL
+    );
+END
+$$;
+
+COMMENT ON FUNCTION return_waits(workspace integer, campaign integer, lead integer, of_step integer, all_steps integer) IS 'Whether a step that is listed in `returns` waits for a claim: it is the next one of its lead, and no claim of the lead is open, of whatever step.';
 
 CREATE FUNCTION status_word(status integer) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

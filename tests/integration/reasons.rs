@@ -12,10 +12,10 @@ use crate::{
     },
 };
 
-async fn world(steps: i32) -> Service {
+async fn world(steps: i32, daily_limit: i32) -> Service {
     let service = Service::start().await;
     for account in ["ann", "bob"] {
-        create_account(&service, account, Some(3)).await;
+        create_account(&service, account, Some(daily_limit)).await;
     }
     create_campaign(&service, "spring", settings(steps, &["ann", "bob"])).await;
     service
@@ -58,7 +58,7 @@ async fn why(service: &Service) -> Vec<Why> {
 
 #[tokio::test]
 async fn leads_that_wait_for_one_account_give_its_reason_whatever_the_others_could_do() {
-    let service = world(1).await;
+    let service = world(1, 3).await;
     add(&service, "ann", &["a0", "a1", "a2", "a3", "a4"]).await;
     add(&service, "bob", &["b0", "b1"]).await;
     assert_eq!(claim(&service, "bob", 2).await.claims.len(), 2, "he has none left");
@@ -82,7 +82,7 @@ async fn leads_that_wait_for_one_account_give_its_reason_whatever_the_others_cou
 
 #[tokio::test]
 async fn a_due_step_behind_an_uncertain_claim_of_another_is_no_step_that_is_due() {
-    let service = world(3).await;
+    let service = world(3, 30).await;
     add(&service, "ann", &["x", "y"]).await;
     let claims = claim(&service, "ann", 1).await.claims;
     let blocked = claims[0].lead.rsplit('/').next().unwrap().to_owned();
@@ -101,10 +101,10 @@ async fn a_due_step_behind_an_uncertain_claim_of_another_is_no_step_that_is_due(
 
 #[tokio::test]
 async fn a_lead_whose_last_step_is_delivered_does_not_wait_for_an_account_that_left() {
-    let service = world(3).await;
+    let service = world(3, 30).await;
     add(&service, "ann", &["x", "y"]).await;
-    report_new(&service, vec![by_lead("spring", "x", 1, OutcomeKind::Delivered)]).await;
-    report_new(&service, vec![by_lead("spring", "y", 1, OutcomeKind::Delivered)]).await;
+    let claims = claim(&service, "ann", 2).await.claims;
+    report_new(&service, claims.iter().map(|claim| by_key(claim, OutcomeKind::Delivered)).collect()).await;
     assign(&service, "spring", &["bob"]).await;
     assert_eq!(why(&service).await, [Why::AccountRemoved, Why::NoLeadDue]);
     report_new(&service, vec![by_lead("spring", "x", 3, OutcomeKind::Delivered)]).await;

@@ -15,11 +15,11 @@ fn reported(change: impl FnOnce(&mut pb::Outcome)) -> pb::Outcome {
 }
 
 fn parsed(change: impl FnOnce(&mut pb::Outcome)) -> Outcome {
-    outcome(reported(change), &workspace()).expect("it is taken")
+    outcome(&reported(change), &workspace()).expect("it is taken")
 }
 
 fn refused(change: impl FnOnce(&mut pb::Outcome)) -> String {
-    match outcome(reported(change), &workspace()).expect_err("it is refused") {
+    match outcome(&reported(change), &workspace()).expect_err("it is refused") {
         Rejection::Invalid(invalid) => format!("{}: {}", invalid.field, invalid.problem),
         other => format!("{other:?}"),
     }
@@ -112,8 +112,8 @@ fn a_reason_goes_with_what_failed_alone() {
 fn text_value_and_time_of_an_outcome_end_at_their_bounds() {
     let long = "x".repeat(DETAIL_MAX);
     assert_eq!(parsed(|outcome| outcome.detail.clone_from(&long)).detail, long);
-    for bad in [format!("{long}x"), "a\0b".to_owned()] {
-        assert!(refused(|outcome| outcome.detail.clone_from(&bad)).starts_with("detail: "));
+    for (sent, taken) in [(format!("{long}x"), long.clone()), ("a\0b\u{85}".to_owned(), "ab".to_owned())] {
+        assert_eq!(parsed(|outcome| outcome.detail.clone_from(&sent)).detail, taken, "no fact is refused for its text");
     }
     let converted = |value| {
         move |outcome: &mut pb::Outcome| {
@@ -133,7 +133,11 @@ fn text_value_and_time_of_an_outcome_end_at_their_bounds() {
     );
     let time = Time { seconds: 1_770_000_000, nanos: 5 };
     assert_eq!(parsed(|outcome| outcome.time = Some(time)).time.map(timestamp), Some(time));
-    assert!(refused(|outcome| outcome.time = Some(Time { seconds: 0, nanos: -1 })).starts_with("time: "));
+    assert!(refused(|outcome| outcome.time = Some(Time { nanos: -1, ..time })).starts_with("time: "));
+    let of_2000 = Time { seconds: 946_684_800, nanos: 0 };
+    assert_eq!(parsed(|outcome| outcome.time = Some(of_2000)).time.map(timestamp), Some(of_2000));
+    let before = Time { seconds: 946_684_799, nanos: 999_999_999 };
+    assert_eq!(parsed(|outcome| outcome.time = Some(before)).time, None, "it was never set");
 }
 
 #[test]
@@ -146,6 +150,7 @@ fn each_verdict_has_a_reason_of_its_own() {
     assert_eq!(shown(Verdict::Duplicate), (pb::OutcomeVerdict::Duplicate, String::new()));
     for (rejection, reason) in [
         (Rejection::UnknownLead, "UNKNOWN_LEAD"),
+        (Rejection::OptOutUnnamed, "UNKNOWN_LEAD"),
         (Rejection::StepOutOfRange, "STEP_OUT_OF_RANGE"),
         (Rejection::CampaignFinal, "CAMPAIGN_FINAL"),
         (Rejection::TimeInFuture, "TIME_IN_FUTURE"),

@@ -202,8 +202,7 @@ pub fn is_stray(record: &[u8]) -> bool {
         within = match (within, byte) {
             (Within::Quoted, b'"') => Within::Closed,
             // A doubled quote is part of the text.
-            (Within::Start | Within::Closed, b'"') => Within::Quoted,
-            (Within::Quoted, _) => Within::Quoted,
+            (Within::Start | Within::Closed, b'"') | (Within::Quoted, _) => Within::Quoted,
             (_, b',' | b'\r' | b'\n') => Within::Start,
             (Within::Closed, _) => return true,
             (Within::Start | Within::Plain, _) => Within::Plain,

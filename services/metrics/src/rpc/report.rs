@@ -39,7 +39,7 @@ fn read(outcomes: Vec<pb::Outcome>, workspace: WorkspaceId) -> Result<Read> {
     let mut refused = Vec::new();
     let mut taken = Vec::with_capacity(outcomes.len());
     for (index, outcome) in outcomes.into_iter().enumerate() {
-        match wire::outcome(outcome, &workspace) {
+        match wire::outcome(&outcome, &workspace) {
             Ok(outcome) => taken.push(outcome),
             Err(rejection) => refused.push((index, Verdict::Rejected(rejection))),
         }
