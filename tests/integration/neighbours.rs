@@ -255,6 +255,25 @@ async fn claims_of_an_account_with_hundreds_of_campaigns_stop_no_other_account()
     assert_eq!(reasons, [("", vec![i32::from(pb::NotSendingReason::Finished)])], "one reason tells of them all");
 }
 
+#[tokio::test]
+async fn a_value_that_is_too_large_is_refused_and_spoils_no_later_conversion() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    campaign(&service, "spring", 5).await;
+    let converted = |lead: &str, value| pb::Outcome {
+        value_micros: Some(value),
+        ..by_lead("spring", lead, 0, OutcomeKind::Converted)
+    };
+    let answers = report(&service, vec![converted("l0", i64::MAX - 7), converted("l1", 10_000_000_000_000)]).await;
+    let verdicts: Vec<_> = answers.iter().map(pb::OutcomeResult::verdict).collect();
+    assert_eq!(verdicts, [OutcomeVerdict::Rejected, OutcomeVerdict::Applied]);
+    assert!(answers[0].message.contains("value_micros"), "{}", answers[0].message);
+    report_new(&service, vec![converted("l2", 19)]).await;
+    let seen = get(&service, "spring").await;
+    assert_eq!(seen.message_counts.as_ref().map(|counts| counts.conversion_value_micros), Some(10_000_000_000_019));
+    assert_counts(&*service.sql().await, &seen).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn greedy_streams_of_one_workspace_leave_room_for_a_modest_reporter_of_another() {
     for (greedy, modest) in [("acme", "other"), ("other", "acme")] {

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use campaign_metrics::pb::{self, OutcomeKind, OutcomeVerdict};
+use anyhow::ensure;
+use campaign_metrics::pb::{self, OutcomeKind, OutcomeVerdict, sending_service_client::SendingServiceClient};
 use futures::{StreamExt as _, stream};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tonic_types::StatusExt as _;
 
 use crate::{
     harness::{
+        daemon::Daemon,
+        postgres::database,
+        process::Directory,
         recount::assert_counts,
         service::Service,
         wait::{SOON, until},
@@ -133,4 +137,62 @@ async fn a_request_that_cannot_be_read_ends_its_stream_after_the_answers_before_
     let nowhere = pb::StreamOutcomesRequest { parent: "acme".into(), ..good };
     let mut responses = open(&service, stream::iter([nowhere])).await;
     assert_refused(responses.message().await, Code::InvalidArgument, "INVALID_FIELD", "parent");
+}
+
+/// Resident memory of a process, in MiB.
+fn resident(pid: u32) -> usize {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") / 256
+}
+
+/// More memory than forty streams may take that do not read, in MiB. What they sent would take several times as much.
+const UNREAD_MAX: usize = 150;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_streams_that_do_not_read_take_bounded_memory() {
+    let (database, directory) = (database().await, tempfile::tempdir().expect("a directory"));
+    let mut daemon = Daemon::service(&database.url, directory.path(), Directory::Keep).await.unwrap();
+    daemon.ready().await.unwrap();
+    let service = Service::of(&daemon, &database).expect("clients");
+    let pid = daemon.process.pid();
+    let before = resident(pid);
+    // Keys that match nothing: their answers are long.
+    let outcomes = (1..1_000).map(|lead| pb::Outcome {
+        send_key: format!("00000001-1-{lead}-1"),
+        kind: OutcomeKind::Delivered.into(),
+        ..Default::default()
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        let endpoint = Endpoint::from_shared(service.url.clone()).unwrap().initial_stream_window_size(65_535);
+        let channel = endpoint.initial_connection_window_size(65_535).connect().await.unwrap();
+        let requests = stream::repeat(request(outcomes.clone())).take(100);
+        let answers = SendingServiceClient::new(channel).stream_outcomes(requests).await.expect("a stream");
+        streams.push(answers.into_inner());
+    }
+    // All that the service reads ahead is answered, and nobody takes the answers.
+    let mut quiet = 0;
+    let stands = until("the streams to stand", SOON, async || {
+        let transactions = "campaign_metrics_transaction_duration_seconds_count{transaction=\"outcomes_report\"} ";
+        let page = service.admin("/metrics").await;
+        let batches = page.lines().find_map(|line| line.strip_prefix(transactions)).map(str::to_owned);
+        ensure!(batches.is_some(), "no batch yet");
+        quiet = if waiting(&service).await == 0 { quiet + 1 } else { 0 };
+        ensure!(quiet > 20, "outcomes wait");
+        Ok(())
+    });
+    stands.await.unwrap();
+    let full = resident(pid);
+    assert!(full < before + UNREAD_MAX, "{before} MiB before, {full} MiB with the streams");
+    drop(streams);
+    until("the streams to end", SOON, async || {
+        let open = service.metric_sum("campaign_metrics_rpc_stream_errors_total").await;
+        let after = resident(pid);
+        ensure!(after <= full, "{after} MiB after {full} MiB, {open} ended");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    eprintln!("{before} MiB before, {full} MiB with the streams, {} MiB after", resident(pid));
 }
