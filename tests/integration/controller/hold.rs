@@ -26,9 +26,9 @@ async fn a_hold_stops_a_managed_campaign_whatever_its_controller_does_until_the_
     stage.leads(&service, "spring", 5, false).await;
     assert_eq!(stage.claim(&service, "ann", 1).await.claims.len(), 1);
 
-    let held = stage.hold(&service, "spring", "wrong prices").await;
-    assert_eq!((held.state(), held.in_flight_claims), (CampaignState::Paused, 1));
-    let hold = held.hold.expect("a hold");
+    let stopped = stage.hold(&service, "spring", "wrong prices").await;
+    assert_eq!((stopped.state(), stopped.in_flight_claims), (CampaignState::Paused, 1));
+    let hold = stopped.hold.expect("a hold");
     assert_eq!((hold.reason.as_str(), hold.return_state()), ("wrong prices", CampaignState::Active));
     let shown = stage.condition("spring", "Held", "True", "Held").await;
     assert_eq!(state(&shown), Some(DesiredState::Paused));

@@ -34,8 +34,8 @@ async fn a_resource_that_can_not_be_read_is_told_and_keeps_nobody_else_waiting()
     let namespace = cluster.namespace("newer").await.unwrap();
     let service = service().await;
     // A later version of the definition knows one more state.
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/state/enum/-";
-    let newer = json!([{"op": "add", "path": path, "value": "Sleeping"}]).to_string();
+    let states = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/state/enum/-";
+    let newer = json!([{"op": "add", "path": states, "value": "Sleeping"}]).to_string();
     let patch = ["patch", "crd", "campaigns.campaign-metrics.io", "--type=json", "-p", &newer];
     cluster.kubectl(patch).await.unwrap().success().unwrap();
     let apply = async |name: &str, state: &str| {

@@ -359,7 +359,11 @@ fn the_comparison_notices_every_field_that_is_wrong_or_missing_or_new() {
         in_flight_until: Some(prost_types::Timestamp { seconds: 100, nanos: 5 }),
         next_change_time: Some(prost_types::Timestamp { seconds: 200, nanos: 5 }),
         finish_time: Some(prost_types::Timestamp { seconds: 50, nanos: 5 }),
-        hold: Some(pb::Hold { place_time: Some(Default::default()), reason: "why".into(), ..Default::default() }),
+        hold: Some(pb::Hold {
+            place_time: Some(prost_types::Timestamp::default()),
+            reason: "why".into(),
+            ..Default::default()
+        }),
         not_sending_reasons: vec![pb::NotSendingReason::Finished.into()],
         owner: Some(pb::Owner { generation: 3, ..Default::default() }),
         ..Default::default()

@@ -186,7 +186,7 @@ fn out_of_reach_is_said_of_what_was_mirrored_and_of_nothing_else() {
 
 #[test]
 fn a_hold_shows_and_only_one_that_deviates_from_the_spec_unsyncs() {
-    let held = |returns: CampaignState, reason: &str| {
+    let mirrored_hold = |returns: CampaignState, reason: &str| {
         let reason = reason.to_owned();
         mirrored_campaign(move |campaign| {
             campaign.state = CampaignState::Paused.into();
@@ -194,14 +194,14 @@ fn a_hold_shows_and_only_one_that_deviates_from_the_spec_unsyncs() {
             campaign.hold = Some(pb::Hold { place_time, reason, return_state: returns.into() });
         })
     };
-    let active = held(CampaignState::Active, "wrong prices");
+    let active = mirrored_hold(CampaignState::Active, "wrong prices");
     for kind in ["Ready", "Synced"] {
         assert_eq!(said(&active, kind), is("False", "Held"));
     }
     assert!(condition(&active, "Held").unwrap().message.contains("wrong prices"));
-    let hold = active.hold.as_ref().unwrap();
-    assert_eq!((hold.place_time.0, hold.reason.as_str()), (at(70), "wrong prices"));
-    let paused = held(CampaignState::Paused, "");
+    let shown = active.hold.as_ref().unwrap();
+    assert_eq!((shown.place_time.0, shown.reason.as_str()), (at(70), "wrong prices"));
+    let paused = mirrored_hold(CampaignState::Paused, "");
     assert_eq!((said(&paused, "Synced"), said(&paused, "Held")), (is("True", "Applied"), is("True", "Held")));
     assert_eq!(mirrored_campaign(|_| {}).hold, None);
 }
