@@ -346,6 +346,7 @@ async fn every_reason_for_not_sending_is_the_reason_of_the_condition_sending() {
 
 #[test]
 fn the_comparison_notices_every_field_that_is_wrong_or_missing_or_new() {
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 5 });
     let campaign = pb::Campaign {
         uid: "c-1".into(),
         state: pb::CampaignState::Finished.into(),
@@ -356,14 +357,10 @@ fn the_comparison_notices_every_field_that_is_wrong_or_missing_or_new() {
         delivery_health: pb::DeliveryHealth::Low.into(),
         response_rate: Some(pb::Rate { numerator: 3, denominator: 9, ratio: None }),
         conversion_rate: Some(pb::Rate { numerator: 1, denominator: 9, ratio: None }),
-        in_flight_until: Some(prost_types::Timestamp { seconds: 100, nanos: 5 }),
-        next_change_time: Some(prost_types::Timestamp { seconds: 200, nanos: 5 }),
-        finish_time: Some(prost_types::Timestamp { seconds: 50, nanos: 5 }),
-        hold: Some(pb::Hold {
-            place_time: Some(prost_types::Timestamp::default()),
-            reason: "why".into(),
-            ..Default::default()
-        }),
+        in_flight_until: time(100),
+        next_change_time: time(200),
+        finish_time: time(50),
+        hold: Some(pb::Hold { place_time: time(70), reason: "why".into(), ..Default::default() }),
         not_sending_reasons: vec![pb::NotSendingReason::Finished.into()],
         owner: Some(pb::Owner { generation: 3, ..Default::default() }),
         ..Default::default()
