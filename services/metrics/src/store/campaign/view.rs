@@ -172,12 +172,12 @@ fn campaign_from_row(row: &Row, first: Date, now: Timestamp) -> Result<Campaign>
     let uncertain_claims = row.get("uncertain");
     // The next claim call of a serving account makes the steps of its expired claims due again.
     let retries = state == CampaignState::Active && settings.claim_expiry_policy == ClaimExpiryPolicy::Retry;
-    let retried: Vec<i32> = if retries { row.get("uncertain_accounts") } else { Vec::new() };
+    let of_expired: Vec<i32> = if retries { row.get("uncertain_accounts") } else { Vec::new() };
     let serving: Vec<i32> = row.get("account_ids");
     let mut listed: Vec<Option<Timestamp>> = row.get("dues");
     let of_any = listed.pop().flatten();
     let due = |(account, own): (&i32, &Option<Timestamp>)| {
-        next_due(lead_counts, own.iter().chain(&of_any).min().copied(), retried.contains(account), now)
+        next_due(lead_counts, own.iter().chain(&of_any).min().copied(), of_expired.contains(account), now)
     };
     let account_dues: Vec<Option<Timestamp>> = serving.iter().zip(&listed).map(due).collect();
     let next_due = earliest(&account_dues, next_due(lead_counts, of_any, false, now));
