@@ -21,7 +21,7 @@ async fn a_report_aborted_by_a_deadlock_is_retried_and_counted() {
     let claims = claim(&service, "ann", 2).await.claims;
     assert_eq!(retries(&service).await, 0);
 
-    // A session locks leads in the opposite order, with a long deadlock timeout, so that the report is the victim.
+    // A session locks leads in the opposite order, with a long deadlock timeout, so that the report gives way.
     let other = service.sql().await;
     other
         .batch_execute("SET deadlock_timeout = '20s'; BEGIN; SELECT FROM leads WHERE lead_no = 2 FOR UPDATE")
@@ -33,7 +33,7 @@ async fn a_report_aborted_by_a_deadlock_is_retried_and_counted() {
     let locking = async {
         // The report waits for the second lead.
         blocked(&watcher, &other, 1).await;
-        // Now each waits for the other, until Postgres aborts the report.
+        // Now each waits for the other, until Postgres aborts the report: a batch waits for a lock shorter than for a deadlock.
         other
             .batch_execute("SELECT FROM leads WHERE lead_no = 1 FOR UPDATE; COMMIT")
             .await

@@ -267,7 +267,9 @@ impl Writer {
         let (reports, callers) = parted(vec![job]);
         match self.store.outcomes_report(&reports, LockWait::Short, ()).instrument(span).await {
             Err(error) if is_blocked(&error) => {
-                joined(reports, callers).into_iter().for_each(|job| self.take_apart(job, 0));
+                for job in joined(reports, callers) {
+                    self.take_apart(job, 0);
+                }
             }
             verdicts => answer(callers, verdicts),
         }

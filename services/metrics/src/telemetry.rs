@@ -107,7 +107,7 @@ impl Telemetry {
                 )?,
                 retries: counter(
                     "campaign_metrics_transaction_retries_total",
-                    "Transactions run again after a deadlock or serialization failure, by transaction.",
+                    "Transactions run again after a deadlock, a serialization failure or a short wait for a lock, by transaction.",
                     &["transaction"],
                 )?,
                 claims: counter(
