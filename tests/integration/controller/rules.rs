@@ -212,7 +212,7 @@ async fn a_spec_that_says_nothing_gets_every_default_and_so_does_its_campaign() 
         follow_up_delay: Some(prost_types::Duration { seconds: 24 * 3600, nanos: 0 }),
         active_hours: Some(pb::ActiveHours { time_zone: "UTC".into(), windows: Vec::new() }),
         claim_expiry_policy: pb::ClaimExpiryPolicy::Hold.into(),
-        settle_seconds: Some(86_400),
+        settle_seconds: Some(604_800),
         attribution_days: Some(30),
         ..Default::default()
     };

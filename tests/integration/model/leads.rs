@@ -32,7 +32,8 @@ impl Play<'_> {
         self.leads_added += ids.len();
         if reuse && ids.len() > 2 {
             // Twice in one message, mostly with different accounts.
-            ids[2] = ids[1].clone();
+            let repeated = ids[1].clone();
+            ids[2] = repeated;
         }
         let id_of = |account: &Option<usize>| account.map(|account| ACCOUNTS[account].to_owned()).unwrap_or_default();
         let leads = ids
