@@ -97,12 +97,15 @@ impl Store {
             if taken.is_ok() {
                 drop(lane_guard.take());
             }
-            taken.map_err(|error| wait.mark(error))
+            taken.map_err(|error| {
+                let error = wait.mark(error);
+                if is_blocked(&error) {
+                    // Its reports run again, some of them apart.
+                    self.counters.retries.with_label_values(&["outcomes_report"]).inc();
+                }
+                error
+            })
         });
-        if verdicts.as_ref().is_err_and(is_blocked) {
-            // Its reports run again, some of them apart.
-            self.counters.retries.with_label_values(&["outcomes_report"]).inc();
-        }
         let mut verdicts = verdicts?.into_iter();
         Ok(reports.iter().map(|report| verdicts.by_ref().take(report.outcomes.len()).collect()).collect())
     }
