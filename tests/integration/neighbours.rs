@@ -310,13 +310,14 @@ async fn modest_is_served(greedy: &str, modest: &str) {
         leads.map(lead).collect::<Vec<_>>()
     };
     // Twenty streams, each on a connection of its own, which send without end while nothing of theirs commits.
+    // Requests of 192 outcomes would fill the room to the last outcome.
     let lock = "SELECT FROM campaigns JOIN workspaces w USING (workspace_id) WHERE w.name = $1 FOR UPDATE OF campaigns";
     sql.batch_execute(&format!("BEGIN; {}", lock.replace("$1", &format!("'{greedy}'")))).await.unwrap();
     let mut streams = Vec::new();
     for _ in 0..20 {
         let channel = Endpoint::from_shared(service.url.clone()).unwrap().connect().await.unwrap();
         let request =
-            pb::StreamOutcomesRequest { parent: format!("workspaces/{greedy}"), outcomes: outcomes(greedy, 0..200) };
+            pb::StreamOutcomesRequest { parent: format!("workspaces/{greedy}"), outcomes: outcomes(greedy, 0..192) };
         let mut sending = pb::sending_service_client::SendingServiceClient::new(channel);
         let answers = sending.stream_outcomes(stream::repeat(request).take(400)).await.expect("a stream").into_inner();
         streams.push(tokio::spawn(answers.map(|answer| answer.is_ok()).collect::<Vec<bool>>()));
