@@ -94,7 +94,7 @@ async fn an_uncertain_claim_is_resolved_as_sent_or_not_sent() {
     let both = [(&claims[0], Resolution::Sent), (&claims[1], Resolution::NotSent), (&claims[1], Resolution::Sent)];
     let answer = resolve(&service, &both).await;
     assert_eq!(answer.resolved_count, 2);
-    assert_eq!(answer.not_uncertain_claim_ids, [claims[1].claim_id.clone()], "of an id twice the first one counts");
+    assert!(answer.not_uncertain_claim_ids.is_empty(), "of an id twice the first one counts: {answer:?}");
     let again = resolve(&service, &both[..2]).await;
     assert_eq!(again.resolved_count, 0, "what is resolved stays so");
 
