@@ -216,7 +216,8 @@ async fn a_reader_that_stops_or_leaves_holds_no_transaction() {
     idle("the service to see that the reader left").await;
     let count = "campaign_metrics_transaction_duration_seconds_count{transaction=\"export_leads\"} ";
     let page = service.admin("/metrics").await;
-    let reads = page.lines().find_map(|line| line.strip_prefix(count)).expect("portions were read");
+    // A portion that the reader did not wait for does not count.
+    let reads = page.lines().find_map(|line| line.strip_prefix(count)).unwrap_or("0");
     assert!(
         reads.parse::<u32>().unwrap() < 3,
         "{reads} portions of {LEADS} leads were read for a reader that took none"

@@ -65,7 +65,7 @@ pub const ROWS: &[Row] = &[
     row("proto/wire/performance.rs", CONTRACT, &["performance", SEQUENCES], &[]),
     row("services/metrics/migrations/", &[], &["facts", "edges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0008", &[], &["reporting", SEQUENCES], &[]),
-    row("services/metrics/migrations/0012", &[], &["holds"], SERVICE),
+    row("services/metrics/migrations/0011", &[], &["holds"], SERVICE),
     row("services/metrics/migrations/0009", &[], &["roles", "storage"], SERVICE),
     row("services/metrics/migrations/0007", &[], &["claims", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0006", &[], &["history", "outcomes", SEQUENCES], SERVICE),

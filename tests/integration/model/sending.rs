@@ -112,8 +112,15 @@ impl Play<'_> {
     async fn report(&mut self, workspace: usize, picks: &[Pick]) -> Checked {
         self.tick();
         let picked = picks.iter().filter_map(|pick| self.outcome(workspace, pick));
-        let (outcomes, reports) = picked.unzip();
-        self.report_all(workspace, outcomes, reports).await
+        // Opt-outs are written apart, before or after the other outcomes of their call.
+        let (opt_outs, others): (Vec<_>, Vec<_>) =
+            picked.partition(|(outcome, _)| outcome.kind() == OutcomeKind::OptedOut);
+        for outcomes in [others, opt_outs] {
+            let (outcomes, reports) = outcomes.into_iter().unzip();
+            self.report_all(workspace, outcomes, reports).await?;
+            self.tick();
+        }
+        Ok(())
     }
 
     async fn report_all(&mut self, workspace: usize, outcomes: Vec<pb::Outcome>, reports: Vec<Report>) -> Checked {
