@@ -67,7 +67,8 @@ impl Outage {
         if resources.is_empty() {
             return false;
         }
-        resources.sort_by_cached_key(|resource| Reverse(edit_time(resource)));
+        // Times of edits are whole seconds. Of two in one second, an edit comes before a creation.
+        resources.sort_by_cached_key(|resource| Reverse((edit_time(resource), resource.metadata.generation)));
         tracing::error!(
             resources = resources.len(),
             seconds = lost.as_secs(),
