@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use campaign_metrics::{
     campaign::Campaign,
     diagnosis::{AGES, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, RatesAtAge},
-    history::{ComparedCampaign, HistoryDay, last_ripe_day},
+    history::{AGE_MAX, ComparedCampaign, HistoryDay, last_ripe_day},
     lead::FailureReason,
     name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId},
     rate::Rate,
@@ -23,7 +23,7 @@ use crate::{
         campaign::view::{CampaignSelector, campaign_load_in_txn, campaigns_load},
         history::{message_columns, sums_at_age},
         row::{CampaignKey, account_key_in_txn, campaign_find_in_txn, workspace_in_txn},
-        transaction::{FREELY_PLANNED, Kind, Store, in_txn},
+        transaction::{Kind, Store, in_txn},
     },
 };
 
@@ -121,17 +121,14 @@ impl Store {
             let Some((first, last)) = window_in_txn(&txn, key.0, key.1, ALL_ACCOUNTS).await? else {
                 return Ok((now, campaign_facts(campaign, others)));
             };
-            // One row for each account and day, from all over the table: a bitmap scan visits each of its pages once.
-            txn.batch_execute(FREELY_PLANNED).await?;
             let names = account_names_in_txn(&txn, key).await?;
             let accounts: Vec<i32> = names.keys().copied().collect();
             let statement = txn.prepare_cached(BY_ACCOUNT).await?;
             let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &first, &last]).await?;
             let name_of = |row: &Row| names.get(&row.get(0)).and_then(Option::as_ref);
             let by_account = messages_by(rows.iter().map(|row| (name_of(row), row)));
-            let statement = txn.prepare_cached(SUMS).await?;
-            let sums = txn.query(&statement, &[&key.0, &[key.1].as_slice(), &first, &last, &ALL_AGES]).await?;
-            let sums = sums.iter().map(day_from_row).collect::<Result<Vec<_>>>()?;
+            let sums = sums_in_txn(&txn, key.0, &[key.1], (first, last), AGE_MAX).await?;
+            let sums = sums.into_values().flatten().collect::<Vec<_>>();
             let mut volumes = BTreeMap::<AccountId, BTreeMap<Date, i64>>::new();
             if sums.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
                 let statement = txn.prepare_cached(VOLUMES).await?;
@@ -184,16 +181,9 @@ impl Store {
             let numbers: Vec<i32> = keys.iter().map(|key| key.1).collect();
             let today = local_day(&TimeZone::UTC, now);
             let first = today.saturating_sub((COMPARED_DAYS - 1).days());
-            let statement = txn.prepare_cached(SUMS).await?;
-            let ages = i32::from(age_days) + 1;
             let workspace_id = keys.first().map_or(0, |key| key.0);
-            let rows = txn
-                .query(&statement, &[&workspace_id, &numbers, &first, &today.saturating_add(1.day()), &ages])
-                .await?;
-            let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
-            for row in &rows {
-                days.entry(row.get("campaign_id")).or_default().push(day_from_row(row)?);
-            }
+            let window = (first, today.saturating_add(1.day()));
+            let mut days = sums_in_txn(&txn, workspace_id, &numbers, window, age_days.into()).await?;
             let compared = campaigns.into_iter().zip(numbers).map(|(campaign, number)| ComparedCampaign {
                 name: campaign.name,
                 state: campaign.state,
@@ -206,9 +196,6 @@ impl Store {
         })
     }
 }
-
-/// Number of the ages that history has.
-const ALL_AGES: i32 = 31;
 
 /// `all_campaigns()` and `all_accounts()` of the schema.
 const ALL_CAMPAIGNS: i32 = 0;
@@ -246,6 +233,23 @@ async fn window_in_txn(
         let last: Date = row.get(0);
         (last.saturating_sub((HISTORY_DAYS - 1).days()), last)
     }))
+}
+
+/// Reads the days of campaigns in a window, summed over accounts, with replies and conversions up to an age.
+async fn sums_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaigns: &[i32],
+    (first, last): (Date, Date),
+    age_days: usize,
+) -> Result<BTreeMap<i32, Vec<HistoryDay>>> {
+    let ages = i32::try_from(age_days + 1).unwrap_or(i32::MAX);
+    let statement = txn.prepare_cached(SUMS).await?;
+    let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
+    for row in txn.query(&statement, &[&workspace_id, &campaigns, &first, &last, &ages]).await? {
+        days.entry(row.get("campaign_id")).or_default().push(day_from_row(&row)?);
+    }
+    Ok(days)
 }
 
 /// Sums up the rates of the other campaigns of the workspace over the last days, for each age.
