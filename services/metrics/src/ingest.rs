@@ -214,10 +214,19 @@ impl Writer {
         }
         let size: usize = batch.iter().map(|job| job.report.outcomes.len()).sum();
         let (until_commit, _until_end) = if size < SPREAD_MIN { (Some(queue), None) } else { (None, Some(queue)) };
+        let blocked = self.try_write(batch, until_commit).await;
+        if !blocked.is_empty() {
+            self.write_others(blocked).await;
+        }
+    }
+
+    /// Writes a batch, or its jobs one by one if that fails for a reason that one of them may have. Returns the batch if a lock
+    /// stopped it.
+    async fn try_write(&self, batch: Vec<Job>, until_commit: impl Send) -> Vec<Job> {
         let span = batch_span(&batch);
         let (reports, callers) = parted(batch);
         match self.store.outcomes_report(&reports, LockWait::Short, until_commit).instrument(span).await {
-            Err(error) if is_blocked(&error) => self.write_others(joined(reports, callers)).await,
+            Err(error) if is_blocked(&error) => return joined(reports, callers),
             Err(Error::Internal(_) | Error::Contended(_)) if reports.len() > 1 => {
                 for job in joined(reports, callers) {
                     self.write_alone(job).await;
@@ -225,6 +234,7 @@ impl Writer {
             }
             verdicts => answer(callers, verdicts),
         }
+        Vec::new()
     }
 
     /// Writes a batch that a lock stopped: takes apart the reports whose rows are locked, and writes the others.
@@ -244,17 +254,9 @@ impl Writer {
             if others.is_empty() {
                 return;
             }
-            let span = batch_span(&others);
-            let (reports, callers) = parted(others);
-            match self.store.outcomes_report(&reports, LockWait::Short, ()).instrument(span).await {
-                Err(error) if is_blocked(&error) => batch = joined(reports, callers),
-                Err(Error::Internal(_) | Error::Contended(_)) if reports.len() > 1 => {
-                    for job in joined(reports, callers) {
-                        self.write_alone(job).await;
-                    }
-                    return;
-                }
-                verdicts => return answer(callers, verdicts),
+            batch = self.try_write(others, ()).await;
+            if batch.is_empty() {
+                return;
             }
         }
         for job in batch {

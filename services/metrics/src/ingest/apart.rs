@@ -55,7 +55,7 @@ impl Place {
 /// The sending end. Its clones share the queues.
 #[derive(Clone)]
 pub(super) struct Apart {
-    // Unbounded, since the room of the jobs bounds it.
+    // Unbounded: `room` limits how many outcomes wait.
     jobs: UnboundedSender<(Place, Job)>,
     /// Places that have reports here.
     places: Arc<Mutex<HashSet<Place>>>,
