@@ -20,6 +20,7 @@ pub mod kube;
 pub mod kubelet;
 pub mod moved;
 pub mod node;
+pub mod page;
 pub mod parts;
 pub mod postgres;
 pub mod process;

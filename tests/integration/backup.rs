@@ -16,7 +16,8 @@ use tokio::process::Command;
 
 use crate::{
     harness::{
-        parts::{binary, part, repository},
+        page::blocks,
+        parts::{binary, part},
         postgres::{Durability, ROLES, Role, Server, TestDatabase, connect, free_port, unprivileged},
         process::Directory,
         run::{Output, run},
@@ -35,17 +36,6 @@ enum By {
     Us,
     /// The user of the server.
     Server,
-}
-
-/// The blocks of the page, by their names.
-fn blocks() -> BTreeMap<String, String> {
-    let page = fs::read_to_string(repository().join(PAGE)).expect("the page");
-    let fences = page.split("```").skip(1).step_by(2).map(|fence| {
-        let (info, text) = fence.split_once('\n').expect("a fence has an info string");
-        let name = info.strip_prefix("sh run=").unwrap_or_else(|| panic!("{PAGE}: `{info}` is not run"));
-        (name.to_owned(), text.to_owned())
-    });
-    fences.collect()
 }
 
 /// A server with a database that is backed up, and directories that its user may write.
@@ -72,7 +62,7 @@ impl Stage {
         campaign_metrics_service::migrate(&Role::Owner.url(&url)).await.unwrap();
         let variables = BTreeMap::from([("ADMIN_URL", admin_url), ("OWNER_URL", Role::Owner.url(&url))]);
         let database = TestDatabase { url: Role::App.url(&url), admin_url: url };
-        let mut stage = Self { folder, server, database, variables, blocks: blocks() };
+        let mut stage = Self { folder, server, database, variables, blocks: blocks(PAGE) };
         for (name, directory) in [("ARCHIVE", "archive"), ("BACKUPS", "backups")] {
             let path = stage.path(directory);
             fs::create_dir(&path).unwrap();

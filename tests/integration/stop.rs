@@ -1,11 +1,6 @@
 //! Runs every command of docs/stop.md on real processes, each time with the parts dead that the page says are dead.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    env, fs,
-    path::PathBuf,
-};
+use std::{cell::RefCell, collections::BTreeSet, env, fs, path::PathBuf};
 
 use campaign_metrics::pb::{self, CampaignState};
 use serde_json::{Value, json};
@@ -15,7 +10,8 @@ use tokio::process::Command;
 use crate::harness::{
     daemon::Daemon,
     kube::Cluster,
-    parts::{binary, part, repository},
+    page::blocks,
+    parts::{binary, part},
     postgres::{TestDatabase, database},
     process::{Directory, Signal},
     run::{Output, run},
@@ -25,17 +21,6 @@ use crate::harness::{
 
 const PAGE: &str = "docs/stop.md";
 const WORKSPACE: &str = "acme";
-
-/// The blocks of the page, by their names.
-fn blocks() -> BTreeMap<String, String> {
-    let page = fs::read_to_string(repository().join(PAGE)).expect("the page");
-    let fences = page.split("```").skip(1).step_by(2).map(|fence| {
-        let (info, text) = fence.split_once('\n').expect("a fence has an info string");
-        let name = info.strip_prefix("sh run=").unwrap_or_else(|| panic!("{PAGE}: `{info}` is not run"));
-        (name.to_owned(), text.to_owned())
-    });
-    fences.collect()
-}
 
 /// Two replicas, a controller with its own cluster, and campaigns of which resources manage two.
 struct Stage {
@@ -153,7 +138,7 @@ impl Stage {
 
     /// Runs a block of the page, and returns what it prints.
     async fn execute(&self, name: &str) -> String {
-        let text = blocks().remove(name).unwrap_or_else(|| panic!("{PAGE} has no block {name}"));
+        let text = blocks(PAGE).remove(name).unwrap_or_else(|| panic!("{PAGE} has no block {name}"));
         self.executed.borrow_mut().insert(name.to_owned());
         let folder = |file: PathBuf| file.parent().expect("files lie somewhere").to_owned();
         let ours = [
@@ -251,7 +236,7 @@ async fn every_way_to_stop_works_with_the_parts_dead_that_the_page_names() {
     assert_eq!(stage.sending().await, ["autumn", "spring"]);
     stage.execute("replica").await;
     assert_eq!(stage.sending().await, [""; 0]);
-    let all: BTreeSet<String> = blocks().into_keys().collect();
+    let all: BTreeSet<String> = blocks(PAGE).into_keys().collect();
     assert_eq!(*stage.executed.borrow(), all, "every block of the page is run");
 }
 
