@@ -20,6 +20,14 @@ impl Rate {
     pub fn ratio(self) -> Option<f64> {
         (self.denominator != 0).then(|| self.numerator as f64 / self.denominator as f64)
     }
+
+    /// Returns the ratio for people, as [`percent`] renders it; `None` when the denominator is 0.
+    pub fn percent(self) -> Option<String> {
+        let ratio = self.ratio()?;
+        // Counts beyond 2^53 are rounded to all of them.
+        let is_some = 0 < self.numerator && self.numerator < self.denominator;
+        Some(percent(if is_some { ratio.min(1.0_f64.next_down()) } else { ratio }))
+    }
 }
 
 impl AddAssign for Rate {
@@ -43,28 +51,27 @@ impl Sum for Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { numerator, denominator } = self;
-        let rarer = Self { numerator: *numerator.min(&(denominator - numerator)), ..*self };
-        match (self.ratio(), rarer.ratio()) {
-            (Some(share), Some(rarer)) if *denominator >= PERCENT_MIN => {
-                write!(f, "{} % ({numerator} of {denominator})", percent(share, rarer))
-            }
-            _ => write!(f, "{numerator} of {denominator}"),
+        match self.percent().filter(|_| *denominator >= PERCENT_MIN) {
+            Some(percent) => write!(f, "{percent} ({numerator} of {denominator})"),
+            None => write!(f, "{numerator} of {denominator}"),
         }
     }
 }
 
-/// Renders a share as a number of percent, with two digits of `scale`: `6.1`, `0.12`, `99.990`.
+/// Renders a share in percent, as everything that people read shows it: `71.0 %`, near 0 and 100 with two digits: `0.12 %`.
 ///
-/// With the rarer part as the scale, few of many never read as 0 %, and nearly all never as 100 %.
-pub fn percent(share: f64, scale: f64) -> String {
-    let (mut decimals, mut scale) = (1, 100.0 * scale.abs());
-    if scale == 0.0 {
-        return format!("{:.0}", 100.0 * share);
+/// The first of many is never `0 %`, and all but the last never `100 %`: they are `<0.01 %` and `>99.99 %`. What is not
+/// a number is `-`.
+pub fn percent(share: f64) -> String {
+    match share {
+        _ if !share.is_finite() => "-".to_owned(),
+        0.0 => "0 %".to_owned(),
+        1.0 => "100 %".to_owned(),
+        0.0..0.000_05 => "<0.01 %".to_owned(),
+        0.999_95..1.0 => ">99.99 %".to_owned(),
+        0.0..0.01 | 0.99..1.0 => format!("{:.2} %", 100.0 * share),
+        _ => format!("{:.1} %", 100.0 * share),
     }
-    while scale < 1.0 - 1e-9 && decimals < 9 {
-        (decimals, scale) = (decimals + 1, 10.0 * scale);
-    }
-    format!("{:.decimals$}", 100.0 * share)
 }
 
 #[cfg(test)]
@@ -72,13 +79,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentage_has_the_digits_of_the_rarer_part_and_comes_with_its_counts() {
+    fn a_percentage_is_never_0_after_the_first_and_never_100_before_the_last() {
+        for (numerator, denominator, text) in [
+            (0, 1_000_000, Some("0 %")),
+            (1, 1_000_000, Some("<0.01 %")),
+            (1, i64::MAX, Some("<0.01 %")),
+            (51, 1_000_000, Some("0.01 %")),
+            (42, 10_000, Some("0.42 %")),
+            (312, 10_000, Some("3.1 %")),
+            (1, 2, Some("50.0 %")),
+            (i64::MAX / 2, i64::MAX, Some("50.0 %")),
+            (98, 100, Some("98.0 %")),
+            (9912, 10_000, Some("99.12 %")),
+            (99_994, 100_000, Some("99.99 %")),
+            (999_999, 1_000_000, Some(">99.99 %")),
+            (i64::MAX - 1, i64::MAX, Some(">99.99 %")),
+            (1_000_000, 1_000_000, Some("100 %")),
+            (i64::MAX, i64::MAX, Some("100 %")),
+            (0, 0, None),
+        ] {
+            assert_eq!(Rate { numerator, denominator }.percent().as_deref(), text, "{numerator} of {denominator}");
+        }
+        assert_eq!([f64::NAN, f64::INFINITY].map(percent), ["-", "-"]);
+        assert_eq!(percent(1.0_f64.next_down()), ">99.99 %");
+    }
+
+    #[test]
+    fn a_percentage_comes_with_its_counts() {
         for (numerator, denominator, text) in [
             (61, 1000, "6.1 % (61 of 1000)"),
             (10, 20, "50.0 % (10 of 20)"),
             (12, 10_000, "0.12 % (12 of 10000)"),
-            (9999, 10_000, "99.990 % (9999 of 10000)"),
-            (1, 1_000_000_000, "0.00000010 % (1 of 1000000000)"),
+            (9999, 10_000, "99.99 % (9999 of 10000)"),
             (0, 500, "0 % (0 of 500)"),
             (500, 500, "100 % (500 of 500)"),
         ] {

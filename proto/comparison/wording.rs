@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use crate::{history::ComparedCampaign, rate::percent, statistics::Difference};
+use crate::{history::ComparedCampaign, statistics::Difference};
 
 /// Most names in a list. A comparison of twenty would fill a screen with them.
 const NAMES_MAX: usize = 3;
@@ -27,11 +27,23 @@ pub(super) fn count(number: i64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Renders a difference of shares in percentage points, with two digits of `scale`: `6.1`, `0.12`.
+fn number(difference: f64, scale: f64) -> String {
+    let (mut decimals, mut scale) = (1, 100.0 * scale.abs());
+    if scale == 0.0 {
+        return format!("{:.0}", 100.0 * difference);
+    }
+    while scale < 1.0 - 1e-9 && decimals < 9 {
+        (decimals, scale) = (decimals + 1, 10.0 * scale);
+    }
+    format!("{:.decimals$}", 100.0 * difference)
+}
+
 /// Renders a difference in percentage points with its interval: `3.1 points (95 % interval 1.9 to 4.3)`.
 pub(super) fn points(difference: Difference) -> String {
     let Difference { estimate, interval } = difference;
     let width = interval.upper - interval.lower;
-    let [estimate, lower, upper] = [estimate, interval.lower, interval.upper].map(|share| percent(share, width));
+    let [estimate, lower, upper] = [estimate, interval.lower, interval.upper].map(|share| number(share, width));
     format!("{estimate} points (95 % interval {lower} to {upper})")
 }
 

@@ -11,7 +11,7 @@ use super::{
     party::{Party, together},
     regime::{Period, Regime, is_certainly_above},
     volume::{AccountDay, find_limit},
-    words::{names, percent, share, since},
+    words::{names, percent, since},
 };
 use crate::{lead::FailureReason, rate::Rate, statistics::Change};
 
@@ -144,7 +144,7 @@ fn of_reason(subject: Subject, parties: usize, kind: FindingKind, loss: Loss, li
 
 /// Says how many messages are lost, and in which accounts or campaigns.
 fn where_lost(subject: Subject, parties: usize, cause: &str, loss: &Loss, limit: Option<i64>) -> String {
-    let of_all = format!("{} of the messages are lost because of {cause}", share(loss.lost));
+    let of_all = format!("{} of the messages are lost because of {cause}", loss.lost);
     let (one, many) = nouns(subject);
     match &loss.blamed[..] {
         [] if parties > 1 && limit.is_none() => format!("{of_all}. No {one} stands out."),
@@ -168,7 +168,7 @@ fn ids(blamed: &[BlamedAccount]) -> String {
 /// Says what those that are blamed lose, with the numbers of the worst.
 fn of_blamed(subject: Subject, blamed: &[BlamedAccount]) -> String {
     let Some(worst) = blamed.first() else { return String::new() };
-    let (ids, own, others) = (ids(blamed), share(worst.share), share(worst.others_share));
+    let (ids, own, others) = (ids(blamed), worst.share, worst.others_share);
     match (subject, blamed.len()) {
         (Subject::Campaign, 1) => format!("Account {ids} loses {own} of its messages, the others {others}"),
         (Subject::Campaign, many) => format!(
@@ -236,10 +236,10 @@ fn low_delivery(subject: Subject, parties: &[Party], all: &[(Date, Messages)], c
         Some(change) => format!(
             "Since {} only {} of the messages are delivered, before it was {}.",
             since(change),
-            share(delivered(lost)),
+            delivered(lost),
             percent(delivered(change.before))
         ),
-        None => format!("Only {} of the messages are delivered.", share(delivered(lost))),
+        None => format!("Only {} of the messages are delivered.", delivered(lost)),
     };
     let reasons = reasons(sum(all, change.map(|change| change.since)));
     let action = "Reduce the sending volume, check the health of the accounts, and verify the quality of the leads.";

@@ -9,12 +9,12 @@ use super::{
     facts::{AGES, CampaignFacts, RatesAtAge},
     finding::{Finding, FindingKind, OpenQuestion, Severity},
     pace::Pace,
-    words::{expected_by, share},
+    words::expected_by,
 };
 use crate::{
     campaign::CampaignState,
     history::{HistoryCounts, ripe_on},
-    rate::Rate,
+    rate::{Rate, percent},
     schedule::local_day,
     statistics::wilson,
 };
@@ -132,11 +132,10 @@ fn find_low(facts: &CampaignFacts, reaction: Reaction, now: Timestamp) -> Option
         if !is_low(own, reference, reaction.least_usual()) {
             return None;
         }
-        let of_leads =
-            format!("{} of the leads {} within {age_days} days of their first message", share(own), reaction.verb());
+        let of_leads = format!("{own} of the leads {} within {age_days} days of their first message", reaction.verb());
         let summary = match reference {
-            Some(usual) => format!("{of_leads}; in the workspace's other campaigns {} did.", share(usual)),
-            None => format!("{of_leads}, certainly less than {:.1} %.", 100.0 * reaction.least_usual()),
+            Some(usual) => format!("{of_leads}; in the workspace's other campaigns {usual} did."),
+            None => format!("{of_leads}, certainly less than {}.", percent(reaction.least_usual())),
         };
         let action = reaction.action(own.numerator == 0);
         let mut finding = Finding::new(reaction.kind(), Severity::Warning, summary, action);

@@ -2,28 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::{
-    rate::Rate,
-    statistics::{Change, MESSAGES_MIN},
-};
+use crate::{rate::Rate, statistics::Change};
 
 /// Most names in a sentence.
 const NAMES_MAX: usize = 3;
 
-/// Renders a share, such as `12.3 %`. Only all is `100.0 %`, and only none is `0.0 %`.
+/// Renders a share, such as `12.3 %`.
 pub(super) fn percent(rate: Rate) -> String {
-    match rate.ratio() {
-        None => "nothing".to_owned(),
-        Some(ratio) if rate.numerator > 0 && ratio < 0.0005 => "less than 0.1 %".to_owned(),
-        Some(ratio) if rate.numerator < rate.denominator && ratio > 0.9995 => "more than 99.9 %".to_owned(),
-        Some(ratio) => format!("{:.1} %", 100.0 * ratio),
-    }
-}
-
-/// Renders a share with its counts, such as `12.3 % (123 of 1000)`. Of few it renders the counts alone: `3 of 7`.
-pub(super) fn share(rate: Rate) -> String {
-    let counts = format!("{} of {}", rate.numerator, rate.denominator);
-    if rate.denominator < MESSAGES_MIN { counts } else { format!("{} ({counts})", percent(rate)) }
+    rate.percent().unwrap_or_else(|| "nothing".to_owned())
 }
 
 /// Renders ids in backticks, such as `` `a`, `b`, `c` and 4 more ``.
@@ -66,17 +52,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_all_is_100_percent_and_few_have_no_percentage() {
+    fn a_share_of_nothing_is_told_in_words() {
         let rate = |numerator, denominator| Rate { numerator, denominator };
-        assert_eq!(percent(rate(123, 1000)), "12.3 %");
-        assert_eq!(
-            [rate(0, 30), rate(1, 3000), rate(2999, 3000), rate(30, 30), rate(0, 0)].map(percent),
-            ["0.0 %", "less than 0.1 %", "more than 99.9 %", "100.0 %", "nothing"]
-        );
-        assert_eq!(
-            [rate(1, 1), rate(19, 19), rate(20, 20), rate(0, 0)].map(share),
-            ["1 of 1", "19 of 19", "100.0 % (20 of 20)", "0 of 0"]
-        );
+        assert_eq!([rate(0, 30), rate(123, 1000), rate(0, 0)].map(percent), ["0 %", "12.3 %", "nothing"]);
     }
 
     #[test]

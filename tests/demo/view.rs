@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::Result;
-use campaign_metrics::pb::{self, CampaignState};
+use campaign_metrics::{
+    pb::{self, CampaignState},
+    rate::percent,
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::{Colour, paint};
@@ -38,7 +41,7 @@ impl View {
     /// An empty view of so many campaigns.
     pub fn new(campaigns: usize) -> Result<Self> {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        let style = ProgressStyle::with_template("{prefix} {bar:10.green/black.bright} {pos:>3}%{msg}")?;
+        let style = ProgressStyle::with_template("{prefix} {bar:6.green/black.bright}{msg}")?;
         let style = style.progress_chars("██░");
         // The last lines stay on the screen however the view ends.
         let bar = |style| ProgressBar::new(100).with_style(style).with_finish(ProgressFinish::Abandon);
@@ -94,8 +97,8 @@ fn columns() -> String {
 /// The line of a campaign without any redrawing.
 fn plain(campaign: &pb::Campaign) -> String {
     let progress = progress(campaign);
-    let bar: String = (0..10).map(|place| if place * 10 < progress { '#' } else { '.' }).collect();
-    format!("{:NAME$} {:8} {bar} {progress:3}%{}", id(campaign), state(campaign), counts(campaign))
+    let bar: String = (0..6).map(|place| if place * 100 < 6 * progress { '#' } else { '.' }).collect();
+    format!("{:NAME$} {:8} {bar}{}", id(campaign), state(campaign), counts(campaign))
 }
 
 /// Its id.
@@ -113,7 +116,7 @@ pub fn state(campaign: &pb::Campaign) -> &'static str {
     }
 }
 
-/// In percent, rounded down: 100 is reached by all leads alone.
+/// The length of its bar, up to 100.
 fn progress(campaign: &pb::Campaign) -> u64 {
     let leads = campaign.lead_counts.unwrap_or_default();
     let percent = ((leads.sent + leads.failed) * 100).checked_div(leads.total);
@@ -122,8 +125,8 @@ fn progress(campaign: &pb::Campaign) -> u64 {
 
 fn counts(campaign: &pb::Campaign) -> String {
     let leads = campaign.lead_counts.unwrap_or_default();
-    let delivery = campaign.delivery_rate.and_then(|rate| rate.ratio);
-    let delivery = delivery.map_or("-".to_owned(), |ratio| format!("{:.1}%", ratio * 100.0));
+    let [progress, delivery] = [campaign.progress_ratio, campaign.delivery_rate.and_then(|rate| rate.ratio)]
+        .map(|ratio| ratio.map_or("-".to_owned(), percent));
     let [sent, failed, pending, partial] = [leads.sent, leads.failed, leads.pending, leads.partial];
-    format!("{sent:>6}{failed:>8}{pending:>8}{partial:>8}{delivery:>9}")
+    format!("{progress:>9}{sent:>6}{failed:>8}{pending:>8}{partial:>8}{delivery:>9}")
 }

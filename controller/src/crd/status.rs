@@ -149,7 +149,8 @@ pub struct LeadFacts {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Share {
-    /// The ratio for people, in percent, rounded down to a tenth, so that only a complete share shows `100%`.
+    /// The ratio for people, in percent: `71.0 %`. Only none is `0 %`, and only all is `100 %`; close to them it is
+    /// `<0.01 %` and `>99.99 %`.
     pub percent: String,
     /// The count.
     pub numerator: i64,

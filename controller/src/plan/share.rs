@@ -1,6 +1,6 @@
 //! Shares with a percentage for people.
 
-use campaign_metrics::pb;
+use campaign_metrics::{pb, rate::Rate};
 
 use crate::crd::Share;
 
@@ -9,12 +9,8 @@ pub(super) fn rate(rate: Option<pb::Rate>) -> Option<Share> {
     rate.and_then(|rate| share(rate.numerator, rate.denominator))
 }
 
-/// Converts a rate, and adds a percentage. It is rounded down, so that only a complete share shows 100 %.
+/// Converts a rate, and adds its percentage.
 pub(super) fn share(numerator: i64, denominator: i64) -> Option<Share> {
-    let tenths = (i128::from(numerator) * 1000).checked_div(i128::from(denominator))?;
-    let percent = match (tenths / 10, tenths % 10) {
-        (whole, 0) => format!("{whole}%"),
-        (whole, tenth) => format!("{whole}.{tenth}%"),
-    };
+    let percent = Rate { numerator, denominator }.percent()?;
     Some(Share { percent, numerator, denominator })
 }

@@ -39,7 +39,7 @@ fn a_bad_list_is_found_in_its_campaign() {
     assert_eq!(found[0].accounts[0].culprit.to_string(), "workspaces/w/campaigns/autumn");
     assert_eq!(
         found[0].summary,
-        "It loses 25.0 % (300 of 1200) of the messages of campaign `autumn`, of the others 0.0 % (0 of 3000), because of \
+        "It loses 25.0 % (300 of 1200) of the messages of campaign `autumn`, of the others 0 % (0 of 3000), because of \
          invalid leads."
     );
 }

@@ -58,7 +58,7 @@ fn all_failed_is_critical_and_blames_nobody() {
         let interval = finding.share_interval().unwrap();
         assert!(interval.lower.is_finite() && interval.upper <= 1.0, "{interval:?}");
     }
-    assert!(diagnosis.findings[1].summary.starts_with("Only 0.0 % (0 of 200) of the messages are delivered."));
+    assert!(diagnosis.findings[1].summary.starts_with("Only 0 % (0 of 200) of the messages are delivered."));
     assert_eq!(questions(&diagnosis), [(LowResponse, 0, 381, false), (LowConversion, 0, 3838, false)]);
 }
 

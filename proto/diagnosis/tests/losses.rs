@@ -22,15 +22,15 @@ fn one_blocked_account_is_named_with_its_day() {
     assert_eq!(cause.share, Some(rate(900, 5000)), "of the campaign since then");
     assert_eq!(
         cause.summary,
-        "Account `b` loses 90.0 % (900 of 1000) of its messages, the others 0.0 % (0 of 4000), because of account \
-         issues. Since 2026-06-21 it is 90.0 %, before it was 0.0 %."
+        "Account `b` loses 90.0 % (900 of 1000) of its messages, the others 0 % (0 of 4000), because of account \
+         issues. Since 2026-06-21 it is 90.0 %, before it was 0 %."
     );
     assert_eq!(cause.action, "Check the status of `b`, and review the errors.");
     assert_eq!(found[1].share, Some(rate(4060, 5000)));
     assert_eq!(
         found[1].summary,
-        "Since 2026-06-21 only 81.2 % (4060 of 5000) of the messages are delivered, before it was 99.0 %. Lost because \
-         of account issues 18.0 %, invalid leads 0.8 %."
+        "Since 2026-06-21 only 81.2 % (4060 of 5000) of the messages are delivered, before it was 99.00 %. Lost because \
+         of account issues 18.0 %, invalid leads 0.80 %."
     );
 }
 

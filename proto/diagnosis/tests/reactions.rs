@@ -25,9 +25,9 @@ fn without_a_past_low_is_certainly_below_a_fixed_bound() {
     assert_eq!((found[0].share, found[0].reference, found[0].age_days), (Some(rate(60, 10_000)), None, Some(7)));
     assert_eq!(
         found[0].summary,
-        "0.6 % (60 of 10000) of the leads replied within 7 days of their first message, certainly less than 1.0 %."
+        "0.60 % (60 of 10000) of the leads replied within 7 days of their first message, certainly less than 1.0 %."
     );
-    assert!(found[1].summary.ends_with("certainly less than 0.1 %."), "{}", found[1].summary);
+    assert!(found[1].summary.ends_with("certainly less than 0.10 %."), "{}", found[1].summary);
     assert_eq!(kinds(&judged((10_000, 99, 9), none)), [], "below, and not certainly");
 }
 

@@ -62,11 +62,13 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
         (Value::I64(1), _) if form == "messages" => Some("1 message".to_owned()),
         (Value::I64(number), _) if form == "messages" => Some(format!("{number} messages")),
         (Value::F64(share), _) if form == "%" => {
-            let rounded = format!("{:.1} %", share * 100.0);
-            let is_some = *share > 0.0 && *share < 1.0;
+            let digits = if (0.01..0.99).contains(share) { 1 } else { 2 };
+            let rounded = format!("{:.digits$} %", share * 100.0);
             Some(match rounded.as_str() {
-                "100.0 %" if is_some => "99.9 %".to_owned(),
-                "0.0 %" if is_some => "0.1 %".to_owned(),
+                "0.00 %" if matches!(share, 0.0) => "0 %".to_owned(),
+                "100.00 %" if matches!(share, 1.0) => "100 %".to_owned(),
+                "100.00 %" => ">99.99 %".to_owned(),
+                "0.00 %" => "<0.01 %".to_owned(),
                 _ => rounded,
             })
         }

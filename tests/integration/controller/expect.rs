@@ -45,12 +45,18 @@ pub fn compare(campaign: &pb::Campaign, diagnosis: Option<&pb::Diagnosis>, statu
     differences
 }
 
-/// Formats a ratio as a percentage, rounded down to a tenth.
+/// Formats a ratio as a percentage that is 0 for none alone, and 100 for all alone.
+#[expect(clippy::cast_precision_loss, reason = "counts of a test are small")]
 pub fn percent(numerator: i64, denominator: i64) -> String {
-    let (numerator, denominator) = (i128::from(numerator), i128::from(denominator));
-    let fits = |tenths: &i128| tenths * denominator <= 1000 * numerator;
-    let tenths = (0..=1000).rev().find(fits).expect("a share is not negative");
-    format!("{}.{}%", tenths / 10, tenths % 10).replace(".0%", "%")
+    let rest = denominator - numerator;
+    let percent = 100.0 * numerator as f64 / denominator as f64;
+    match numerator.min(rest) {
+        0 if rest == 0 => "100 %".to_owned(),
+        0 => "0 %".to_owned(),
+        rarer if 20_000 * rarer <= denominator => (if numerator < rest { "<0.01 %" } else { ">99.99 %" }).to_owned(),
+        rarer if 100 * rarer <= denominator => format!("{percent:.2} %"),
+        _ => format!("{percent:.1} %"),
+    }
 }
 
 fn fields(campaign: &pb::Campaign) -> Vec<(String, Option<Value>)> {

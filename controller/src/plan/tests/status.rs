@@ -29,8 +29,8 @@ fn a_confirmed_campaign_is_ready_and_its_counts_are_mirrored() {
     let counts = status.counts.unwrap();
     assert_eq!((counts.sent, counts.failed, counts.pending, counts.partial, counts.total), (3, 1, 5, 1, 10));
     let progress = status.progress.clone().unwrap();
-    assert_eq!((progress.percent.as_str(), progress.numerator, progress.denominator), ("40%", 4, 10));
-    assert_eq!(status.delivery.clone().unwrap().percent, "97.3%");
+    assert_eq!((progress.percent.as_str(), progress.numerator, progress.denominator), ("40.0 %", 4, 10));
+    assert_eq!(status.delivery.clone().unwrap().percent, "97.3 %");
     assert_eq!(status.response, None, "a rate without denominator is absent");
     let in_flight = status.in_flight.clone().unwrap();
     assert_eq!((in_flight.claims, in_flight.until.unwrap().0), (2, at(500)));
@@ -42,15 +42,21 @@ fn a_confirmed_campaign_is_ready_and_its_counts_are_mirrored() {
 }
 
 #[test]
-fn shares_are_rounded_down_so_that_nothing_looks_complete_before_it_is() {
+fn progress_is_never_100_before_the_last_and_never_0_after_the_first() {
     let percent = |sent, total| {
         let status = mirrored_campaign(|campaign| {
             campaign.lead_counts = Some(pb::LeadCounts { sent, total, ..pb::LeadCounts::default() });
         });
         status.progress.map(|share| share.percent)
     };
-    let table =
-        [(0, 0, None), (0, 9, Some("0%")), (9999, 10_000, Some("99.9%")), (2, 3, Some("66.6%")), (7, 7, Some("100%"))];
+    let table = [
+        (0, 0, None),
+        (0, 9, Some("0 %")),
+        (1, 1_000_000, Some("<0.01 %")),
+        (2, 3, Some("66.7 %")),
+        (999_999, 1_000_000, Some(">99.99 %")),
+        (7, 7, Some("100 %")),
+    ];
     for (sent, total, expected) in table {
         assert_eq!(percent(sent, total).as_deref(), expected, "{sent} of {total}");
     }

@@ -2,7 +2,7 @@
 
 use campaign_metrics::pb::{self, FindingKind, Severity};
 
-use crate::view::{Align, Grid, counted, id, interval, or_dash, rate_share, reasons, second, wrap};
+use crate::view::{Align, Grid, counted, id, interval, or_dash, rate_text, reasons, second, wrap};
 
 /// What was diagnosed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,17 +101,17 @@ fn finding(subject: &Subject, finding: &pb::Finding) -> String {
 
 /// The evidence of a finding as labels and values.
 fn evidence(finding: &pb::Finding) -> Vec<(&'static str, String)> {
-    let share = rate_share(finding.share.as_ref()).map(|share| match interval(finding.share_interval.as_ref()) {
+    let share = rate_text(finding.share.as_ref()).map(|share| match interval(finding.share_interval.as_ref()) {
         Some(interval) => format!("{share}, 95 % interval {interval}"),
         None => share,
     });
     let change = finding.change.as_ref();
     let since =
         change.map(|change| format!("{}, between {} and {}", change.since_day, change.earliest_day, change.latest_day));
-    let side = |rate: Option<&pb::Rate>| change.map(|_| or_dash(rate_share(rate)));
+    let side = |rate: Option<&pb::Rate>| change.map(|_| or_dash(rate_text(rate)));
     let lines = [
         ("Share", share),
-        ("Others", finding.reference.as_ref().map(|rate| or_dash(rate_share(Some(rate))))),
+        ("Others", finding.reference.as_ref().map(|rate| or_dash(rate_text(Some(rate))))),
         ("Age", (finding.age_days > 0).then(|| counted(finding.age_days.into(), "day"))),
         ("Since", since),
         ("Before", side(change.and_then(|change| change.before.as_ref()))),

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use campaign_metrics::rate::{Rate, percent};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::report::Report;
@@ -25,7 +26,7 @@ pub struct Progress {
 impl Progress {
     /// Starts at the beginning of a file of `size` bytes.
     pub fn new(size_bytes: u64) -> Self {
-        let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left")
+        let style = ProgressStyle::with_template("{bar:32} {prefix:>8}  {msg}  {eta} left")
             .expect("the template is a constant and valid");
         let bar = io::stderr().is_terminal().then(|| ProgressBar::new(size_bytes).with_style(style));
         let started = Instant::now();
@@ -37,6 +38,7 @@ impl Progress {
         let now = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(end);
+            bar.set_prefix(self.percent(end));
             bar.set_message(self.message(now, report));
         } else if let Some(line) = self.line(now, end, report) {
             eprintln!("{line}");
@@ -57,8 +59,14 @@ impl Progress {
             return None;
         }
         self.line_due.set(now + LINE_EVERY);
-        let percent = end * 100 / self.size_bytes.max(end).max(1);
-        Some(format!("{percent} %: {}", self.message(now, report)))
+        Some(format!("{}: {}", self.percent(end), self.message(now, report)))
+    }
+
+    fn percent(&self, end: u64) -> String {
+        let count = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        // The size of a pipe is not known, and a file may have grown.
+        let read = Rate { numerator: count(end), denominator: count(self.size_bytes.max(end)) };
+        read.percent().unwrap_or_else(|| percent(0.0))
     }
 
     /// Prints a message above the bar.
@@ -95,10 +103,10 @@ mod tests {
         let (first, second) = (progress.started + LINE_EVERY, progress.started + 2 * LINE_EVERY);
         (report.added, report.existing, report.refused) = (70, 50, 3);
         assert_eq!(progress.line(just_before(first), 500, &report), None);
-        assert_eq!(progress.line(first, 500, &report).as_deref(), Some("25 %: 120 leads, 3 refused, 12/s"));
+        assert_eq!(progress.line(first, 500, &report).as_deref(), Some("25.0 %: 120 leads, 3 refused, 12/s"));
         report.added = 350;
         assert_eq!(progress.line(just_before(second), 1000, &report), None, "one was printed just now");
-        assert_eq!(progress.line(second, 1000, &report).as_deref(), Some("50 %: 400 leads, 3 refused, 20/s"));
+        assert_eq!(progress.line(second, 1000, &report).as_deref(), Some("50.0 %: 400 leads, 3 refused, 20/s"));
         let late = second + 2 * LINE_EVERY;
         // A file that has grown since it was opened.
         assert_eq!(progress.line(late, 3000, &report).as_deref(), Some("100 %: 400 leads, 3 refused, 10/s"));

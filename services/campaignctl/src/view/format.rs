@@ -1,5 +1,6 @@
 //! Values as texts: names, times, shares and enum values. Other modules of the view build on these.
 
+pub use campaign_metrics::rate::percent as share;
 use campaign_metrics::{pb, wire};
 
 /// Returns the last segment of a resource name.
@@ -56,34 +57,9 @@ pub fn some_text(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Renders a ratio in percent with one digit. What is neither 0 nor 1 is never shown as 0 % or 100 %.
+/// Renders a ratio in percent.
 pub fn percent(ratio: Option<f64>) -> Option<String> {
-    let percent = match ratio? {
-        all_or_nothing @ (0.0 | 1.0) => all_or_nothing * 100.0,
-        // 2999 of 3000 are not 100 %, and 1 is not 0 %.
-        some => (some * 100.0).clamp(0.1, 99.9),
-    };
-    Some(format!("{percent:.1} %"))
-}
-
-/// Renders a share in percent, near 0 and 100 with two digits. What is neither 0 nor 1 is never shown as 0 % or 100 %.
-pub fn share(ratio: f64) -> String {
-    let percent = ratio * 100.0;
-    match percent {
-        _ if !percent.is_finite() => "-".to_owned(),
-        0.0 => "0 %".to_owned(),
-        100.0 => "100 %".to_owned(),
-        0.0..0.005 => "<0.01 %".to_owned(),
-        99.995..100.0 => ">99.99 %".to_owned(),
-        0.0..1.0 | 99.0..100.0 => format!("{percent:.2} %"),
-        _ => format!("{percent:.1} %"),
-    }
-}
-
-/// Renders a rate with its counts: `62.0 % (310 of 500)`. `None` when there is nothing to take a share of.
-pub fn rate_share(rate: Option<&pb::Rate>) -> Option<String> {
-    let rate = rate?;
-    Some(format!("{} ({} of {})", share(rate.ratio?), rate.numerator, rate.denominator))
+    ratio.map(share)
 }
 
 /// Renders an interval of shares: `57.7 to 66.2 %`.
@@ -102,7 +78,7 @@ pub fn counted(number: i64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Renders a rate with its counts, as the details of a resource show it.
+/// Renders a rate with its counts: `62.0 % (310 of 500)`. `None` when there is nothing to take a share of.
 pub fn rate_text(rate: Option<&pb::Rate>) -> Option<String> {
     let rate = rate?;
     Some(format!("{} ({} of {})", percent(rate.ratio)?, rate.numerator, rate.denominator))
@@ -149,39 +125,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_campaign_is_done_only_when_all_is() {
-        let shown = [0.0, 0.0001, 0.71, 2999.0 / 3000.0, 1.0].map(|ratio| percent(Some(ratio)).unwrap());
-        assert_eq!(shown, ["0.0 %", "0.1 %", "71.0 %", "99.9 %", "100.0 %"]);
-        assert_eq!(percent(None), None);
-    }
-
-    #[test]
-    fn a_share_is_never_rounded_to_none_or_all() {
-        for (ratio, text) in [
-            (0.0, "0 %"),
-            (0.000_001, "<0.01 %"),
-            (0.000_051, "0.01 %"),
-            (0.0042, "0.42 %"),
-            (0.0312, "3.1 %"),
-            (0.5, "50.0 %"),
-            (0.98, "98.0 %"),
-            (0.9912, "99.12 %"),
-            (0.999_94, "99.99 %"),
-            (0.999_99, ">99.99 %"),
-            (1.0, "100 %"),
-            (f64::NAN, "-"),
-            (f64::INFINITY, "-"),
-        ] {
-            assert_eq!(share(ratio), text, "{ratio}");
-        }
-    }
-
-    #[test]
     fn a_rate_of_nothing_is_absent() {
         let none = pb::Rate { numerator: 0, denominator: 0, ratio: None };
-        assert_eq!((rate_share(Some(&none)), rate_share(None), rate_text(Some(&none))), (None, None, None));
+        assert_eq!((rate_text(Some(&none)), rate_text(None)), (None, None));
         let some = pb::Rate { numerator: 310, denominator: 500, ratio: Some(0.62) };
-        assert_eq!(rate_share(Some(&some)).unwrap(), "62.0 % (310 of 500)");
+        assert_eq!(rate_text(Some(&some)).unwrap(), "62.0 % (310 of 500)");
         let interval = self::interval(Some(&pb::Interval { lower: 0.577, upper: 0.662 }));
         assert_eq!(interval.unwrap(), "57.7 to 66.2 %");
     }

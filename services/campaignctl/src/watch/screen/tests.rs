@@ -131,7 +131,7 @@ fn a_campaign_is_shown_with_its_accounts_and_back_again() {
     let all = texts(&lines).join("\n");
     for says in [
         "State        ACTIVE",
-        "Delivery     0.0 % (0 of 2), LOW (not certain yet: 2 messages)",
+        "Delivery     0 % (0 of 2), LOW (not certain yet: 2 messages)",
         "Pace         -, ready in -",
         "c00 has 1 account.",
         "ann ",
