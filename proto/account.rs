@@ -2,11 +2,7 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{
-    campaign::DeliveryHealth,
-    name::{AccountName, CampaignName},
-    rate::Rate,
-};
+use crate::{campaign::DeliveryHealth, name::AccountName, rate::Rate};
 
 /// State of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,8 +86,8 @@ pub struct Account {
     pub state: AccountState,
     /// The part of the daily limit that is reserved on the current local day.
     pub reserved_today: i64,
-    /// The campaigns that it serves.
-    pub campaigns: Vec<CampaignName>,
+    /// The number of campaigns that it serves.
+    pub campaign_count: i64,
     /// Messages since its creation.
     pub lifetime: AccountPerformance,
     /// Messages of the last 30 UTC days, including today.

@@ -67,7 +67,7 @@ impl From<Account> for pb::Account {
             daily_limit: account.settings.daily_limit,
             time_zone: time_zone_name(&account.settings.time_zone).to_owned(),
             reserved_today: account.reserved_today,
-            campaigns: account.campaigns.iter().map(ToString::to_string).collect(),
+            campaign_count: account.campaign_count,
             lifetime: Some(performance(account.lifetime)),
             last_30_days: Some(performance(account.last_30_days)),
             create_time: Some(timestamp(account.create_time)),

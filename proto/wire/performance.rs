@@ -127,17 +127,22 @@ fn account_name(workspace: &WorkspaceId, account: Option<AccountId>) -> String {
 /// Renders the days of a history, and the corrections, which belong to no day.
 pub fn history(workspace: &WorkspaceId, rows: Vec<HistoryDay>) -> (Option<pb::HistoryCounts>, Vec<pb::HistoryDay>) {
     let (mut corrections, mut days) = (None, Vec::with_capacity(rows.len()));
-    for HistoryDay { day, account, counts } in rows {
-        match day {
-            None => corrections = Some(counts.into()),
-            Some(day) => days.push(pb::HistoryDay {
-                day: day.to_string(),
-                account: account_name(workspace, account),
-                counts: Some(counts.into()),
-            }),
+    for row in rows {
+        match row.day {
+            None => corrections = Some(row.counts.into()),
+            Some(_) => days.push(history_day(workspace, row)),
         }
     }
     (corrections, days)
+}
+
+/// Renders a day of a history.
+pub fn history_day(workspace: &WorkspaceId, HistoryDay { day, account, counts }: HistoryDay) -> pb::HistoryDay {
+    pb::HistoryDay {
+        day: day.map(|day| day.to_string()).unwrap_or_default(),
+        account: account_name(workspace, account),
+        counts: Some(counts.into()),
+    }
 }
 
 /// Renders an account of a campaign.

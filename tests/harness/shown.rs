@@ -111,7 +111,7 @@ impl Shown for pb::Account {
         ("SENT 30 DAYS", "{last_30_days.delivered}"),
         ("SUCCESS", "{lifetime.success_rate.ratio|%}"),
         ("HEALTH", "{lifetime.delivery_health}[{lifetime.delivery_health_certain|=}||?]"),
-        ("CAMPAIGNS", "{campaigns|count}"),
+        ("CAMPAIGNS", "{campaign_count}"),
     ];
     const LINES: &'static [(&'static str, &'static str)] = &[
         ("Account", "{name}"),
@@ -119,7 +119,7 @@ impl Shown for pb::Account {
         ("State", "{state}"),
         ("Used today", "{reserved_today}[ of {daily_limit}||, no limit]"),
         ("Time zone", "{time_zone}"),
-        ("Campaigns", "{campaigns|id}"),
+        ("Campaigns", "{campaign_count}"),
         ("Lifetime", performance!("lifetime")),
         ("Last 30 days", performance!("last_30_days")),
         ("Created", "{create_time}"),

@@ -2,6 +2,7 @@
 //! end.
 
 use campaign_metrics::pb::{self, ClaimState, LeadStatus, OutcomeKind};
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::{
@@ -188,4 +189,54 @@ async fn a_filtered_list_skips_any_number_of_others_and_reaches_its_end() {
         }
         assert_eq!(found, failed.map(|number| format!("l{number}")), "pages of {page_size}, after {pages} of them");
     }
+}
+
+#[tokio::test]
+async fn pages_of_many_long_names_stay_below_what_clients_take_and_hold_every_item_once() {
+    const CLIENTS_TAKE: usize = 4 << 20;
+    let service = Service::start().await;
+    let accounts: Vec<String> = (0..150).map(|number| format!("{number:03}.{}", "a".repeat(124))).collect();
+    for account in &accounts {
+        create_account(&service, account, None).await;
+    }
+    let all: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    let mut campaigns = Vec::new();
+    for number in 0..200 {
+        let id = format!("c{number:03}-{}", "c".repeat(58));
+        // The last one is served by all accounts but the first.
+        let of = &all[usize::from(number == 199)..];
+        campaigns.push(create_campaign(&service, &id, settings(1, of)).await.name);
+    }
+    let list = async |account: &str| {
+        let account = account.to_owned();
+        let parent = WORKSPACE.to_owned();
+        let mut request = pb::ListCampaignsRequest { parent, account, page_size: 1000, ..Default::default() };
+        let (mut names, mut bytes) = (Vec::new(), Vec::new());
+        loop {
+            // A client of this service has the default of 4 MiB.
+            let page = service.campaigns.clone().list_campaigns(request.clone()).await.unwrap().into_inner();
+            bytes.push(page.encoded_len());
+            names.extend(page.campaigns.into_iter().map(|campaign| campaign.name));
+            if page.next_page_token.is_empty() {
+                return (names, bytes);
+            }
+            request.page_token = page.next_page_token;
+        }
+    };
+    let (names, bytes) = list("").await;
+    assert_eq!(names, campaigns);
+    assert!(bytes.len() > 1 && bytes.iter().sum::<usize>() > CLIENTS_TAKE, "more than fits: {bytes:?}");
+    assert!(bytes.iter().all(|bytes| *bytes < CLIENTS_TAKE), "{bytes:?}");
+
+    let request = pb::ListAccountsRequest { parent: WORKSPACE.into(), page_size: 1000, ..Default::default() };
+    let page = service.accounts.clone().list_accounts(request).await.unwrap().into_inner();
+    let served: Vec<_> = page.accounts.iter().map(|account| account.campaign_count).collect();
+    assert_eq!((served[0], &served[1..], page.next_page_token.as_str()), (199, &[200; 149][..], ""));
+    assert_eq!(list(&account_name(&accounts[0])).await.0, campaigns[..199]);
+    assert_eq!(list(&account_name(&accounts[1])).await.0, campaigns);
+    assert_eq!(list(&account_name("nobody")).await.0, Vec::<String>::new());
+    let account = "workspaces/zeta/accounts/ann".to_owned();
+    let request = pb::ListCampaignsRequest { parent: WORKSPACE.into(), account, ..Default::default() };
+    let answer = service.campaigns.clone().list_campaigns(request).await.map(drop);
+    assert_refused(answer, Code::InvalidArgument, "INVALID_FIELD", "account");
 }

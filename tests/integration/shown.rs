@@ -94,7 +94,7 @@ fn what_the_api_leaves_out_is_left_out_in_json_and_a_dash_or_no_line_for_people(
     let account = pb::Account {
         display_name: String::new(),
         daily_limit: None,
-        campaigns: Vec::new(),
+        campaign_count: 0,
         lifetime: performance(full.lifetime),
         last_30_days: performance(full.last_30_days),
         ..full

@@ -256,7 +256,7 @@ fn account_with(lifetime: AccountPerformance, last_30_days: AccountPerformance) 
         settings: account_settings(&pb::Account::default()).unwrap(),
         state: crate::account::AccountState::Active,
         reserved_today: 0,
-        campaigns: Vec::new(),
+        campaign_count: 0,
         lifetime,
         last_30_days,
         create_time: now(),

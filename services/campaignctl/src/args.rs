@@ -112,11 +112,16 @@ pub enum Campaigns {
     ///
     /// HEALTH is the delivery rate in a band: HIGH above 95 %, MODERATE from 80 %, LOW below. `LOW?` says that it is not
     /// certain yet, because there are too few messages.
-    #[command(after_long_help = "Example:\n  campaignctl campaigns list --state active")]
+    #[command(
+        after_long_help = "Example:\n  campaignctl campaigns list --state active\n  campaignctl campaigns list --account mail-1"
+    )]
     List {
         /// Only campaigns in this state.
         #[arg(long, value_enum, ignore_case = true)]
         state: Option<State>,
+        /// Only campaigns that this account serves.
+        #[arg(long, value_name = "ID", value_parser = id::<AccountId>)]
+        account: Option<AccountId>,
     },
     /// Shows one campaign: counts, rates, and the reasons why nothing is sent.
     #[command(after_long_help = "Example:\n  campaignctl campaigns get spring")]

@@ -1,6 +1,6 @@
 //! One function for each command: it calls the service and prints the answer.
 
-use campaign_metrics::{pb, sending::CLAIMS_MAX, wire};
+use campaign_metrics::{name::AccountId, pb, sending::CLAIMS_MAX, wire};
 use tonic::Code;
 
 use crate::{
@@ -18,7 +18,7 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
     let mut client = target.service.campaigns();
     let name = |args: OneCampaign| target.campaign(args.campaign).to_string();
     match command {
-        Campaigns::List { state } => list_campaigns(target, state).await,
+        Campaigns::List { state, account } => list_campaigns(target, state, account).await,
         Campaigns::Get(args) => {
             let request = pb::GetCampaignRequest { name: name(args) };
             let campaign = target.service.call(request, |request| client.get_campaign(request)).await?;
@@ -42,7 +42,7 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
     }
 }
 
-async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result<Exit> {
+async fn list_campaigns(target: &Target, state: Option<State>, account: Option<AccountId>) -> anyhow::Result<Exit> {
     let mut client = target.service.campaigns();
     let mut campaigns = Vec::new();
     let mut request = pb::ListCampaignsRequest {
@@ -50,6 +50,7 @@ async fn list_campaigns(target: &Target, state: Option<State>) -> anyhow::Result
         page_size: PAGE.cast_signed(),
         page_token: String::new(),
         state: state.map_or(pb::CampaignState::Unspecified, pb::CampaignState::from).into(),
+        account: account.map(|account| target.account(account)).unwrap_or_default(),
     };
     loop {
         let page = target.service.call(request.clone(), |request| client.list_campaigns(request)).await?;

@@ -142,6 +142,7 @@ async fn active(target: &Target, parent: &str) -> Result<Vec<String>, Failure> {
         page_size: PAGE.cast_signed(),
         page_token: String::new(),
         state: pb::CampaignState::Active.into(),
+        account: String::new(),
     };
     let mut names = Vec::new();
     loop {

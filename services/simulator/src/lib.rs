@@ -174,6 +174,7 @@ async fn finished(service: &Service, options: &Options) -> Result<bool, tonic::S
         page_size: PAGE,
         page_token: String::new(),
         state: pb::CampaignState::Unspecified.into(),
+        account: String::new(),
     };
     let mut any = false;
     loop {

@@ -198,9 +198,7 @@ impl Play<'_> {
         // 30 UTC days, today included.
         let month_ago = local_day("UTC", now) - SignedDuration::from_hours(24 * 29);
         let recent: Vec<Message> = messages.iter().filter(|message| message.day >= month_ago).copied().collect();
-        let serves = of.campaigns.iter().enumerate().filter(|(_, campaign)| campaign.serving.contains(&place));
-        let mut campaigns: Vec<String> = serves.map(|(campaign, _)| self.campaign_name(workspace, campaign)).collect();
-        campaigns.sort_unstable();
+        let serves = of.campaigns.iter().filter(|campaign| campaign.serving.contains(&place));
         let state = if account.is_suspended { pb::AccountState::Suspended } else { pb::AccountState::Active };
         pb::Account {
             name: self.account_name(workspace, place),
@@ -210,7 +208,7 @@ impl Play<'_> {
             daily_limit: account.limit,
             time_zone: account.zone.to_owned(),
             reserved_today: account.reserved.get(&local_day(account.zone, now)).copied().unwrap_or(0),
-            campaigns,
+            campaign_count: i64::try_from(serves.count()).expect("few"),
             lifetime: Some(performance(&messages)),
             last_30_days: Some(performance(&recent)),
             create_time: Some(stamp(account.created)),

@@ -36,12 +36,11 @@ impl View for pb::Account {
             self.last_30_days.as_ref().map_or(0, |days| days.delivered).to_string(),
             or_dash(lifetime.success_rate.and_then(|rate| percent(rate.ratio))),
             or_dash(health_cell(lifetime.delivery_health(), lifetime.delivery_health_certain)),
-            self.campaigns.len().to_string(),
+            self.campaign_count.to_string(),
         ]
     }
 
     fn details(&self) -> Vec<(&'static str, Option<String>)> {
-        let campaigns: Vec<&str> = self.campaigns.iter().map(|name| id(name)).collect();
         let today = match self.daily_limit {
             Some(limit) => format!("{} of {limit}", self.reserved_today),
             None => format!("{}, no limit", self.reserved_today),
@@ -52,7 +51,7 @@ impl View for pb::Account {
             ("State", state(self).map(str::to_owned)),
             ("Used today", Some(today)),
             ("Time zone", some_text(&self.time_zone).map(str::to_owned)),
-            ("Campaigns", some_text(&campaigns.join(", ")).map(str::to_owned)),
+            ("Campaigns", Some(self.campaign_count.to_string())),
             ("Lifetime", performance_text(self.lifetime.as_ref())),
             ("Last 30 days", performance_text(self.last_30_days.as_ref())),
             ("Created", time(self.create_time.as_ref())),

@@ -30,8 +30,8 @@ impl Rpc {
         let query = Query::new(&["ListAccounts", &request.parent]);
         let cursor = query.cursor(&request.page_token)?;
         let accounts = self.store.account_list(&workspace, cursor.as_deref(), limit + 1).await?;
-        let (accounts, next_page_token) = query.page(accounts, limit, |last| last.name.account.to_string());
-        Ok(pb::ListAccountsResponse { accounts: accounts.into_iter().map(Into::into).collect(), next_page_token })
+        let (accounts, next_page_token) = query.page(accounts, limit, |last| last.name.account.to_string(), Into::into);
+        Ok(pb::ListAccountsResponse { accounts, next_page_token })
     }
 
     async fn account_update(&self, request: pb::UpdateAccountRequest) -> Result<pb::Account> {

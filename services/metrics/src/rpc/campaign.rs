@@ -4,7 +4,7 @@ use campaign_metrics::{
     VERSION_HEADER,
     campaign::{Campaign, CampaignState},
     invalid::Invalid,
-    name::{CampaignName, WorkspaceId, WorkspaceName},
+    name::{AccountName, CampaignName, WorkspaceId, WorkspaceName},
     pb, wire,
 };
 use tonic::{Request, Response, Status, metadata::MetadataValue};
@@ -43,14 +43,22 @@ impl Rpc {
     async fn list(&self, request: pb::ListCampaignsRequest) -> Result<pb::ListCampaignsResponse> {
         let workspace = parent(&request.parent)?;
         let state = wire::parse_campaign_state("state", request.state)?;
+        let account = match request.account.as_str() {
+            "" => None,
+            account => Some(wire::parse::<AccountName>("account", account)?),
+        };
+        let is_of = |workspace: &WorkspaceId| account.as_ref().is_none_or(|account| account.workspace == *workspace);
+        if !workspace.as_ref().is_none_or(is_of) {
+            return Err(Invalid::new("account", "belongs to another workspace than `parent`").into());
+        }
         let limit = wire::page_size(request.page_size)?;
-        let query = Query::new(&["ListCampaigns", &request.parent, &request.state.to_string()]);
+        let query = Query::new(&["ListCampaigns", &request.parent, &request.state.to_string(), &request.account]);
         let cursor = query.cursor(&request.page_token)?;
         let after = cursor.as_deref().map(|cursor| cursor.split_once('/').ok_or_else(bad_cursor)).transpose()?;
-        let campaigns = self.store.campaign_list(workspace.as_ref(), state, after, limit + 1).await?;
+        let campaigns = self.store.campaign_list(workspace.as_ref(), state, account.as_ref(), after, limit + 1).await?;
         let cursor = |last: &Campaign| format!("{}/{}", last.name.workspace, last.name.campaign);
-        let (campaigns, next_page_token) = query.page(campaigns, limit, cursor);
-        Ok(pb::ListCampaignsResponse { campaigns: campaigns.into_iter().map(Into::into).collect(), next_page_token })
+        let (campaigns, next_page_token) = query.page(campaigns, limit, cursor, Into::into);
+        Ok(pb::ListCampaignsResponse { campaigns, next_page_token })
     }
 
     async fn update(&self, request: pb::UpdateCampaignRequest) -> Result<pb::Campaign> {

@@ -127,8 +127,13 @@ impl Rpc {
             last_action_before,
         };
         let (leads, next) = self.store.lead_list(&campaign, &filter, after, limit).await?;
-        let next_page_token = next.map(|next| query.token(&next.to_string())).unwrap_or_default();
-        Ok(pb::ListLeadsResponse { leads: leads.into_iter().map(Into::into).collect(), next_page_token })
+        let (leads, mut next_page_token) =
+            query.page(leads, limit, |(number, _)| number.to_string(), |(_, lead)| lead.into());
+        // A page without enough matches has a next one, too: the rest was not looked at.
+        if next_page_token.is_empty() {
+            next_page_token = next.map(|next| query.token(&next.to_string())).unwrap_or_default();
+        }
+        Ok(pb::ListLeadsResponse { leads, next_page_token })
     }
 
     async fn outcomes_page(&self, request: pb::ListLeadOutcomesRequest) -> Result<pb::ListLeadOutcomesResponse> {
@@ -140,8 +145,10 @@ impl Rpc {
             Some(cursor) => cursor.parse().map_err(|_| bad_cursor())?,
         };
         let outcomes = self.store.lead_outcomes(&lead, skip.max(0), limit + 1).await?;
-        let (outcomes, next_page_token) = query.page(outcomes, limit, |_| (skip + limit).to_string());
-        Ok(pb::ListLeadOutcomesResponse { outcomes: outcomes.into_iter().map(Into::into).collect(), next_page_token })
+        let counted = (skip.max(0) + 1..).zip(outcomes).collect();
+        let (outcomes, next_page_token) =
+            query.page(counted, limit, |(count, _)| count.to_string(), |(_, outcome)| outcome.into());
+        Ok(pb::ListLeadOutcomesResponse { outcomes, next_page_token })
     }
 
     async fn reassign(&self, request: pb::ReassignLeadsRequest) -> Result<pb::ReassignLeadsResponse> {

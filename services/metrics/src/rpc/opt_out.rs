@@ -9,7 +9,10 @@ use campaign_metrics::{
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, batch_size, page::Query};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    store::OptOut,
+};
 
 impl Rpc {
     async fn opt_outs_page(&self, request: pb::ListOptOutsRequest) -> Result<pb::ListOptOutsResponse> {
@@ -18,12 +21,12 @@ impl Rpc {
         let query = Query::new(&["ListOptOuts", &request.parent]);
         let after = query.cursor(&request.page_token)?;
         let opt_outs = self.store.opt_out_list(&workspace, after.as_deref(), limit + 1).await?;
-        let (opt_outs, next_page_token) = query.page(opt_outs, limit, |last| last.name.lead.to_string());
-        let opt_outs = opt_outs.into_iter().map(|opt_out| pb::OptOut {
+        let cursor = |last: &OptOut| last.name.lead.to_string();
+        let (opt_outs, next_page_token) = query.page(opt_outs, limit, cursor, |opt_out| pb::OptOut {
             name: opt_out.name.to_string(),
             create_time: Some(wire::timestamp(opt_out.create_time)),
         });
-        Ok(pb::ListOptOutsResponse { opt_outs: opt_outs.collect(), next_page_token })
+        Ok(pb::ListOptOutsResponse { opt_outs, next_page_token })
     }
 
     async fn opt_outs_add(&self, request: pb::AddOptOutsRequest) -> Result<pb::AddOptOutsResponse> {

@@ -1,7 +1,14 @@
 //! Page tokens: a cursor that is bound to its query. They are opaque to callers.
 
 use campaign_metrics::invalid::Invalid;
+use prost::Message;
 use sha2::{Digest as _, Sha256};
+
+/// Most bytes of the items of a page: clients take 4 MiB by default, and the rest of the response needs little.
+const PAGE_BYTES_MAX: usize = 3 << 20;
+
+/// Most bytes of the field number and the length that an item has in its response.
+const ITEM_BYTES: usize = 6;
 
 /// The digest of a query, without the parts that may change between its pages.
 pub struct Query(u64);
@@ -28,15 +35,28 @@ impl Query {
         token
     }
 
-    /// Truncates a page that was read with one row more than requested. If that row exists, there is a next page.
-    /// Returns the page and the token of the next one, which is empty for the last page.
-    pub fn page<T>(&self, mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> (Vec<T>, String) {
+    /// Renders a page of items, which were read with one more than requested: as many as fit into [`PAGE_BYTES_MAX`], but
+    /// at least one. Returns the page and the token of the next one, which is empty if no item is left.
+    pub fn page<T, M: Message>(
+        &self,
+        items: Vec<T>,
+        limit: i64,
+        cursor: impl Fn(&T) -> String,
+        render: impl Fn(T) -> M,
+    ) -> (Vec<M>, String) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        let last = items.last().filter(|_| has_more);
-        let token = last.map(|last| self.token(&cursor(last))).unwrap_or_default();
-        (items, token)
+        let (mut page, mut bytes, mut last) = (Vec::with_capacity(items.len().min(limit)), 0, String::new());
+        for item in items {
+            let next = cursor(&item);
+            let message = render(item);
+            bytes += ITEM_BYTES + message.encoded_len();
+            if page.len() == limit || (bytes > PAGE_BYTES_MAX && !page.is_empty()) {
+                return (page, self.token(&last));
+            }
+            page.push(message);
+            last = next;
+        }
+        (page, String::new())
     }
 
     /// Returns the cursor of a token; `None` for the first page.
@@ -70,12 +90,26 @@ mod tests {
     #[test]
     fn only_a_page_with_more_after_it_has_a_token() {
         let query = Query::new(&["ListCampaigns", "workspaces/a"]);
-        let page = |count: i32| query.page((0..count).collect(), 2, i32::to_string);
+        let page = |count: i32| query.page((0..count).collect(), 2, i32::to_string, |item| item);
         for count in 0..=2 {
             assert_eq!(page(count), ((0..count).collect(), String::new()), "all {count} fit");
         }
         let (items, token) = page(3);
         assert_eq!((items, query.cursor(&token).unwrap().as_deref()), (vec![0, 1], Some("1")));
+    }
+
+    #[test]
+    fn a_page_ends_where_its_bytes_end_and_has_one_item_at_least() {
+        let query = Query::new(&["ListCampaigns", "workspaces/a"]);
+        let large = |mib: usize| "x".repeat(mib << 20);
+        for (sizes, fit) in [(&[1, 1, 1, 1][..], 2), (&[5, 1], 1), (&[1, 5], 1), (&[5], 1), (&[1, 1], 2)] {
+            let items: Vec<(usize, usize)> = (1..).zip(sizes.iter().copied()).collect();
+            let (page, token) = query.page(items, 100, |(place, _)| place.to_string(), |(_, mib)| large(mib));
+            let shown: Vec<usize> = page.iter().map(|text| text.len() >> 20).collect();
+            assert_eq!(shown, sizes[..fit]);
+            let next = (fit < sizes.len()).then(|| fit.to_string());
+            assert_eq!(query.cursor(&token).unwrap(), next, "{sizes:?}");
+        }
     }
 
     #[test]

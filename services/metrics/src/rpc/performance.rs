@@ -30,13 +30,15 @@ impl Rpc {
         // All pages end with the last day of the first page, even if the default, today, is another day by now.
         let (last_day, after) = cursor.map_or((last_day.as_str(), None), |(last, after)| (last, Some(after)));
         let (first, last) = wire::history_range(first_day, last_day, self.store.clock().now())?;
-        let page = self.store.campaign_history(&name, (first, last), *by_account, after, limit).await?;
-        let (corrections, days) = wire::history(&name.workspace, page.days);
+        let page = self.store.campaign_history(&name, (first, last), *by_account, after, limit + 1).await?;
+        let cursor = |(place, _): &(String, _)| format!("{last}/{place}");
+        let render = |(_, day)| wire::history_day(&name.workspace, day);
+        let (days, next_page_token) = query.page(page.days, limit, cursor, render);
         Ok(pb::QueryCampaignHistoryResponse {
             as_of_time: Some(wire::timestamp(page.as_of)),
             days,
-            corrections,
-            next_page_token: page.next.map(|next| query.token(&format!("{last}/{next}"))).unwrap_or_default(),
+            corrections: page.corrections.map(|of| of.counts.into()),
+            next_page_token,
         })
     }
 
@@ -63,11 +65,11 @@ impl Rpc {
         let (as_of, mut accounts) = self.store.campaign_accounts(&campaign, cursor.as_deref(), limit + 1).await?;
         let unassigned = accounts.extract_if(.., |of| of.account.is_none()).next();
         let id = |of: &CampaignAccount| of.account.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (accounts, next_page_token) = query.page(accounts, limit, id);
         let render = |of| wire::campaign_account(&campaign.workspace, of);
+        let (accounts, next_page_token) = query.page(accounts, limit, id, render);
         Ok(pb::ListCampaignAccountsResponse {
             as_of_time: Some(wire::timestamp(as_of)),
-            accounts: accounts.into_iter().map(render).collect(),
+            accounts,
             unassigned: unassigned.map(render),
             next_page_token,
         })

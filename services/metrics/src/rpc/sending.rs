@@ -6,7 +6,7 @@ use campaign_metrics::{
     invalid::Invalid,
     name::AccountName,
     pb,
-    sending::{CLAIMS_MAX, ClaimId},
+    sending::{CLAIMS_MAX, Claim, ClaimId},
     wire,
 };
 use futures::stream::BoxStream;
@@ -62,11 +62,12 @@ impl Rpc {
         });
         let after = after.map(|after| after.ok_or_else(bad_cursor)).transpose()?;
         let claims = self.store.claim_list(&account, state, after, limit + 1).await?;
-        let (claims, next_page_token) = query.page(claims, limit, |last| {
+        let cursor = |last: &Claim| {
             let key = last.id.key;
             format!("{}.{}.{}", key.campaign_number, key.lead_number, key.step.number())
-        });
-        Ok(pb::ListClaimsResponse { claims: claims.into_iter().map(Into::into).collect(), next_page_token })
+        };
+        let (claims, next_page_token) = query.page(claims, limit, cursor, Into::into);
+        Ok(pb::ListClaimsResponse { claims, next_page_token })
     }
 
     async fn renew(&self, request: pb::RenewClaimsRequest) -> Result<pb::RenewClaimsResponse> {

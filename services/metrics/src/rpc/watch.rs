@@ -84,7 +84,7 @@ impl Watch {
         loop {
             let last = all.last().map(|campaign| campaign.name.clone());
             let after = last.as_ref().map(|name| (name.workspace.as_str(), name.campaign.as_str()));
-            let page = self.store.campaign_list(self.workspace.as_ref(), None, after, PAGE).await?;
+            let page = self.store.campaign_list(self.workspace.as_ref(), None, None, after, PAGE).await?;
             let is_last = i64::try_from(page.len()).is_ok_and(|count| count < PAGE);
             all.extend(page);
             if is_last {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use campaign_metrics::{
     account::{Account, AccountField, AccountSettings, AccountState},
     history::HistoryCounts,
-    name::{AccountName, CampaignName, WorkspaceId},
+    name::{AccountName, WorkspaceId},
     schedule::{local_day, parse_time_zone, time_zone_name},
 };
 use deadpool_postgres::Transaction;
@@ -183,8 +183,8 @@ async fn accounts_load_in_txn(
         " FROM accounts a WHERE a.workspace_id = $1 AND a.account_id = ANY ($2) ORDER BY a.name"
     );
     let campaigns =
-        "SELECT s.account_id, c.name FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
-        WHERE s.workspace_id = $1 AND s.account_id = ANY ($2) AND NOT s.removed ORDER BY c.name";
+        "SELECT s.account_id, count(*) FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
+        WHERE s.workspace_id = $1 AND s.account_id = ANY ($2) AND NOT s.removed GROUP BY s.account_id";
     let reserved = "SELECT account_id, day, sum(reserved)::int8 AS reserved FROM account_reservations
         WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4 GROUP BY account_id, day";
     let days = concat!(
@@ -207,11 +207,7 @@ async fn accounts_load_in_txn(
         txn.query(&statements.2, &reserved_params),
         txn.query(&statements.3, &days_params),
     )?;
-    let mut campaigns_of: HashMap<i32, Vec<CampaignName>> = HashMap::new();
-    for row in &campaigns {
-        let campaign = row.get::<_, &str>(1).parse()?;
-        campaigns_of.entry(row.get(0)).or_default().push(CampaignName { workspace: workspace.clone(), campaign });
-    }
+    let campaigns: HashMap<i32, i64> = campaigns.iter().map(|row| (row.get(0), row.get(1))).collect();
     let reserved: HashMap<(i32, Date), i64> =
         reserved.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
     let mut performance: HashMap<i32, (HistoryCounts, HistoryCounts)> = HashMap::new();
@@ -234,7 +230,7 @@ async fn accounts_load_in_txn(
             uid: row.get::<_, Uuid>("uid").to_string(),
             state: account_state(row.get("state"))?,
             reserved_today: *reserved.get(&(account_id, local_day(&settings.time_zone, now))).unwrap_or(&0),
-            campaigns: campaigns_of.get(&account_id).cloned().unwrap_or_default(),
+            campaign_count: campaigns.get(&account_id).copied().unwrap_or_default(),
             lifetime,
             last_30_days,
             create_time: row.get("created_at"),

@@ -15,7 +15,7 @@ use campaign_metrics::{
     campaign::{Campaign, CampaignField, CampaignSettings, CampaignState},
     invalid::Invalid,
     lead::Step,
-    name::{CampaignName, WorkspaceId},
+    name::{AccountName, CampaignName, WorkspaceId},
 };
 use tracing::Instrument as _;
 
@@ -72,11 +72,13 @@ impl Store {
         single(loaded?, name)
     }
 
-    /// Reads up to `limit` campaigns after `after`, by workspace and id: of one workspace, or of all.
+    /// Reads up to `limit` campaigns after `after`, by workspace and id: of one workspace, or of all; those in a state, and
+    /// those that an account serves.
     pub async fn campaign_list(
         &self,
         workspace: Option<&WorkspaceId>,
         state: Option<CampaignState>,
+        account: Option<&AccountName>,
         after: Option<(&str, &str)>,
         limit: i64,
     ) -> Result<Vec<Campaign>> {
@@ -85,13 +87,25 @@ impl Store {
             FROM campaigns c JOIN workspaces w USING (workspace_id)
             WHERE ($1::text IS NULL OR w.name = $1) AND ($2::int2 IS NULL OR c.state = $2)
                 AND ($3::text IS NULL OR (w.name, c.name) > ($3, $4::text))
+                AND ($6::text IS NULL OR w.name = $6 AND EXISTS (
+                    SELECT FROM accounts a JOIN campaign_accounts s USING (workspace_id, account_id)
+                    WHERE a.workspace_id = c.workspace_id AND a.name = $7::text AND s.campaign_id = c.campaign_id AND NOT s.removed))
             ORDER BY w.name, c.name LIMIT $5";
         let workspace = workspace.map(WorkspaceId::as_str);
         let (after_workspace, after_campaign) = after.unzip();
+        let account = account.map(|account| (account.workspace.as_str(), account.account.as_str()));
+        let (of_workspace, account) = account.unzip();
         in_txn!(self, "campaign_list", Kind::Read, |txn, attempt| {
             let statement = txn.prepare_cached(sql).await?;
-            let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-                &[&workspace, &state.map(stored_state), &after_workspace, &after_campaign, &limit];
+            let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+                &workspace,
+                &state.map(stored_state),
+                &after_workspace,
+                &after_campaign,
+                &limit,
+                &of_workspace,
+                &account,
+            ];
             let rows = txn.query(&statement, params).await?;
             let keys: Vec<CampaignKey> = rows.iter().map(campaign_key).collect();
             campaigns_load(&txn, CampaignSelector::Keys(&keys), self.clock.now()).await

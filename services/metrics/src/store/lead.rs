@@ -106,14 +106,15 @@ impl Store {
         })
     }
 
-    /// Reads up to `limit` leads after number `after`. Also returns the number after which to continue, if there are more.
+    /// Reads up to `limit` leads after number `after`, with their numbers. Also returns the number after which to continue,
+    /// if there are more.
     pub async fn lead_list(
         &self,
         campaign: &CampaignName,
         filter: &LeadFilter<'_>,
         after: i32,
         limit: i64,
-    ) -> Result<(Vec<Lead>, Option<i32>)> {
+    ) -> Result<(Vec<(i32, Lead)>, Option<i32>)> {
         let sql = format!(
             "SELECT {COLUMNS}, i.lead_id FROM (
                 {LEADS} AND l.lead_no > $3 AND l.lead_no <= $4
@@ -154,7 +155,8 @@ impl Store {
             let rows = txn.query(&statement, params).await?;
             let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
             let reached = if is_full { rows.last().map_or(until, |row| row.get("lead_no")) } else { until };
-            let leads = rows.iter().map(|row| lead_from_row(row, campaign, now)).collect::<Result<_>>()?;
+            let numbered = |row: &Row| Ok((row.get("lead_no"), lead_from_row(row, campaign, now)?));
+            let leads = rows.iter().map(numbered).collect::<Result<_>>()?;
             Ok((leads, (reached < last).then_some(reached)))
         })
     }

@@ -159,7 +159,7 @@ impl Store {
                 state: account.state,
                 daily_limit: account.settings.daily_limit,
                 reserved_today: account.reserved_today,
-                campaigns: i64::try_from(account.campaigns.len()).unwrap_or(i64::MAX),
+                campaigns: account.campaign_count,
                 by_campaign,
             };
             Ok((now, facts))

@@ -23,10 +23,10 @@ use crate::{
 pub struct HistoryPage {
     /// Time at which it was read.
     pub as_of: Timestamp,
-    /// The days. In sums over accounts, the first page begins with the corrections, if there are any, on top of its size.
-    pub days: Vec<HistoryDay>,
-    /// Where the next page begins; `None` on the last one.
-    pub next: Option<String>,
+    /// The days, each with the place after which a later page begins.
+    pub days: Vec<(String, HistoryDay)>,
+    /// In sums over accounts, the corrections, with the first page.
+    pub corrections: Option<HistoryDay>,
 }
 
 /// Days in sums over accounts, from `$3` to `$4`, after `$5`.
@@ -83,24 +83,18 @@ impl Store {
             let (workspace_id, campaign_id) = campaign_find_in_txn(&txn, name).await?;
             let (account, day) = after.unwrap_or((-1, Date::MAX));
             let after_day = after.map(|(_, day)| day);
-            let more = limit + 1;
-            let sums: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &first, &last, &after_day, &more];
-            let accounts: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &first, &last, &account, &day, &more];
+            let sums: &[&(dyn ToSql + Sync)] = &[&workspace_id, &campaign_id, &first, &last, &after_day, &limit];
+            let accounts: &[&(dyn ToSql + Sync)] =
+                &[&workspace_id, &campaign_id, &first, &last, &account, &day, &limit];
             let (sql, params) = if by_account { (BY_ACCOUNT, accounts) } else { (SUMS, sums) };
-            let mut rows = rows_in_txn(&txn, sql, params).await?;
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let has_more = rows.len() > limit;
-            rows.truncate(limit);
-            let next = rows.last().filter(|_| has_more).map(cursor);
-            let mut days = Vec::with_capacity(rows.len() + 1);
+            let rows = rows_in_txn(&txn, sql, params).await?;
+            let mut corrections = None;
             if !by_account && after.is_none() {
-                let corrections = rows_in_txn(&txn, CORRECTIONS, &[&workspace_id, &campaign_id]).await?;
-                days.extend(corrections.first().map(day_from_row).transpose()?);
+                let rows = rows_in_txn(&txn, CORRECTIONS, &[&workspace_id, &campaign_id]).await?;
+                corrections = rows.first().map(day_from_row).transpose()?;
             }
-            for row in &rows {
-                days.push(day_from_row(row)?);
-            }
-            Ok(HistoryPage { as_of, days, next })
+            let days = rows.iter().map(|row| Ok((cursor(row), day_from_row(row)?))).collect::<Result<_>>()?;
+            Ok(HistoryPage { as_of, days, corrections })
         })
     }
 
