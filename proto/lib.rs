@@ -46,5 +46,8 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 /// Domain of every `google.rpc.ErrorInfo` the service sends.
 pub const ERROR_DOMAIN: &str = "campaign-metrics.io";
+/// Version of what is built, with the commit: `0.2.0-dev+1a2b3c4d5e6f`. A build that is no release has `debug` in place of the
+/// commit, and one outside a git checkout `unknown`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("BUILT_FROM"));
 /// Header of the response of WatchCampaigns: the version of the service.
 pub const VERSION_HEADER: &str = "campaign-metrics-version";

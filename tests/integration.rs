@@ -14,6 +14,8 @@ mod answers;
 mod away;
 #[path = "integration/backup.rs"]
 mod backup;
+#[path = "integration/built_from.rs"]
+mod built_from;
 #[path = "integration/campaigns.rs"]
 mod campaigns;
 #[path = "integration/chart.rs"]
@@ -80,6 +82,8 @@ mod limits;
 mod local_days;
 #[path = "integration/lock_order.rs"]
 mod lock_order;
+#[path = "integration/log.rs"]
+mod log;
 #[path = "integration/metrics_page.rs"]
 mod metrics_page;
 #[path = "integration/model.rs"]
@@ -140,6 +144,8 @@ mod telemetry;
 mod tenants;
 #[path = "integration/traces.rs"]
 mod traces;
+#[path = "integration/transport.rs"]
+mod transport;
 #[path = "integration/upkeep.rs"]
 mod upkeep;
 #[path = "integration/verdicts.rs"]

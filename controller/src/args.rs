@@ -10,7 +10,7 @@ use crate::Options;
 /// Applies Campaign resources to the campaign service and mirrors their progress back into Kubernetes.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = campaign_metrics::VERSION,
     after_help = "Examples:\n  \
     campaign-controller crd | kubectl apply --server-side -f -\n      \
     installs or updates the resource definition\n  \

@@ -185,10 +185,13 @@ async fn control(
 fn channel(service: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(service.to_owned())
         .with_context(|| format!("`{service}` is no URL of a service; use one such as http://127.0.0.1:50051"))?;
+    // The log of the service names it by this.
+    let endpoint = endpoint.user_agent(format!("campaign-controller/{}", campaign_metrics::VERSION))?;
     Ok(endpoint
         .connect_timeout(CONNECT_DEADLINE)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_DEADLINE)
         .keep_alive_while_idle(true)
+        .tcp_keepalive(Some(KEEP_ALIVE))
         .connect_lazy())
 }

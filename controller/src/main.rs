@@ -23,6 +23,7 @@ async fn main() -> anyhow::Result<()> {
         }
     };
     args.log_format.init();
+    tracing::info!(version = campaign_metrics::VERSION, service = args.service, "starting");
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let admin = tokio::net::TcpListener::bind(args.admin_listen).await;
     let admin = admin.with_context(|| format!("can't listen on --admin-listen {}", args.admin_listen))?;

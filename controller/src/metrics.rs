@@ -118,7 +118,7 @@ impl Metrics {
             )?,
         )?;
         gauges("campaign_controller_build_info", "Version of the running controller; always 1.", &["version"])?
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .with_label_values(&[campaign_metrics::VERSION])
             .set(1);
         let resources = gauges(
             "campaign_controller_resources",

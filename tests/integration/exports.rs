@@ -281,6 +281,6 @@ async fn a_service_that_shuts_down_ends_its_exports_with_an_error() {
     let error = rest(&mut stream).await.expect_err("it is not whole");
     // The connection can close before the last message is read.
     if error.code() != Code::Unknown {
-        assert_refused(Err::<(), _>(error), Code::Unavailable, "DATABASE_UNAVAILABLE", "");
+        assert_refused(Err::<(), _>(error), Code::Unavailable, "SHUTTING_DOWN", "");
     }
 }

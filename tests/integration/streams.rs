@@ -140,7 +140,7 @@ async fn a_request_that_cannot_be_read_ends_its_stream_after_the_answers_before_
 }
 
 /// Resident memory of a process, in MiB.
-fn resident(pid: u32) -> usize {
+pub fn resident(pid: u32) -> usize {
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") / 256
 }

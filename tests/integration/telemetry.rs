@@ -234,7 +234,7 @@ async fn outcomes_are_counted_by_verdict_and_reports_by_size() {
     assert!(ways.contains(&&series("claim_calls_total", &[("way", "full")])), "the first call looks: {ways:?}");
     let ways = ways.iter().map(|series| page.values[*series].to_string().parse::<i64>().expect("a count"));
     assert_eq!(ways.sum::<i64>(), 2, "calls of ClaimSends that were answered");
-    assert_eq!(page.count("build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1);
+    assert_eq!(page.count("build_info", &[("version", campaign_metrics::VERSION)]), 1);
 }
 
 #[tokio::test]

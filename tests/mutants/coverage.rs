@@ -31,8 +31,8 @@ const SEQUENCES: &str = "model::the_service_shows";
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
     "account_of_lead", "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
-    "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "limits", "local_days", "lock_order", "model::many_clients", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
-    "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "waiting", "wiring", SEQUENCES,
+    "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "limits", "local_days", "lock_order", "log", "model::many_clients", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
+    "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "transport", "waiting", "wiring", SEQUENCES,
 ];
 
 const CONTRACT: &[&str] = &["campaign-metrics"];
@@ -69,7 +69,9 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/migrations/0009", &[], &["roles", "storage"], SERVICE),
     row("services/metrics/migrations/0007", &[], &["claims", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0006", &[], &["history", "outcomes", SEQUENCES], SERVICE),
-    row("services/metrics/src/", METRICS, &["drains", "wiring", "streams"], SERVICE),
+    row("services/metrics/src/", METRICS, &["drains", "wiring", "streams", "transport"], SERVICE),
+    row("services/metrics/src/changes.rs", METRICS, &["log"], &[]),
+    row("services/metrics/src/outage.rs", METRICS, &["log", "traces"], &[]),
     row("services/metrics/src/ingest", METRICS, &["neighbours", "streams"], SERVICE),
     row("services/metrics/src/store/pool", METRICS, &["neighbours", "telemetry"], SERVICE),
     row("services/metrics/src/rpc", METRICS, &["inputs", "pages", "gauges", SEQUENCES], SERVICE),

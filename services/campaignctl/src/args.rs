@@ -40,7 +40,7 @@ Exit codes:
 /// A client of the Campaign Metrics API. To change a campaign that a Kubernetes resource manages, edit that resource;
 /// the error names it.
 #[derive(Debug, Parser)]
-#[command(name = "campaignctl", version, after_long_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "campaignctl", version = campaign_metrics::VERSION, after_long_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Args {
     /// The service to call, and the workspace to work in.
     #[command(flatten)]

@@ -41,7 +41,11 @@ impl Service {
             .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
         // A view that waits for changes must notice a connection that is gone without a word.
-        let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(CONNECT_MAX);
+        let endpoint = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(CONNECT_MAX)
+            .tcp_keepalive(Some(KEEP_ALIVE));
+        let endpoint = endpoint.user_agent(format!("campaignctl/{}", campaign_metrics::VERSION))?;
         let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
         Ok(Self { server: server.to_owned(), channel })
     }

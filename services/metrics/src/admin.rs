@@ -15,8 +15,9 @@ use tokio::{net::TcpListener, sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::{Result as StoreResult, chain},
+    error::Result as StoreResult,
     exporter::{self, Collected},
+    outage,
     store::{Details, Fleet, Store, with_deadline},
     telemetry::Telemetry,
 };
@@ -92,7 +93,7 @@ impl Admin {
         let read = match timeout(SCRAPE_TIMEOUT, read).await {
             Ok(Ok(read)) => Some(read),
             Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "the state of campaigns could not be read");
+                outage::warn(&error, "the state of campaigns could not be read");
                 None
             }
             Err(_) => {

@@ -23,7 +23,7 @@ use crate::{
 /// Serves campaigns, accounts, leads, claims and outcomes over gRPC, from Postgres.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = campaign_metrics::VERSION,
     after_help = "Example:\n  campaign-metrics-service serve --insecure --database-url postgres://localhost/campaigns"
 )]
 pub struct Cli {
@@ -159,7 +159,9 @@ impl Cli {
             _ => None,
         };
         let exporter = exporter.map(Exporter::start).transpose()?;
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
+        // The pool tells of each connection that an outage breaks; the service tells of the outage.
+        let quiet = "info,refinery_core=warn,deadpool.postgres=error";
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
         let logs = fmt::layer().with_writer(std::io::stderr);
         let logs = match self.log_format {
             LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).boxed(),

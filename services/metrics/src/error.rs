@@ -46,6 +46,9 @@ pub enum Error {
     /// The transaction was retried too often, because others kept changing the same rows.
     #[error("others change the same rows; nothing was committed, repeat it")]
     Contended(#[source] Box<dyn StdError + Send + Sync>),
+    /// This replica is shutting down.
+    #[error("the service is shutting down; repeat the call")]
+    Stopping,
     /// The database can't be reached.
     #[error("the database can't be reached")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),

@@ -94,7 +94,7 @@ impl Verdicts {
 }
 
 fn shutting_down() -> Error {
-    Error::Unavailable("the service is shutting down".into())
+    Error::Stopping
 }
 
 impl Ingest {

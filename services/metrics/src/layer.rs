@@ -16,7 +16,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
 use crate::{error::Error, rpc, store, telemetry::Telemetry, trace};
@@ -67,7 +67,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = Method::from_path(request.uri().path());
         let timeout = timeout(request.headers());
-        let spans = trace::Call::start(method.name, request.headers());
+        let caller = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let spans = trace::Call::start(method.name, request.headers(), caller);
         let of_answer = spans.clone();
         let layer = self.layer.clone();
         // A clone is not ready until it is polled, so this call takes the service that was polled.

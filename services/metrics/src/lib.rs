@@ -9,6 +9,7 @@
 //! | [`rpc`] | parses, calls the store, renders |
 //! | [`ingest`] | gathers reported outcomes into few transactions |
 //! | [`store`] | all SQL |
+//! | [`changes`], [`outage`] | what the log says of changes and of outages |
 //! | [`exporter`], [`telemetry`], [`admin`] | gauges of campaigns, metrics of the process, their port |
 //!
 //! A call passes through `layer`, one handler of `rpc` and one method of `store`, which runs one transaction. Outcomes
@@ -16,11 +17,13 @@
 
 pub mod admin;
 pub mod args;
+pub mod changes;
 pub mod clock;
 pub mod error;
 pub mod exporter;
 pub mod ingest;
 pub mod layer;
+pub mod outage;
 pub mod rpc;
 pub mod serve;
 pub mod store;

@@ -14,11 +14,12 @@ mod sending;
 mod status;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use campaign_metrics::invalid::Invalid;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -31,6 +32,9 @@ use crate::{
 
 pub use self::status::unready;
 
+/// Most streams of WatchCampaigns of a process. A controller opens one, a person who looks at a screen another.
+const WATCHES_MAX: usize = 100;
+
 /// Implements all gRPC services.
 #[derive(Clone)]
 pub struct Rpc {
@@ -39,12 +43,24 @@ pub struct Rpc {
     telemetry: Arc<Telemetry>,
     /// Ends streams, which would outlast a drain otherwise.
     shutdown: CancellationToken,
+    /// Room for watches: each reads all its campaigns again and again.
+    watches: Arc<Semaphore>,
+    /// Longest wait for the next request of StreamOutcomes.
+    stream_idle: Duration,
 }
 
 impl Rpc {
-    /// Creates the handlers. Outcomes go to `store` through `ingest`, and `shutdown` ends streams.
-    pub fn new(store: Store, ingest: Ingest, telemetry: Arc<Telemetry>, shutdown: CancellationToken) -> Self {
-        Self { store, ingest, telemetry, shutdown }
+    /// Creates the handlers. Outcomes go to `store` through `ingest`, and `shutdown` ends streams. A stream of outcomes is
+    /// silent for `stream_idle` at most.
+    pub fn new(
+        store: Store,
+        ingest: Ingest,
+        telemetry: Arc<Telemetry>,
+        shutdown: CancellationToken,
+        stream_idle: Duration,
+    ) -> Self {
+        let watches = Arc::new(Semaphore::new(WATCHES_MAX));
+        Self { store, ingest, telemetry, shutdown, watches, stream_idle }
     }
 }
 

@@ -23,18 +23,22 @@ use tokio::{
 };
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{
+    codec::CompressionEncoding,
+    transport::{Server, server::TcpIncoming},
+};
 use tonic_health::server::HealthReporter;
 
 use crate::{
     admin::{self, Admin, DETAILS_AGE_MAX},
     clock::Clock,
-    error::{Result, chain},
+    error::Result,
     ingest::Ingest,
     layer::CallLayer,
+    outage::{self, Outage},
     rpc::Rpc,
     store::{Store, migrate},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, VERSION},
 };
 
 /// Time in which calls may finish after a shutdown request: less than the 30 s that Kubernetes gives a pod.
@@ -53,7 +57,20 @@ const METRICS_CAMPAIGNS_MAX: i64 = 10_000;
 /// Default number of accounts of active campaigns with series by account: eight series each, and some 0.2 s to read them.
 const METRICS_CAMPAIGN_ACCOUNTS_MAX: i64 = 1_000;
 
-/// Idle time after which a database connection is probed, and longest wait for the acknowledgement of sent data.
+/// Interval of the HTTP/2 pings on each connection, and the time in which each must be answered. So a client that vanished
+/// gives back its streams within 15 s. A ping costs some bytes.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most calls and streams at once on one connection. More wait in the client.
+const STREAMS_MAX: u32 = 256;
+/// Largest request, as it is sent and as it unpacks: the default of gRPC.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Longest wait for the next request of StreamOutcomes. Providers can be silent for minutes, and pings notice a caller that is
+/// gone, so this ends only streams that were forgotten.
+const STREAM_IDLE: Duration = Duration::from_mins(10);
+
+/// Idle time after which a connection, to the database or of a client, is probed, and longest wait for the acknowledgement of sent data.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// Options of the service.
@@ -71,6 +88,8 @@ pub struct Options {
     pub metrics_details_age_max: Duration,
     /// Days for which outcomes are kept in the log; `None` means forever.
     pub outcome_retention_days: Option<u32>,
+    /// Longest wait for the next request of StreamOutcomes.
+    pub stream_idle: Duration,
 }
 
 impl Options {
@@ -95,6 +114,7 @@ impl Options {
             metrics_campaign_accounts_max: METRICS_CAMPAIGN_ACCOUNTS_MAX,
             metrics_details_age_max: DETAILS_AGE_MAX,
             outcome_retention_days: None,
+            stream_idle: STREAM_IDLE,
         })
     }
 }
@@ -147,24 +167,33 @@ pub async fn run(
         apart_writer.run().await;
         Ok(())
     });
-    let rpc = Rpc::new(store.clone(), ingest, telemetry.clone(), stop.clone());
+    let rpc = Rpc::new(store.clone(), ingest, telemetry.clone(), stop.clone(), options.stream_idle);
+    // The bound on a message holds for what it unpacks to, too.
+    macro_rules! bounded {
+        ($server:expr) => {
+            $server.accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        };
+    }
     let router = Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .max_concurrent_streams(STREAMS_MAX)
         .layer(CallLayer { telemetry, ready: ready.clone() })
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         // Older clients use this name.
         .add_service(reflection().build_v1alpha()?)
-        .add_service(pb::campaign_service_server::CampaignServiceServer::new(rpc.clone()))
-        .add_service(pb::account_service_server::AccountServiceServer::new(rpc.clone()))
-        .add_service(pb::lead_service_server::LeadServiceServer::new(rpc.clone()))
-        .add_service(pb::opt_out_service_server::OptOutServiceServer::new(rpc.clone()))
-        .add_service(pb::performance_service_server::PerformanceServiceServer::new(rpc.clone()))
-        .add_service(pb::sending_service_server::SendingServiceServer::new(rpc));
+        .add_service(bounded!(pb::campaign_service_server::CampaignServiceServer::new(rpc.clone())))
+        .add_service(bounded!(pb::account_service_server::AccountServiceServer::new(rpc.clone())))
+        .add_service(bounded!(pb::lead_service_server::LeadServiceServer::new(rpc.clone())))
+        .add_service(bounded!(pb::opt_out_service_server::OptOutServiceServer::new(rpc.clone())))
+        .add_service(bounded!(pb::performance_service_server::PerformanceServiceServer::new(rpc.clone())))
+        .add_service(bounded!(pb::sending_service_server::SendingServiceServer::new(rpc)));
     let grpc_stop = stop.clone();
     tasks.spawn(async move {
         // An answer consists of several small writes. Without this, each waits 40 ms for the acknowledgement of the
         // last.
-        let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
+        let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_IDLE));
         router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
 
@@ -249,18 +278,17 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
 /// Connects to the database and migrates it, then runs the upkeep. Returns only if that is impossible.
 async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
     let mut pause = Duration::from_millis(250);
+    // The line `ready` tells its end.
+    let told = Outage::new("waiting for Postgres; trying again", "Postgres answers");
+    tracing::info!(version = VERSION, database = addresses(&options.database), "starting");
     while let Err(error) = migrate(&options.database).await {
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "waiting for Postgres at {}; trying again",
-            addresses(&options.database)
-        );
+        told.failed(&*error);
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
     }
     if let Err(error) = store.maintain().await {
         // Without the partition of this month, the log is written to the default partition. So serving can start.
-        tracing::warn!(error = chain(&error), "preparing the database failed; it is tried again later");
+        outage::warn(&error, "preparing the database failed; it is tried again later");
     }
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
@@ -311,7 +339,7 @@ async fn maintain(store: &Store, options: &Options) -> ! {
 
 fn warn_of_failure(result: Result<()>) {
     if let Err(error) = result {
-        tracing::warn!(error = chain(&error), "upkeep failed; it is tried again later");
+        outage::warn(&error, "upkeep failed; it is tried again later");
     }
 }
 

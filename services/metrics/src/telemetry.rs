@@ -9,7 +9,7 @@ use prometheus::{
 use tonic::Code;
 
 /// Version of the service.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = campaign_metrics::VERSION;
 
 /// Buckets of latencies in seconds: from an index look-up to a call that reaches its deadline.
 const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];

@@ -7,7 +7,7 @@
 //! spans have a target of their own, which the log leaves out, so without an exporter making one costs no more than the check
 //! that nobody wants it.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use http::HeaderMap;
@@ -17,7 +17,12 @@ use opentelemetry::{
     trace::{TraceContextExt as _, TracerProvider as _},
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    propagation::TraceContextPropagator,
+    trace::{SdkTracerProvider, SpanData},
+};
 use tonic::Code;
 use tracing::{Instrument as _, Span, Subscriber, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -27,13 +32,20 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use crate::outage::Outage;
+
 /// Target of the spans that are exported.
 pub const TARGET: &str = "campaign_metrics::trace";
 
+/// Longest name of a client in the log, in bytes.
+const CLIENT_MAX: usize = 100;
 /// Longest time of an attempt to send spans.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for sending what is left at the end: with the drain it fits into the time that Kubernetes gives a pod.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The outages of the collector.
+static COLLECTOR: Outage = Outage::new("traces can't be sent and are lost", "traces can be sent again");
 
 /// Sends spans to a collector.
 #[derive(Debug)]
@@ -48,10 +60,10 @@ impl Exporter {
             "the OTLP endpoint must be http://HOST:PORT, not `{endpoint}`: traces are sent over gRPC without TLS"
         );
         let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(SEND_TIMEOUT);
-        let exporter = exporter.build().context("setting up the export of traces")?;
+        let exporter = Watched(exporter.build().context("setting up the export of traces")?);
         let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "campaign-metrics-service".to_owned());
         // OTEL_RESOURCE_ATTRIBUTES adds to these.
-        let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+        let version = KeyValue::new("service.version", campaign_metrics::VERSION);
         let resource = Resource::builder().with_service_name(name).with_attribute(version).build();
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         Ok(Self(provider))
@@ -74,6 +86,33 @@ impl Exporter {
         if !matches!(stopped, Ok(Ok(()))) {
             tracing::warn!("the last spans could not be sent");
         }
+    }
+}
+
+/// The exporter of the library, whose failures the log tells as one outage. The library would tell of each.
+#[derive(Debug)]
+struct Watched(SpanExporter);
+
+impl opentelemetry_sdk::trace::SpanExporter for Watched {
+    async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+        match self.0.export(spans).await {
+            Ok(()) => COLLECTOR.succeeded(),
+            Err(error) => COLLECTOR.failed(&error),
+        }
+        // The spans are lost, and the log says so: the library has nothing to add.
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
     }
 }
 
@@ -111,11 +150,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// Starts the spans of a call. Its trace is the caller's, or a new one.
-    pub fn start(method: &'static str, headers: &HeaderMap) -> Self {
+    /// Starts the spans of a call. Its trace is the caller's, or a new one. The log names the caller by `address` and by what
+    /// its client calls itself.
+    pub fn start(method: &'static str, headers: &HeaderMap, address: Option<SocketAddr>) -> Self {
         let (exported, trace_id) = exported(method, headers);
+        let caller = address.map(|address| address.to_string());
+        let client = headers.get(http::header::USER_AGENT).and_then(|client| client.to_str().ok());
+        let client = client.map(|client| &client[..client.len().min(CLIENT_MAX)]);
         // Its level is that of errors, so that no filter takes the trace from a line that it lets through.
-        let logged = exported.in_scope(|| tracing::error_span!("rpc", method, trace_id = trace_id.to_string()));
+        let logged =
+            exported.in_scope(|| tracing::error_span!("rpc", method, caller, client, trace_id = trace_id.to_string()));
         Self { exported, logged }
     }
 
@@ -240,7 +284,7 @@ mod tests {
         let layers = layers(log, EnvFilter::new("trace"), None).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layers), || {
             assert!(outcomes(7).is_disabled(), "nobody wants it");
-            let call = Call::start("other", &HeaderMap::new());
+            let call = Call::start("other", &HeaderMap::new(), None);
             assert!(call.exported.is_disabled());
             assert!(!call.logged.is_disabled(), "the log wants this one");
         });

@@ -30,7 +30,7 @@ claims that were not sent, reports the outcomes of the others, and exits with 0.
 
 /// Plays sending accounts and their leads: claims from the API and reports outcomes, but sends no messages.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "campaign-simulator", version, after_long_help = EXAMPLES)]
+#[command(name = "campaign-simulator", version = campaign_metrics::VERSION, after_long_help = EXAMPLES)]
 pub struct Options {
     /// The service to call, and the workspace to work in.
     #[command(flatten)]

@@ -28,6 +28,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Longest time of retries after the stop. Outcomes that are not reported by then are lost, and the run fails.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Interval of pings while a call is open.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// The client of the service.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -43,6 +46,9 @@ impl Service {
             .ok()
             .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
+        let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(CONNECT_MAX);
+        let endpoint = endpoint.tcp_keepalive(Some(KEEP_ALIVE));
+        let endpoint = endpoint.user_agent(format!("campaign-simulator/{}", campaign_metrics::VERSION))?;
         Ok(Self {
             server: server.to_owned(),
             channel: endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy(),

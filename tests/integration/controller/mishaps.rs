@@ -174,7 +174,7 @@ async fn a_refusal_for_good_is_tried_again_each_hour_and_when_the_service_change
     }
     let request = pb::WatchCampaignsRequest { parent: "workspaces/-".into(), min_interval: None };
     let watch = alone.service.campaigns.clone().watch_campaigns(request).await.unwrap();
-    assert_eq!(watch.metadata().get(VERSION_HEADER).unwrap(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(watch.metadata().get(VERSION_HEADER).unwrap(), campaign_metrics::VERSION);
 }
 
 #[tokio::test]

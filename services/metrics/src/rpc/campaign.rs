@@ -205,7 +205,9 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         let request = request.into_inner();
         let workspace = parent(&request.parent)?;
         let interval = wire::watch_interval(request.min_interval).map_err(Error::from)?;
-        let open = self.telemetry.watch_started();
+        let full = |_| Error::Exhausted("this replica serves as many watches as it can; close some of them");
+        let room = self.watches.clone().try_acquire_owned().map_err(full)?;
+        let open = (self.telemetry.watch_started(), room);
         let changes = watch(self.store.clone(), workspace, interval, self.shutdown.clone(), open);
         let mut response = Response::new(changes);
         response.metadata_mut().insert(VERSION_HEADER, MetadataValue::from_static(VERSION));

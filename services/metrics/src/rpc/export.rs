@@ -48,7 +48,7 @@ impl Exporting {
     fn deadline(&self) -> Result<Instant> {
         let now = Instant::now();
         if self.shutdown.is_cancelled() {
-            Err(Error::Unavailable("shutting down".into()))
+            Err(Error::Stopping)
         } else if now >= self.ends {
             Err(Error::DeadlineExceeded)
         } else {

@@ -134,8 +134,7 @@ impl ReportStream {
                     return Ok(Some(pb::StreamOutcomesResponse { results: results? }));
                 }
                 () = shutdown.cancelled(), if reads => {
-                    let error = Error::Unavailable("shutting down".into());
-                    self.end = Some(Err(error.into()));
+                    self.end = Some(Err(Error::Stopping.into()));
                 }
                 request = self.requests.message(), if reads => match request {
                     Ok(Some(request)) => if let Err(error) = self.take(request).await {
@@ -145,6 +144,7 @@ impl ReportStream {
                     // The caller has disconnected, so there is no one to answer.
                     Err(status) => self.end = Some(Err(status)),
                 },
+                () = tokio::time::sleep(self.rpc.stream_idle), if reads => self.end = Some(Err(Error::DeadlineExceeded.into())),
                 // No response is pending, and no more requests are read.
                 else => return self.end.take().unwrap_or(Ok(())).map(|()| None),
             }

@@ -9,7 +9,10 @@ use campaign_metrics::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::error::{Error, chain};
+use crate::{
+    error::{Error, chain},
+    outage::DATABASE,
+};
 
 /// Advised retry delay when the database is unreachable: it recovers within seconds, or an operator is needed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
@@ -43,8 +46,12 @@ impl From<Error> for Status {
                 details.set_retry_info(Some(RETRY_EXHAUSTED));
                 (Code::Unavailable, "CONTENDED")
             }
+            Error::Stopping => {
+                details.set_retry_info(Some(RETRY_UNAVAILABLE));
+                (Code::Unavailable, "SHUTTING_DOWN")
+            }
             Error::Unavailable(source) => {
-                tracing::warn!(error = chain(&*source), "the database can't be reached");
+                DATABASE.failed(&*source);
                 details.set_retry_info(Some(RETRY_UNAVAILABLE));
                 (Code::Unavailable, "DATABASE_UNAVAILABLE")
             }
@@ -87,6 +94,7 @@ mod tests {
             (Error::Exhausted("busy"), Code::ResourceExhausted),
             (Error::DeadlineExceeded, Code::DeadlineExceeded),
             (Error::Contended(secret()), Code::Unavailable),
+            (Error::Stopping, Code::Unavailable),
             (Error::Unavailable(secret()), Code::Unavailable),
             (Error::Internal(secret()), Code::Internal),
         ];

@@ -11,6 +11,7 @@ use std::{
 
 use campaign_metrics::{campaign::Campaign, name::WorkspaceId, pb};
 use futures::Stream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -27,8 +28,8 @@ struct Watch {
     workspace: Option<WorkspaceId>,
     interval: Duration,
     shutdown: CancellationToken,
-    /// Counts the stream as open.
-    _open: InFlight,
+    /// Counts the stream as open, and takes its room.
+    _open: (InFlight, OwnedSemaphorePermit),
     sent: HashMap<String, pb::Campaign>,
     synced: bool,
 }
@@ -39,7 +40,7 @@ pub fn watch(
     workspace: Option<WorkspaceId>,
     interval: Duration,
     shutdown: CancellationToken,
-    open: InFlight,
+    open: (InFlight, OwnedSemaphorePermit),
 ) -> WatchStream {
     let watch = Watch { store, workspace, interval, shutdown, _open: open, sent: HashMap::new(), synced: false };
     Box::pin(futures::TryStreamExt::try_flatten(futures::stream::try_unfold(watch, |mut watch| async move {

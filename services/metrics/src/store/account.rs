@@ -26,7 +26,10 @@ use super::{
     },
     transaction::{Kind, Store, in_txn},
 };
-use crate::error::{Error, Result};
+use crate::{
+    changes,
+    error::{Error, Result},
+};
 
 /// An account to create.
 #[derive(Debug)]
@@ -56,6 +59,9 @@ impl Store {
             if request == RequestStatus::New && txn.execute(insert, params).await? == 0 {
                 let message = format!("{} exists; choose another id, or update it", new.name);
                 return Err(Error::AlreadyExists { reason: "ACCOUNT_EXISTS", message });
+            }
+            if request == RequestStatus::New {
+                changes::note(new.name, format!("created; {}", changes::listed(&named(new.settings))), None);
             }
             account_load_in_txn(&txn, new.name, now).await
         })
@@ -103,6 +109,7 @@ impl Store {
             let params: &[&(dyn ToSql + Sync)] =
                 &[&workspace_id, &account_id, &settings.display_name, &settings.daily_limit, &zone, &now];
             txn.execute(update, params).await?;
+            changes::note(name, changes::difference(&named(&before), &named(&settings)), None);
             account_load_in_txn(&txn, name, now).await
         })
     }
@@ -121,6 +128,8 @@ impl Store {
             check_etag(&row, etag)?;
             let (workspace_id, account_id) = account_key(&row);
             txn.execute(update, &[&workspace_id, &account_id, &stored, &now]).await?;
+            let state = |state| [("state", state_name(state))];
+            changes::note(name, changes::difference(&state(account_state(row.get("state"))?), &state(to)), None);
             account_load_in_txn(&txn, name, now).await
         })
     }
@@ -151,9 +160,24 @@ impl Store {
                 let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND account_id = $2");
                 txn.execute(&sql, &[&workspace_id, &account_id]).await?;
             }
+            changes::note(name, format!("state {} -> deleted", state_name(account_state(row.get("state"))?)), None);
             Ok(())
         })
     }
+}
+
+/// The settings by the names of the API, as texts.
+fn named(settings: &AccountSettings) -> [(&'static str, String); 3] {
+    [
+        ("display_name", format!("{:?}", settings.display_name)),
+        ("daily_limit", changes::or_none(settings.daily_limit)),
+        ("time_zone", time_zone_name(&settings.time_zone).to_owned()),
+    ]
+}
+
+/// The name of a state in the API, but for its prefix.
+fn state_name(state: AccountState) -> String {
+    format!("{state:?}").to_uppercase()
 }
 
 /// The first of the last 30 UTC days, today included.

@@ -20,8 +20,8 @@ use campaign_metrics::{
 use tracing::Instrument as _;
 
 use self::{
-    lock::{Actor, campaign_lock_in_txn, check_actor},
-    settings::{already_exists, campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
+    lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor},
+    settings::{already_exists, campaign_insert_in_txn, settings_change, settings_in_txn, settings_write_in_txn},
     view::{CampaignSelector, campaign_load_in_txn, campaigns_load, single},
 };
 use super::{
@@ -132,11 +132,12 @@ impl Store {
                     format!("is fixed at {}; leave it out, or create another campaign", settings.steps.number());
                 return Err(Invalid::new("campaign.steps", problem).into());
             }
-            let zone = settings.active_hours.time_zone.clone();
+            let before = settings.clone();
             settings.update(new, fields);
-            let zones = (&zone, &settings.active_hours.time_zone);
+            let zones = (&before.active_hours.time_zone, &settings.active_hours.time_zone);
             zone_change_in_txn(&txn, LimitOwner::Campaign, campaign_key(&row), zones, now).await?;
             settings_write_in_txn(&txn, &row, name, &settings, now).await?;
+            campaign_note(&row, settings_change(&before, &settings));
             campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
         })
     }

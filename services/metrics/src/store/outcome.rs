@@ -22,7 +22,7 @@ use tokio_postgres::Row;
 pub use self::blocked::{LockWait, is_blocked};
 use self::{
     batch::Batch,
-    opt_out::{namesakes_in_txn, namesakes_of_ids_in_txn, opt_outs_insert_in_txn},
+    opt_out::{namesakes_in_txn, namesakes_of_ids_in_txn, opt_outs_insert_in_txn, opt_outs_note},
     terms::{Event, final_verdicts_in_txn, judge, terms_lock_in_txn},
 };
 use super::{
@@ -200,6 +200,12 @@ pub(super) async fn outcomes_take_in_txn(
     }));
     ids.extend(listed.iter().map(|(_, workspace_id, id)| (*workspace_id, *id)));
     let mut new = opt_outs_insert_in_txn(txn, &ids, now).await?;
+    if !new.is_empty() {
+        for (workspace, workspace_id) in &workspaces {
+            let added = new.iter().filter(|(of, _)| of == workspace_id).count();
+            opt_outs_note(workspace, added as u64, "added");
+        }
+    }
     for (ordinal, workspace_id, id) in listed {
         let is_new = new.remove(&(workspace_id, id.to_owned()));
         verdicts[ordinal] = if is_new { Verdict::Applied } else { Verdict::Duplicate };

@@ -80,7 +80,12 @@ macro_rules! in_txn {
                     $crate::store::transaction::begin(&mut client, concat!("campaign-metrics ", $name), $kind).await?;
                 let result: $crate::error::Result<_> = async { $body }.await;
                 match result {
-                    Ok(value) => $crate::store::transaction::end($txn, $kind).await.map(|()| value),
+                    Ok(value) => {
+                        $crate::store::transaction::end($txn, $kind).await?;
+                        $crate::changes::committed();
+                        $crate::outage::DATABASE.succeeded();
+                        Ok(value)
+                    }
                     Err(error) => {
                         // Rolled back at once, so that no lock outlives the attempt. A lost connection holds no locks.
                         let _ = $txn.rollback().await;
@@ -88,7 +93,8 @@ macro_rules! in_txn {
                     }
                 }
             };
-            let result: $crate::error::Result<_> = tracing::Instrument::instrument(run, span).await;
+            let result: $crate::error::Result<_> =
+                tracing::Instrument::instrument($crate::changes::gather(run), span).await;
             client.settled();
             $store.counters.transaction_ended($name, started.elapsed());
             match result {

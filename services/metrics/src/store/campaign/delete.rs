@@ -4,11 +4,11 @@ use campaign_metrics::name::CampaignName;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
-use super::lock::{Actor, campaign_lock_in_txn, check_actor};
+use super::lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor};
 use crate::{
     error::{Error, Result},
     store::{
-        row::{CampaignKey, campaign_key, check_etag},
+        row::{CampaignKey, campaign_key, campaign_state, check_etag},
         transaction::{Kind, Store, in_txn},
     },
 };
@@ -44,6 +44,7 @@ impl Store {
                     ),
                 });
             }
+            campaign_note(&row, format!("state {} -> deleted", campaign_state(row.get("state"))?));
             campaign_rows_delete_in_txn(&txn, (workspace_id, campaign_id), self.clock.now()).await
         })
     }

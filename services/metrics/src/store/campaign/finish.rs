@@ -4,7 +4,7 @@
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::{changes, error::Result};
 
 /// Whether a campaign without leads finishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,14 @@ pub(in crate::store) async fn campaigns_finish_in_txn(
         SET state = campaign_finished(), finish_reason = finish_completed(), finished_at = $3, updated_at = $3, revision = revision + 1
         FROM campaign_counters k
         WHERE c.workspace_id = $1 AND c.campaign_id = ANY ($2) AND c.state <> campaign_finished() AND c.lead_list_complete
-            AND k.workspace_id = $1 AND k.campaign_id = c.campaign_id AND (k.total > 0 OR $4) AND k.pending + k.partial = 0";
+            AND k.workspace_id = $1 AND k.campaign_id = c.campaign_id AND (k.total > 0 OR $4) AND k.pending + k.partial = 0
+        RETURNING c.name, (SELECT w.name FROM workspaces w WHERE w.workspace_id = c.workspace_id)";
     let statement = txn.prepare_cached(sql).await?;
-    txn.execute(&statement, &[&workspace_id, &campaign_ids, &now, &(emptied == Emptied::Finishes)]).await?;
+    let finished =
+        txn.query(&statement, &[&workspace_id, &campaign_ids, &now, &(emptied == Emptied::Finishes)]).await?;
+    for row in finished {
+        let name = format!("workspaces/{}/campaigns/{}", row.get::<_, &str>(1), row.get::<_, &str>(0));
+        changes::note(name, "state -> FINISHED: every lead of its complete list is done".to_owned(), None);
+    }
     Ok(())
 }

@@ -5,7 +5,10 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
 use super::row::{campaign_columns, owner_from_row};
-use crate::error::{Error, Result};
+use crate::{
+    changes,
+    error::{Error, Result},
+};
 
 /// The caller that changes a campaign.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +24,18 @@ pub(in crate::store) async fn campaign_lock_in_txn(txn: &Transaction<'_>, name: 
     let sql = concat!(
         "SELECT ",
         campaign_columns!(),
-        " FROM campaigns c JOIN workspaces w USING (workspace_id)
+        ", w.name AS workspace FROM campaigns c JOIN workspaces w USING (workspace_id)
         WHERE w.name = $1 AND c.name = $2 FOR NO KEY UPDATE OF c"
     );
     let statement = txn.prepare_cached(sql).await?;
     let row = txn.query_opt(&statement, &[&name.workspace.as_str(), &name.campaign.as_str()]).await?;
     row.ok_or_else(|| Error::NotFound(name.to_string()))
+}
+
+/// Notes a change of a locked campaign for the log.
+pub(in crate::store) fn campaign_note(row: &Row, change: String) {
+    let name = format!("workspaces/{}/campaigns/{}", row.get::<_, &str>("workspace"), row.get::<_, &str>("name"));
+    changes::note(name, change, owner_from_row(row).map(|owner| owner.resource));
 }
 
 /// Refuses clients if a Kubernetes resource manages the campaign, and every owner but its own.

@@ -13,13 +13,14 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     hold::declared_state_in_txn,
-    lock::{Actor, campaign_lock_in_txn, check_actor, owned_by_other},
+    lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor, owned_by_other},
     row::owner_from_row,
-    settings::{campaign_insert_in_txn, settings_in_txn, settings_write_in_txn},
+    settings::{campaign_insert_in_txn, settings_change, settings_in_txn, settings_write_in_txn},
     state::state_set_in_txn,
     view::campaign_load_in_txn,
 };
 use crate::{
+    changes::{self, difference, or_none},
     error::{Error, Result},
     store::{
         limit::{LimitOwner, zone_change_in_txn},
@@ -68,6 +69,7 @@ impl Store {
                 let zones = (&before.active_hours.time_zone, &wanted.active_hours.time_zone);
                 zone_change_in_txn(&txn, LimitOwner::Campaign, campaign_key(&row), zones, now).await?;
                 settings_write_in_txn(&txn, &row, name, &wanted, now).await?;
+                changes::note(name, settings_change(&before, &wanted), Some(owner.resource.clone()));
             }
             let owner_before = owner_from_row(&row);
             if owner_before.as_ref() != Some(owner) {
@@ -123,6 +125,16 @@ fn check_owner(row: &Row, name: &CampaignName, new: &Owner, adoption: AdoptionPo
     }
 }
 
+/// Says how the owner of a campaign changes; nothing if it is the same resource.
+fn owner_change(before: Option<&Owner>, after: Option<&Owner>) -> String {
+    let text = |owner: Option<&Owner>| {
+        or_none(
+            owner.map(|Owner { resource, uid, cluster, .. }| format!("{resource} (UID {uid}, cluster {cluster:?})")),
+        )
+    };
+    difference(&[("owner", text(before))], &[("owner", text(after))])
+}
+
 async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Owner>) -> Result<()> {
     let (workspace_id, campaign_id) = campaign_key(row);
     let sql =
@@ -135,6 +147,7 @@ async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Own
     let cluster = owner.map(|owner| owner.cluster.as_str()).filter(|cluster| !cluster.is_empty());
     let params: &[&(dyn ToSql + Sync)] =
         &[&workspace_id, &campaign_id, &resource, &uid, &generation, &fencing_token, &cluster];
+    campaign_note(row, owner_change(owner_from_row(row).as_ref(), owner));
     match txn.execute(sql, params).await {
         Err(error) if is_unique_violation(&error) => Err(Error::Precondition {
             reason: "OWNER_HAS_CAMPAIGN",

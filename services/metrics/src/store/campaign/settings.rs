@@ -17,6 +17,7 @@ use super::{
     row::{settings_from_row, stored_policy, stored_windows},
 };
 use crate::{
+    changes,
     error::{Error, Result},
     store::row::{ANY_ACCOUNT, CampaignKey, campaign_key},
 };
@@ -62,7 +63,32 @@ pub(super) async fn campaign_insert_in_txn(
     )
     .await?;
     settings_write_in_txn(txn, &row, name, settings, now).await?;
+    changes::note(name, format!("created; {}", changes::listed(&named(settings))), None);
     Ok(campaign_key)
+}
+
+/// Says which settings of a campaign change, from what to what.
+pub(super) fn settings_change(before: &CampaignSettings, after: &CampaignSettings) -> String {
+    changes::difference(&named(before), &named(after))
+}
+
+/// The settings by the names of the API, as texts.
+fn named(settings: &CampaignSettings) -> [(&'static str, String); 11] {
+    let accounts: Vec<&str> = settings.accounts.iter().map(AccountId::as_str).collect();
+    [
+        ("display_name", format!("{:?}", settings.display_name)),
+        ("steps", settings.steps.number().to_string()),
+        ("follow_up_delay", settings.follow_up_delay.to_string()),
+        ("time_zone", time_zone_name(&settings.active_hours.time_zone).to_owned()),
+        ("active_hours", format!("{:?}", stored_windows(&settings.active_hours))),
+        ("daily_limit", changes::or_none(settings.daily_limit)),
+        ("claim_expiry_policy", format!("{:?}", settings.claim_expiry_policy)),
+        ("settle_seconds", settings.settle_seconds.to_string()),
+        ("attribution_days", settings.attribution_days.to_string()),
+        ("lead_list_complete", settings.lead_list_complete.to_string()),
+        // Last, because the text is cut where it gets too long.
+        ("accounts", format!("{accounts:?}")),
+    ]
 }
 
 /// Writes all settings except the steps. Finishes the campaign if they complete it.

@@ -13,7 +13,8 @@ use tokio_postgres::Row;
 
 use super::{
     counters::counters_lock_in_txn,
-    lock::{Actor, campaign_lock_in_txn, check_actor},
+    lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor},
+    row::hold_from_row,
     view::campaign_load_in_txn,
 };
 use crate::{
@@ -93,5 +94,26 @@ pub(super) async fn state_write_in_txn(
         &hold.and_then(|hold| hold.generation),
     ];
     txn.execute(sql, params).await?;
+    campaign_note(row, state_change(row, to, hold)?);
     Ok(())
+}
+
+/// Says what a new state and a new hold change of a locked campaign.
+fn state_change(row: &Row, to: CampaignState, hold: Option<&Hold>) -> Result<String> {
+    let from = campaign_state(row.get("state"))?;
+    let mut parts = Vec::new();
+    if from != to {
+        parts.push(format!("state {from} -> {to}"));
+    }
+    match (hold_from_row(row)?, hold) {
+        (Some(before), Some(hold)) if before.place_time == hold.place_time => {
+            if before.return_state != hold.return_state {
+                parts.push(format!("state under the hold {} -> {}", before.return_state, hold.return_state));
+            }
+        }
+        (_, Some(hold)) => parts.push(format!("hold placed for {:?}", hold.reason)),
+        (Some(hold), None) => parts.push(format!("hold for {:?} lifted", hold.reason)),
+        (None, None) => {}
+    }
+    Ok(parts.join("; "))
 }

@@ -10,6 +10,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
 use crate::{
+    changes,
     error::{Error, Result},
     store::{
         campaign::{
@@ -72,7 +73,9 @@ impl Store {
             if complete {
                 let declare = "UPDATE campaigns SET lead_list_complete = true, updated_at = $3, revision = revision + 1
                     WHERE workspace_id = $1 AND campaign_id = $2 AND NOT lead_list_complete";
-                txn.execute(declare, &[&workspace_id, &campaign_id, &now]).await?;
+                if txn.execute(declare, &[&workspace_id, &campaign_id, &now]).await? > 0 {
+                    changes::note(name, "lead_list_complete false -> true".to_owned(), None);
+                }
                 campaigns_finish_in_txn(&txn, workspace_id, &[campaign_id], Emptied::StaysOpen, now).await?;
             }
             Ok(result)

@@ -16,6 +16,7 @@ use super::{
     terms::{Event, terms_lock_in_txn},
 };
 use crate::{
+    changes,
     error::{Error, Result},
     store::{
         row::{CampaignKey, LEAD_ID, element_index, workspace_ensure_in_txn, workspace_in_txn},
@@ -69,6 +70,7 @@ impl Store {
             workspaces_lock_in_txn(&txn, &[workspace_id]).await?;
             let now = self.clock.now();
             let added = txn.execute(add, &[&workspace_id, &ids, &now]).await?;
+            opt_outs_note(workspace.as_str(), added, "added");
             let rows = txn.query(find, &[&workspace_id, &ids]).await?;
             let leads: Vec<_> = rows.iter().map(|row| ((workspace_id, row.get(0)), row.get(1))).collect();
             opt_out_in_txn(&txn, &leads, now, attempt).await?;
@@ -87,8 +89,16 @@ impl Store {
             if deleted == 0 {
                 return Err(Error::NotFound(name.to_string()));
             }
+            opt_outs_note(name.workspace.as_str(), deleted, "removed");
             Ok(())
         })
+    }
+}
+
+/// Notes a change of an opt-out list for the log, by its size alone: ids can be personal data.
+pub(super) fn opt_outs_note(workspace: &str, ids: u64, change: &str) {
+    if ids > 0 {
+        changes::note(format!("workspaces/{workspace}"), format!("opt-out list: {ids} ids {change}"), None);
     }
 }
 
