@@ -24,45 +24,58 @@ mod standstill;
 mod volume;
 mod words;
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 pub use self::{
+    blame::TESTED_DAYS,
     facts::{AGES, AccountFacts, CampaignFacts, HISTORY_DAYS, RatesAtAge},
     finding::{BlamedAccount, Culprit, Diagnosis, Finding, FindingKind, OpenQuestion, Severity},
-    messages::{Messages, MessagesBy},
+    messages::{Messages, MessagesBy, messages_since},
+    volume::AccountDay,
 };
 use self::{
     losses::Subject,
-    messages::sum,
+    messages::{MessageDays, by_day, sum},
     pace::Pace,
-    party::{parties, together},
-    volume::AccountDay,
+    party::parties,
 };
 use crate::{
     account::AccountState,
     campaign::CampaignState,
+    history::HistoryDay,
     lead::FailureReason,
-    name::{AccountName, CampaignName},
+    name::{AccountId, AccountName, CampaignName},
     schedule::local_day,
     statistics::MESSAGES_MIN,
 };
 
+/// Returns the first days of the periods in which the accounts of a campaign are tested, given its days.
+pub fn tested_since(sums: &[HistoryDay]) -> BTreeSet<Date> {
+    blame::tested_since(&all_messages(sums))
+}
+
+/// Returns the accounts that differ from the others in one of these periods. Only their days have to be known.
+pub fn suspects(sums: &[HistoryDay], since: &MessagesBy<AccountId>) -> BTreeSet<AccountId> {
+    blame::suspects(&all_messages(sums), since)
+}
+
 /// Diagnoses a campaign at a moment, which must not be before that of the facts.
 pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
     let workspace = &facts.name.workspace;
-    let parties = parties(&facts.by_account, |account| {
+    let all = all_messages(&facts.sums);
+    let parties = parties(&facts.since, &facts.by_account, |account| {
         Culprit::Account(AccountName { workspace: workspace.clone(), account: account.clone() })
     });
     let mut findings = Vec::new();
     findings.extend(standstill::not_sending(facts));
-    findings.extend(losses::find(Subject::Campaign, &parties, || account_days(facts)));
+    findings.extend(losses::find(Subject::Campaign, &parties, &all, &facts.account_days));
     findings.extend(reactions::find(facts, now));
     findings.extend(standstill::uncertain_claims(facts));
     findings.extend(standstill::lead_list_open(facts));
     let mut open_questions = Vec::new();
-    open_questions.extend(losses_unknown(&together(&parties), facts.state == CampaignState::Active, now));
+    open_questions.extend(losses_unknown(&all, facts.state == CampaignState::Active, now));
     open_questions.extend(reactions::open_questions(facts, now));
     let rates = Some(reactions::rates(facts, now));
     Diagnosis { findings: most_severe_first(findings), open_questions, rates }
@@ -71,20 +84,19 @@ pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
 /// Diagnoses an account over all its campaigns at a moment, which must not be before that of the facts.
 pub fn diagnose_account(facts: &AccountFacts, now: Timestamp) -> Diagnosis {
     let workspace = &facts.name.workspace;
-    let parties = parties(&facts.by_campaign, |campaign| {
+    let all = by_day(facts.by_campaign.values().flatten());
+    let since = messages_since(&facts.by_campaign, &blame::tested_since(&all));
+    let parties = parties(&since, &facts.by_campaign, |campaign| {
         Culprit::Campaign(CampaignName { workspace: workspace.clone(), campaign: campaign.clone() })
     });
-    let all = together(&parties);
-    let volumes = || {
-        let day = |(_, messages): &(Date, Messages)| {
-            let limited = messages.lost(Some(FailureReason::RateLimited));
-            AccountDay { volume: messages.all, limited }
-        };
-        all.iter().map(day).collect()
+    let day = |(_, messages): &(Date, Messages)| {
+        let limited = messages.lost(Some(FailureReason::RateLimited));
+        AccountDay { volume: messages.all, limited }
     };
+    let volumes: Vec<AccountDay> = all.iter().map(day).collect();
     let mut findings = Vec::new();
     findings.extend(standstill::account_not_sending(facts));
-    findings.extend(losses::find(Subject::Account, &parties, volumes));
+    findings.extend(losses::find(Subject::Account, &parties, &all, &volumes));
     let is_moving = facts.state == AccountState::Active && facts.campaigns > 0;
     Diagnosis {
         findings: most_severe_first(findings),
@@ -99,18 +111,10 @@ fn most_severe_first(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// The days of the accounts of a campaign with their volumes over all campaigns.
-fn account_days(facts: &CampaignFacts) -> Vec<AccountDay> {
-    let known = facts.by_account.iter().filter_map(|(account, days)| Some((account.as_ref()?, days)));
-    known
-        .flat_map(|(account, days)| {
-            let volumes = facts.volumes.get(account);
-            days.iter().map(move |(day, messages)| AccountDay {
-                volume: volumes.and_then(|volumes| volumes.get(day)).copied().unwrap_or(messages.all),
-                limited: messages.lost(Some(FailureReason::RateLimited)),
-            })
-        })
-        .collect()
+/// The messages of the days of a campaign.
+fn all_messages(sums: &[HistoryDay]) -> MessageDays {
+    let days: Vec<_> = sums.iter().filter_map(|row| Some((row.day?, Messages::of(&row.counts)))).collect();
+    by_day(days.iter().map(|(day, messages)| (day, messages)))
 }
 
 /// Returns that nothing can be said about lost messages yet, if there are too few messages.

@@ -1,20 +1,33 @@
 //! Who loses messages: accounts of a campaign, or campaigns of an account, each against all others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::civil::Date;
+use jiff::{ToSpan as _, civil::Date};
 
 use super::{
     finding::BlamedAccount,
-    messages::{recent_since, sum},
-    party::{Party, together},
+    messages::{Messages, MessagesBy, recent_since, sum},
+    party::Party,
     regime::{Period, is_certainly_above},
 };
 use crate::{
     lead::FailureReason,
     rate::Rate,
-    statistics::{FALSE_DISCOVERY_RATE, test_accounts, wilson},
+    statistics::{FALSE_DISCOVERY_RATE, TestedAccount, test_accounts, wilson},
 };
+
+/// Days over which accounts are tested against each other, at most. What an account lost earlier is no cause of what is
+/// lost now, and of a thousand accounts a third of the days is read.
+pub const TESTED_DAYS: i32 = 30;
+
+/// What accounts are tested for: each reason of a finding, and all losses together.
+const TESTED: [Option<FailureReason>; 5] = [
+    Some(FailureReason::AccountIssue),
+    Some(FailureReason::InvalidLead),
+    Some(FailureReason::RateLimited),
+    Some(FailureReason::ContentRejected),
+    None,
+];
 
 /// Families of tests of one diagnosis: four reasons and all losses together, each in two periods. Every family gets this
 /// part of the false discovery rate. So a healthy campaign accuses anybody with a probability of at most 5 %.
@@ -29,28 +42,58 @@ pub(super) struct Suspects {
     pub blamed: Vec<(usize, BlamedAccount)>,
 }
 
-/// Tests every party against the rest in two periods: the time since the last change of the whole, and the recent past.
+/// Returns the first days of the periods in which parties can be tested, given the days of all together.
+pub(super) fn tested_since(all: &[(Date, Messages)]) -> BTreeSet<Date> {
+    let changes = TESTED.map(|reason| Period::LastChange.judge(all, reason).since());
+    changes.into_iter().chain([None]).flat_map(|since| periods(all, since)).collect()
+}
+
+/// Returns the parties that can be found to differ, for any reason and in any period.
+pub(super) fn suspects<Id: Ord + Clone>(all: &[(Date, Messages)], since: &MessagesBy<Id>) -> BTreeSet<Id> {
+    let mut suspects = BTreeSet::new();
+    let tested = TESTED.into_iter().filter(|reason| sum(all, None).lost(*reason).numerator > 0);
+    for (reason, day) in tested.flat_map(|reason| tested_since(all).into_iter().map(move |day| (reason, day))) {
+        let shares: Vec<Rate> =
+            since.values().map(|since| since.get(&day).copied().unwrap_or_default().lost(reason)).collect();
+        let ids: Vec<_> = since.keys().collect();
+        suspects.extend(clearly_worse(&shares).filter_map(|(tested, _)| ids[tested.account].clone()));
+    }
+    suspects
+}
+
+/// Returns the first days of the two periods in which parties are tested; none without messages.
+fn periods(all: &[(Date, Messages)], since: Option<Date>) -> impl Iterator<Item = Date> {
+    let first = all.last().map(|(last, _)| last.saturating_sub((TESTED_DAYS - 1).days()));
+    // A change before `first` is `since` < `first`; without a change, `None` is less than any day.
+    [first.max(since), recent_since(all)].into_iter().flatten()
+}
+
+/// Tests everyone against the rest. Returns those that differ, with their p-values over all families.
+fn clearly_worse(shares: &[Rate]) -> impl Iterator<Item = (TestedAccount, f64)> {
+    let tested = test_accounts(shares).into_iter().filter(|tested| tested.is_blamed);
+    let tested = tested.map(|tested| (tested, tested.adjusted_p_value * FAMILIES));
+    tested.filter(|(_, p_value)| *p_value <= FALSE_DISCOVERY_RATE)
+}
+
+/// Tests every party against the rest in two periods: the time since the last change of the whole, of which the last
+/// [`TESTED_DAYS`] count, and the recent past.
 ///
-/// The first makes the most of the data, the second finds an account that failed since yesterday behind 89 good days. A
+/// The first makes the most of the data, the second finds an account that failed since yesterday behind 29 good days. A
 /// party is blamed if it differs, if its share as it is now is certainly above `bound`, and if it sent something in the
 /// recent past. Messages without a known account belong to the others and are never blamed.
 pub(super) fn find(
     parties: &[Party],
+    all: &[(Date, Messages)],
     reason: Option<FailureReason>,
     bound: f64,
     period: Period,
     since: Option<Date>,
 ) -> Suspects {
-    let recent = recent_since(&together(parties));
     let mut found: BTreeMap<usize, BlamedAccount> = BTreeMap::new();
-    for since in [since, recent] {
-        let shares: Vec<Rate> = parties.iter().map(|party| sum(&party.days, since).lost(reason)).collect();
-        for tested in test_accounts(&shares).into_iter().filter(|tested| tested.is_blamed) {
-            let p_value = tested.adjusted_p_value * FAMILIES;
-            let Some(culprit) = parties[tested.account].culprit.clone().filter(|_| p_value <= FALSE_DISCOVERY_RATE)
-            else {
-                continue;
-            };
+    for since in periods(all, since) {
+        let shares: Vec<Rate> = parties.iter().map(|party| party.since(since).lost(reason)).collect();
+        for (tested, p_value) in clearly_worse(&shares) {
+            let Some(culprit) = parties[tested.account].culprit.clone() else { continue };
             let blamed = BlamedAccount { culprit, share: tested.own, others_share: tested.others, p_value };
             let is_clearer = found.get(&tested.account).is_none_or(|other| p_value < other.p_value);
             if is_clearer {
@@ -58,9 +101,9 @@ pub(super) fn find(
             }
         }
     }
-    let is_now = |party: &Party| {
-        is_certainly_above(period.judge(&party.days, reason).share, bound) && sum(&party.days, recent).all > 0
-    };
+    let is_sending = |party: &Party| recent_since(all).is_some_and(|recent| party.since(recent).all > 0);
+    let is_now =
+        |party: &Party| is_sending(party) && is_certainly_above(period.judge(&party.days, reason).share, bound);
     let mut suspects = Suspects { differing: found.keys().copied().collect(), blamed: Vec::new() };
     suspects.blamed.extend(found.into_iter().filter(|(at, _)| is_now(&parties[*at])));
     let least = |blamed: &BlamedAccount| wilson(blamed.share).map_or(0.0, |interval| interval.lower);
@@ -70,16 +113,27 @@ pub(super) fn find(
 
 #[cfg(test)]
 mod tests {
-    use jiff::{ToSpan as _, civil::date};
+    use jiff::civil::date;
 
     use super::*;
     use crate::{
-        diagnosis::{finding::Culprit, messages::Messages},
+        diagnosis::{
+            finding::Culprit,
+            messages::{by_day, messages_since},
+            party::parties,
+        },
         history::HistoryCounts,
     };
 
-    /// A party that loses so many messages of each day.
-    fn party(id: Option<&str>, days: &[(i64, i64)]) -> Party {
+    /// Days with so many lost messages of all. `None` stands for messages without an account.
+    type Days<'a> = (Option<&'a str>, &'a [(i64, i64)]);
+
+    fn day(at: i64) -> Date {
+        date(2026, 5, 1) + at.days()
+    }
+
+    /// Who differs for account issues, and who still does.
+    fn found(days: &[Days]) -> Suspects {
         let messages = |&(lost, all): &(i64, i64)| {
             Messages::of(&HistoryCounts {
                 delivered: all - lost,
@@ -87,58 +141,72 @@ mod tests {
                 ..HistoryCounts::default()
             })
         };
-        let culprit = id.map(|id| Culprit::Account(format!("workspaces/w/accounts/{id}").parse().unwrap()));
-        let day = |at: i64| date(2026, 5, 1) + at.days();
-        Party { culprit, days: (0..).zip(days).map(|(at, day_counts)| (day(at), messages(day_counts))).collect() }
+        let messages_of: MessagesBy<String> = days
+            .iter()
+            .map(|(id, days)| (id.map(str::to_owned), (0..).map(day).zip(days.iter().map(messages)).collect()))
+            .collect();
+        let all = by_day(messages_of.values().flatten());
+        let since = messages_since(&messages_of, &tested_since(&all));
+        let account = |id: &String| Culprit::Account(format!("workspaces/w/accounts/{id}").parse().unwrap());
+        let suspects = suspects(&all, &since);
+        let mut known = messages_of;
+        known.retain(|id, _| id.as_ref().is_some_and(|id| suspects.contains(id)));
+        let parties = parties(&since, &known, account);
+        find(&parties, &all, Some(FailureReason::AccountIssue), 0.02, Period::LastChange, None)
     }
 
-    fn blamed(parties: &[Party]) -> Vec<String> {
-        let suspects = find(parties, Some(FailureReason::AccountIssue), 0.02, Period::LastChange, None);
-        suspects.blamed.iter().map(|(_, blamed)| blamed.culprit.id().to_owned()).collect()
+    fn blamed(days: &[Days]) -> Vec<String> {
+        found(days).blamed.iter().map(|(_, blamed)| blamed.culprit.id().to_owned()).collect()
     }
 
     #[test]
     fn the_worst_comes_first() {
-        let parties = [party(Some("a"), &[(20, 100)]), party(Some("b"), &[(50, 100)]), party(Some("c"), &[(1, 1000)])];
-        assert_eq!(blamed(&parties), ["b", "a"]);
+        assert_eq!(
+            blamed(&[(Some("a"), &[(20, 100)]), (Some("b"), &[(50, 100)]), (Some("c"), &[(1, 1000)])]),
+            ["b", "a"]
+        );
     }
 
     #[test]
     fn what_began_yesterday_is_found_behind_many_days() {
-        let mut days = vec![(3, 100); 60];
-        let healthy = party(Some("healthy"), &days);
+        let healthy = [(3, 100); 60];
+        let mut days = healthy;
         days[59] = (60, 100);
-        let parties = [party(Some("new"), &days), healthy.clone(), healthy];
-        let found = find(&parties, Some(FailureReason::AccountIssue), 0.02, Period::LastChange, None);
+        let found = found(&[(Some("new"), &days), (Some("one"), &healthy), (Some("other"), &healthy)]);
         assert_eq!(found.blamed.len(), 1);
         assert_eq!(found.blamed[0].1.share, Rate { numerator: 78, denominator: 700 }, "of seven days");
     }
 
     #[test]
+    fn what_was_lost_before_the_tested_days_is_nobodys_fault() {
+        let healthy = [(1, 40); 60];
+        let differing = |until: usize| {
+            let mut days = healthy;
+            days[..until].fill((30, 40));
+            found(&[(Some("repaired"), &days), (Some("one"), &healthy), (Some("other"), &healthy)]).differing
+        };
+        assert_eq!((differing(30), differing(32)), (vec![], vec![2]));
+    }
+
+    #[test]
     fn what_is_over_is_nobodys_fault_now() {
-        let healthy = vec![(0, 50); 30];
-        let mut repaired = healthy.clone();
+        let healthy = [(0, 50); 30];
+        let mut repaired = healthy;
         repaired[..10].fill((40, 50));
-        let stopped = vec![(40, 50); 10];
-        let parties = [
-            party(Some("repaired"), &repaired),
-            party(Some("stopped"), &stopped),
-            party(Some("healthy"), &healthy),
-            party(None, &healthy),
-        ];
-        let found = find(&parties, Some(FailureReason::AccountIssue), 0.02, Period::LastChange, None);
-        assert_eq!((found.differing, found.blamed.len()), (vec![0, 1], 0));
+        let stopped = [(40, 50); 10];
+        let found =
+            found(&[(Some("a"), &repaired), (Some("b"), &stopped), (Some("healthy"), &healthy), (None, &healthy)]);
+        assert_eq!((found.differing, found.blamed.len()), (vec![1, 2], 0), "the unknown account comes first");
     }
 
     #[test]
     fn messages_without_an_account_are_not_blamed() {
-        assert!(blamed(&[party(None, &[(50, 100)]), party(Some("a"), &[(0, 100)])]).is_empty());
+        assert!(blamed(&[(None, &[(50, 100)]), (Some("a"), &[(0, 100)])]).is_empty());
         assert!(blamed(&[]).is_empty());
     }
 
     #[test]
     fn a_difference_that_does_not_matter_blames_nobody() {
-        let parties = [party(Some("a"), &[(150, 10_000)]), party(Some("b"), &[(10, 10_000)])];
-        assert!(blamed(&parties).is_empty());
+        assert!(blamed(&[(Some("a"), &[(150, 10_000)]), (Some("b"), &[(10, 10_000)])]).is_empty());
     }
 }

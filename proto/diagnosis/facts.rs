@@ -1,10 +1,8 @@
 //! The facts of which a diagnosis is made. The store reads them in one snapshot, from sums by day.
 
-use std::collections::BTreeMap;
+use jiff::Timestamp;
 
-use jiff::{Timestamp, civil::Date};
-
-use super::messages::MessagesBy;
+use super::{messages::MessagesBy, volume::AccountDay};
 use crate::{
     account::AccountState,
     campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
@@ -50,15 +48,17 @@ pub struct CampaignFacts {
     pub next_due: Option<Timestamp>,
     /// Why nothing can be claimed. As in `Campaign`.
     pub blocked: Blocked,
-    /// Its messages by account and day: [`HISTORY_DAYS`] days that end with the latest day with history of this campaign,
-    /// which can lie long before today. Without corrections.
-    pub by_account: MessagesBy<AccountId>,
-    /// The same days summed over accounts, in ascending order. First contacts, replies and conversions are read from them.
+    /// [`HISTORY_DAYS`] days that end with the latest day with history of this campaign, which can lie long before today.
+    /// Summed over accounts, in ascending order, without corrections.
     pub sums: Vec<HistoryDay>,
-    /// Messages delivered, failed or bounced of the accounts of `by_account` on its days, in all campaigns of the workspace,
-    /// this one and deleted ones included. Read only if a message of `by_account` failed or bounced because it was rate
-    /// limited: empty otherwise.
-    pub volumes: BTreeMap<AccountId, BTreeMap<Date, i64>>,
+    /// Messages of each account in the periods that begin on the days of [`tested_since`](super::tested_since) and end with
+    /// the last of `sums`.
+    pub since: MessagesBy<AccountId>,
+    /// Messages by day of the accounts that [`suspects`](super::suspects) names, of all days of `sums`.
+    pub by_account: MessagesBy<AccountId>,
+    /// Days of accounts that still exist, of the last [`TESTED_DAYS`](super::TESTED_DAYS). Read only if a message of `sums`
+    /// failed or bounced because it was rate limited: empty otherwise.
+    pub account_days: Vec<AccountDay>,
     /// Rates of the workspace's other campaigns together, one element for each of [`AGES`]: the 200 that were created
     /// last, in any state and not deleted, over the days of first contact of the last [`HISTORY_DAYS`] UTC days, today
     /// included, of which W + 1 days have passed since they began: day + 1 + W <= today. Zeros without other campaigns.

@@ -8,7 +8,7 @@ use super::{
     blame,
     finding::{BlamedAccount, Finding, FindingKind, Severity},
     messages::{Messages, recent_since, sum},
-    party::{Party, together},
+    party::{Party, together, without},
     regime::{Period, Regime, is_certainly_above},
     volume::{AccountDay, find_limit},
     words::{names, percent, since},
@@ -57,9 +57,9 @@ fn examine(
 ) -> Option<Loss> {
     let now = |days: &[(Date, Messages)]| period.judge(days, reason);
     let whole = now(all);
-    let suspects = blame::find(parties, reason, bound, period, whole.since());
-    let others = (0..).zip(parties).filter(|(at, _)| !suspects.differing.contains(at)).map(|(_, party)| party);
-    let is_everywhere = is_certainly_above(now(&together(others)).share, bound);
+    let suspects = blame::find(parties, all, reason, bound, period, whole.since());
+    let others = without(all, suspects.differing.iter().map(|at| &parties[*at]));
+    let is_everywhere = is_certainly_above(now(&others).share, bound);
     if !is_everywhere && suspects.blamed.is_empty() {
         return None;
     }
@@ -80,10 +80,14 @@ fn examine(
 
 /// Finds the reasons for which messages are lost, the largest loss first, and whether the delivery is low.
 ///
-/// `account_days` are the days of the accounts with their volumes over all campaigns; they are read only if messages were
+/// `account_days` are the days of the accounts with their volumes over all campaigns; they matter only if messages were
 /// rate limited.
-pub(super) fn find(subject: Subject, parties: &[Party], account_days: impl Fn() -> Vec<AccountDay>) -> Vec<Finding> {
-    let all = together(parties);
+pub(super) fn find(
+    subject: Subject,
+    parties: &[Party],
+    all: &[(Date, Messages)],
+    account_days: &[AccountDay],
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (reason, kind) in [
         (FailureReason::AccountIssue, FindingKind::AccountIssues),
@@ -91,15 +95,15 @@ pub(super) fn find(subject: Subject, parties: &[Party], account_days: impl Fn() 
         (FailureReason::RateLimited, FindingKind::RateLimiting),
         (FailureReason::ContentRejected, FindingKind::ContentRejected),
     ] {
-        if sum(&all, None).lost(Some(reason)).numerator == 0 {
+        if sum(all, None).lost(Some(reason)).numerator == 0 {
             continue;
         }
-        let limit = if kind == FindingKind::RateLimiting { find_limit(account_days()) } else { None };
-        let period = match recent_since(&all) {
+        let limit = if kind == FindingKind::RateLimiting { find_limit(account_days.iter().copied()) } else { None };
+        let period = match recent_since(all) {
             Some(recent) if limit.is_some() => Period::Since(recent),
             _ => Period::LastChange,
         };
-        if let Some(mut loss) = examine(parties, &all, Some(reason), MATTERS, period) {
+        if let Some(mut loss) = examine(parties, all, Some(reason), MATTERS, period) {
             // Where every account is limited above a volume, some only send more than others.
             if limit.is_some() && loss.is_everywhere {
                 loss.blamed.clear();
@@ -108,7 +112,7 @@ pub(super) fn find(subject: Subject, parties: &[Party], account_days: impl Fn() 
         }
     }
     findings.sort_by_key(|finding| Reverse(finding.share.map(|share| share.numerator)));
-    findings.extend(low_delivery(subject, parties, &all, &findings));
+    findings.extend(low_delivery(subject, parties, all, &findings));
     findings
 }
 

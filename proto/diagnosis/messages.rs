@@ -1,6 +1,6 @@
 //! Messages by day: of each account of a campaign, or of each campaign of an account, and together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{ToSpan as _, civil::Date};
 
@@ -27,6 +27,14 @@ pub struct Messages {
 /// Messages of accounts of a campaign, or of campaigns of an account, by UTC day of their result. `None` stands for those
 /// whose account is unknown, or whose campaign is deleted.
 pub type MessagesBy<Id> = BTreeMap<Option<Id>, BTreeMap<Date, Messages>>;
+
+/// Adds up messages since each of some days.
+pub fn messages_since<Id: Ord + Clone>(by_day: &MessagesBy<Id>, since: &BTreeSet<Date>) -> MessagesBy<Id> {
+    let sums = |days: &BTreeMap<Date, Messages>| {
+        since.iter().map(|since| (*since, total(days.range(since..).map(|(_, messages)| *messages)))).collect()
+    };
+    by_day.iter().map(|(id, days)| (id.clone(), sums(days))).collect()
+}
 
 /// Messages by UTC day of their result, in the order of days.
 pub(super) type MessageDays = Vec<(Date, Messages)>;
@@ -86,15 +94,24 @@ fn of(counts: [i64; 5], reason: Option<FailureReason>) -> i64 {
 
 /// The sum of the days from a day on, or of all.
 pub(super) fn sum(days: &[(Date, Messages)], since: Option<Date>) -> Messages {
-    total(days.iter().filter(|(day, _)| since.is_none_or(|since| *day >= since)))
+    total(days.iter().filter(|(day, _)| since.is_none_or(|since| *day >= since)).map(|(_, messages)| *messages))
 }
 
-/// The sum of some days.
-pub(super) fn total<'a>(days: impl IntoIterator<Item = &'a (Date, Messages)>) -> Messages {
-    days.into_iter().fold(Messages::default(), |mut sum, (_, messages)| {
-        sum.add(*messages);
+/// The sum of some messages.
+pub(super) fn total(messages: impl IntoIterator<Item = Messages>) -> Messages {
+    messages.into_iter().fold(Messages::default(), |mut sum, messages| {
+        sum.add(messages);
         sum
     })
+}
+
+/// Adds up messages day by day. Days without messages are left out.
+pub(super) fn by_day<'a>(messages: impl IntoIterator<Item = (&'a Date, &'a Messages)>) -> MessageDays {
+    let mut sums: BTreeMap<Date, Messages> = BTreeMap::new();
+    for (day, messages) in messages {
+        sums.entry(*day).or_default().add(*messages);
+    }
+    sums.into_iter().filter(|(_, messages)| messages.all > 0).collect()
 }
 
 /// The first day of the recent past, which ends with the last day of sending; `None` without messages.

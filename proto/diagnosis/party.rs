@@ -1,4 +1,4 @@
-//! Accounts of a campaign, or campaigns of an account, with their messages by day.
+//! Accounts of a campaign, or campaigns of an account, with their messages.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::{
     finding::Culprit,
-    messages::{MessageDays, Messages, MessagesBy},
+    messages::{MessageDays, Messages, MessagesBy, by_day},
 };
 
 /// An account of a campaign, or a campaign of an account.
@@ -14,24 +14,44 @@ use super::{
 pub(super) struct Party {
     /// `None` for messages whose account is unknown, or whose campaign is deleted.
     pub culprit: Option<Culprit>,
+    /// Its messages since each day of [`tested_since`](super::blame::tested_since).
+    since: BTreeMap<Date, Messages>,
+    /// Its messages by day. Known only of suspects.
     pub days: MessageDays,
 }
 
-/// Returns those that have messages, in the order of their ids. Days without messages are left out.
-pub(super) fn parties<Id>(messages: &MessagesBy<Id>, culprit: impl Fn(&Id) -> Culprit) -> Vec<Party> {
-    let with_messages = |days: &BTreeMap<Date, Messages>| -> MessageDays {
-        days.iter().filter(|(_, messages)| messages.all > 0).map(|(day, messages)| (*day, *messages)).collect()
-    };
-    let parties =
-        messages.iter().map(|(id, days)| Party { culprit: id.as_ref().map(&culprit), days: with_messages(days) });
-    parties.filter(|party| !party.days.is_empty()).collect()
+impl Party {
+    /// Returns its messages since a day that begins a tested period.
+    pub fn since(&self, day: Date) -> Messages {
+        self.since.get(&day).copied().unwrap_or_default()
+    }
+}
+
+/// Returns those that have messages in a tested period, in the order of their ids.
+pub(super) fn parties<Id: Ord>(
+    since: &MessagesBy<Id>,
+    days: &MessagesBy<Id>,
+    culprit: impl Fn(&Id) -> Culprit,
+) -> Vec<Party> {
+    let with_messages = since.iter().filter(|(_, since)| since.values().any(|messages| messages.all > 0));
+    let parties = with_messages.map(|(id, since)| Party {
+        culprit: id.as_ref().map(&culprit),
+        since: since.clone(),
+        days: by_day(days.get(id).into_iter().flatten()),
+    });
+    parties.collect()
 }
 
 /// Adds up parties day by day.
 pub(super) fn together<'a>(parties: impl IntoIterator<Item = &'a Party>) -> MessageDays {
-    let mut sums: BTreeMap<Date, Messages> = BTreeMap::new();
+    by_day(parties.into_iter().flat_map(|party| &party.days).map(|(day, messages)| (day, messages)))
+}
+
+/// Takes parties away from the whole, day by day.
+pub(super) fn without<'a>(all: &[(Date, Messages)], parties: impl IntoIterator<Item = &'a Party>) -> MessageDays {
+    let mut rest: BTreeMap<Date, Messages> = all.iter().copied().collect();
     for (day, messages) in parties.into_iter().flat_map(|party| &party.days) {
-        sums.entry(*day).or_default().add(*messages);
+        rest.entry(*day).or_default().subtract(*messages);
     }
-    sums.into_iter().collect()
+    by_day(&rest)
 }

@@ -69,11 +69,12 @@ fn current(days: &[(Date, Messages)], reason: Option<FailureReason>) -> Regime {
         let at = rest.partition_point(|(day, _)| *day < change.since);
         let is_late = from == sending.first().map(|(day, _)| *day) && at <= LATE_DAYS && is_rise(&change);
         rest = &rest[at..];
-        if is_late && total(rest).bounced(reason).ratio().is_some_and(|bounced| bounced > LATE_PART) {
+        if is_late && sum(rest, None).bounced(reason).ratio().is_some_and(|bounced| bounced > LATE_PART) {
             continue;
         }
         if !(is_rise(&change) && told.as_ref().is_some_and(is_rise)) {
-            let before = days.iter().filter(|(day, _)| *day < change.since && from.is_none_or(|from| *day >= from));
+            let is_before = |day: Date| day < change.since && from.is_none_or(|from| day >= from);
+            let before = days.iter().filter(|(day, _)| is_before(*day)).map(|(_, messages)| *messages);
             told = Some(Change {
                 before: total(before).lost(reason),
                 after: sum(days, Some(change.since)).lost(reason),

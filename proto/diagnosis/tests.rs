@@ -6,8 +6,6 @@ mod losses;
 mod reactions;
 mod standstill;
 
-use std::collections::BTreeMap;
-
 use jiff::{ToSpan as _, civil::date};
 
 use super::*;
@@ -65,8 +63,17 @@ fn by_account(rows: &[HistoryDay]) -> MessagesBy<AccountId> {
     messages
 }
 
-/// An active campaign in the middle of its work.
+/// An active campaign in the middle of its work. Its accounts are in no other campaign.
 fn campaign(days: Vec<HistoryDay>) -> CampaignFacts {
+    let mut by_account = by_account(&days);
+    let since = messages_since(&by_account, &tested_since(&days));
+    let account_days = by_account.values().flatten().map(|(_, messages)| AccountDay {
+        volume: messages.all,
+        limited: messages.lost(Some(FailureReason::RateLimited)),
+    });
+    let account_days = account_days.collect();
+    let suspects = suspects(&days, &since);
+    by_account.retain(|account, _| account.as_ref().is_some_and(|account| suspects.contains(account)));
     CampaignFacts {
         name: "workspaces/w/campaigns/welcome".parse().unwrap(),
         state: CampaignState::Active,
@@ -77,9 +84,10 @@ fn campaign(days: Vec<HistoryDay>) -> CampaignFacts {
         claim_expiry_policy: ClaimExpiryPolicy::Hold,
         next_due: Some(as_of()),
         blocked: Blocked::default(),
-        by_account: by_account(&days),
         sums: days,
-        volumes: BTreeMap::new(),
+        since,
+        by_account,
+        account_days,
         others: [RatesAtAge::default(); AGES.len()],
     }
 }

@@ -23,8 +23,8 @@ const SEEN_DIVISOR: i64 = 10;
 
 /// An account on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AccountDay {
-    /// Messages of the account over all campaigns.
+pub struct AccountDay {
+    /// Messages of the account over all campaigns of the workspace, deleted ones included.
     pub volume: i64,
     /// Rate-limited messages / messages, of those that the diagnosis sees.
     pub limited: Rate,

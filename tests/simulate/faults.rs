@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use campaign_metrics::{
     campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
     diagnosis::{
-        AGES, BlamedAccount, CampaignFacts, Finding, FindingKind, Messages, MessagesBy, RatesAtAge, diagnose_campaign,
+        AGES, AccountDay, BlamedAccount, CampaignFacts, Finding, FindingKind, Messages, MessagesBy, RatesAtAge,
+        TESTED_DAYS, diagnose_campaign, messages_since, suspects, tested_since,
     },
     history::{HistoryCounts, HistoryDay},
     name::AccountId,
     not_sending::Blocked,
     pb::FailureReason,
+    rate::Rate,
 };
 use campaign_simulator::fault::{self, BOUNCED_SHARE, Faults, Lost};
 use jiff::{
@@ -227,11 +229,20 @@ impl Run {
 
     fn of(days: Vec<HistoryDay>, last: Date, expected: Vec<Expected>) -> Self {
         let now = (last + 1.day()).to_zoned(TimeZone::UTC).expect("a day of this century").timestamp();
-        let mut by_account = MessagesBy::new();
+        let mut by_account: MessagesBy<AccountId> = MessagesBy::new();
         for row in &days {
-            let of_account: &mut BTreeMap<Date, Messages> = by_account.entry(row.account.clone()).or_default();
+            let of_account = by_account.entry(row.account.clone()).or_default();
             of_account.entry(row.day.expect("no correction")).or_default().add(Messages::of(&row.counts));
         }
+        let since = messages_since(&by_account, &tested_since(&days));
+        let limited = |messages: &Messages| messages.lost(Some(campaign_metrics::lead::FailureReason::RateLimited));
+        let day = |limited: Rate| AccountDay { volume: limited.denominator, limited };
+        let first = last - (TESTED_DAYS - 1).days();
+        let account_days =
+            by_account.values().flat_map(|days| days.range(first..)).map(|(_, messages)| day(limited(messages)));
+        let account_days = account_days.collect();
+        let suspects = suspects(&days, &since);
+        by_account.retain(|account, _| account.as_ref().is_some_and(|account| suspects.contains(account)));
         let facts = CampaignFacts {
             name: "workspaces/w/campaigns/drawn".parse().expect("a valid name"),
             state: CampaignState::Active,
@@ -242,9 +253,10 @@ impl Run {
             claim_expiry_policy: ClaimExpiryPolicy::Hold,
             next_due: Some(now),
             blocked: Blocked::default(),
-            by_account,
             sums: days,
-            volumes: BTreeMap::new(),
+            since,
+            by_account,
+            account_days,
             others: [RatesAtAge::default(); AGES.len()],
         };
         Self { facts, now, expected }

@@ -184,10 +184,11 @@ fn the_volume_of_an_account_includes_other_campaigns() {
     // Each day 100 messages here; elsewhere enough that the account is above 400 on every third day.
     let is_above = |at: i64| at % 3 == 0;
     let days = rows(30, 2, |at, _| if is_above(at) { sent(70, [0, 0, 30, 0, 0]) } else { sent(100, [0; 5]) });
-    let volumes: BTreeMap<Date, i64> =
-        (0..30).map(|at| (day(at), if is_above(at) { 420 + at } else { 300 + at })).collect();
-    let volumes = ["a", "b"].map(|account| (account.parse().unwrap(), volumes.clone())).into();
-    let facts = CampaignFacts { volumes, ..campaign(days.clone()) };
+    let days_of_two = (0..60).map(|at| at / 2).map(|at| AccountDay {
+        volume: if is_above(at) { 420 + at } else { 300 + at },
+        limited: rate(if is_above(at) { 30 } else { 0 }, 100),
+    });
+    let facts = CampaignFacts { account_days: days_of_two.collect(), ..campaign(days.clone()) };
     let limit = |facts| diagnose_campaign(&facts, as_of()).findings[0].messages_per_day;
     assert_eq!(limit(facts), Some(329));
     assert_eq!(limit(campaign(days)), None, "every day looks alike");

@@ -1,13 +1,16 @@
-//! Reads what diagnoses and comparisons are made from.
+//! Reads what diagnoses are made from.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use campaign_metrics::{
     campaign::Campaign,
-    diagnosis::{AGES, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, RatesAtAge},
-    history::{AGE_MAX, ComparedCampaign, HistoryDay, last_ripe_day},
+    diagnosis::{
+        AGES, AccountDay, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, RatesAtAge, TESTED_DAYS,
+        suspects, tested_since,
+    },
+    history::{AGE_MAX, HistoryDay, last_ripe_day},
     lead::FailureReason,
-    name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId},
+    name::{AccountId, AccountName, CampaignId, CampaignName},
     rate::Rate,
     schedule::local_day,
 };
@@ -17,18 +20,15 @@ use tokio_postgres::Row;
 
 use super::history::day_from_row;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     store::{
         account::account_load_in_txn,
-        campaign::view::{CampaignSelector, campaign_load_in_txn, campaigns_load},
+        campaign::view::campaign_load_in_txn,
         history::{message_columns, sums_at_age},
-        row::{CampaignKey, account_key_in_txn, campaign_find_in_txn, workspace_in_txn},
+        row::{CampaignKey, account_key_in_txn, campaign_find_in_txn},
         transaction::{Kind, Store, in_txn},
     },
 };
-
-/// Days of history that a comparison reads, today included.
-const COMPARED_DAYS: i32 = 400;
 
 /// Other campaigns that a diagnosis compares with: enough to know what is usual, few enough to read at each diagnosis.
 const OTHERS_MAX: i64 = 200;
@@ -58,18 +58,40 @@ const ACCOUNTS: &str = "
     ) k
     LEFT JOIN accounts a ON a.workspace_id = $1 AND a.account_id = k.account_id";
 
-/// Messages of the campaign `$2` by account, of the accounts `$3`, and day. Neither names nor an order, because there is a
-/// row for each account and day.
+/// Messages of the campaign `$2` by account, of the accounts `$3`, in the periods that begin on the days `$4` and end on
+/// `$5`. Sums here, because there is a row for each account and day.
+const SINCE: &str = "
+    SELECT account_id, since, delivered::int8, failed_account_issue::int8, failed_invalid_lead::int8, failed_rate_limited::int8,
+        failed_content_rejected::int8, failed_other::int8, bounced_account_issue::int8, bounced_invalid_lead::int8,
+        bounced_rate_limited::int8, bounced_content_rejected::int8, bounced_other::int8
+    FROM unnest($3::int4[]) AS a (account_id) CROSS JOIN unnest($4::date[]) AS p (since)
+    CROSS JOIN LATERAL (
+        SELECT sum(delivered) AS delivered, sum(failed_account_issue) AS failed_account_issue,
+            sum(failed_invalid_lead) AS failed_invalid_lead, sum(failed_rate_limited) AS failed_rate_limited,
+            sum(failed_content_rejected) AS failed_content_rejected, sum(failed_other) AS failed_other,
+            sum(bounced_account_issue) AS bounced_account_issue, sum(bounced_invalid_lead) AS bounced_invalid_lead,
+            sum(bounced_rate_limited) AS bounced_rate_limited, sum(bounced_content_rejected) AS bounced_content_rejected,
+            sum(bounced_other) AS bounced_other
+        FROM history h
+        WHERE h.workspace_id = $1 AND h.campaign_id = $2 AND h.account_id = a.account_id AND h.day BETWEEN p.since AND $5
+    ) s
+    WHERE delivered IS NOT NULL";
+
+/// Messages of the campaign `$2` by account, of the accounts `$3`, and day.
 const BY_ACCOUNT: &str = concat!(
     "SELECT account_id, day, ",
     sparse_messages!(),
     " FROM history WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = ANY ($3) AND day BETWEEN $4 AND $5"
 );
 
-/// Messages of the accounts `$2` over all campaigns.
-const VOLUMES: &str = "
-    SELECT account_id, day, (delivered + failed_messages(h) + bounced_messages(h))::int8 FROM history h
-    WHERE workspace_id = $1 AND campaign_id = all_campaigns() AND account_id = ANY ($2) AND day BETWEEN $3 AND $4";
+/// Days of the accounts `$3` in the campaign `$2`: their messages over all campaigns, and in this one those that were rate
+/// limited and all.
+const ACCOUNT_DAYS: &str = "
+    SELECT v.delivered + failed_messages(v) + bounced_messages(v), h.failed_rate_limited + h.bounced_rate_limited,
+        h.delivered + failed_messages(h) + bounced_messages(h)
+    FROM history h
+    JOIN history v ON v.workspace_id = $1 AND v.campaign_id = all_campaigns() AND v.account_id = h.account_id AND v.day = h.day
+    WHERE h.workspace_id = $1 AND h.campaign_id = $2 AND h.account_id = ANY ($3) AND h.day BETWEEN $4 AND $5";
 
 /// Days of campaigns in sums over accounts, with replies and conversions of the first `$5` ages.
 const SUMS: &str = concat!(
@@ -121,24 +143,30 @@ impl Store {
             let Some((first, last)) = window_in_txn(&txn, key.0, key.1, ALL_ACCOUNTS).await? else {
                 return Ok((now, campaign_facts(campaign, others)));
             };
-            let names = account_names_in_txn(&txn, key).await?;
-            let accounts: Vec<i32> = names.keys().copied().collect();
-            let statement = txn.prepare_cached(BY_ACCOUNT).await?;
-            let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &first, &last]).await?;
-            let name_of = |row: &Row| names.get(&row.get(0)).and_then(Option::as_ref);
-            let by_account = messages_by(rows.iter().map(|row| (name_of(row), row)));
             let sums = sums_in_txn(&txn, key.0, &[key.1], (first, last), AGE_MAX).await?;
             let sums = sums.into_values().flatten().collect::<Vec<_>>();
-            let mut volumes = BTreeMap::<AccountId, BTreeMap<Date, i64>>::new();
+            let names = account_names_in_txn(&txn, key).await?;
+            let name_of = |row: &Row| names.get(&row.get(0)).and_then(Option::as_ref);
+            let accounts: Vec<i32> = names.keys().copied().collect();
+            let periods: Vec<Date> = tested_since(&sums).into_iter().collect();
+            let statement = txn.prepare_cached(SINCE).await?;
+            let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &periods, &last]).await?;
+            let since = messages_by(rows.iter().map(|row| (name_of(row), row)));
+            let suspects = suspects(&sums, &since);
+            let is_suspect = |name: &Option<AccountId>| name.as_ref().is_some_and(|name| suspects.contains(name));
+            let suspects: Vec<i32> = names.iter().filter(|(_, name)| is_suspect(name)).map(|(id, _)| *id).collect();
+            let statement = txn.prepare_cached(BY_ACCOUNT).await?;
+            let rows = txn.query(&statement, &[&key.0, &key.1, &suspects, &first, &last]).await?;
+            let by_account = messages_by(rows.iter().map(|row| (name_of(row), row)));
+            let mut account_days = Vec::new();
             if sums.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
-                let statement = txn.prepare_cached(VOLUMES).await?;
-                for row in txn.query(&statement, &[&key.0, &accounts, &first, &last]).await? {
-                    if let Some(account) = name_of(&row) {
-                        volumes.entry(account.clone()).or_default().insert(row.get(1), row.get(2));
-                    }
-                }
+                let existing: Vec<i32> = names.iter().filter(|(_, name)| name.is_some()).map(|(id, _)| *id).collect();
+                let first = last.saturating_sub((TESTED_DAYS - 1).days());
+                let statement = txn.prepare_cached(ACCOUNT_DAYS).await?;
+                let rows = txn.query(&statement, &[&key.0, &key.1, &existing, &first, &last]).await?;
+                account_days.extend(rows.iter().map(account_day));
             }
-            Ok((now, CampaignFacts { by_account, sums, volumes, ..campaign_facts(campaign, others) }))
+            Ok((now, CampaignFacts { sums, since, by_account, account_days, ..campaign_facts(campaign, others) }))
         })
     }
 
@@ -165,36 +193,6 @@ impl Store {
             Ok((now, facts))
         })
     }
-
-    /// Reads campaigns of a workspace with their history up to an age, in the order of their names in the request.
-    pub async fn campaigns_compared(
-        &self,
-        workspace: &WorkspaceId,
-        ids: &[CampaignId],
-        age_days: u8,
-    ) -> Result<(Timestamp, Vec<ComparedCampaign>)> {
-        in_txn!(self, "campaigns_compared", Kind::BulkRead, |txn, attempt| {
-            let now = self.clock.now();
-            let names: Vec<&str> = ids.iter().map(CampaignId::as_str).collect();
-            let keys = campaign_keys_in_txn(&txn, workspace, &names).await?;
-            let campaigns = campaigns_load(&txn, CampaignSelector::Keys(&keys), now).await?;
-            let numbers: Vec<i32> = keys.iter().map(|key| key.1).collect();
-            let today = local_day(&TimeZone::UTC, now);
-            let first = today.saturating_sub((COMPARED_DAYS - 1).days());
-            let workspace_id = keys.first().map_or(0, |key| key.0);
-            let window = (first, today.saturating_add(1.day()));
-            let mut days = sums_in_txn(&txn, workspace_id, &numbers, window, age_days.into()).await?;
-            let compared = campaigns.into_iter().zip(numbers).map(|(campaign, number)| ComparedCampaign {
-                name: campaign.name,
-                state: campaign.state,
-                steps: campaign.settings.steps,
-                lead_counts: campaign.lead_counts,
-                accounts: campaign.settings.accounts,
-                days: days.remove(&number).unwrap_or_default(),
-            });
-            Ok((now, compared.collect()))
-        })
-    }
 }
 
 /// `all_campaigns()` and `all_accounts()` of the schema.
@@ -213,9 +211,10 @@ fn campaign_facts(campaign: Campaign, others: [RatesAtAge; AGES.len()]) -> Campa
         claim_expiry_policy: campaign.settings.claim_expiry_policy,
         next_due: campaign.next_due,
         blocked: campaign.blocked,
-        by_account: MessagesBy::new(),
         sums: Vec::new(),
-        volumes: BTreeMap::new(),
+        since: MessagesBy::new(),
+        by_account: MessagesBy::new(),
+        account_days: Vec::new(),
         others,
     }
 }
@@ -236,7 +235,7 @@ async fn window_in_txn(
 }
 
 /// Reads the days of campaigns in a window, summed over accounts, with replies and conversions up to an age.
-async fn sums_in_txn(
+pub(super) async fn sums_in_txn(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaigns: &[i32],
@@ -302,6 +301,10 @@ fn messages_by_campaign(rows: &[Row]) -> Result<MessagesBy<CampaignId>> {
     Ok(by_campaign)
 }
 
+fn account_day(row: &Row) -> AccountDay {
+    AccountDay { volume: row.get(0), limited: Rate { numerator: row.get(1), denominator: row.get(2) } }
+}
+
 /// Reads the messages of a row from the columns after the day.
 fn messages_of(row: &Row) -> Messages {
     let number = |column: usize| row.get::<_, Option<i64>>(column).unwrap_or(0);
@@ -310,22 +313,4 @@ fn messages_of(row: &Row) -> Messages {
         std::array::from_fn(|reason| number(3 + reason)),
         std::array::from_fn(|reason| number(8 + reason)),
     )
-}
-
-/// Finds the keys of campaigns, in the order of their names.
-async fn campaign_keys_in_txn(
-    txn: &Transaction<'_>,
-    workspace: &WorkspaceId,
-    names: &[&str],
-) -> Result<Vec<CampaignKey>> {
-    let workspace_id = workspace_in_txn(txn, workspace).await?.unwrap_or_default();
-    let sql = "SELECT c.campaign_id FROM unnest($2::text[]) WITH ORDINALITY AS named (name, place)
-        LEFT JOIN campaigns c ON c.workspace_id = $1 AND c.name = named.name ORDER BY named.place";
-    let statement = txn.prepare_cached(sql).await?;
-    let rows = txn.query(&statement, &[&workspace_id, &names]).await?;
-    let key = |(row, name): (&Row, &&str)| match row.get(0) {
-        Some(campaign_id) => Ok((workspace_id, campaign_id)),
-        None => Err(Error::NotFound(format!("workspaces/{}/campaigns/{name}", workspace.as_str()))),
-    };
-    rows.iter().zip(names).map(key).collect()
 }

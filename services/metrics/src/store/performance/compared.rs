@@ -1,0 +1,86 @@
+//! Reads what comparisons are made from.
+
+use campaign_metrics::{
+    history::ComparedCampaign,
+    lead::Step,
+    name::{AccountId, CampaignId, CampaignName, WorkspaceId},
+    schedule::local_day,
+};
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use tokio_postgres::Row;
+
+use super::facts::sums_in_txn;
+use crate::{
+    error::{Error, Result},
+    store::{
+        campaign::row::{counts, counts_from_row},
+        row::{broken, campaign_state, workspace_in_txn},
+        transaction::{Kind, Store, in_txn},
+    },
+};
+
+/// Days of history that a comparison reads, today included.
+const COMPARED_DAYS: i32 = 400;
+
+/// Campaigns by their names `$2`, in this order, with the accounts that serve them. Nothing of claims and reasons: to know
+/// why nothing is sent takes most of the time of reading a campaign.
+const COMPARED: &str = concat!(
+    "SELECT ",
+    counts!(),
+    ", c.campaign_id, c.state, c.steps, ARRAY(
+        SELECT a.name FROM campaign_accounts s JOIN accounts a USING (workspace_id, account_id)
+        WHERE s.workspace_id = $1 AND s.campaign_id = c.campaign_id AND NOT s.removed ORDER BY a.name
+    ) AS accounts
+    FROM unnest($2::text[]) WITH ORDINALITY AS named (name, place)
+    LEFT JOIN campaigns c ON c.workspace_id = $1 AND c.name = named.name
+    LEFT JOIN LATERAL (
+        SELECT * FROM campaign_counters k WHERE k.workspace_id = $1 AND k.campaign_id = c.campaign_id
+        ORDER BY k.epoch DESC LIMIT 1
+    ) k ON true
+    ORDER BY named.place"
+);
+
+impl Store {
+    /// Reads campaigns of a workspace with their history up to an age, in the order of their names in the request.
+    pub async fn campaigns_compared(
+        &self,
+        workspace: &WorkspaceId,
+        ids: &[CampaignId],
+        age_days: u8,
+    ) -> Result<(Timestamp, Vec<ComparedCampaign>)> {
+        in_txn!(self, "campaigns_compared", Kind::BulkRead, |txn, attempt| {
+            let now = self.clock.now();
+            let workspace_id = workspace_in_txn(&txn, workspace).await?.unwrap_or_default();
+            let names: Vec<&str> = ids.iter().map(CampaignId::as_str).collect();
+            let statement = txn.prepare_cached(COMPARED).await?;
+            let rows = txn.query(&statement, &[&workspace_id, &names]).await?;
+            let found = rows.iter().zip(ids).map(|(row, id)| found(row, workspace, id));
+            let found = found.collect::<Result<Vec<(i32, ComparedCampaign)>>>()?;
+            let numbers: Vec<i32> = found.iter().map(|(number, _)| *number).collect();
+            let today = local_day(&TimeZone::UTC, now);
+            let window = (today.saturating_sub((COMPARED_DAYS - 1).days()), today.saturating_add(1.day()));
+            let mut days = sums_in_txn(&txn, workspace_id, &numbers, window, age_days.into()).await?;
+            let compared = found.into_iter().map(|(number, campaign)| ComparedCampaign {
+                days: days.remove(&number).unwrap_or_default(),
+                ..campaign
+            });
+            Ok((now, compared.collect()))
+        })
+    }
+}
+
+/// Reads the number of a campaign, and the campaign without its days.
+fn found(row: &Row, workspace: &WorkspaceId, id: &CampaignId) -> Result<(i32, ComparedCampaign)> {
+    let name = CampaignName { workspace: workspace.clone(), campaign: id.clone() };
+    let Some(number) = row.get("campaign_id") else { return Err(Error::NotFound(name.to_string())) };
+    let accounts = row.get::<_, Vec<&str>>("accounts").into_iter().map(str::parse);
+    let campaign = ComparedCampaign {
+        name,
+        state: campaign_state(row.get("state"))?,
+        steps: Step::new(row.get::<_, i16>("steps").into()).ok_or_else(|| broken("steps out of range"))?,
+        lead_counts: counts_from_row(row, 0).0,
+        accounts: accounts.collect::<std::result::Result<Vec<AccountId>, _>>()?,
+        days: Vec::new(),
+    };
+    Ok((number, campaign))
+}
