@@ -1,19 +1,23 @@
 //! Reads what comparisons are made from.
 
+use std::collections::BTreeMap;
+
 use campaign_metrics::{
-    history::ComparedCampaign,
+    history::{ComparedCampaign, HistoryDay},
     lead::Step,
     name::{AccountId, CampaignId, CampaignName, WorkspaceId},
     schedule::local_day,
 };
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use deadpool_postgres::Transaction;
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::Row;
 
-use super::facts::sums_in_txn;
+use super::history::day_from_row;
 use crate::{
     error::{Error, Result},
     store::{
         campaign::row::{counts, counts_from_row},
+        history::message_columns,
         row::{broken, campaign_state, workspace_in_txn},
         transaction::{Kind, Store, in_txn},
     },
@@ -38,6 +42,17 @@ const COMPARED: &str = concat!(
         ORDER BY k.epoch DESC LIMIT 1
     ) k ON true
     ORDER BY named.place"
+);
+
+/// Days of campaigns in sums over accounts, with replies and conversions of the first `$5` ages.
+const SUMS: &str = concat!(
+    "SELECT h.campaign_id, h.day, NULL AS account, ",
+    message_columns!(),
+    ", contacted, replied[:$5], converted[:$5] FROM unnest($2::int4[]) AS c (campaign_id)
+    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
+        AND h.day BETWEEN $3 AND $4
+    WHERE NOT is_empty(h)
+    ORDER BY h.campaign_id, h.day"
 );
 
 impl Store {
@@ -83,4 +98,21 @@ fn found(row: &Row, workspace: &WorkspaceId, id: &CampaignId) -> Result<(i32, Co
         days: Vec::new(),
     };
     Ok((number, campaign))
+}
+
+/// Reads the days of campaigns in a window, summed over accounts, with replies and conversions up to an age.
+async fn sums_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    campaigns: &[i32],
+    (first, last): (Date, Date),
+    age_days: usize,
+) -> Result<BTreeMap<i32, Vec<HistoryDay>>> {
+    let ages = i32::try_from(age_days + 1).unwrap_or(i32::MAX);
+    let statement = txn.prepare_cached(SUMS).await?;
+    let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
+    for row in txn.query(&statement, &[&workspace_id, &campaigns, &first, &last, &ages]).await? {
+        days.entry(row.get("campaign_id")).or_default().push(day_from_row(&row)?);
+    }
+    Ok(days)
 }

@@ -1,6 +1,9 @@
 //! Reads what diagnoses are made from.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use campaign_metrics::{
     campaign::Campaign,
@@ -8,13 +11,14 @@ use campaign_metrics::{
         AGES, AccountDay, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, RatesAtAge, TESTED_DAYS,
         suspects, tested_since,
     },
-    history::{AGE_MAX, HistoryDay, last_ripe_day},
+    history::{HistoryDay, last_ripe_day},
     lead::FailureReason,
     name::{AccountId, AccountName, CampaignId, CampaignName},
     rate::Rate,
     schedule::local_day,
 };
 use deadpool_postgres::Transaction;
+use futures::try_join;
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::Row;
 
@@ -24,7 +28,7 @@ use crate::{
     store::{
         account::account_load_in_txn,
         campaign::view::campaign_load_in_txn,
-        history::{message_columns, sums_at_age},
+        history::{history_columns, sums_at_age},
         row::{CampaignKey, account_key_in_txn, campaign_find_in_txn},
         transaction::{Kind, Store, in_txn},
     },
@@ -33,10 +37,19 @@ use crate::{
 /// Other campaigns that a diagnosis compares with: enough to know what is usual, few enough to read at each diagnosis.
 const OTHERS_MAX: i64 = 200;
 
-/// The latest day of a campaign or of an account.
+/// The latest day of an account.
 const LATEST: &str = "SELECT day FROM history h
-    WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3 AND day > '-infinity' AND NOT is_empty(h)
+    WHERE workspace_id = $1 AND campaign_id = all_campaigns() AND account_id = $2 AND day > '-infinity' AND NOT is_empty(h)
     ORDER BY day DESC LIMIT 1";
+
+/// The last `$3` days of a campaign, summed over accounts, the latest first.
+const LAST_DAYS: &str = concat!(
+    "SELECT account_id, day, NULL AS account, ",
+    history_columns!(),
+    " FROM history h
+    WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = all_accounts() AND day > '-infinity' AND NOT is_empty(h)
+    ORDER BY day DESC LIMIT $3"
+);
 
 /// Messages in the order that [`messages_of`] reads. Nulls take the place of zeros: most counts are 0, and Postgres takes as
 /// long to send a number as to find the row.
@@ -93,17 +106,6 @@ const ACCOUNT_DAYS: &str = "
     JOIN history v ON v.workspace_id = $1 AND v.campaign_id = all_campaigns() AND v.account_id = h.account_id AND v.day = h.day
     WHERE h.workspace_id = $1 AND h.campaign_id = $2 AND h.account_id = ANY ($3) AND h.day BETWEEN $4 AND $5";
 
-/// Days of campaigns in sums over accounts, with replies and conversions of the first `$5` ages.
-const SUMS: &str = concat!(
-    "SELECT h.campaign_id, h.day, NULL AS account, ",
-    message_columns!(),
-    ", contacted, replied[:$5], converted[:$5] FROM unnest($2::int4[]) AS c (campaign_id)
-    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
-        AND h.day BETWEEN $3 AND $4
-    WHERE NOT is_empty(h)
-    ORDER BY h.campaign_id, h.day"
-);
-
 /// Leads that campaigns other than `$2`, the [`OTHERS_MAX`] created last, contacted first since `$4`, and how many of them
 /// replied and converted, for each of [`AGES`]: three columns of the days up to `$5`, then of those up to `$6`.
 static OTHERS: LazyLock<String> = LazyLock::new(|| {
@@ -138,34 +140,23 @@ impl Store {
         in_txn!(self, "campaign_facts", Kind::BulkRead, |txn, attempt| {
             let now = self.clock.now();
             let key = campaign_find_in_txn(&txn, name).await?;
-            let campaign = campaign_load_in_txn(&txn, key, name, now).await?;
-            let others = others_in_txn(&txn, key, now).await?;
-            let Some((first, last)) = window_in_txn(&txn, key.0, key.1, ALL_ACCOUNTS).await? else {
+            let (campaign, others, sums, names) = try_join!(
+                campaign_load_in_txn(&txn, key, name, now),
+                others_in_txn(&txn, key, now),
+                last_days_in_txn(&txn, key),
+                account_names_in_txn(&txn, key)
+            )?;
+            let Some(last) = sums.last().and_then(|row| row.day) else {
                 return Ok((now, campaign_facts(campaign, others)));
             };
-            let sums = sums_in_txn(&txn, key.0, &[key.1], (first, last), AGE_MAX).await?;
-            let sums = sums.into_values().flatten().collect::<Vec<_>>();
-            let names = account_names_in_txn(&txn, key).await?;
-            let name_of = |row: &Row| names.get(&row.get(0)).and_then(Option::as_ref);
-            let accounts: Vec<i32> = names.keys().copied().collect();
             let periods: Vec<Date> = tested_since(&sums).into_iter().collect();
-            let statement = txn.prepare_cached(SINCE).await?;
-            let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &periods, &last]).await?;
-            let since = messages_by(rows.iter().map(|row| (name_of(row), row)));
+            let limited = sums.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0);
+            let (since, account_days) = try_join!(
+                since_in_txn(&txn, key, &names, &periods, last),
+                account_days_in_txn(&txn, key, &names, last, limited)
+            )?;
             let suspects = suspects(&sums, &since);
-            let is_suspect = |name: &Option<AccountId>| name.as_ref().is_some_and(|name| suspects.contains(name));
-            let suspects: Vec<i32> = names.iter().filter(|(_, name)| is_suspect(name)).map(|(id, _)| *id).collect();
-            let statement = txn.prepare_cached(BY_ACCOUNT).await?;
-            let rows = txn.query(&statement, &[&key.0, &key.1, &suspects, &first, &last]).await?;
-            let by_account = messages_by(rows.iter().map(|row| (name_of(row), row)));
-            let mut account_days = Vec::new();
-            if sums.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0) {
-                let existing: Vec<i32> = names.iter().filter(|(_, name)| name.is_some()).map(|(id, _)| *id).collect();
-                let first = last.saturating_sub((TESTED_DAYS - 1).days());
-                let statement = txn.prepare_cached(ACCOUNT_DAYS).await?;
-                let rows = txn.query(&statement, &[&key.0, &key.1, &existing, &first, &last]).await?;
-                account_days.extend(rows.iter().map(account_day));
-            }
+            let by_account = by_account_in_txn(&txn, key, &names, &suspects, last).await?;
             Ok((now, CampaignFacts { sums, since, by_account, account_days, ..campaign_facts(campaign, others) }))
         })
     }
@@ -177,7 +168,7 @@ impl Store {
             let (workspace_id, account_id) = account_key_in_txn(&txn, name).await?;
             let account = account_load_in_txn(&txn, name, now).await?;
             let mut by_campaign = MessagesBy::new();
-            if let Some((first, last)) = window_in_txn(&txn, workspace_id, ALL_CAMPAIGNS, account_id).await? {
+            if let Some((first, last)) = window_in_txn(&txn, workspace_id, account_id).await? {
                 let statement = txn.prepare_cached(BY_CAMPAIGN).await?;
                 by_campaign =
                     messages_by_campaign(&txn.query(&statement, &[&workspace_id, &account_id, &first, &last]).await?)?;
@@ -194,10 +185,6 @@ impl Store {
         })
     }
 }
-
-/// `all_campaigns()` and `all_accounts()` of the schema.
-const ALL_CAMPAIGNS: i32 = 0;
-const ALL_ACCOUNTS: i32 = -1;
 
 /// What is known of a campaign without history.
 fn campaign_facts(campaign: Campaign, others: [RatesAtAge; AGES.len()]) -> CampaignFacts {
@@ -219,36 +206,87 @@ fn campaign_facts(campaign: Campaign, others: [RatesAtAge; AGES.len()]) -> Campa
     }
 }
 
-/// Returns the days that end with the latest day of a campaign or account; `None` without history.
-async fn window_in_txn(
-    txn: &Transaction<'_>,
-    workspace_id: i32,
-    campaign_id: i32,
-    account_id: i32,
-) -> Result<Option<(Date, Date)>> {
+/// Returns the days that end with the latest day of an account; `None` without history.
+async fn window_in_txn(txn: &Transaction<'_>, workspace_id: i32, account_id: i32) -> Result<Option<(Date, Date)>> {
     let statement = txn.prepare_cached(LATEST).await?;
-    let row = txn.query_opt(&statement, &[&workspace_id, &campaign_id, &account_id]).await?;
+    let row = txn.query_opt(&statement, &[&workspace_id, &account_id]).await?;
     Ok(row.map(|row| {
         let last: Date = row.get(0);
-        (last.saturating_sub((HISTORY_DAYS - 1).days()), last)
+        (first_before(last, HISTORY_DAYS), last)
     }))
 }
 
-/// Reads the days of campaigns in a window, summed over accounts, with replies and conversions up to an age.
-pub(super) async fn sums_in_txn(
-    txn: &Transaction<'_>,
-    workspace_id: i32,
-    campaigns: &[i32],
-    (first, last): (Date, Date),
-    age_days: usize,
-) -> Result<BTreeMap<i32, Vec<HistoryDay>>> {
-    let ages = i32::try_from(age_days + 1).unwrap_or(i32::MAX);
-    let statement = txn.prepare_cached(SUMS).await?;
-    let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
-    for row in txn.query(&statement, &[&workspace_id, &campaigns, &first, &last, &ages]).await? {
-        days.entry(row.get("campaign_id")).or_default().push(day_from_row(&row)?);
-    }
+/// The first of so many days that end with `last`.
+fn first_before(last: Date, days: i32) -> Date {
+    last.saturating_sub((days - 1).days())
+}
+
+/// Reads the days that end with the latest day of a campaign, summed over accounts, in ascending order.
+async fn last_days_in_txn(txn: &Transaction<'_>, key: CampaignKey) -> Result<Vec<HistoryDay>> {
+    let statement = txn.prepare_cached(LAST_DAYS).await?;
+    let rows = txn.query(&statement, &[&key.0, &key.1, &i64::from(HISTORY_DAYS)]).await?;
+    let mut days = rows.iter().rev().map(day_from_row).collect::<Result<Vec<_>>>()?;
+    let last = days.last().and_then(|row| row.day);
+    days.retain(|row| row.day >= last.map(|last| first_before(last, HISTORY_DAYS)));
     Ok(days)
+}
+
+/// Accounts of a campaign by number, with their names.
+type AccountNames = BTreeMap<i32, Option<AccountId>>;
+
+fn name_of<'a>(names: &'a AccountNames, row: &Row) -> Option<&'a AccountId> {
+    names.get(&row.get(0)).and_then(Option::as_ref)
+}
+
+/// Reads the messages of accounts since each of some days.
+async fn since_in_txn(
+    txn: &Transaction<'_>,
+    key: CampaignKey,
+    names: &AccountNames,
+    since: &[Date],
+    last: Date,
+) -> Result<MessagesBy<AccountId>> {
+    let accounts: Vec<i32> = names.keys().copied().collect();
+    let statement = txn.prepare_cached(SINCE).await?;
+    let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &since, &last]).await?;
+    Ok(messages_by(rows.iter().map(|row| (name_of(names, row), row))))
+}
+
+/// Reads the days of the accounts that still exist, if messages were rate limited.
+async fn account_days_in_txn(
+    txn: &Transaction<'_>,
+    key: CampaignKey,
+    names: &AccountNames,
+    last: Date,
+    is_limited: bool,
+) -> Result<Vec<AccountDay>> {
+    if !is_limited {
+        return Ok(Vec::new());
+    }
+    let existing: Vec<i32> = names.iter().filter(|(_, name)| name.is_some()).map(|(id, _)| *id).collect();
+    let statement = txn.prepare_cached(ACCOUNT_DAYS).await?;
+    let rows = txn.query(&statement, &[&key.0, &key.1, &existing, &first_before(last, TESTED_DAYS), &last]).await?;
+    let day =
+        |row: &Row| AccountDay { volume: row.get(0), limited: Rate { numerator: row.get(1), denominator: row.get(2) } };
+    Ok(rows.iter().map(day).collect())
+}
+
+/// Reads the messages of suspects by day.
+async fn by_account_in_txn(
+    txn: &Transaction<'_>,
+    key: CampaignKey,
+    names: &AccountNames,
+    suspects: &BTreeSet<AccountId>,
+    last: Date,
+) -> Result<MessagesBy<AccountId>> {
+    let is_suspect = |name: &Option<AccountId>| name.as_ref().is_some_and(|name| suspects.contains(name));
+    let accounts: Vec<i32> = names.iter().filter(|(_, name)| is_suspect(name)).map(|(id, _)| *id).collect();
+    if accounts.is_empty() {
+        return Ok(MessagesBy::new());
+    }
+    let statement = txn.prepare_cached(BY_ACCOUNT).await?;
+    let rows = txn.query(&statement, &[&key.0, &key.1, &accounts, &first_before(last, HISTORY_DAYS), &last]).await?;
+    Ok(messages_by(rows.iter().map(|row| (name_of(names, row), row))))
 }
 
 /// Sums up the rates of the other campaigns of the workspace over the last days, for each age.
@@ -270,10 +308,7 @@ async fn others_in_txn(
 }
 
 /// Reads the accounts of a campaign with their names.
-async fn account_names_in_txn(
-    txn: &Transaction<'_>,
-    (workspace_id, campaign_id): CampaignKey,
-) -> Result<BTreeMap<i32, Option<AccountId>>> {
+async fn account_names_in_txn(txn: &Transaction<'_>, (workspace_id, campaign_id): CampaignKey) -> Result<AccountNames> {
     let statement = txn.prepare_cached(ACCOUNTS).await?;
     let rows = txn.query(&statement, &[&workspace_id, &campaign_id]).await?;
     rows.iter().map(|row| Ok((row.get(0), row.get::<_, Option<&str>>(1).map(str::parse).transpose()?))).collect()
@@ -299,10 +334,6 @@ fn messages_by_campaign(rows: &[Row]) -> Result<MessagesBy<CampaignId>> {
     }
     by_campaign.insert(None, of_deleted);
     Ok(by_campaign)
-}
-
-fn account_day(row: &Row) -> AccountDay {
-    AccountDay { volume: row.get(0), limited: Rate { numerator: row.get(1), denominator: row.get(2) } }
 }
 
 /// Reads the messages of a row from the columns after the day.
