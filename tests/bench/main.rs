@@ -28,15 +28,15 @@ mod scrape;
 mod stage;
 mod sustained;
 
-use report::{Progress, Report};
+use report::{Progress, Report, is_wanted};
 use stage::Stage;
 
 /// Measures the service against baselines on this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Runs only the cases whose names begin so; by default all but those of capacity and cardinality.
-    #[arg(long, default_value = "")]
-    case: String,
+    /// Runs only the cases whose names begin so, several with commas; by default all but those of capacity and cardinality.
+    #[arg(long, value_delimiter = ',')]
+    case: Vec<String>,
     /// Given by `cargo bench`; without meaning here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -84,18 +84,20 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(case: &str) -> Result<()> {
-    let is_wanted = |cases: &[&str]| cases.iter().any(|name| name.starts_with(case) || case.starts_with(name));
+async fn run(case: &[String]) -> Result<()> {
+    let case: Vec<String> = case.iter().filter(|case| !case.is_empty()).cloned().collect();
+    let wanted = |cases: &[&str]| cases.iter().any(|name| is_wanted(name, &case));
     let is_left_out = |group: &str| case.is_empty() && ON_REQUEST.contains(&group);
-    let groups = || GROUPS.iter().filter(|(group, _, cases)| is_wanted(cases) && !is_left_out(group));
+    let groups = || GROUPS.iter().filter(|(group, _, cases)| wanted(cases) && !is_left_out(group));
     anyhow::ensure!(
         groups().next().is_some(),
-        "no case begins with `{case}`; there are: {}",
+        "no case begins with `{}`; there are: {}",
+        case.join("`, `"),
         GROUPS.iter().flat_map(|(_, _, cases)| cases.iter().copied()).collect::<Vec<_>>().join(", ")
     );
     let progress = Progress::new(groups().map(|(_, minutes, _)| minutes).sum());
     let stage = Stage::start(progress.clone()).await?;
-    let mut report = Report::new(case, progress.clone());
+    let mut report = Report::new(&case, progress.clone());
     let mut failed = Vec::new();
     for (group, minutes, _) in groups() {
         let measured = match *group {

@@ -83,7 +83,7 @@ impl Progress {
 pub struct Report {
     pub progress: Progress,
     cases: Vec<Case>,
-    only: String,
+    only: Vec<String>,
     started: Instant,
 }
 
@@ -94,14 +94,19 @@ pub fn median(values: &[f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Whether a case begins with one of some prefixes, or names a part of one; all do with none.
+pub fn is_wanted(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|only| name.starts_with(only) || only.starts_with(name))
+}
+
 impl Report {
-    pub fn new(only: &str, progress: Progress) -> Self {
+    pub fn new(only: &[String], progress: Progress) -> Self {
         Self { progress, cases: Vec::new(), only: only.to_owned(), started: Instant::now() }
     }
 
     /// Whether a case was asked for.
     pub fn wants(&self, name: &str) -> bool {
-        name.starts_with(&self.only) || self.only.starts_with(name)
+        is_wanted(name, &self.only)
     }
 
     /// Adds a case: its values, in `unit`, and those of the baseline that ran between them.
