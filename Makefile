@@ -27,7 +27,11 @@ demo: ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECO
 
 .PHONY: test
 test: ## Run every test and check, installing what is missing: what CI runs
-	@tests/real-parts install >/dev/null
+	@started=$$SECONDS; tests/real-parts install >/dev/null; $(MAKE) checks; \
+	  echo "PASSED in $$((SECONDS - started)) s: format, clippy, dependencies, generated files, contract, build, tests"
+
+.PHONY: checks
+checks:
 	$(call timed,format,cargo fmt --all --check)
 	$(call timed,clippy,cargo clippy --workspace --all-targets --locked -- -D warnings)
 	$(call timed,dependencies,$(call part,cargo-deny) --log-level error check bans licenses sources)

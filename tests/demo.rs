@@ -64,7 +64,7 @@ struct Args {
     #[arg(long, env = "KUBECONFIG", value_name = "FILE", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
     /// Make a database on this Postgres server, in place of a server of its own; it is dropped in the end.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "TEST_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Also show the dashboards in the browser; needs Node 20 with npm, and about two minutes the first time.
     #[arg(long, env = "DASHBOARDS", value_parser = clap::builder::FalseyValueParser::new())]

@@ -76,7 +76,7 @@ impl Stage {
                 let server = Server::start(&data, Durability::Durable, Directory::Keep);
                 Database::Ours(step("Starting Postgres", server).await?)
             }
-            Some(url) => step("Making a database on the server of DATABASE_URL", Database::make(url)).await?,
+            Some(url) => step("Making a database on the server of TEST_DATABASE_URL", Database::make(url)).await?,
         };
         let cluster = match &args.kubeconfig {
             Some(kubeconfig) if args.use_kubeconfig => {
@@ -259,7 +259,7 @@ impl Stage {
 impl Database {
     async fn make(server_url: &str) -> Result<Self> {
         let name = format!("campaign_metrics_demo_{}", std::process::id());
-        let sql = connect(server_url).await.context("the server of DATABASE_URL")?;
+        let sql = connect(server_url).await.context("the server of TEST_DATABASE_URL")?;
         sql.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         Ok(Self::Within {
             server_url: server_url.to_owned(),

@@ -1,8 +1,8 @@
 //! Postgres: one server for all tests of a run, one database for each test.
 //!
 //! A database is a copy of a template that was migrated once, which takes some 30 ms. Services connect to it as the role
-//! `campaign_metrics_app` of roles.sql, so that every test shows that its rights are enough. With `DATABASE_URL` the databases
-//! are made on that server; then only one run may use it at a time, and databases of an earlier run are dropped first.
+//! `campaign_metrics_app` of roles.sql, so that every test shows that its rights are enough. With `TEST_DATABASE_URL` the
+//! databases are made on that server; then only one run may use it at a time, and databases of an earlier run are dropped first.
 //! A test that stops Postgres starts a server of its own ([`Server`]), and so does the demo.
 
 use std::{
@@ -220,7 +220,7 @@ struct Shared {
 
 impl Shared {
     async fn start() -> Result<Self> {
-        let shared = if let Ok(url) = std::env::var("DATABASE_URL") {
+        let shared = if let Ok(url) = std::env::var("TEST_DATABASE_URL") {
             Self { _server: None, url }
         } else {
             let (server, directory) = separate_server().await?;
@@ -287,7 +287,7 @@ impl Role {
 
 /// The URL with another database.
 pub fn with_database(url: &str, database: &str) -> Result<String> {
-    let wrong = || format!("DATABASE_URL must have the form postgres://USER@HOST:PORT/DATABASE, not `{url}`");
+    let wrong = || format!("TEST_DATABASE_URL must have the form postgres://USER@HOST:PORT/DATABASE, not `{url}`");
     let (scheme, rest) = url.split_once("://").with_context(wrong)?;
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
     let authority = rest.split('/').next().with_context(wrong)?;

@@ -83,7 +83,7 @@ impl Worker {
         let mut command = tokio::process::Command::new(path);
         command.args(filters).arg(format!("--test-threads={}", self.threads));
         command.current_dir(directory).env("CARGO_MANIFEST_DIR", directory).env("MUTANT", mutant.to_string());
-        command.env("DATABASE_URL", self.server.url("postgres")).env("RUST_BACKTRACE", "0");
+        command.env("TEST_DATABASE_URL", self.server.url("postgres")).env("RUST_BACKTRACE", "0");
         if let Some(trace) = &self.trace {
             command.env("MUTANT_TRACE", trace);
         }
