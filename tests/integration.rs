@@ -116,6 +116,8 @@ mod readme;
 mod reasons;
 #[path = "integration/removal.rs"]
 mod removal;
+#[path = "integration/replicas.rs"]
+mod replicas;
 #[path = "integration/reporting.rs"]
 mod reporting;
 #[path = "integration/retries.rs"]

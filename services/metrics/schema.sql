@@ -1118,6 +1118,32 @@ CREATE FUNCTION reason_word(reason integer) RETURNS text
 
 COMMENT ON FUNCTION reason_word(reason integer) IS 'Returns the word for a reason of a failure or bounce; null for none.';
 
+CREATE FUNCTION replica_runs(renewed_at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql
+    RETURN (renewed_at > (clock_timestamp() - '00:01:00'::interval));
+
+COMMENT ON FUNCTION replica_runs(renewed_at timestamp with time zone) IS 'Whether a replica still runs. One that was killed is taken for running for a minute, several times the interval of its renewals.';
+
+CREATE FUNCTION replicas_refuse_older(version integer) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    older int8;
+    newest int4;
+BEGIN
+    SELECT count(*), max(schema_version) INTO older, newest FROM replicas
+    WHERE schema_version < version AND replica_runs(renewed_at);
+    IF older > 0 THEN
+        RAISE object_in_use USING
+            MESSAGE = format('%s older replicas of the service run, of migration %s or before, and can''t work with '
+                'migration %s', older, newest, version),
+            HINT = 'Scale the service to 0 replicas, or wait a minute if they were killed. Then repeat this.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION replicas_refuse_older(version integer) IS 'Fails with object_in_use while a replica runs that knows no migration from this one on.';
+
 CREATE FUNCTION result_bounced() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN 3;
@@ -1230,6 +1256,25 @@ END
 $$;
 
 COMMENT ON FUNCTION return_waits(workspace integer, campaign integer, lead integer, of_step integer, all_steps integer) IS 'Whether a step that is listed in `returns` waits for a claim: it is the next one of its lead, and no claim of the lead is open, of whatever step.';
+
+CREATE FUNCTION schema_oldest() RETURNS integer
+    LANGUAGE sql STABLE
+    RETURN 6;
+
+COMMENT ON FUNCTION schema_oldest() IS 'Returns the lowest replicas.schema_version that can work with this schema. Only schema_stop_older changes it.';
+
+CREATE FUNCTION schema_stop_older(version integer) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- A replica that starts meanwhile waits here, and then finds what it needs to know in schema_oldest.
+    LOCK TABLE replicas IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM replicas_refuse_older(version);
+    EXECUTE format('CREATE OR REPLACE FUNCTION schema_oldest() RETURNS int4 LANGUAGE sql STABLE RETURN %s', version);
+END
+$$;
+
+COMMENT ON FUNCTION schema_stop_older(version integer) IS 'The first statement of a migration with which older replicas can''t work; its argument is the number of the migration. Fails while one of them runs, and keeps them from starting later.';
 
 CREATE FUNCTION status_word(status integer) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1897,6 +1942,20 @@ CREATE TABLE outcomes_default (
 ALTER TABLE ONLY outcomes_default REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE outcomes_default IS 'Takes outcomes of a month whose partition does not exist yet.';
+
+CREATE TABLE replicas (
+    replica_id uuid NOT NULL,
+    schema_version integer NOT NULL,
+    renewed_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE replicas IS 'One row for each replica of the service that runs. It renews the row every few seconds and deletes it when it ends; see replica_runs.';
+
+COMMENT ON COLUMN replicas.replica_id IS 'Drawn at its start.';
+
+COMMENT ON COLUMN replicas.schema_version IS 'Number of the newest migration that it knows.';
+
+COMMENT ON COLUMN replicas.renewed_at IS 'When it last said that it runs.';
 
 CREATE TABLE requests (
     workspace_id integer NOT NULL,
@@ -2569,6 +2628,9 @@ ALTER TABLE ONLY leads
 
 ALTER TABLE ONLY opt_outs
     ADD CONSTRAINT opt_outs_pkey PRIMARY KEY (workspace_id, lead_id);
+
+ALTER TABLE ONLY replicas
+    ADD CONSTRAINT replicas_pkey PRIMARY KEY (replica_id);
 
 ALTER TABLE ONLY requests
     ADD CONSTRAINT requests_pkey PRIMARY KEY (workspace_id, request_id);

@@ -81,7 +81,7 @@ async fn probes_are_told_whether_the_database_was_reached_and_whether_it_is_ther
     let client = health(&daemon).await;
     assert_eq!(statuses(&client).await, [ServingStatus::NotServing; 7], "before the database was reached");
     assert_eq!(page(&daemon, "/livez").await, (200, "ok\n".to_owned()), "a restart would not help");
-    assert_eq!(page(&daemon, "/readyz").await, (503, "waiting for the database\n".to_owned()));
+    assert_eq!(page(&daemon, "/readyz").await, (503, "waiting for the database; the log says for what\n".to_owned()));
     let unknown = check(&client, "campaign_metrics.v1.Nothing").await.expect_err("no such service");
     assert_eq!(unknown.code(), Code::NotFound);
 

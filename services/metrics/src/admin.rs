@@ -69,7 +69,7 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     if !admin.ready.load(Ordering::Acquire) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the database\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the database; the log says for what\n");
     }
     match timeout(PING_TIMEOUT, admin.store.ping()).await {
         Ok(Ok(())) => (StatusCode::OK, "ok\n"),

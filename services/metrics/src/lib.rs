@@ -36,3 +36,8 @@ pub use clock::Clock;
 pub async fn migrate(database_url: &str) -> anyhow::Result<()> {
     store::migrate(&serve::Options::new(database_url)?.database).await
 }
+
+/// Migrates the database at `database_url` only up to a migration, as an earlier version did: for tests of upgrades.
+pub async fn migrate_to(database_url: &str, version: i32) -> anyhow::Result<()> {
+    store::migrate_to(&serve::Options::new(database_url)?.database, version).await
+}

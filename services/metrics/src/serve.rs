@@ -28,6 +28,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use tonic_health::server::HealthReporter;
+use uuid::Uuid;
 
 use crate::{
     admin::{self, Admin, DETAILS_AGE_MAX},
@@ -37,7 +38,7 @@ use crate::{
     layer::CallLayer,
     outage::{self, Outage},
     rpc::Rpc,
-    store::{Store, migrate},
+    store::{Store, check_version, migrate},
     telemetry::{Telemetry, VERSION},
 };
 
@@ -49,6 +50,10 @@ const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
 const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
 /// Interval for compacting expired claims. Until an expired claim is compacted, counting it reads its leads.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(2);
+/// Interval in which a replica says that it runs. Others take it for dead after a minute (`replica_runs`).
+const RENEW_PAUSE: Duration = Duration::from_secs(10);
+/// Longest time in which a replica says that it has ended. Otherwise others wait for that minute.
+const END_MAX: Duration = Duration::from_secs(1);
 /// Default connections to Postgres: enough to hide commit latency, and few enough for several replicas with the default
 /// configuration of a server.
 const POOL_SIZE: usize = 16;
@@ -197,10 +202,11 @@ pub async fn run(
         router.serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned()).await.context("gRPC port")
     });
 
-    let abandoned = store.clone();
-    let (upkeep_stop, upkeep_health) = (stop.clone(), health.clone());
+    let ending = store.clone();
+    let replica = Uuid::new_v4();
+    let (upkeep_stop, upkeep_health, was_ready) = (stop.clone(), health.clone(), ready.clone());
     tasks.spawn(async move {
-        upkeep_stop.run_until_cancelled(upkeep(store, options, ready, upkeep_health)).await.unwrap_or(Ok(()))
+        upkeep_stop.run_until_cancelled(upkeep(store, options, replica, ready, upkeep_health)).await.unwrap_or(Ok(()))
     });
 
     // No task ends before the shutdown unless it failed.
@@ -221,15 +227,21 @@ pub async fn run(
         while let Some(ended) = tasks.join_next().await {
             ended.context("a task panicked")??;
         }
-        abandoned.settled().await;
+        ending.settled().await;
         anyhow::Ok(())
     });
-    if let Ok(result) = drained.await {
-        return first.and(result);
+    let result = if let Ok(result) = drained.await {
+        first.and(result)
+    } else {
+        tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
+        tasks.shutdown().await;
+        first
+    };
+    if was_ready.load(Ordering::Acquire) {
+        // Without success others take this replica for running a little longer.
+        let _ = timeout(END_MAX, ending.replica_end(replica)).await;
     }
-    tracing::warn!("calls were still running after {DRAIN:?} and are cut off");
-    tasks.shutdown().await;
-    first
+    result
 }
 
 /// Describes every service for reflection, so that grpcurl needs no .proto files.
@@ -275,13 +287,20 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
     }
 }
 
-/// Connects to the database and migrates it, then runs the upkeep. Returns only if that is impossible.
-async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: HealthReporter) -> anyhow::Result<()> {
+/// Connects to the database and migrates it, then runs the upkeep. Returns only if that is impossible, or when a newer version
+/// has made the schema such that this one can't work with it.
+async fn upkeep(
+    store: Store,
+    options: Options,
+    replica: Uuid,
+    ready: Arc<AtomicBool>,
+    health: HealthReporter,
+) -> anyhow::Result<()> {
     let mut pause = Duration::from_millis(250);
     // The line `ready` tells its end.
     let told = Outage::new("waiting for Postgres; trying again", "Postgres answers");
     tracing::info!(version = VERSION, database = addresses(&options.database), "starting");
-    while let Err(error) = migrate(&options.database).await {
+    while let Err(error) = start(&store, &options.database, replica).await {
         told.failed(&*error);
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(CONNECT_PAUSE_MAX);
@@ -293,7 +312,27 @@ async fn upkeep(store: Store, options: Options, ready: Arc<AtomicBool>, health: 
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
     tracing::info!("ready");
-    tokio::join!(Box::pin(compact_expired_claims(&store)), Box::pin(maintain(&store, &options))).0
+    tokio::select! {
+        outdated = renew(&store, replica) => outdated,
+        never = async { tokio::join!(Box::pin(compact_expired_claims(&store)), Box::pin(maintain(&store, &options))).0 } => never,
+    }
+}
+
+/// Migrates the database, and says that this replica runs. No other replica may be in the way, and no newer schema.
+async fn start(store: &Store, database: &Config, replica: Uuid) -> anyhow::Result<()> {
+    migrate(database).await?;
+    check_version(store.replica_renew(replica).await?)
+}
+
+/// Says at intervals that this replica runs. Returns an error when it can't work with the schema any more.
+async fn renew(store: &Store, replica: Uuid) -> anyhow::Result<()> {
+    loop {
+        sleep(jittered(RENEW_PAUSE)).await;
+        match store.replica_renew(replica).await {
+            Ok(oldest) => check_version(oldest)?,
+            Err(error) => outage::warn(&error, "this replica could not say that it runs; it is tried again"),
+        }
+    }
 }
 
 /// Compacts the rows of expired claims. At intervals it starts from the beginning, to catch claims that were locked

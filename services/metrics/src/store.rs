@@ -50,7 +50,7 @@ pub use self::{
         add::{AddedLeads, NewLead, Refusal},
         reassign::Reassigned,
     },
-    migrate::migrate,
+    migrate::{check_version, migrate, migrate_to},
     outcome::{LockWait, Report, batch::OUTCOME_BATCH, is_blocked, opt_out::OptOut},
     performance::HistoryPage,
     request::RequestId,

@@ -19,7 +19,7 @@ use crate::harness::{
     kube::Cluster,
     kubelet::Kubelet,
     parts::repository,
-    postgres::{ROLES, Role, empty_database},
+    postgres::{ROLES, Role, TestDatabase, empty_database},
     process::Directory,
     run::{Output, run},
     tools::helm,
@@ -37,6 +37,9 @@ const BEFORE: &str = "tests/data/chart-before";
 const SET_BEFORE: &str = "insecure=true,database.existingSecret=owner";
 /// Values of this version: the service may change no table.
 const SET: &str = "insecure=true,database.existingSecret=app,migrations.existingSecret=owner";
+
+/// What a Job says that may not migrate.
+const OLDER: &str = "2 older replicas of the service run, of migration 5 or before";
 
 /// A cluster with one namespace and its node.
 struct Stage {
@@ -57,13 +60,11 @@ impl Stage {
         cluster.kubectl_input(["create", "-f", "-"], &namespace.to_string()).await.unwrap().success().unwrap();
         let kubelet = Kubelet::start(&cluster, NAMESPACE).await.unwrap();
         let client = cluster.client().await.unwrap();
-        let stage = Self { kubelet, cluster, client, _directory: directory };
-        stage.new_database().await;
-        stage
+        Self { kubelet, cluster, client, _directory: directory }
     }
 
     /// Makes an empty database with the three roles, and Secrets with the URLs of two of them.
-    async fn new_database(&self) {
+    async fn new_database(&self) -> TestDatabase {
         let database = empty_database().await;
         // Roles belong to the whole server, where another test may be changing them.
         let roles = async || Ok(database.connect().await.batch_execute(ROLES).await?);
@@ -73,6 +74,7 @@ impl Stage {
             let url = format!("--from-literal=url={}", role.url(&database.url));
             self.kubectl(&["create", "secret", "generic", name, &url]).await;
         }
+        database
     }
 
     /// Runs helm in the namespace.
@@ -192,6 +194,30 @@ async fn upgrades_and_rolls_back_under_load(stage: &Stage, account: &str) {
     assert_eq!(counts.delivered.unsigned_abs(), told.applied, "what was acknowledged is counted");
 }
 
+/// An upgrade that can't roll: the Job is refused while older pods run, and they go on; without them it goes through.
+async fn upgrades_without_older_pods(stage: &Stage, database: &TestDatabase) {
+    let sql = database.connect().await;
+    until("the replaced pods to have ended", SOON, async || {
+        let replicas = sql.execute("UPDATE replicas SET schema_version = 5", &[]).await?;
+        ensure!(replicas == 2, "{replicas} replicas say that they run");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let arguments = ["upgrade", "campaign-metrics", CHART, "--set", SET, "--set", "migrations.backoffLimit=0"];
+    stage.helm(&arguments).await.refusal().unwrap();
+    let failures = stage.kubelet.record().failures;
+    assert!(failures.len() == 1 && failures[0].contains(OLDER), "{failures:#?}");
+    let pods = ready(&stage.client, NAMESPACE, SERVICE, PORT).await.unwrap();
+    assert_eq!(pods.len(), 2, "the old ones go on");
+
+    stage.kubectl(&["scale", "deployment", SERVICE, "--replicas=0"]).await;
+    let selector = "app.kubernetes.io/component=service";
+    stage.kubectl(&["wait", "pods", "-l", selector, "--for=delete", "--timeout=40s"]).await;
+    stage.release(&["upgrade"], CHART).await;
+    assert_eq!(ready(&stage.client, NAMESPACE, SERVICE, PORT).await.unwrap().len(), 2);
+}
+
 /// What a person does with kubectl, and `helm test`.
 async fn does_its_job(stage: &Stage) {
     stage.helm(&["test", "campaign-metrics", "--timeout", "55s"]).await.success().unwrap();
@@ -262,14 +288,16 @@ async fn installs_definition_and_programs_apart(stage: &Stage) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_does_its_job_from_the_install_to_the_uninstall() {
     let stage = Stage::start().await;
+    let database = stage.new_database().await;
     installs_the_chart_of_the_last_version(&stage).await;
     let account = prepares_a_campaign(&stage).await;
     upgrades_and_rolls_back_under_load(&stage, &account).await;
+    upgrades_without_older_pods(&stage, &database).await;
     does_its_job(&stage).await;
     uninstalls_and_leaves_nothing_that_hangs(&stage).await;
     installs_definition_and_programs_apart(&stage).await;
     let failures = stage.kubelet.record().failures;
-    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(failures.iter().all(|failure| failure.contains(OLDER)), "{failures:#?}");
     stage.kubelet.stop().await.unwrap();
     stage.cluster.stop().await.unwrap();
 }

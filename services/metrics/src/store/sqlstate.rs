@@ -32,6 +32,14 @@ pub fn is_refused(error: &(dyn StdError + 'static)) -> bool {
         .any(|error| error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))
 }
 
+/// What a migration says of older replicas that run, if the error or a cause of it is that.
+pub fn replicas_in_the_way(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    let refusal = causes.find_map(|error| error.downcast_ref::<PgError>()?.as_db_error())?;
+    let is_it = *refusal.code() == SqlState::OBJECT_IN_USE;
+    is_it.then(|| format!("{}. {}", refusal.message(), refusal.hint().unwrap_or_default()))
+}
+
 /// Whether the error is the violation of a unique constraint.
 pub fn is_unique_violation(error: &PgError) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)

@@ -7,6 +7,7 @@
 //! | `returns` | deletes outdated rows of `returns` |
 //! | `drain` | removes the leads and the log of deleted campaigns |
 //! | `partition` | creates and drops partitions of the log |
+//! | `replica` | says that this replica runs |
 //! | `verify` | recounts, and repairs on request: counters itself, history by `history` |
 //! | `maintenance` | the lock that these share |
 
@@ -17,6 +18,7 @@ mod finality;
 mod history;
 mod maintenance;
 mod partition;
+mod replica;
 mod returns;
 mod verify;
 
