@@ -148,6 +148,8 @@ mod tenants;
 mod traces;
 #[path = "integration/transport.rs"]
 mod transport;
+#[path = "integration/upgrade.rs"]
+mod upgrade;
 #[path = "integration/upkeep.rs"]
 mod upkeep;
 #[path = "integration/verdicts.rs"]
