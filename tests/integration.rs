@@ -4,6 +4,8 @@ mod harness;
 
 #[path = "integration/account_of_lead.rs"]
 mod account_of_lead;
+#[path = "integration/account_totals.rs"]
+mod account_totals;
 #[path = "integration/alert_days.rs"]
 mod alert_days;
 #[path = "integration/answering.rs"]

@@ -92,6 +92,30 @@ CREATE FUNCTION account_suspended() RETURNS integer
 
 COMMENT ON FUNCTION account_suspended() IS 'accounts.state: it gets no claims.';
 
+CREATE FUNCTION account_total_correct() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE account_totals t SET
+        delivered = t.delivered + NEW.delivered - OLD.delivered,
+        failed_account_issue = t.failed_account_issue + NEW.failed_account_issue - OLD.failed_account_issue,
+        failed_invalid_lead = t.failed_invalid_lead + NEW.failed_invalid_lead - OLD.failed_invalid_lead,
+        failed_rate_limited = t.failed_rate_limited + NEW.failed_rate_limited - OLD.failed_rate_limited,
+        failed_content_rejected = t.failed_content_rejected + NEW.failed_content_rejected - OLD.failed_content_rejected,
+        failed_other = t.failed_other + NEW.failed_other - OLD.failed_other,
+        bounced_account_issue = t.bounced_account_issue + NEW.bounced_account_issue - OLD.bounced_account_issue,
+        bounced_invalid_lead = t.bounced_invalid_lead + NEW.bounced_invalid_lead - OLD.bounced_invalid_lead,
+        bounced_rate_limited = t.bounced_rate_limited + NEW.bounced_rate_limited - OLD.bounced_rate_limited,
+        bounced_content_rejected =
+            t.bounced_content_rejected + NEW.bounced_content_rejected - OLD.bounced_content_rejected,
+        bounced_other = t.bounced_other + NEW.bounced_other - OLD.bounced_other
+    WHERE t.workspace_id = NEW.workspace_id AND t.account_id = NEW.account_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION account_total_correct() IS 'Changes the total of an account by what changed of one of its summed days.';
+
 CREATE FUNCTION ages_add(a integer[], b integer[]) RETURNS integer[]
     LANGUAGE plpgsql IMMUTABLE
     AS $$
@@ -168,7 +192,8 @@ CREATE TABLE history (
     bounced_other bigint NOT NULL,
     contacted bigint NOT NULL,
     replied integer[],
-    converted integer[]
+    converted integer[],
+    is_summed boolean DEFAULT false NOT NULL
 )
 PARTITION BY LIST (campaign_id);
 
@@ -209,6 +234,8 @@ COMMENT ON COLUMN history.contacted IS 'Leads whose first contact was on this da
 COMMENT ON COLUMN history.replied IS 'Those of them that replied, by age: element A + 1 counts replies more than A - 1 and at most A days after the first contact, element 1 those at or before it. 31 elements; null for none.';
 
 COMMENT ON COLUMN history.converted IS 'Those of them that converted, in the same form.';
+
+COMMENT ON COLUMN history.is_summed IS 'account_totals contains this day. False in rows of a single campaign, which are never summed.';
 
 CREATE FUNCTION bounced_messages(h history) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1346,6 +1373,139 @@ COMMENT ON COLUMN account_leads.sent IS 'Leads with status sent.';
 
 COMMENT ON COLUMN account_leads.failed IS 'Leads with status failed.';
 
+CREATE TABLE account_totals (
+    workspace_id integer NOT NULL,
+    account_id integer NOT NULL,
+    delivered bigint NOT NULL,
+    failed_account_issue bigint NOT NULL,
+    failed_invalid_lead bigint NOT NULL,
+    failed_rate_limited bigint NOT NULL,
+    failed_content_rejected bigint NOT NULL,
+    failed_other bigint NOT NULL,
+    bounced_account_issue bigint NOT NULL,
+    bounced_invalid_lead bigint NOT NULL,
+    bounced_rate_limited bigint NOT NULL,
+    bounced_content_rejected bigint NOT NULL,
+    bounced_other bigint NOT NULL
+);
+
+COMMENT ON TABLE account_totals IS 'Messages of an account over all campaigns: the sum of the rows of history_of_accounts that are marked is_summed.';
+
+COMMENT ON COLUMN account_totals.workspace_id IS 'Workspace of the account.';
+
+COMMENT ON COLUMN account_totals.account_id IS 'The account; 0 where none is known.';
+
+COMMENT ON COLUMN account_totals.delivered IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN account_totals.failed_account_issue IS 'Messages that failed: account issue.';
+
+COMMENT ON COLUMN account_totals.failed_invalid_lead IS 'Messages that failed: invalid lead.';
+
+COMMENT ON COLUMN account_totals.failed_rate_limited IS 'Messages that failed: rate limited.';
+
+COMMENT ON COLUMN account_totals.failed_content_rejected IS 'Messages that failed: content rejected.';
+
+COMMENT ON COLUMN account_totals.failed_other IS 'Messages that failed: other.';
+
+COMMENT ON COLUMN account_totals.bounced_account_issue IS 'Messages that bounced: account issue.';
+
+COMMENT ON COLUMN account_totals.bounced_invalid_lead IS 'Messages that bounced: invalid lead.';
+
+COMMENT ON COLUMN account_totals.bounced_rate_limited IS 'Messages that bounced: rate limited.';
+
+COMMENT ON COLUMN account_totals.bounced_content_rejected IS 'Messages that bounced: content rejected.';
+
+COMMENT ON COLUMN account_totals.bounced_other IS 'Messages that bounced: other.';
+
+CREATE TABLE history_of_accounts (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    account_id integer NOT NULL,
+    day date NOT NULL,
+    delivered bigint NOT NULL,
+    failed_account_issue bigint NOT NULL,
+    failed_invalid_lead bigint NOT NULL,
+    failed_rate_limited bigint NOT NULL,
+    failed_content_rejected bigint NOT NULL,
+    failed_other bigint NOT NULL,
+    bounced_account_issue bigint NOT NULL,
+    bounced_invalid_lead bigint NOT NULL,
+    bounced_rate_limited bigint NOT NULL,
+    bounced_content_rejected bigint NOT NULL,
+    bounced_other bigint NOT NULL,
+    contacted bigint NOT NULL,
+    replied integer[],
+    converted integer[],
+    is_summed boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE history_of_accounts IS 'History of accounts over all campaigns. A table of its own, because every scrape reads the days that are not summed.';
+
+CREATE VIEW account_messages AS
+ SELECT history_of_accounts.workspace_id,
+    history_of_accounts.account_id,
+    history_of_accounts.day,
+    history_of_accounts.delivered,
+    history_of_accounts.failed_account_issue,
+    history_of_accounts.failed_invalid_lead,
+    history_of_accounts.failed_rate_limited,
+    history_of_accounts.failed_content_rejected,
+    history_of_accounts.failed_other,
+    history_of_accounts.bounced_account_issue,
+    history_of_accounts.bounced_invalid_lead,
+    history_of_accounts.bounced_rate_limited,
+    history_of_accounts.bounced_content_rejected,
+    history_of_accounts.bounced_other
+   FROM history_of_accounts
+  WHERE (NOT history_of_accounts.is_summed)
+UNION ALL
+ SELECT account_totals.workspace_id,
+    account_totals.account_id,
+    NULL::date AS day,
+    account_totals.delivered,
+    account_totals.failed_account_issue,
+    account_totals.failed_invalid_lead,
+    account_totals.failed_rate_limited,
+    account_totals.failed_content_rejected,
+    account_totals.failed_other,
+    account_totals.bounced_account_issue,
+    account_totals.bounced_invalid_lead,
+    account_totals.bounced_rate_limited,
+    account_totals.bounced_content_rejected,
+    account_totals.bounced_other
+   FROM account_totals;
+
+COMMENT ON VIEW account_messages IS 'What adds up to the messages of an account over all campaigns: each day that is not summed, and the total of the others. All of the last 30 UTC days have rows of their own.';
+
+COMMENT ON COLUMN account_messages.workspace_id IS 'Workspace of the account.';
+
+COMMENT ON COLUMN account_messages.account_id IS 'The account; 0 where none is known.';
+
+COMMENT ON COLUMN account_messages.day IS 'UTC day; null for the total of the summed days.';
+
+COMMENT ON COLUMN account_messages.delivered IS 'Messages whose result is delivered.';
+
+COMMENT ON COLUMN account_messages.failed_account_issue IS 'Messages that failed: account issue.';
+
+COMMENT ON COLUMN account_messages.failed_invalid_lead IS 'Messages that failed: invalid lead.';
+
+COMMENT ON COLUMN account_messages.failed_rate_limited IS 'Messages that failed: rate limited.';
+
+COMMENT ON COLUMN account_messages.failed_content_rejected IS 'Messages that failed: content rejected.';
+
+COMMENT ON COLUMN account_messages.failed_other IS 'Messages that failed: other.';
+
+COMMENT ON COLUMN account_messages.bounced_account_issue IS 'Messages that bounced: account issue.';
+
+COMMENT ON COLUMN account_messages.bounced_invalid_lead IS 'Messages that bounced: invalid lead.';
+
+COMMENT ON COLUMN account_messages.bounced_rate_limited IS 'Messages that bounced: rate limited.';
+
+COMMENT ON COLUMN account_messages.bounced_content_rejected IS 'Messages that bounced: content rejected.';
+
+COMMENT ON COLUMN account_messages.bounced_other IS 'Messages that bounced: other.';
+
 CREATE TABLE account_reservations (
     workspace_id integer NOT NULL,
     account_id integer NOT NULL,
@@ -1778,30 +1938,6 @@ COMMENT ON COLUMN history_closed.replied IS 'Those of them that replied, by age:
 
 COMMENT ON COLUMN history_closed.converted IS 'Those of them that converted, in the same form.';
 
-CREATE TABLE history_of_accounts (
-    workspace_id integer NOT NULL,
-    campaign_id integer NOT NULL,
-    account_id integer NOT NULL,
-    day date NOT NULL,
-    delivered bigint NOT NULL,
-    failed_account_issue bigint NOT NULL,
-    failed_invalid_lead bigint NOT NULL,
-    failed_rate_limited bigint NOT NULL,
-    failed_content_rejected bigint NOT NULL,
-    failed_other bigint NOT NULL,
-    bounced_account_issue bigint NOT NULL,
-    bounced_invalid_lead bigint NOT NULL,
-    bounced_rate_limited bigint NOT NULL,
-    bounced_content_rejected bigint NOT NULL,
-    bounced_other bigint NOT NULL,
-    contacted bigint NOT NULL,
-    replied integer[],
-    converted integer[]
-)
-WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
-
-COMMENT ON TABLE history_of_accounts IS 'History of accounts over all campaigns. A table of its own, because every scrape reads all of it.';
-
 CREATE TABLE history_of_campaigns (
     workspace_id integer NOT NULL,
     campaign_id integer NOT NULL,
@@ -1820,7 +1956,8 @@ CREATE TABLE history_of_campaigns (
     bounced_other bigint NOT NULL,
     contacted bigint NOT NULL,
     replied integer[],
-    converted integer[]
+    converted integer[],
+    is_summed boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
@@ -2569,6 +2706,9 @@ ALTER TABLE ONLY account_leads
 ALTER TABLE ONLY account_reservations
     ADD CONSTRAINT account_reservations_pkey PRIMARY KEY (workspace_id, account_id, day, epoch);
 
+ALTER TABLE ONLY account_totals
+    ADD CONSTRAINT account_totals_pkey PRIMARY KEY (workspace_id, account_id);
+
 ALTER TABLE ONLY accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (workspace_id, account_id);
 
@@ -2664,6 +2804,14 @@ CREATE INDEX claims_of_account ON claims USING btree (((((workspace_id)::bigint 
 
 COMMENT ON INDEX claims_of_account IS 'Finds the claims of an account by grant.';
 
+CREATE INDEX history_not_summed ON history_of_accounts USING btree (workspace_id, account_id) WHERE (NOT is_summed);
+
+COMMENT ON INDEX history_not_summed IS 'Finds the days of an account that are not summed.';
+
+CREATE INDEX history_not_summed_by_day ON history_of_accounts USING btree (day) WHERE (NOT is_summed);
+
+COMMENT ON INDEX history_not_summed_by_day IS 'Finds the days of all accounts that are not summed.';
+
 CREATE INDEX outcomes_workspace_id_campaign_id_lead_no_idx ON ONLY outcomes USING btree (workspace_id, campaign_id, lead_no);
 
 CREATE INDEX outcomes_default_workspace_id_campaign_id_lead_no_idx ON outcomes_default USING btree (workspace_id, campaign_id, lead_no);
@@ -2675,6 +2823,10 @@ ALTER INDEX history_pkey ATTACH PARTITION history_of_accounts_pkey;
 ALTER INDEX history_pkey ATTACH PARTITION history_of_campaigns_pkey;
 
 ALTER INDEX outcomes_workspace_id_campaign_id_lead_no_idx ATTACH PARTITION outcomes_default_workspace_id_campaign_id_lead_no_idx;
+
+CREATE TRIGGER history_corrected AFTER UPDATE ON history_of_accounts FOR EACH ROW WHEN ((old.is_summed AND new.is_summed)) EXECUTE FUNCTION account_total_correct();
+
+COMMENT ON TRIGGER history_corrected ON history_of_accounts IS 'A correction of a summed day corrects the total.';
 
 ALTER TABLE ONLY accounts
     ADD CONSTRAINT accounts_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(workspace_id);

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 const PREFIX: &str = "campaign_metrics_";
 
 /// Metrics of campaigns and accounts, without prefix: [`expected::expected`] makes every series of them.
-pub const GAUGES: [&str; 38] = [
+pub const GAUGES: [&str; 39] = [
     "campaign_leads",
     "campaign_state",
     "campaign_progress_ratio",
@@ -53,6 +53,7 @@ pub const GAUGES: [&str; 38] = [
     "account_daily_limit",
     "account_daily_reserved",
     "campaigns_omitted",
+    "accounts_omitted",
     "verify_differences",
     "verify_timestamp_seconds",
     "collector_success",

@@ -15,8 +15,8 @@ use crate::{
         wait::{SOON, until},
     },
     world::{
-        WORKSPACE, add_leads, by_lead, campaign_name, claim, create_account, create_campaign, fail_stream, pause,
-        report_new, settings,
+        WORKSPACE, account_name, add_leads, by_lead, campaign_name, claim, create_account, create_campaign,
+        fail_stream, pause, report_new, settings,
     },
 };
 
@@ -134,6 +134,44 @@ async fn active_campaigns_then_those_that_changed_last_have_series_and_the_other
     let delete = pb::DeleteCampaignRequest { name: campaign_name("b"), ..Default::default() };
     service.campaigns.clone().delete_campaign(delete).await.unwrap();
     shown(&["a", "c", "d"], 0).await;
+}
+
+#[tokio::test]
+async fn active_accounts_then_those_that_changed_last_have_series_and_campaigns_do_not_depend_on_it() {
+    let clock = Clock::manual(monday());
+    let service = Service::launch_with(&database().await, clock, |options| options.metrics_accounts_max = 2).await;
+    service.ready().await;
+    let shown = async |ids: &[&str], omitted| {
+        let mut shown = accounts(&service).await;
+        shown.retain(|account| ids.iter().any(|id| account.name == account_name(id)));
+        let campaigns = campaigns(&service).await;
+        let mut unseen = Unseen::read(&service, &campaigns, &shown).await;
+        unseen.accounts_omitted = omitted;
+        if let Some(campaign) = campaigns.first() {
+            // Its first messages are due now.
+            let now = unseen.now;
+            unseen.of_mut(&campaign.name).next_due = Some(now);
+        }
+        let differences = compare(&page(&service).await, &expected(&campaigns, &shown, &unseen));
+        assert!(differences.is_empty(), "{ids:?} have series, {omitted} have not:\n{}", differences.join("\n"));
+    };
+    for id in ["ann", "bob"] {
+        create_account(&service, id, None).await;
+        service.clock.advance(Duration::from_secs(1));
+    }
+    // Only ann sends for it, who gets no series: still it can send.
+    create_campaign(&service, "spring", settings(1, &["ann"])).await;
+    add_leads(&service, "spring", 3, Some("ann"), false).await;
+    shown(&["ann", "bob"], 0).await;
+    create_account(&service, "eve", None).await;
+    shown(&["bob", "eve"], 1).await;
+    service.clock.advance(Duration::from_secs(1));
+    let suspend = pb::SuspendAccountRequest { name: account_name("eve"), ..Default::default() };
+    service.accounts.clone().suspend_account(suspend).await.unwrap();
+    shown(&["ann", "bob"], 1).await;
+    let delete = pb::DeleteAccountRequest { name: account_name("bob"), ..Default::default() };
+    service.accounts.clone().delete_account(delete).await.unwrap();
+    shown(&["ann", "eve"], 0).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 /// is `schema`, which compares the text of every function.
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
-    "account_of_lead", "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
+    "account_of_lead", "account_totals", "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
     "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "limits", "local_days", "lock_order", "log", "model::many_clients", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
     "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "transport", "waiting", "wiring", SEQUENCES,
 ];
@@ -66,6 +66,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/migrations/", &[], &["facts", "edges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0008", &[], &["reporting", SEQUENCES], &[]),
     row("services/metrics/migrations/0012", &[], &["replicas"], &["upgrade"]),
+    row("services/metrics/migrations/0013", &[], &["account_totals"], SERVICE),
     row("services/metrics/migrations/0011", &[], &["holds"], SERVICE),
     row("services/metrics/migrations/0009", &[], &["roles", "storage"], SERVICE),
     row("services/metrics/migrations/0007", &[], &["claims", "gauges", SEQUENCES], SERVICE),
@@ -95,6 +96,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/store/upkeep/partition", METRICS, &["history", "storage"], SERVICE),
     row("services/metrics/src/store/upkeep/replica", METRICS, &["replicas"], &[]),
     row("services/metrics/src/store/migrate", METRICS, &["replicas", "roles", "upgrade"], &[]),
+    row("services/metrics/src/store/upkeep/totals", METRICS, &["account_totals"], SERVICE),
     row("services/metrics/src/store/upkeep/verify", METRICS, &["storage", "history"], SERVICE),
     row("services/metrics/src/store/history", METRICS, &["history", "performance"], SERVICE),
     row("services/metrics/src/store/performance", METRICS, &["performance", "history", SEQUENCES], SERVICE),

@@ -48,6 +48,8 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
     /// Maximum number of campaigns with series of their own.
     pub campaigns_max: i64,
+    /// Maximum number of accounts with series of their own.
+    pub accounts_max: i64,
     /// Maximum number of accounts of active campaigns with series by account.
     pub campaign_accounts_max: i64,
     /// Age at which details of active campaigns are read again.
@@ -107,7 +109,7 @@ impl Admin {
 
     async fn read(&self, known: &mut Option<KnownDetails>) -> StoreResult<(Fleet, Arc<Details>)> {
         // Boxed, since the future of two transactions is large.
-        let fleet = Box::pin(self.store.fleet(self.campaigns_max)).await?;
+        let fleet = Box::pin(self.store.fleet(self.campaigns_max, self.accounts_max)).await?;
         if let Some(known) = known
             && known.read_at.elapsed() < self.details_age_max
         {

@@ -103,6 +103,10 @@ struct Serve {
     /// ones.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
     metrics_max_campaigns: i64,
+    /// Maximum number of accounts with metrics of their own: active accounts first, then the most recently changed ones. 0
+    /// leaves them out.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(0..))]
+    metrics_max_accounts: i64,
     /// Maximum number of accounts of active campaigns with metrics by account: those of the campaigns that changed most
     /// recently. These campaigns also have metrics at equal age. 0 leaves them out.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i64).range(0..))]
@@ -216,6 +220,7 @@ impl Serve {
         let mut options = Options::new(&self.database.database_url)?;
         options.pool_size = self.pool_size.into();
         options.metrics_campaigns_max = self.metrics_max_campaigns;
+        options.metrics_accounts_max = self.metrics_max_accounts;
         options.metrics_campaign_accounts_max = self.metrics_max_campaign_accounts;
         options.outcome_retention_days = self.outcome_retention;
         let bind = async |address: SocketAddr| {

@@ -59,6 +59,9 @@ fn collector(text: &mut Text, snapshot: &Snapshot) {
     let help = "Campaigns left out of the other series, because there are more than --metrics-max-campaigns.";
     text.metric("campaigns_omitted", help);
     text.value(fleet.omitted);
+    let help = "Accounts left out of the other series, because there are more than --metrics-max-accounts.";
+    text.metric("accounts_omitted", help);
+    text.value(fleet.accounts_omitted);
     if let Some(verification) = fleet.verification {
         let help = "Numbers that the latest run of `verify` found to differ from the facts, and did not repair.";
         text.metric("verify_differences", help);

@@ -59,6 +59,8 @@ const END_MAX: Duration = Duration::from_secs(1);
 const POOL_SIZE: usize = 16;
 /// Default number of campaigns with series of their own.
 const METRICS_CAMPAIGNS_MAX: i64 = 10_000;
+/// Default number of accounts with series of their own, ten each.
+const METRICS_ACCOUNTS_MAX: i64 = 10_000;
 /// Default number of accounts of active campaigns with series by account: eight series each, and some 0.2 s to read them.
 const METRICS_CAMPAIGN_ACCOUNTS_MAX: i64 = 1_000;
 
@@ -87,6 +89,8 @@ pub struct Options {
     pub pool_size: usize,
     /// Maximum number of campaigns with series of their own.
     pub metrics_campaigns_max: i64,
+    /// Maximum number of accounts with series of their own.
+    pub metrics_accounts_max: i64,
     /// Maximum number of accounts of active campaigns with series by account. These campaigns also have series at equal age.
     pub metrics_campaign_accounts_max: i64,
     /// Age at which these details are read again.
@@ -116,6 +120,7 @@ impl Options {
             database,
             pool_size: POOL_SIZE,
             metrics_campaigns_max: METRICS_CAMPAIGNS_MAX,
+            metrics_accounts_max: METRICS_ACCOUNTS_MAX,
             metrics_campaign_accounts_max: METRICS_CAMPAIGN_ACCOUNTS_MAX,
             metrics_details_age_max: DETAILS_AGE_MAX,
             outcome_retention_days: None,
@@ -153,6 +158,7 @@ pub async fn run(
         telemetry: telemetry.clone(),
         ready: ready.clone(),
         campaigns_max: options.metrics_campaigns_max,
+        accounts_max: options.metrics_accounts_max,
         campaign_accounts_max: options.metrics_campaign_accounts_max,
         details_age_max: options.metrics_details_age_max,
         details: Arc::new(Mutex::new(None)),
@@ -366,6 +372,7 @@ async fn maintain(store: &Store, options: &Options) -> ! {
             store.claims_retry().await,
             store.returns_tidy().await,
             store.campaigns_drain().await,
+            store.account_days_sum().await,
             match options.outcome_retention_days {
                 Some(days) => store.partitions_drop(days).await,
                 None => Ok(()),

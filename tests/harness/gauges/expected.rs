@@ -13,6 +13,7 @@ pub fn expected(campaigns: &[pb::Campaign], accounts: &[pb::Account], unseen: &U
     let mut values = Values::new();
     values.insert(series("collector_success", &[]), 1.0);
     values.insert(series("campaigns_omitted", &[]), unseen.omitted.into());
+    values.insert(series("accounts_omitted", &[]), unseen.accounts_omitted.into());
     values.insert(series("campaign_details_omitted", &[]), unseen.details_omitted.into());
     values.insert(series("campaign_details_timestamp_seconds", &[]), seconds(unseen.now));
     if let Some((differences, at)) = unseen.verification {

@@ -38,6 +38,8 @@ pub struct Unseen {
     pub campaigns: BTreeMap<String, OfCampaign>,
     /// Campaigns left out.
     pub omitted: u32,
+    /// Accounts left out.
+    pub accounts_omitted: u32,
     /// Active campaigns without details.
     pub details_omitted: u32,
     /// Differences that the latest `verify` found, and when it ran.
@@ -47,7 +49,14 @@ pub struct Unseen {
 impl Unseen {
     /// Knows nothing of any campaign.
     pub fn at(now: Timestamp) -> Self {
-        Self { now, campaigns: BTreeMap::new(), omitted: 0, details_omitted: 0, verification: None }
+        Self {
+            now,
+            campaigns: BTreeMap::new(),
+            omitted: 0,
+            accounts_omitted: 0,
+            details_omitted: 0,
+            verification: None,
+        }
     }
 
     /// Reads uncertain claims and the history of campaigns from the API.

@@ -15,6 +15,7 @@ async fn the_chart_refuses_what_would_not_work_and_says_what_to_do() {
         ("service.poolSize=4", "poolSize"),
         ("service.outcomeRetentionDays=30", "outcomeRetentionDays"),
         ("service.metricsMaxCampaigns=0", "metricsMaxCampaigns"),
+        ("service.metricsMaxAccounts=-1", "metricsMaxAccounts"),
         ("service.otlpEndpoint=https://collector:4317", "otlpEndpoint"),
         ("service.podDisruptionBudget.maxUnavailable=few", "maxUnavailable"),
         ("service.resources.limits.memory=512 MB", "memory"),

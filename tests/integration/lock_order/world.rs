@@ -107,6 +107,13 @@ impl World {
         self.service.campaigns.clone().delete_campaign(request).await.expect("it is deleted");
     }
 
+    /// Sums the days of accounts so far, and makes one of them wait for the next time.
+    pub async fn sum_days(&self) {
+        self.service.clock.advance(MONTHS);
+        self.store().account_days_sum().await.expect("done");
+        self.sql("UPDATE history_of_accounts SET is_summed = false WHERE delivered > 1").await;
+    }
+
     pub async fn suspend(&self) {
         let request = pb::SuspendAccountRequest { name: account_name("ann"), ..Default::default() };
         self.service.accounts.clone().suspend_account(request).await.expect("it is suspended");

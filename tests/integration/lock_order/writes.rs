@@ -312,6 +312,15 @@ pub const UPKEEP: &[Write] = &[
             |world| async { world.store().campaigns_drain().await.expect("done") }.boxed(),
         ),
     ),
+    skipping(
+        &["history"],
+        write(
+            "account_days_sum",
+            "",
+            |world| world.sum_days().boxed(),
+            |world| async { world.store().account_days_sum().await.expect("done") }.boxed(),
+        ),
+    ),
     write(
         "maintain",
         "",

@@ -156,7 +156,9 @@ impl Store {
                     message: format!("{name} serves campaigns or has leads; suspend it instead"),
                 });
             }
-            for table in ["campaign_accounts", "history_of_accounts", "account_reservations", "accounts"] {
+            for table in
+                ["campaign_accounts", "history_of_accounts", "account_totals", "account_reservations", "accounts"]
+            {
                 let sql = format!("DELETE FROM {table} WHERE workspace_id = $1 AND account_id = $2");
                 txn.execute(&sql, &[&workspace_id, &account_id]).await?;
             }
@@ -212,9 +214,9 @@ async fn accounts_load_in_txn(
     let reserved = "SELECT account_id, day, sum(reserved)::int8 AS reserved FROM account_reservations
         WHERE workspace_id = $1 AND account_id = ANY ($2) AND day BETWEEN $3 AND $4 GROUP BY account_id, day";
     let days = concat!(
-        "SELECT account_id, day >= $3 AS recent, ",
+        "SELECT account_id, coalesce(day >= $3, false) AS recent, ",
         message_sums!(),
-        " FROM history WHERE workspace_id = $1 AND campaign_id = all_campaigns() AND account_id = ANY ($2) GROUP BY 1, 2"
+        " FROM account_messages WHERE workspace_id = $1 AND account_id = ANY ($2) GROUP BY 1, 2"
     );
     let statements = try_join!(
         txn.prepare_cached(accounts),

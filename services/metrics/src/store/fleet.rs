@@ -3,6 +3,7 @@
 //! `campaign/view.rs` looks up the same numbers campaign by campaign. Here scans of small tables read them, so that a scrape
 //! of ten thousand campaigns is fast enough.
 
+mod account;
 mod details;
 mod row;
 
@@ -18,6 +19,7 @@ use futures::{TryStreamExt as _, try_join};
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::{Row, types::ToSql};
 
+use self::account::{ACCOUNTS, PERFORMANCE, performance};
 pub use self::{
     details::{CampaignAccountRow, CampaignAge, Details},
     row::{AccountRow, CampaignRow, Fleet, Messages},
@@ -107,22 +109,6 @@ const ACCOUNT_RESERVATIONS: &str = "
     SELECT workspace_id, account_id, day, sum(reserved)::int8 FROM account_reservations
     WHERE day BETWEEN $1 AND $2 GROUP BY 1, 2, 3";
 
-const ACCOUNTS: &str = "
-    SELECT a.workspace_id, a.account_id, w.name AS workspace, a.name AS account, a.state, a.daily_limit, a.time_zone
-    FROM accounts a JOIN workspaces w USING (workspace_id)";
-
-/// Messages of all time, and of the days from `$1` on.
-const PERFORMANCE: &str = "
-    SELECT workspace_id, account_id,
-        sum(delivered)::int8, sum(failed)::int8, sum(bounced)::int8,
-        (sum(delivered) FILTER (WHERE day >= $1))::int8,
-        (sum(failed) FILTER (WHERE day >= $1))::int8,
-        (sum(bounced) FILTER (WHERE day >= $1))::int8
-    FROM (
-        SELECT workspace_id, account_id, day, delivered, failed_messages(h) AS failed, bounced_messages(h) AS bounced
-        FROM history h WHERE campaign_id = all_campaigns()
-    ) h GROUP BY 1, 2";
-
 /// Reservations by workspace, campaign or account, and local day.
 type Reserved = HashMap<(i32, i32, Date), i64>;
 
@@ -171,10 +157,10 @@ struct Settings {
 }
 
 impl Store {
-    /// Reads up to `campaigns_max` campaigns and all accounts.
+    /// Reads up to `campaigns_max` campaigns and up to `accounts_max` accounts.
     ///
     /// Uses two connections on one snapshot, and joins the sets here: a join in the database takes twice as long.
-    pub async fn fleet(&self, campaigns_max: i64) -> Result<Fleet> {
+    pub async fn fleet(&self, campaigns_max: i64, accounts_max: i64) -> Result<Fleet> {
         let now = self.clock.now();
         in_txn!(self, "fleet", Kind::Read, |txn, attempt| {
             txn.batch_execute(FREELY_PLANNED).await?;
@@ -187,7 +173,7 @@ impl Store {
                         counts_in_txn(&other, campaigns_max, now).await
                     })
                 },
-                settings_in_txn(&txn, campaigns_max, now)
+                settings_in_txn(&txn, [campaigns_max, accounts_max], now)
             )?;
             combine(&counts, &settings, now)
         })
@@ -225,22 +211,26 @@ async fn counts_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp
     Ok(Counts { counters, granted, uncertain })
 }
 
-async fn settings_in_txn(txn: &Transaction<'_>, campaigns_max: i64, now: Timestamp) -> Result<Settings> {
+async fn settings_in_txn(
+    txn: &Transaction<'_>,
+    [campaigns_max, accounts_max]: [i64; 2],
+    now: Timestamp,
+) -> Result<Settings> {
     // The local day of every zone is one of these three.
     let today = local_day(&TimeZone::UTC, now);
     let (yesterday, tomorrow) = (today.saturating_sub(1.day()), today.saturating_add(1.day()));
     let recent_from = first_recent_day(now);
     let reserved = |row: Row| ((row.get(0), row.get(1), row.get(2)), row.get(3));
-    let performance = |row: Row| (pair(&row), [2, 5].map(|first| sums(&row, first)));
+    let performance = |row: Row| (pair(&row), performance(&row));
     let (campaigns, served, new, returns, campaign_reserved, accounts, account_reserved, performance) = try_join!(
         read(txn, CAMPAIGNS, [&campaigns_max], identity),
         read::<_, Vec<_>, 0>(txn, SERVING, [], |row| (pair(&row), row.get(2))),
         read::<_, Vec<_>, 0>(txn, NEW, [], |row| (pair(&row), (row.get(2), None))),
         read::<_, Vec<_>, 1>(txn, RETURNS, [&now], |row| (pair(&row), row.get(2), row.get::<_, Option<Timestamp>>(3))),
         read(txn, CAMPAIGN_RESERVATIONS, [&yesterday, &tomorrow], reserved),
-        read(txn, ACCOUNTS, [], identity),
+        read(txn, ACCOUNTS, [&accounts_max], identity),
         read(txn, ACCOUNT_RESERVATIONS, [&yesterday, &tomorrow], reserved),
-        read(txn, PERFORMANCE, [&recent_from], performance),
+        read(txn, PERFORMANCE, [&accounts_max, &recent_from], performance),
     )?;
     let mut serving: HashMap<CampaignKey, Vec<i32>> = HashMap::new();
     for (campaign, account) in served {
@@ -269,16 +259,18 @@ fn combine(counts: &Counts, settings: &Settings, now: Timestamp) -> Result<Fleet
             reserved: reserved.copied().unwrap_or(0),
             time_zone,
         };
-        let [lifetime, last_30_days] = settings.performance.get(&key).copied().unwrap_or_default();
-        accounts.push(AccountRow {
-            workspace: row.get("workspace"),
-            account: row.get("account"),
-            state: standing.state,
-            lifetime,
-            last_30_days,
-            daily_limit: standing.daily_limit,
-            reserved: standing.reserved,
-        });
+        if row.get("is_chosen") {
+            let [lifetime, last_30_days] = settings.performance.get(&key).copied().unwrap_or_default();
+            accounts.push(AccountRow {
+                workspace: row.get("workspace"),
+                account: row.get("account"),
+                state: standing.state,
+                lifetime,
+                last_30_days,
+                daily_limit: standing.daily_limit,
+                reserved: standing.reserved,
+            });
+        }
         standings.insert(key, standing);
     }
     let total: i64 = settings.campaigns.first().map_or(0, |row| row.get(9));
@@ -287,7 +279,8 @@ fn combine(counts: &Counts, settings: &Settings, now: Timestamp) -> Result<Fleet
         campaigns.push(campaign(row, counts, settings, &standings, &mut zones, now)?);
     }
     let omitted = total - i64::try_from(campaigns.len()).unwrap_or(0);
-    Ok(Fleet { campaigns, omitted, accounts, verification: settings.verification })
+    let accounts_omitted = i64::try_from(settings.accounts.len() - accounts.len()).unwrap_or(i64::MAX);
+    Ok(Fleet { campaigns, omitted, accounts, accounts_omitted, verification: settings.verification })
 }
 
 /// Caches zones by name. There are few, and each look-up takes a lock.
@@ -308,11 +301,6 @@ impl Zones {
 /// The key of a campaign or account: the first two columns.
 fn pair(row: &Row) -> (i32, i32) {
     (row.get(0), row.get(1))
-}
-
-fn sums(row: &Row, first: usize) -> Messages {
-    let sum = |column: usize| row.get::<_, Option<i64>>(column).unwrap_or(0);
-    Messages { delivered: sum(first), failed: sum(first + 1), bounced: sum(first + 2) }
 }
 
 fn campaign(

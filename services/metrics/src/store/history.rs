@@ -55,6 +55,9 @@ pub(super) const COLUMNS: [&str; 12] = [
     "contacted",
 ];
 
+/// Those of messages.
+pub(super) const MESSAGE_COLUMNS: &[&str] = COLUMNS.as_slice().split_at(11).0;
+
 /// Adds the row that an `INSERT` proposes to the one that exists. The table of the `INSERT` is named `h`.
 pub(super) const ADD_TO_HISTORY: &str = "ON CONFLICT (workspace_id, campaign_id, account_id, day) DO UPDATE SET
     delivered = h.delivered + excluded.delivered,

@@ -10,7 +10,7 @@ use super::sqlstate::{is_refused, replicas_in_the_way};
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 12] = [
+const MIGRATIONS: [(&str, &str); 13] = [
     ("V1__facts", include_str!("../../migrations/0001_facts.sql")),
     ("V2__resources", include_str!("../../migrations/0002_resources.sql")),
     ("V3__leads", include_str!("../../migrations/0003_leads.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(&str, &str); 12] = [
     ("V10__sending_rules", include_str!("../../migrations/0010_sending_rules.sql")),
     ("V11__holds", include_str!("../../migrations/0011_holds.sql")),
     ("V12__replicas", include_str!("../../migrations/0012_replicas.sql")),
+    ("V13__account_totals", include_str!("../../migrations/0013_account_totals.sql")),
 ];
 
 /// Number of the newest migration that this version knows.

@@ -8,7 +8,8 @@
 //! | `drain` | removes the leads and the log of deleted campaigns |
 //! | `partition` | creates and drops partitions of the log |
 //! | `replica` | says that this replica runs |
-//! | `verify` | recounts, and repairs on request: counters itself, history by `history` |
+//! | `totals` | sums days of accounts that are long over |
+//! | `verify` | recounts, and repairs on request: counters itself, history by `history`, totals of accounts by `totals` |
 //! | `maintenance` | the lock that these share |
 
 mod difference;
@@ -20,6 +21,7 @@ mod maintenance;
 mod partition;
 mod replica;
 mod returns;
+mod totals;
 mod verify;
 
 pub(super) use self::verify::verification_in_txn;

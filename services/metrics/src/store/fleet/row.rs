@@ -18,6 +18,8 @@ pub struct Fleet {
     pub omitted: i64,
     /// Accounts.
     pub accounts: Vec<AccountRow>,
+    /// Number of accounts left out because there are too many. Active ones, then the latest changed, are kept first.
+    pub accounts_omitted: i64,
     /// The latest recount, if there was one.
     pub verification: Option<Verification>,
 }

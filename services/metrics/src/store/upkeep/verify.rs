@@ -2,7 +2,7 @@
 //!
 //! A recount is one statement, so it sees one snapshot of facts and counts. Every transaction changes both, so a difference
 //! stays the same while others work. A repair adds it to what is stored by then, and holds no lock while it recounts.
-//! `history.rs` recounts the history of a workspace.
+//! `history.rs` recounts the history of a workspace, `totals.rs` the totals of its accounts.
 
 use campaign_metrics::name::{CampaignName, WorkspaceId};
 use deadpool_postgres::Transaction;
@@ -38,7 +38,7 @@ pub enum VerifyMode {
 pub enum Recounted {
     /// Counters and claims of a campaign.
     Campaign(CampaignKey, CampaignName),
-    /// History of a workspace by campaign, account and UTC day.
+    /// History of a workspace by campaign, account and UTC day, and the totals of its accounts.
     History(i32, WorkspaceId),
 }
 
@@ -183,7 +183,9 @@ impl Store {
                         });
                     rows = repaired?;
                 }
-                Ok(rows.into_iter().flat_map(|row| row.differences).collect())
+                let mut differences: Vec<Difference> = rows.into_iter().flat_map(|row| row.differences).collect();
+                differences.extend(self.totals_verify(*workspace_id, name, mode).await?);
+                Ok(differences)
             }
         }
     }
