@@ -78,6 +78,8 @@ mod last_lead;
 mod layout;
 #[path = "integration/lead_views.rs"]
 mod lead_views;
+#[path = "integration/leaving.rs"]
+mod leaving;
 #[path = "integration/limits.rs"]
 mod limits;
 #[path = "integration/local_days.rs"]
@@ -90,6 +92,8 @@ mod log;
 mod metrics_page;
 #[path = "integration/model.rs"]
 mod model;
+#[path = "integration/namesakes.rs"]
+mod namesakes;
 #[path = "integration/neighbours.rs"]
 mod neighbours;
 #[path = "integration/nothing_lost.rs"]

@@ -1580,7 +1580,9 @@ CREATE TABLE campaign_accounts (
     workspace_id integer NOT NULL,
     campaign_id integer NOT NULL,
     account_id integer NOT NULL,
-    removed boolean DEFAULT false NOT NULL
+    removed boolean DEFAULT false NOT NULL,
+    free_lead integer,
+    free_due timestamp with time zone
 );
 
 COMMENT ON TABLE campaign_accounts IS 'One row for each account that serves a campaign, or has leads of it.';
@@ -1591,7 +1593,11 @@ COMMENT ON COLUMN campaign_accounts.campaign_id IS 'The campaign.';
 
 COMMENT ON COLUMN campaign_accounts.account_id IS 'The account.';
 
-COMMENT ON COLUMN campaign_accounts.removed IS 'The account no longer serves the campaign, but leads still wait for it.';
+COMMENT ON COLUMN campaign_accounts.removed IS 'The account no longer serves the campaign, but leads still wait for it, or are not freed yet.';
+
+COMMENT ON COLUMN campaign_accounts.free_lead IS 'The account left, and this is the first lead that was not looked at yet; null when all were. Where free_due is set, all leads were, and rows of `returns` up to this due time and lead were.';
+
+COMMENT ON COLUMN campaign_accounts.free_due IS 'See free_lead.';
 
 CREATE TABLE campaign_claims (
     workspace_id integer NOT NULL,
@@ -2024,6 +2030,20 @@ COMMENT ON COLUMN opt_outs.workspace_id IS 'Workspace in which it holds.';
 COMMENT ON COLUMN opt_outs.lead_id IS 'Id of the lead, as callers chose it.';
 
 COMMENT ON COLUMN opt_outs.created_at IS 'When it was listed.';
+
+CREATE TABLE opt_outs_waiting (
+    workspace_id integer NOT NULL,
+    lead_id text NOT NULL COLLATE pg_catalog."C",
+    told_to integer DEFAULT 0 NOT NULL
+);
+
+COMMENT ON TABLE opt_outs_waiting IS 'Ids that opted out while some of their leads do not have that fact yet. Upkeep gives it to them, campaign by campaign. A claim gives it to those of its own campaigns first, so none is claimed meanwhile.';
+
+COMMENT ON COLUMN opt_outs_waiting.workspace_id IS 'Workspace of the leads.';
+
+COMMENT ON COLUMN opt_outs_waiting.lead_id IS 'The id.';
+
+COMMENT ON COLUMN opt_outs_waiting.told_to IS 'Its leads in campaigns up to this number have the fact.';
 
 CREATE TABLE outcomes (
     workspace_id integer NOT NULL,
@@ -2771,6 +2791,8 @@ ALTER TABLE ONLY opt_outs
 
 ALTER TABLE ONLY replicas
     ADD CONSTRAINT replicas_pkey PRIMARY KEY (replica_id);
+ALTER TABLE ONLY opt_outs_waiting
+    ADD CONSTRAINT opt_outs_waiting_pkey PRIMARY KEY (workspace_id, lead_id);
 
 ALTER TABLE ONLY requests
     ADD CONSTRAINT requests_pkey PRIMARY KEY (workspace_id, request_id);
@@ -2789,6 +2811,10 @@ ALTER TABLE ONLY workspaces
 
 ALTER TABLE ONLY workspaces
     ADD CONSTRAINT workspaces_pkey PRIMARY KEY (workspace_id);
+
+CREATE INDEX campaign_accounts_freeing ON campaign_accounts USING btree (workspace_id, campaign_id) WHERE (free_lead IS NOT NULL);
+
+COMMENT ON INDEX campaign_accounts_freeing IS 'Finds accounts that left and whose leads are being freed.';
 
 CREATE INDEX campaign_accounts_workspace_id_account_id_campaign_id_idx ON campaign_accounts USING btree (workspace_id, account_id, campaign_id);
 

@@ -70,13 +70,14 @@ const DEVIATIONS: &[Deviation] = &[
 ];
 
 /// Tables without a place in the order: their rows are locked under a lock that excludes other writers, or alone.
-const UNORDERED: [&str; 9] = [
+const UNORDERED: [&str; 10] = [
     "segments",
     "returns",
     "campaign_claims",
     "lead_ids",
     "outcomes",
     "opt_outs",
+    "opt_outs_waiting",
     "requests",
     "deleted_campaigns",
     "history_closed",

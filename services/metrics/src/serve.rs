@@ -370,6 +370,8 @@ async fn maintain(store: &Store, options: &Options) -> ! {
         let done = [
             store.maintain().await,
             store.claims_retry().await,
+            store.opt_outs_tell().await,
+            store.leads_free().await,
             store.returns_tidy().await,
             store.campaigns_drain().await,
             store.account_days_sum().await,

@@ -25,11 +25,12 @@ const ROOTS: [&str; 5] = [
 ];
 
 /// Modules of the store that other folders of it use, with all their items.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 14] = [
     "campaign/counters.rs",
     "campaign/finish.rs",
     "campaign/lock.rs",
     "campaign/row.rs",
+    "campaign/serving.rs",
     "campaign/view.rs",
     "hint/cursor.rs",
     "hint/queue.rs",
@@ -38,6 +39,7 @@ const SHARED: [&str; 12] = [
     "lead/reassign.rs",
     "outcome/batch.rs",
     "outcome/opt_out.rs",
+    "outcome/telling.rs",
 ];
 
 /// The names that lead to a module from the root of its crate. The root has none.

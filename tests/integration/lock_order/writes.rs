@@ -312,6 +312,19 @@ pub const UPKEEP: &[Write] = &[
             |world| async { world.store().campaigns_drain().await.expect("done") }.boxed(),
         ),
     ),
+    write(
+        "opt_outs_tell",
+        "",
+        |world| {
+            async {
+                let waits = "INSERT INTO opt_outs SELECT workspace_id, 'l5', now() FROM workspaces;
+                INSERT INTO opt_outs_waiting SELECT workspace_id, 'l5' FROM workspaces";
+                world.sql(waits).await;
+            }
+            .boxed()
+        },
+        |world| async { world.store().opt_outs_tell().await.expect("done") }.boxed(),
+    ),
     skipping(
         &["history"],
         write(

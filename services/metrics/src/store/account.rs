@@ -140,7 +140,8 @@ impl Store {
             SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)
                 OR EXISTS (SELECT FROM claims c
                     WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $2::int4 AND claim_open(c) <> 0)
-                OR EXISTS (SELECT FROM leads JOIN campaigns USING (workspace_id, campaign_id) WHERE workspace_id = $1 AND account_id = $2)";
+                OR EXISTS (SELECT FROM account_leads JOIN campaigns USING (workspace_id, campaign_id)
+                    WHERE workspace_id = $1 AND account_id = $2 AND pending + partial + sent + failed > 0)";
         in_txn!(self, "account_delete", Kind::Write, |txn, attempt| {
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;

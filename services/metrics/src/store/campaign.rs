@@ -7,6 +7,7 @@ mod hold;
 pub(super) mod lock;
 mod owner;
 pub(super) mod row;
+pub(super) mod serving;
 mod settings;
 mod state;
 pub(super) mod view;

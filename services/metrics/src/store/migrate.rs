@@ -23,7 +23,7 @@ const MIGRATIONS: [(&str, &str); 13] = [
     ("V10__sending_rules", include_str!("../../migrations/0010_sending_rules.sql")),
     ("V11__holds", include_str!("../../migrations/0011_holds.sql")),
     ("V12__replicas", include_str!("../../migrations/0012_replicas.sql")),
-    ("V13__account_totals", include_str!("../../migrations/0013_account_totals.sql")),
+    ("V13__growth", include_str!("../../migrations/0013_growth.sql")),
 ];
 
 /// Number of the newest migration that this version knows.

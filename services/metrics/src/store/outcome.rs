@@ -6,6 +6,7 @@
 pub(super) mod batch;
 mod blocked;
 pub(super) mod opt_out;
+pub(super) mod telling;
 mod terms;
 
 use std::collections::HashMap;
@@ -22,7 +23,10 @@ use tokio_postgres::Row;
 pub use self::blocked::{LockWait, is_blocked};
 use self::{
     batch::Batch,
-    opt_out::{namesakes_in_txn, namesakes_of_ids_in_txn, opt_outs_insert_in_txn, opt_outs_note},
+    opt_out::{
+        Namesake, TOLD_MAX, namesakes_in_txn, namesakes_of_ids_in_txn, opt_outs_insert_in_txn, opt_outs_note,
+        opt_outs_wait_in_txn,
+    },
     terms::{Event, final_verdicts_in_txn, judge, terms_lock_in_txn},
 };
 use super::{
@@ -143,8 +147,10 @@ pub(super) async fn outcomes_take_in_txn(
         .collect();
     let nameless = namesakes_of_ids_in_txn(txn, &listed).await?;
     let mut keys: Vec<CampaignKey> = numbered.iter().flatten().map(|(campaign, _)| *campaign).collect();
-    keys.extend(namesakes.iter().map(|namesake| namesake.campaign));
-    keys.extend(nameless.iter().map(|(campaign, _)| *campaign));
+    // Of very many namesakes, the others are told later.
+    let (told, later) = namesakes.split_at(namesakes.len().min(TOLD_MAX));
+    let (told_nameless, later_nameless) = nameless.split_at(nameless.len().min(TOLD_MAX - told.len()));
+    keys.extend(told.iter().chain(told_nameless).map(|namesake| namesake.campaign));
     keys.sort_unstable();
     keys.dedup();
     let terms = terms_lock_in_txn(txn, keys, now, attempt).await?;
@@ -181,20 +187,16 @@ pub(super) async fn outcomes_take_in_txn(
         }
     }
     final_verdicts_in_txn(txn, &finals, &mut verdicts).await?;
-    let mut ids = Vec::new();
-    for namesake in namesakes.iter().filter(|namesake| is_taken[opt_outs[namesake.opt_out]]) {
-        ids.push((namesake.campaign.0, namesake.lead_id.as_str()));
-        let (campaign, lead_no) = (namesake.campaign, namesake.lead_no);
-        if terms.get(&campaign).is_some_and(|terms| !terms.attribution_ended) {
-            events.push(Event { source: None, campaign, lead_no, fact: Fact::OptedOut, at: now });
-        }
-    }
-    let of_listed =
-        nameless.into_iter().filter(|(campaign, _)| terms.get(campaign).is_some_and(|t| !t.attribution_ended));
-    events.extend(of_listed.map(|(campaign, lead_no)| Event {
+    let is_taken = |namesake: &&Namesake| is_taken[opt_outs[namesake.opt_out]];
+    let mut ids: Vec<(i32, &str)> = namesakes.iter().filter(is_taken).map(Namesake::id).collect();
+    let waiting: Vec<(i32, &str)> = later.iter().filter(is_taken).chain(later_nameless).map(Namesake::id).collect();
+    opt_outs_wait_in_txn(txn, &waiting).await?;
+    let told = told.iter().filter(is_taken).chain(told_nameless);
+    let told = told.filter(|told| terms.get(&told.campaign).is_some_and(|terms| !terms.attribution_ended));
+    events.extend(told.map(|told| Event {
         source: None,
-        campaign,
-        lead_no,
+        campaign: told.campaign,
+        lead_no: told.lead_no,
         fact: Fact::OptedOut,
         at: now,
     }));

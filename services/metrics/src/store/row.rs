@@ -80,11 +80,13 @@ macro_rules! account_columns {
 }
 pub(super) use account_columns;
 
-/// Locks an account against claims, suspension and updates. `$1` is the workspace, `$2` the account.
+/// Locks an account against claims, suspension and updates, and says whether opt-outs of its workspace wait. `$1` is the
+/// workspace, `$2` the account.
 pub(super) const ACCOUNT_LOCK: &str = concat!(
     "SELECT ",
     account_columns!(),
-    " FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2 FOR NO KEY UPDATE OF a"
+    ", EXISTS (SELECT FROM opt_outs_waiting o WHERE o.workspace_id = a.workspace_id) AS opt_outs_wait
+    FROM accounts a JOIN workspaces w USING (workspace_id) WHERE w.name = $1 AND a.name = $2 FOR NO KEY UPDATE OF a"
 );
 
 /// Locks an account against claims, suspension and updates.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `finality` | makes the results of finished campaigns final |
 //! | `expired` | makes expired claims due again under the policy RETRY; compacts the rows of the others |
+//! | `freeing` | frees the leads of accounts that left a campaign |
 //! | `returns` | deletes outdated rows of `returns` |
 //! | `drain` | removes the leads and the log of deleted campaigns |
 //! | `partition` | creates and drops partitions of the log |
@@ -16,6 +17,7 @@ mod difference;
 mod drain;
 mod expired;
 mod finality;
+mod freeing;
 mod history;
 mod maintenance;
 mod partition;

@@ -3,7 +3,7 @@
 use campaign_metrics::{
     campaign::CampaignSettings,
     invalid::Invalid,
-    name::{AccountId, AccountName, CampaignName},
+    name::{AccountId, CampaignName},
     schedule::time_zone_name,
 };
 use deadpool_postgres::Transaction;
@@ -12,14 +12,15 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
-    counters::{AccountLeads, account_leads_change_in_txn, counters_lock_in_txn},
+    counters::counters_lock_in_txn,
     finish::{Emptied, campaigns_finish_in_txn},
     row::{settings_from_row, stored_policy, stored_windows},
+    serving::accounts_write_in_txn,
 };
 use crate::{
     changes,
     error::{Error, Result},
-    store::row::{ANY_ACCOUNT, CampaignKey, campaign_key},
+    store::row::{CampaignKey, campaign_key},
 };
 
 /// Reads the settings of a locked campaign.
@@ -127,91 +128,6 @@ pub(super) async fn settings_write_in_txn(
         counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
         campaigns_finish_in_txn(txn, workspace_id, &[campaign_id], Emptied::StaysOpen, now).await?;
     }
-    Ok(())
-}
-
-/// Makes `accounts` the ones that serve the campaign. A lead of a removed account that has no delivery and no open claim is
-/// freed for any account. If other leads remain, they wait, and the account stays, marked as removed.
-async fn accounts_write_in_txn(
-    txn: &Transaction<'_>,
-    (workspace_id, campaign_id): CampaignKey,
-    name: &CampaignName,
-    accounts: &[AccountId],
-) -> Result<()> {
-    let names: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
-    let select = "SELECT account_id, name FROM accounts WHERE workspace_id = $1 AND name = ANY ($2) ORDER BY account_id FOR KEY SHARE";
-    let rows = txn.query(select, &[&workspace_id, &names]).await?;
-    if let Some(missing) = accounts.iter().find(|id| rows.iter().all(|row| row.get::<_, &str>(1) != id.as_str())) {
-        let account = AccountName { workspace: name.workspace.clone(), account: missing.clone() };
-        return Err(Error::Precondition {
-            reason: "ACCOUNT_NOT_FOUND",
-            message: format!("campaign.accounts: {account} does not exist; create it first"),
-        });
-    }
-    let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-    let insert = "INSERT INTO campaign_accounts (workspace_id, campaign_id, account_id) SELECT $1, $2, unnest($3::int4[])
-        ON CONFLICT (workspace_id, campaign_id, account_id) DO UPDATE SET removed = false WHERE campaign_accounts.removed";
-    txn.execute(insert, &[&workspace_id, &campaign_id, &ids]).await?;
-    let removed = "SELECT account_id FROM campaign_accounts
-        WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)
-        ORDER BY account_id FOR UPDATE";
-    let mut freed = AccountLeads::new();
-    for row in txn.query(removed, &[&workspace_id, &campaign_id, &ids]).await? {
-        account_remove_in_txn(txn, (workspace_id, campaign_id), row.get(0), &mut freed).await?;
-    }
-    if freed.is_empty() {
-        return Ok(());
-    }
-    // The lock order: leads of accounts come after the counters, which a declaration of the lead list locks later.
-    counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
-    account_leads_change_in_txn(txn, workspace_id, &freed).await
-}
-
-/// Frees leads without a delivery or an open claim, segments, and returned first steps for any account. Then removes the
-/// account, or marks it as removed if it still has leads or open claims.
-async fn account_remove_in_txn(
-    txn: &Transaction<'_>,
-    (workspace_id, campaign_id): CampaignKey,
-    account_id: i32,
-    freed: &mut AccountLeads,
-) -> Result<()> {
-    let keys: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&workspace_id, &campaign_id, &account_id];
-    // LIMIT makes each look-up a probe by key: a join could read the whole table for each row.
-    let free = "WITH freed AS (
-            UPDATE leads l SET account_id = NULL FROM campaigns n
-            WHERE l.workspace_id = $1 AND l.campaign_id = $2 AND l.account_id = $3 AND NOT has_delivery(l.mask)
-                AND (SELECT 1 FROM claims c WHERE c.workspace_id = $1 AND c.campaign_id = $2
-                    AND c.block = lead_block(l.lead_no) AND has_lead(c.claimed, l.lead_no)
-                    AND NOT has_result(l.mask, c.step - 1) LIMIT 1) IS NULL
-                AND n.workspace_id = $1 AND n.campaign_id = $2
-            RETURNING lead_status(l.mask, n.steps) AS status
-        ) SELECT status, count(*) FROM freed GROUP BY status";
-    for row in txn.query(free, keys).await? {
-        let (status, leads): (i32, i64) = (row.get(0), row.get(1));
-        *freed.entry((campaign_id, account_id, status)).or_default() -= leads;
-        *freed.entry((campaign_id, ANY_ACCOUNT, status)).or_default() += leads;
-    }
-    let statements = [
-        "UPDATE segments SET account_id = any_account() WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3",
-        "UPDATE returns r SET account_id = any_account()
-            WHERE r.workspace_id = $1 AND r.campaign_id = $2 AND r.account_id = $3 AND r.step = 1
-                AND (SELECT l.account_id FROM leads l WHERE l.workspace_id = $1 AND l.campaign_id = $2
-                    AND l.lead_no = r.lead_no LIMIT 1) IS DISTINCT FROM $3",
-    ];
-    for statement in statements {
-        txn.execute(statement, keys).await?;
-    }
-    let is_needed = "SELECT EXISTS (SELECT FROM leads WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
-        OR EXISTS (SELECT FROM returns WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3)
-        OR EXISTS (SELECT FROM claims c
-            WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $3::int4
-                AND campaign_id = $2 AND claim_open(c) <> 0)";
-    let remove = if txn.query_one(is_needed, keys).await?.get(0) {
-        "UPDATE campaign_accounts SET removed = true WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
-    } else {
-        "DELETE FROM campaign_accounts WHERE workspace_id = $1 AND campaign_id = $2 AND account_id = $3"
-    };
-    txn.execute(remove, keys).await?;
     Ok(())
 }
 

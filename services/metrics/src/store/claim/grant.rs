@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     error::Result,
-    store::transaction::{Kind, Store, in_txn},
+    store::{
+        hint::{cursor::CursorUpdate, recent::RecentGrant},
+        outcome::telling::{Told, check_told, is_untold},
+        transaction::{Kind, Store, in_txn},
+    },
 };
 
 impl Store {
@@ -34,23 +38,38 @@ impl Store {
         let account_id = recent.as_ref().map(|recent| recent.account_id);
         let campaigns = recent.as_ref().map_or(&[][..], |recent| &recent.campaigns).iter().copied();
         let mut queued = Some(self.hints.queues.wait(account_id, campaigns).await);
-        let (grant, recent, cursors) = in_txn!(self, "claim_sends", Kind::Hot, |txn, attempt| {
-            let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
-            // Read the clock after all waits: windows, days and expiry are those of the grant.
-            let granter = Granter::new(&txn, &ask, &account, self.clock.now(), rand::random())?;
-            let result = granter.serve(&account, &campaigns, &self.hints.cursors).await;
-            // The next call begins while this one commits. The row locks keep it from deciding before the commit.
-            if result.is_ok() {
-                drop(queued.take());
-            }
-            result
-        })?;
+        let mut granted = self.claim_full(&ask, &mut queued, Told::No).await;
+        if granted.as_ref().is_err_and(is_untold) {
+            self.opt_outs_tell_account(ask.account).await?;
+            granted = self.claim_full(&ask, &mut queued, Told::Yes).await;
+        }
+        let (grant, recent, cursors) = granted?;
         if let Some(recent) = recent {
             self.hints.recent.set(ask.account, recent);
         }
         self.hints.cursors.set(cursors);
         self.claim_count(way);
         Ok(grant)
+    }
+
+    async fn claim_full(
+        &self,
+        ask: &ClaimRequest<'_>,
+        queued: &mut Option<impl Send>,
+        told: Told,
+    ) -> Result<(Grant, Option<RecentGrant>, Vec<CursorUpdate>)> {
+        in_txn!(self, "claim_sends", Kind::Hot, |txn, attempt| {
+            let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
+            check_told(&account, told)?;
+            // Read the clock after all waits: windows, days and expiry are those of the grant.
+            let granter = Granter::new(&txn, ask, &account, self.clock.now(), rand::random())?;
+            let result = granter.serve(&account, &campaigns, &self.hints.cursors).await;
+            // The next call begins while this one commits. The row locks keep it from deciding before the commit.
+            if result.is_ok() {
+                drop(queued.take());
+            }
+            result
+        })
     }
 
     /// Counts an answered claim by its way: `guess`, granted optimistically; `full`; `undone`, in full after a conflict.

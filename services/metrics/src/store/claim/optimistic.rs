@@ -27,6 +27,7 @@ use crate::{
             cursor::{Cursor, CursorUpdate},
             recent::{OpenCampaign, RecentGrant},
         },
+        outcome::telling::{Told, check_told},
         request::{RequestStatus, request_record_in_txn},
         row::CampaignKey,
         transaction::{Kind, Store, in_txn},
@@ -102,7 +103,10 @@ impl OptimisticGrant {
         let mut granter = Granter::new(txn, ask, &account, now, grant_no)?;
         let is_same_account =
             granter.account_id == self.recent.account_id && granter.standing.time_zone == self.recent.time_zone;
-        if is_late || !is_same_account || request != RequestStatus::New || campaigns.len() != planned.len() {
+        // A full grant tells leads that opted out first.
+        let is_untold = check_told(&account, Told::No).is_err();
+        if is_late || is_untold || !is_same_account || request != RequestStatus::New || campaigns.len() != planned.len()
+        {
             return Err(conflict());
         }
         let (mut claims, mut updates) = (Vec::new(), Vec::new());

@@ -17,6 +17,7 @@ use crate::{
     error::Result,
     store::{
         campaign::row::active_hours_from_row,
+        outcome::telling::{Told, check_told, is_untold},
         row::{account_lock_in_txn, account_state, campaign_state, lead_block},
         transaction::{Kind, Store, in_txn},
     },
@@ -28,8 +29,25 @@ impl Store {
     /// It locks the campaigns, as a pause does: a pause that was answered is seen, and its answer says until when the claims
     /// run.
     pub async fn claim_renew(&self, account: &AccountName, ids: &[ClaimId], hold: Duration) -> Result<Vec<Renewal>> {
+        match self.claim_try_renew(account, ids, hold, Told::No).await {
+            Err(error) if is_untold(&error) => {
+                self.opt_outs_tell_account(account).await?;
+                self.claim_try_renew(account, ids, hold, Told::Yes).await
+            }
+            renewed => renewed,
+        }
+    }
+
+    async fn claim_try_renew(
+        &self,
+        account: &AccountName,
+        ids: &[ClaimId],
+        hold: Duration,
+        told: Told,
+    ) -> Result<Vec<Renewal>> {
         in_txn!(self, "claim_renew", Kind::Sender, |txn, attempt| {
             let holder = account_lock_in_txn(&txn, account).await?;
+            check_told(&holder, told)?;
             campaigns_lock_in_txn(&txn, holder.get("workspace_id"), ids).await?;
             let now = self.clock.now();
             let suspended = account_state(holder.get("state"))? == AccountState::Suspended;

@@ -1,6 +1,7 @@
 //! The opt-out list of a workspace: lead ids that get no message in any of its campaigns, now or added later.
 //!
-//! The transaction that adds an id also applies the opted-out fact to every lead with that id that can still change.
+//! The transaction that adds an id also applies the opted-out fact to every lead with that id that can still change. If they are
+//! very many, it begins with some, and `telling.rs` tells the others.
 
 use std::collections::HashSet;
 
@@ -24,6 +25,9 @@ use crate::{
     },
 };
 
+/// Leads that one transaction tells: some tenths of a second of work.
+pub(super) const TOLD_MAX: usize = 250;
+
 /// An id on the list.
 #[derive(Debug)]
 pub struct OptOut {
@@ -35,11 +39,18 @@ pub struct OptOut {
 
 /// A lead that shares its id with one that opted out.
 pub(super) struct Namesake {
-    /// Index of the lead that opted out among those that [`namesakes_in_txn`] was given.
+    /// Index of what opted out among the leads or ids that were given.
     pub(super) opt_out: usize,
     pub(super) lead_id: String,
     pub(super) campaign: CampaignKey,
     pub(super) lead_no: i32,
+}
+
+impl Namesake {
+    /// The workspace and the id.
+    pub(super) fn id(&self) -> (i32, &str) {
+        (self.campaign.0, &self.lead_id)
+    }
 }
 
 impl Store {
@@ -61,7 +72,7 @@ impl Store {
     pub async fn opt_out_add(&self, workspace: &WorkspaceId, leads: &[LeadId]) -> Result<u64> {
         let add = "INSERT INTO opt_outs (workspace_id, lead_id, created_at)
             SELECT $1, lead_id, $3 FROM unnest($2::text[]) AS new (lead_id) ORDER BY lead_id ON CONFLICT DO NOTHING";
-        let find = "SELECT i.campaign_id, i.lead_no FROM lead_ids i
+        let find = "SELECT i.campaign_id, i.lead_no, i.lead_id FROM lead_ids i
             JOIN leads l ON l.workspace_id = i.workspace_id AND l.campaign_id = i.campaign_id AND l.lead_no = i.lead_no
             WHERE i.workspace_id = $1 AND i.lead_id = ANY ($2) AND NOT has_fact(l.mask, opted_out_bit())";
         let ids: Vec<&str> = leads.iter().map(LeadId::as_str).collect();
@@ -72,7 +83,10 @@ impl Store {
             let added = txn.execute(add, &[&workspace_id, &ids, &now]).await?;
             opt_outs_note(workspace.as_str(), added, "added");
             let rows = txn.query(find, &[&workspace_id, &ids]).await?;
-            let leads: Vec<_> = rows.iter().map(|row| ((workspace_id, row.get(0)), row.get(1))).collect();
+            let (told, later) = rows.split_at(rows.len().min(TOLD_MAX));
+            let later: Vec<(i32, &str)> = later.iter().map(|row| (workspace_id, row.get(2))).collect();
+            opt_outs_wait_in_txn(&txn, &later).await?;
+            let leads: Vec<_> = told.iter().map(|row| ((workspace_id, row.get(0)), row.get(1))).collect();
             opt_out_in_txn(&txn, &leads, now, attempt).await?;
             Ok(added)
         })
@@ -81,6 +95,12 @@ impl Store {
     /// Removes an id from the list.
     pub async fn opt_out_delete(&self, name: &OptOutName) -> Result<()> {
         let sql = "DELETE FROM opt_outs WHERE workspace_id = $1 AND lead_id = $2";
+        let workspace_id: Result<Option<i32>> =
+            in_txn!(self, "opt_out_delete", Kind::Read, |txn, attempt| workspace_in_txn(&txn, &name.workspace).await);
+        if let Some(workspace_id) = workspace_id? {
+            // Its leads of now have opted out. Those that are added later have not, so none may wait any more.
+            self.opt_out_tell(workspace_id, name.lead.as_str()).await?;
+        }
         in_txn!(self, "opt_out_delete", Kind::Write, |txn, attempt| {
             let deleted = match workspace_in_txn(&txn, &name.workspace).await? {
                 Some(workspace_id) => txn.execute(sql, &[&workspace_id, &name.lead.as_str()]).await?,
@@ -158,12 +178,6 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
     workspaces_lock_in_txn(txn, &workspaces).await?;
     let statement = txn.prepare_cached(&sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &campaigns, &numbers]).await?;
-    let namesake = |row: &tokio_postgres::Row| Namesake {
-        opt_out: element_index(row),
-        lead_id: row.get("lead_id"),
-        campaign: (row.get("workspace_id"), row.get("campaign_id")),
-        lead_no: row.get("lead_no"),
-    };
     Ok(rows.iter().map(namesake).collect())
 }
 
@@ -172,15 +186,15 @@ pub(super) async fn namesakes_in_txn(txn: &Transaction<'_>, leads: &[(CampaignKe
 pub(super) async fn namesakes_of_ids_in_txn(
     txn: &Transaction<'_>,
     opt_outs: &[(usize, i32, &str)],
-) -> Result<Vec<(CampaignKey, i32)>> {
+) -> Result<Vec<Namesake>> {
     if opt_outs.is_empty() {
         return Ok(Vec::new());
     }
     let workspaces: Vec<i32> = opt_outs.iter().map(|(_, workspace_id, _)| *workspace_id).collect();
     let ids: Vec<&str> = opt_outs.iter().map(|(.., id)| *id).collect();
     // As in `namesakes_in_txn`, the order makes Postgres use the index by id.
-    let sql = "SELECT s.workspace_id, s.campaign_id, s.lead_no
-        FROM unnest($1::int4[], $2::text[]) AS key (workspace_id, lead_id)
+    let sql = "SELECT key.place, key.lead_id, s.workspace_id, s.campaign_id, s.lead_no
+        FROM unnest($1::int4[], $2::text[]) WITH ORDINALITY AS key (workspace_id, lead_id, place)
         CROSS JOIN LATERAL (
             SELECT s.workspace_id, s.campaign_id, s.lead_no FROM lead_ids s
             WHERE s.workspace_id = key.workspace_id AND s.lead_id >= key.lead_id AND s.lead_id <= key.lead_id
@@ -189,7 +203,16 @@ pub(super) async fn namesakes_of_ids_in_txn(
     workspaces_lock_in_txn(txn, &workspaces).await?;
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &ids]).await?;
-    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+    Ok(rows.iter().map(namesake).collect())
+}
+
+fn namesake(row: &tokio_postgres::Row) -> Namesake {
+    Namesake {
+        opt_out: element_index(row),
+        lead_id: row.get("lead_id"),
+        campaign: (row.get("workspace_id"), row.get("campaign_id")),
+        lead_no: row.get("lead_no"),
+    }
 }
 
 /// Adds ids to the opt-out lists of their workspaces. Returns those that were not on them.
@@ -208,6 +231,21 @@ pub(super) async fn opt_outs_insert_in_txn(
     let statement = txn.prepare_cached(sql).await?;
     let rows = txn.query(&statement, &[&workspaces, &leads, &now]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Makes ids wait whose leads were not all told.
+pub(super) async fn opt_outs_wait_in_txn(txn: &Transaction<'_>, ids: &[(i32, &str)]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let (workspaces, leads): (Vec<i32>, Vec<&str>) = ids.iter().copied().unzip();
+    // An id that waits already begins again: it may have leads that were added in between.
+    let sql = "INSERT INTO opt_outs_waiting (workspace_id, lead_id)
+        SELECT DISTINCT workspace_id, lead_id FROM unnest($1::int4[], $2::text[]) AS new (workspace_id, lead_id)
+        ORDER BY 1, 2 ON CONFLICT (workspace_id, lead_id) DO UPDATE SET told_to = 0";
+    let statement = txn.prepare_cached(sql).await?;
+    txn.execute(&statement, &[&workspaces, &leads]).await?;
+    Ok(())
 }
 
 /// Keeps leads from being added to workspaces until the commit.

@@ -1,3 +1,5 @@
+-- What grew without a bound, or took one long transaction.
+
 -- A running sum of the messages of each account, so that a scrape does not add up all days of all accounts ever.
 --
 -- Upkeep sums days that are long over: it adds them to `account_totals` and marks them, in portions. The messages of an
@@ -100,3 +102,30 @@ COMMENT ON COLUMN account_messages.bounced_invalid_lead IS 'Messages that bounce
 COMMENT ON COLUMN account_messages.bounced_rate_limited IS 'Messages that bounced: rate limited.';
 COMMENT ON COLUMN account_messages.bounced_content_rejected IS 'Messages that bounced: content rejected.';
 COMMENT ON COLUMN account_messages.bounced_other IS 'Messages that bounced: other.';
+
+-- An account that leaves a campaign: its leads are freed in portions, since they can be millions.
+
+ALTER TABLE campaign_accounts ADD COLUMN free_lead int4, ADD COLUMN free_due timestamptz;
+CREATE INDEX campaign_accounts_freeing ON campaign_accounts (workspace_id, campaign_id) WHERE free_lead IS NOT NULL;
+COMMENT ON INDEX campaign_accounts_freeing IS 'Finds accounts that left and whose leads are being freed.';
+COMMENT ON COLUMN campaign_accounts.free_lead IS
+    'The account left, and this is the first lead that was not looked at yet; null when all were. Where free_due is '
+    'set, all leads were, and rows of `returns` up to this due time and lead were.';
+COMMENT ON COLUMN campaign_accounts.free_due IS 'See free_lead.';
+COMMENT ON COLUMN campaign_accounts.removed IS
+    'The account no longer serves the campaign, but leads still wait for it, or are not freed yet.';
+
+-- An opt-out of an id that very many campaigns have: the first of its leads are told at once, the others in portions.
+
+CREATE TABLE opt_outs_waiting (
+    workspace_id int4 NOT NULL,
+    lead_id text COLLATE "C" NOT NULL,
+    told_to int4 NOT NULL DEFAULT 0,
+    PRIMARY KEY (workspace_id, lead_id)
+);
+COMMENT ON TABLE opt_outs_waiting IS
+    'Ids that opted out while some of their leads do not have that fact yet. Upkeep gives it to them, campaign by '
+    'campaign. A claim gives it to those of its own campaigns first, so none is claimed meanwhile.';
+COMMENT ON COLUMN opt_outs_waiting.workspace_id IS 'Workspace of the leads.';
+COMMENT ON COLUMN opt_outs_waiting.lead_id IS 'The id.';
+COMMENT ON COLUMN opt_outs_waiting.told_to IS 'Its leads in campaigns up to this number have the fact.';
