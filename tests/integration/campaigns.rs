@@ -71,7 +71,34 @@ async fn states_change_as_the_table_says_and_finished_is_for_good() {
     assert_refused(paused, Code::FailedPrecondition, "ILLEGAL_TRANSITION", "FINISHED can't become PAUSED");
     let added =
         try_add(&service, "spring", vec![pb::NewLead { lead_id: "late".into(), ..Default::default() }], false).await;
-    assert_refused(added, Code::FailedPrecondition, "CAMPAIGN_FINISHED", "takes no more leads");
+    assert_refused(added, Code::FailedPrecondition, "CAMPAIGN_FINISHED", "takes no more leads (1 of these are new)");
+}
+
+#[tokio::test]
+async fn a_finished_campaign_knows_its_leads_and_refuses_only_what_would_change_it() {
+    let service = Service::start().await;
+    create_campaign(&service, "spring", settings(1, &[])).await;
+    let lead = |id: &str| pb::NewLead { lead_id: id.into(), ..Default::default() };
+    let leads = || vec![lead("a"), lead("b")];
+    try_add(&service, "spring", leads(), false).await.unwrap();
+    let finished = finish(&service, "spring").await;
+    let again = try_add(&service, "spring", leads(), false).await.unwrap();
+    assert_eq!((again.added_count, again.existing_count, again.refused_count), (0, 2, 0));
+    for (more, complete, says) in [
+        (vec![lead("a"), lead("c"), lead("d")], false, "(2 of these are new)"),
+        (leads(), true, "its lead list stays open"),
+        (Vec::new(), true, "its lead list stays open"),
+    ] {
+        let refused = try_add(&service, "spring", more, complete).await;
+        assert_refused(refused, Code::FailedPrecondition, "CAMPAIGN_FINISHED", says);
+    }
+    assert_eq!(get(&service, "spring").await, finished, "nothing was changed");
+
+    create_campaign(&service, "whole", settings(1, &[])).await;
+    try_add(&service, "whole", leads(), true).await.unwrap();
+    finish(&service, "whole").await;
+    let again = try_add(&service, "whole", leads(), true).await.unwrap();
+    assert_eq!((again.added_count, again.existing_count), (0, 2), "it was complete before");
 }
 
 #[tokio::test]

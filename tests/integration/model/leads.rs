@@ -46,15 +46,6 @@ impl Play<'_> {
             lead_list_complete: complete,
         };
         let result = self.service.leads.clone().add_leads(stream::iter([request])).await;
-        if self.campaign(workspace, campaign).state == CampaignState::Finished {
-            check_refusal(result, Some("CAMPAIGN_FINISHED"), "leads for a finished campaign")?;
-            return Ok(());
-        }
-        let answer = result.expect("they are added").into_inner();
-        let seen = (
-            (answer.added_count, answer.existing_count, answer.refused_count),
-            answer.refused.iter().map(|refused| (refused.index, refused.reason.as_str())).collect::<Vec<_>>(),
-        );
         let of = self.campaign(workspace, campaign);
         let (mut new, mut existing, mut refused) = (Vec::new(), 0, Vec::new());
         for (place, (id, account)) in ids.iter().zip(accounts).enumerate() {
@@ -77,8 +68,21 @@ impl Play<'_> {
                 new.push(Lead { id: Some(id.clone()), account: *account, ..Default::default() });
             }
         }
+        let is_finished = of.state == CampaignState::Finished;
+        if is_finished && (!new.is_empty() || complete && !of.is_complete) {
+            check_refusal(result, Some("CAMPAIGN_FINISHED"), "what changes a finished campaign")?;
+            return Ok(());
+        }
+        let answer = result.expect("they are added").into_inner();
+        let seen = (
+            (answer.added_count, answer.existing_count, answer.refused_count),
+            answer.refused.iter().map(|refused| (refused.index, refused.reason.as_str())).collect::<Vec<_>>(),
+        );
         let counts = (i64::try_from(new.len()).unwrap(), existing, i64::try_from(refused.len()).unwrap());
         check_same(&seen, &(counts, refused), "what AddLeads says")?;
+        if is_finished {
+            return Ok(());
+        }
         // Within a message they are numbered by account.
         new.sort_by_key(|lead| lead.account);
         of.leads.extend(new);

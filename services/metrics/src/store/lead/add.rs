@@ -61,15 +61,19 @@ impl Store {
             let (workspace_id, campaign_id) = campaign_lock_key_share_in_txn(&txn, name).await?;
             // Locks the accounts before the counters, as an update of a campaign's accounts does.
             let serving = serving_in_txn(&txn, workspace_id, campaign_id, leads).await?;
-            check_unfinished_in_txn(&txn, workspace_id, campaign_id, name).await?;
-            let result = if leads.is_empty() {
-                AddedLeads::default()
-            } else {
-                let result = leads_insert_in_txn(&txn, workspace_id, campaign_id, leads, &serving).await?;
+            let (state, is_complete) = state_in_txn(&txn, workspace_id, campaign_id).await?;
+            let (result, groups) = leads_sort_in_txn(&txn, workspace_id, campaign_id, leads, &serving).await?;
+            if state == CampaignState::Finished {
+                // A repeat of what is there changes nothing.
+                return refuse_change(name, result, complete && !is_complete);
+            }
+            if !leads.is_empty() {
+                if result.added > 0 {
+                    groups_insert_in_txn(&txn, workspace_id, campaign_id, groups, result.added).await?;
+                }
                 let opted_out = opted_out_in_txn(&txn, (workspace_id, campaign_id), leads).await?;
                 opt_out_in_txn(&txn, &opted_out, now, attempt).await?;
-                result
-            };
+            }
             if complete {
                 let declare = "UPDATE campaigns SET lead_list_complete = true, updated_at = $3, revision = revision + 1
                     WHERE workspace_id = $1 AND campaign_id = $2 AND NOT lead_list_complete";
@@ -128,33 +132,40 @@ async fn campaign_lock_key_share_in_txn(txn: &Transaction<'_>, name: &CampaignNa
     row.as_ref().map(campaign_key).ok_or_else(|| Error::NotFound(name.to_string()))
 }
 
-/// Refuses a finished campaign.
+/// Returns the state of a campaign, and whether its lead list is complete.
 ///
 /// Locks the counters, then reads the state. So it sees a finish that comes first, and a later one sees the new leads.
-async fn check_unfinished_in_txn(
-    txn: &Transaction<'_>,
-    workspace_id: i32,
-    campaign_id: i32,
-    name: &CampaignName,
-) -> Result<()> {
+async fn state_in_txn(txn: &Transaction<'_>, workspace_id: i32, campaign_id: i32) -> Result<(CampaignState, bool)> {
     counters_lock_in_txn(txn, (workspace_id, campaign_id)).await?;
-    let state = txn.prepare_cached("SELECT state FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2").await?;
-    let state = txn.query_one(&state, &[&workspace_id, &campaign_id]).await?.get(0);
-    if campaign_state(state)? == CampaignState::Finished {
-        let message = format!("{name} is FINISHED and takes no more leads; create another campaign");
-        return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message });
-    }
-    Ok(())
+    let state = "SELECT state, lead_list_complete FROM campaigns WHERE workspace_id = $1 AND campaign_id = $2";
+    let row = txn.query_one(&txn.prepare_cached(state).await?, &[&workspace_id, &campaign_id]).await?;
+    Ok((campaign_state(row.get("state"))?, row.get("lead_list_complete")))
 }
 
-async fn leads_insert_in_txn(
+/// Refuses what would change a finished campaign: new leads, or the declaration that its list is complete.
+fn refuse_change(name: &CampaignName, result: AddedLeads, declares: bool) -> Result<AddedLeads> {
+    let message = match (result.added, declares) {
+        (0, false) => return Ok(result),
+        (0, true) => format!("{name} is FINISHED, and its lead list stays open"),
+        (new, _) => {
+            format!("{name} is FINISHED and takes no more leads ({new} of these are new); create another campaign")
+        }
+    };
+    Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message })
+}
+
+/// Sorts leads into those that are new, by account, those that exist, and those that are refused.
+async fn leads_sort_in_txn<'a>(
     txn: &Transaction<'_>,
     workspace_id: i32,
     campaign_id: i32,
-    leads: &[NewLead],
+    leads: &'a [NewLead],
     serving: &HashMap<String, i32>,
-) -> Result<AddedLeads> {
+) -> Result<(AddedLeads, BTreeMap<i32, Vec<&'a str>>)> {
     let mut result = AddedLeads::default();
+    if leads.is_empty() {
+        return Ok((result, BTreeMap::new()));
+    }
     // New leads with the accounts of their first entries.
     let mut fresh: HashMap<&str, i32> = HashMap::new();
     // By account, so that the leads that an account will claim lie together.
@@ -189,10 +200,7 @@ async fn leads_insert_in_txn(
         }
     }
     result.added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
-    if result.added > 0 {
-        groups_insert_in_txn(txn, workspace_id, campaign_id, groups, result.added).await?;
-    }
-    Ok(result)
+    Ok((result, groups))
 }
 
 /// Locks the named accounts that serve the campaign, so that they serve it until the commit. Returns their numbers.
