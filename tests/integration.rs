@@ -66,6 +66,8 @@ mod history;
 mod holding;
 #[path = "integration/holds.rs"]
 mod holds;
+#[path = "integration/import_files.rs"]
+mod import_files;
 #[path = "integration/imports.rs"]
 mod imports;
 #[path = "integration/inputs.rs"]

@@ -57,8 +57,7 @@ impl Desk {
         let fields = report.as_object_mut().expect("an object");
         let took = fields.remove("elapsedSeconds").and_then(|seconds| seconds.as_f64()).expect("how long it took");
         let pace = fields.remove("leadsPerSecond").and_then(|pace| pace.as_f64()).expect("how fast");
-        #[expect(clippy::cast_precision_loss, reason = "few leads")]
-        let done = (fields["added"].as_i64().unwrap() + fields["existing"].as_i64().unwrap()) as f64;
+        let done: f64 = ["added", "existing", "repeated"].iter().filter_map(|field| fields[*field].as_f64()).sum();
         assert!(took > 0.0 && (pace * took - done).abs() < 1e-6 * done.max(1.0), "{pace} a second over {took} s");
         report
     }
@@ -118,8 +117,9 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     let refused = format!("{file}.refused.csv");
     let report = desk.report(&format!("{file} --campaign spring --complete"), 2).await;
     let expected = json!({
-        "file": file, "campaign": "spring", "added": 4, "existing": 2, "refused": 10, "refusedFile": refused,
-        "spanning": 1, "firstSpanningLine": 15, "ignoredColumns": ["name"], "leadList": "NOT_DECLARED",
+        "file": file, "campaign": "spring", "added": 4, "existing": 1, "repeated": 1, "firstRepeatedLine": 13,
+        "firstRepeatOfLine": 2, "refused": 9, "refusedFile": refused, "spanning": 1, "firstSpanningLine": 15, "rounded": 0,
+        "ignoredColumns": ["name"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
     assert_eq!(desk.leads("spring").await, ["a1/", "a2/ann", "kept/ann", "last/", "multi/bob"]);
@@ -133,24 +133,23 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     assert_refused(
         &shown,
         &[
-            (4, "has no id"),
             (5, "id `sp ace` must be"),
-            (6, "is not UTF-8: byte 4 of it is 0xff"),
-            (7, "holds a NUL, as byte 4 of it"),
-            (8, "has 2 columns where the header has 3"),
-            (9, "has 4 columns where the header has 3"),
+            (6, "id is not UTF-8: byte 2 of it is 0xff"),
+            (7, "id `c\\0` must be"),
+            (8, "has 2 cells, and column 3 is `account`"),
+            (9, "has 4 cells where the header names 3"),
             (10, "account `/` must be"),
             (11, "ACCOUNT_NOT_SERVING: "),
             (12, "ACCOUNT_DIFFERS: "),
             (18, "id `b ad` must be"),
         ],
     );
-    assert_eq!(&records[2][3], b"b\xff", "bytes are kept as they were");
-    assert_eq!(records[5].len(), 6, "so are columns too many");
+    assert_eq!(&records[1][3], b"b\xff", "bytes are kept as they were");
+    assert_eq!(records[4].len(), 6, "so are columns too many");
 
     // A repeat changes nothing and prints the same.
     let said = desk.import(&format!("{file} --campaign spring --complete"), 2).await.stdout;
-    let numbers = "\n  added     0\n  existing  6\n  refused   10\n  ignored columns: name\n  1 record spans";
+    let numbers = "\n  added     0\n  existing  5\n  refused   9\n  repeated  1, the first on line 13: its lead is on line 2, too\n  ignored columns: name\n  1 record spans";
     let next = format!(
         "  the lead list was not declared complete, as lines were refused\n  mend the refused lines in {refused}, then\n  \
          campaignctl leads import {refused} --campaign spring --complete\n"
@@ -161,16 +160,16 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     assert!(said.ends_with(&format!("import {refused} --campaign spring\n")) && !said.contains("complete"), "{said}");
 
     // The refused lines are corrected and imported, as advised. Then the list is complete.
-    let mended: String = (1..=10).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
+    let mended: String = (1..=9).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
         writeln!(text, "{number},mended,x,m{number},").unwrap();
         text
     });
     fs::write(&refused, mended).unwrap();
     let said = desk.import(&format!("{refused} --campaign spring --complete"), 0).await.stdout;
-    assert!(said.contains("  added     10\n  existing  0\n  refused   0\n"), "{said}");
+    assert!(said.contains("  added     9\n  existing  0\n  refused   0\n"), "{said}");
     assert!(said.ends_with("the lead list is complete\n") && !said.contains("mend"), "{said}");
     assert!(desk.is_complete("spring").await);
-    assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 15);
+    assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 14);
 }
 
 #[tokio::test]
@@ -196,8 +195,8 @@ async fn every_kind_of_bad_ndjson_line_is_counted_kept_with_its_number_and_leave
     let report = desk.report(&format!("{file} --campaign spring --complete"), 2).await;
     let refused = format!("{file}.refused.ndjson");
     let expected = json!({
-        "file": file, "campaign": "spring", "added": 2, "existing": 1, "refused": 9, "refusedFile": refused,
-        "spanning": 0, "ignoredColumns": ["note"], "leadList": "NOT_DECLARED",
+        "file": file, "campaign": "spring", "added": 2, "existing": 0, "repeated": 1, "firstRepeatedLine": 13,
+        "firstRepeatOfLine": 1, "refused": 9, "refusedFile": refused, "rounded": 0, "spanning": 0, "ignoredColumns": ["note"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
     assert_eq!(desk.leads("spring").await, ["7/ann", "a1/"]);
@@ -220,7 +219,7 @@ async fn every_kind_of_bad_ndjson_line_is_counted_kept_with_its_number_and_leave
             (4, "is no lead: "),
             (5, "has no id"),
             (6, "is no lead: id and account must be text or whole numbers"),
-            (8, "is not UTF-8: byte 8 of it is 0xff"),
+            (8, "is no lead: invalid unicode code point"),
             (9, "is no lead: duplicate field `id`"),
             (10, "id `a\\0` must be"),
             (12, "ACCOUNT_NOT_SERVING: "),
@@ -275,7 +274,9 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_can_be_run_again() {
     assert_eq!(output.stdout, "", "there is no report of half an import");
     let refused = format!("{file}.refused.csv");
     for says in [
-        format!("the import broke off (9999 leads added, 0 there already, 1 refused so far are in {refused})"),
+        format!(
+            "the import of {file} broke off (9999 leads added, 0 there already, 1 refused so far are in {refused})"
+        ),
         "running it again is safe".to_owned(),
         "the record that begins on line 10005 is longer than 1 MiB".to_owned(),
     ] {
@@ -289,8 +290,8 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_can_be_run_again() {
     assert_eq!(
         report,
         json!({
-            "file": file, "campaign": "spring", "added": 4, "existing": 9999, "refused": 0,
-            "spanning": 0, "ignoredColumns": ["note"], "leadList": "COMPLETE",
+            "file": file, "campaign": "spring", "added": 4, "existing": 9999, "repeated": 0, "refused": 0,
+            "rounded": 0, "spanning": 0, "ignoredColumns": ["note"], "leadList": "COMPLETE",
         })
     );
     assert!(!PathBuf::from(&refused).exists(), "no line is refused any more");
@@ -310,10 +311,7 @@ async fn a_stray_quote_swallows_no_line_and_a_list_with_refused_lines_is_complet
     assert_eq!(report["leadList"], "NOT_DECLARED");
     assert_eq!(desk.leads("spring").await, ["a/", "c/", "d/", "e/"]);
     let refused = fs::read_to_string(format!("{file}.refused.csv")).unwrap();
-    assert!(
-        refused.contains("3,\"has text after a closing quote;") || refused.contains("3,has text after"),
-        "{refused}"
-    );
+    assert!(refused.contains("\n3,\"has text after a closing quote;"), "{refused}");
     assert!(refused.ends_with(",b,\"\"\"5 pipe\"\n"), "the quote is kept: {refused}");
     assert!(!desk.is_complete("spring").await);
     let said = desk.import(&format!("{file} --campaign spring --complete-anyway"), 2).await.stdout;
@@ -327,23 +325,26 @@ async fn what_can_not_be_imported_ends_with_1_and_touches_nothing() {
     desk.campaign("over").await;
     finish(&desk.service, "over").await;
     let good = desk.write("good.csv", "id\na\n");
-    let unnamed = desk.write("leads.txt", "id\na\n");
     let mine = desk.write("mine.csv", "id,of,mine\n");
     for (arguments, says) in [
         (format!("{good} --campaign ghost"), "reason: NOT_FOUND"),
         (format!("{good} --campaign over"), "reason: CAMPAIGN_FINISHED"),
         (format!("{good} --campaign spring --refused {mine}"), "holds no refused lines"),
         (format!("{good} --campaign spring --refused {good}"), "can't be read and hold the refused lines at once"),
-        (format!("{unnamed} --campaign spring"), "say --format csv or --format ndjson"),
-        (desk.path("missing.csv").display().to_string() + " --campaign spring", "can't read "),
+        (desk.path("missing.csv").display().to_string() + " --campaign spring", "No such file"),
+        (desk.folder.path().display().to_string() + " --campaign spring", "it is a folder"),
         (desk.write("empty.csv", "") + " --campaign spring", "it is empty"),
-        (desk.write("wide.csv", "\u{feff}name;id\n") + " --campaign spring", "no column `id`"),
-        (desk.write("utf16.csv", b"\xff\xfei\0d\0") + " --campaign spring", "it is UTF-16"),
+        (desk.write("wide.csv", "\u{feff}name;mail\u{1b}\n") + " --campaign spring", "split at `;`: name, mail\\u{1b}"),
+        (desk.write("utf16.csv", b"n\0;\0i\0d\0") + " --campaign spring", "--encoding utf-16le"),
+        (desk.write("book.csv", b"PK\x03\x04\x14\0") + " --campaign spring", "save the sheet as CSV"),
+        (desk.write("cut.csv.gz", b"\x1f\x8b\x08\0\0") + " --campaign spring", "unexpected end of file"),
         (format!("--server http://127.0.0.1:1 {good} --campaign spring"), "can't reach the service"),
     ] {
         let output = desk.import(&arguments, 1).await;
         assert!(output.stderr.contains(says), "`{arguments}` says `{says}`: {}", output.stderr);
         assert_eq!(output.stdout, "", "`{arguments}` reports nothing");
+        let file = arguments.split(' ').find(|word| word.starts_with('/')).expect("a file");
+        assert!(output.stderr.contains(file), "`{arguments}` names the file: {}", output.stderr);
     }
     assert_eq!(fs::read_to_string(mine).unwrap(), "id,of,mine\n", "a file of somebody else stays");
     assert_eq!(desk.leads("spring").await, [""; 0]);
@@ -361,6 +362,11 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
         ("c.jsonl", "{\"id\":\"x\"}", ""),
         ("d.txt", "id\nx", " --format csv"),
         ("e.csv", "{\"id\":\"x\"}\n", " --format ndjson"),
+        ("f.txt", "id\nx", ""),
+        ("g.txt", "\n{\"id\":\"x\"}", ""),
+        ("h.json", "[{\"id\":\"x\"}]", ""),
+        ("i.json", "{\"id\":\"x\"}", ""),
+        ("j", "[{\"id\":\"x\"}]", ""),
     ]
     .into_iter()
     .enumerate()
@@ -370,8 +376,8 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
         let file = desk.write(name, content);
         let report = desk.report(&format!("{file} -c {campaign}{how}"), 0).await;
         let expected = json!({
-            "file": file, "campaign": campaign, "added": 1, "existing": 0, "refused": 0, "ignoredColumns": [],
-            "spanning": 0, "leadList": "OPEN",
+            "file": file, "campaign": campaign, "added": 1, "existing": 0, "repeated": 0, "refused": 0,
+            "ignoredColumns": [], "rounded": 0, "spanning": 0, "leadList": "OPEN",
         });
         assert_eq!(report, expected);
         assert_eq!(desk.leads(&campaign).await, ["x/"]);
@@ -380,10 +386,7 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
     add_leads(&desk.service, "spring", 1, None, false).await;
     let empty = desk.write("none.csv", "id\n\n");
     let said = desk.import(&format!("{empty} -c spring --complete"), 0).await.stdout;
-    assert!(
-        said.contains("there was no lead in the file\n") && said.ends_with("the lead list is complete\n"),
-        "{said}"
-    );
+    assert!(said.contains("no lead in the file\n") && said.ends_with("the lead list is complete\n"), "{said}");
     assert!(desk.is_complete("spring").await);
 
     let elsewhere = desk.path("elsewhere").display().to_string();
@@ -391,9 +394,6 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
     let report = desk.report(&format!("{bad} -c c0 --refused {elsewhere}"), 2).await;
     assert_eq!((&report["refusedFile"], &report["leadList"]), (&json!(elsewhere), &json!("OPEN")));
     let kept = fs::read_to_string(elsewhere).unwrap();
-    assert!(
-        kept.starts_with("line,reason,id\n2,\"id `!` must be") || kept.starts_with("line,reason,id\n2,id `!`"),
-        "{kept}"
-    );
+    assert!(kept.starts_with("line,reason,id\n2,id `!` must be"), "{kept}");
     assert!(!desk.path("bad.csv.refused.csv").exists());
 }

@@ -106,6 +106,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/store/fleet", METRICS, &["gauges", "details"], SERVICE),
     row("controller/", CONTROLLER, &["kubernetes", "controller"], &["daemons"]),
     row("services/campaignctl/", CAMPAIGNCTL, &["shown", "commands", "imports", "answering"], &["removal"]),
+    row("services/campaignctl/src/import", CAMPAIGNCTL, &["imports", "import_files"], &[]),
     row("services/campaignctl/src/watch", CAMPAIGNCTL, &["watching"], &[]),
 ];
 

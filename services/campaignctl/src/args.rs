@@ -1,6 +1,7 @@
 //! The command line. Ids and days are parsed here, so that a typing error costs no call.
 
 mod answers;
+mod import;
 mod leads;
 mod stop;
 mod watch;
@@ -14,7 +15,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     answers::{Compare, FailOn, Failing, Period, Workspace},
-    leads::{Export, FailureReason, Format, Import, Leads, ListLeads, Status},
+    import::{Format, Import},
+    leads::{Export, FailureReason, Leads, ListLeads, Status},
     stop::{Pause, Resume},
     watch::Watch,
 };

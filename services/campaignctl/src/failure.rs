@@ -23,6 +23,11 @@ impl Failure {
             || self.status.source().is_some()
     }
 
+    /// Returns the machine-readable reason, if the service gave one.
+    pub fn reason(&self) -> Option<String> {
+        self.status.get_details_error_info().map(|info| info.reason)
+    }
+
     /// Returns the problem in one line.
     pub fn brief(&self) -> String {
         let Self { server, status } = self;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use campaignctl::{args::Args, run};
+use campaignctl::{args::Args, run, view::visible};
 use clap::{Parser as _, error::ErrorKind};
 
 #[tokio::main]
@@ -22,7 +22,8 @@ async fn main() -> ExitCode {
     match run(args).await {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // It may name what a file holds.
+            eprintln!("error: {}", visible(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

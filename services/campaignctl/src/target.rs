@@ -1,6 +1,6 @@
 //! The service and workspace that a command works on, and how it prints its answer.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use campaign_metrics::{
     flags::Connection,
@@ -12,7 +12,7 @@ use crate::{
     args::{Args, Output},
     call::Service,
     exit::Exit,
-    view::{self, Document, Message, View},
+    view::{self, Document, Message, View, visible},
 };
 
 /// The service and workspace of a command, and the form of its output.
@@ -62,8 +62,8 @@ impl Target {
     pub fn show_all<V: View>(&self, resources: &[V], none: &str) -> anyhow::Result<Exit> {
         let documents = || resources.iter().map(Document::new).collect::<anyhow::Result<Vec<_>>>();
         match self.output {
-            Output::Table if resources.is_empty() => print(none),
-            Output::Table => print(&view::table(resources)?),
+            Output::Table if resources.is_empty() => print(&visible(none)),
+            Output::Table => print(&visible(&view::table(resources)?)),
             Output::Json => print(&view::json(&documents()?)?),
             Output::Ndjson => print(&view::ndjson(&documents()?)?),
             Output::Csv => print(&view::csv(resources)?),
@@ -78,7 +78,7 @@ impl Target {
         text: impl FnOnce() -> anyhow::Result<String>,
     ) -> anyhow::Result<Exit> {
         match self.output {
-            Output::Table => print(&text()?),
+            Output::Table => print(&visible(&text()?)),
             Output::Json => print(&view::json(&Document::new(whole)?)?),
             Output::Ndjson => {
                 let documents: anyhow::Result<Vec<_>> = items.iter().map(Document::new).collect();
@@ -96,7 +96,7 @@ impl Target {
         text: impl FnOnce() -> String,
     ) -> anyhow::Result<Exit> {
         match self.output {
-            Output::Table => print(&text()),
+            Output::Table => print(&visible(&text())),
             Output::Json => print(&view::json(report)?),
             Output::Ndjson => print(&view::ndjson(&[report])?),
             Output::Csv => {
@@ -114,7 +114,9 @@ pub fn print(text: &str) -> anyhow::Result<Exit> {
     if text.is_empty() {
         return Ok(Exit::Done);
     }
-    write_line(text)?;
+    // CSV has its texts as they are, which only a terminal must not get.
+    let shown = if io::stdout().is_terminal() { visible(text) } else { text.into() };
+    write_line(&shown)?;
     Ok(Exit::Done)
 }
 

@@ -18,7 +18,7 @@ pub use self::{
     document::{Document, Message},
     format::{
         counted, delivery_text, failure_reason, failures, health, health_cell, health_text, id, interval, leads_text,
-        messages_text, or_dash, percent, rate_text, reasons, second, share, short, some_text, time,
+        messages_text, or_dash, percent, rate_text, reasons, second, share, short, some_text, time, visible,
     },
     grid::{Align, Grid, WIDTH, wrap},
 };
@@ -35,13 +35,27 @@ pub trait View: Message {
 
 /// Renders indented JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)?)
+    Ok(escaped(serde_json::to_string_pretty(value)?))
+}
+
+/// Escapes the control characters that JSON leaves as they are, because a terminal obeys some of them. They stand only
+/// within texts.
+fn escaped(json: String) -> String {
+    let is_left = |character: char| ('\u{7f}'..='\u{9f}').contains(&character);
+    if !json.contains(is_left) {
+        return json;
+    }
+    let write = |all: String, character: char| match character {
+        left if is_left(left) => all + &format!("\\u{:04x}", u32::from(left)),
+        other => all + other.encode_utf8(&mut [0; 4]),
+    };
+    json.chars().fold(String::new(), write)
 }
 
 /// Renders NDJSON: one value on each line.
 pub fn ndjson<V: Serialize>(values: &[V]) -> anyhow::Result<String> {
     let lines: Result<Vec<String>, _> = values.iter().map(serde_json::to_string).collect();
-    Ok(lines?.join("\n"))
+    Ok(escaped(lines?.join("\n")))
 }
 
 /// Renders messages as CSV with a header, which is there even without messages.
@@ -113,5 +127,7 @@ mod tests {
     fn ndjson_has_a_line_for_each_message_and_none_without() {
         assert_eq!(ndjson::<u8>(&[]).unwrap(), "");
         assert_eq!(ndjson(&["a\nb", "c"]).unwrap(), "\"a\\nb\"\n\"c\"");
+        assert_eq!(ndjson(&["\u{9b}31m\u{7f}ö"]).unwrap(), "\"\\u009b31m\\u007fö\"");
+        assert_eq!(json(&"\u{9b}").unwrap(), "\"\\u009b\"");
     }
 }

@@ -10,12 +10,15 @@ use campaign_metrics::{
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::OneCampaign;
+use super::{
+    OneCampaign,
+    import::{IMPORT_ABOUT, IMPORT_EXAMPLES, Import},
+};
 
 /// The commands for leads.
 #[derive(Debug, Subcommand)]
 pub enum Leads {
-    /// Imports leads from a CSV or NDJSON file into a campaign.
+    /// Imports leads from a CSV or JSON file into a campaign.
     #[command(long_about = IMPORT_ABOUT, after_long_help = IMPORT_EXAMPLES)]
     Import(Import),
     /// Lists leads of a campaign in the order in which they were added.
@@ -51,66 +54,6 @@ Examples:
 Exit codes:
   0  everything was exported
   1  failed; the error gives the reason, and no file was written";
-
-const IMPORT_ABOUT: &str = "\
-Imports leads from a CSV or NDJSON file into a campaign.
-
-A CSV file begins with a header line. The column `id` is required, and the column `account` is optional. An NDJSON file
-has one object on each line: {\"id\": \"ann@example.org\", \"account\": \"mail-1\"}. Both are UTF-8. If the account is missing
-or empty, the first claim assigns one. Other columns are not sent; the report lists them as ignored. In CSV a cell that
-holds a quote, comma or line break stands in quotes, with each of its quotes doubled. A stray quote at the beginning of a
-cell refuses its line; the report tells of records that span several lines.
-
-An invalid line does not affect others: it is refused, and written with its number and the reason to FILE.refused.csv
-(or .ndjson). Repair it there and import that file. Importing a lead again changes nothing, so an import that failed
-can simply be run again. Files may be of any size.";
-
-const IMPORT_EXAMPLES: &str = "\
-Examples:
-  campaignctl leads import leads.csv --campaign spring
-      adds leads; more can follow later
-  campaignctl leads import leads.csv --campaign spring --complete
-      also lets the campaign finish automatically when every lead is sent or failed
-  campaignctl leads import leads.csv.refused.csv --campaign spring --complete
-      adds the lines that were refused, after they were repaired
-  campaignctl leads import leads.csv --campaign spring --complete-anyway
-      lets the campaign finish without the lines that were refused
-
-Exit codes:
-  0  every lead was added or existed already
-  1  failed; the error gives the reason, and running the import again is safe
-  2  all lines were read, but some were refused; the lead list was not declared complete, unless --complete-anyway";
-
-/// Leads to import.
-#[derive(Debug, ClapArgs)]
-pub struct Import {
-    /// File to read.
-    pub file: PathBuf,
-    /// Id of the campaign that gets the leads.
-    #[arg(short, long, value_parser = id::<CampaignId>)]
-    pub campaign: CampaignId,
-    /// Declare the lead list complete if no line is refused.
-    #[arg(long)]
-    pub complete: bool,
-    /// Declare the lead list complete although lines were refused: the campaign can finish without them.
-    #[arg(long, conflicts_with = "complete")]
-    pub complete_anyway: bool,
-    /// File for refused lines [default: FILE.refused.csv or FILE.refused.ndjson].
-    #[arg(long, value_name = "FILE")]
-    pub refused: Option<PathBuf>,
-    /// Format of the file [default: from its extension .csv, .ndjson or .jsonl].
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-}
-
-/// Format of a file of leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Comma-separated, with a header line.
-    Csv,
-    /// One JSON object per line.
-    Ndjson,
-}
 
 /// The leads to list.
 #[derive(Debug, ClapArgs)]

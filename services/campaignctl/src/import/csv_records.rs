@@ -1,23 +1,25 @@
-//! Reads CSV: a header line, then one record on each line, or on several lines if a quoted field contains line breaks.
+//! Reads CSV: a header, then one record on each line, or on several lines if a cell in quotes holds line breaks.
 //!
-//! It uses `csv_core` instead of the reader of `csv`, to get the bytes of each record, to bound its length, and to
-//! detect a stray quote: the reader takes all lines up to the next quote as one field, and loses them. A stray quote shows
-//! by text after the closing one, or is never closed. Then only the first line of the record is refused, and reading goes on
-//! with the line after it.
+//! A record is refused where what is wrong touches a column that is read: cells that are missing, bytes that are not UTF-8.
+//! Cells that are missing or too many behind those columns are no matter, nor is a row of empty cells, which spreadsheets
+//! write below a table.
+//!
+//! A stray quote swallows the lines up to the next quote. It shows by text after that quote, by the end of the file, or by
+//! the record that results: a row with too few or too many cells. Then only its first line is refused, and reading goes on
+//! with the next one. The lines that were swallowed must be whole rows, so that a text with line breaks is not taken for
+//! leads.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, BufRead},
+use std::{collections::BTreeSet, io::BufRead};
+
+use campaign_metrics::{name::LeadId, pb};
+
+use super::{
+    csv_header::{Header, remark_columns, shown},
+    csv_scan::{Cell, Flaw, Scanned, first_line, scan},
+    record::{Names, RECORD_BYTES_MAX, Record, check_length, note_ignored, parse_lead, parse_text},
+    window::Window,
 };
 
-use anyhow::{bail, ensure};
-use csv::ByteRecord;
-use csv_core::ReadRecordResult;
-
-use super::record::{RECORD_BYTES_MAX, Record, check_length, note_ignored, parse_lead, parse_text};
-
-/// First columns of a file of refused lines. An import skips them.
-pub const REMARK_COLUMNS: [&str; 2] = ["line", "reason"];
 const UNCLOSED: &str =
     "has a quote that is not closed; double a quote that is part of a text, and put the text in quotes";
 const AFTER_QUOTE: &str =
@@ -26,78 +28,35 @@ const AFTER_QUOTE: &str =
 /// The records of a CSV file.
 #[derive(Debug)]
 pub struct CsvRecords<R> {
-    input: PushBack<R>,
-    parser: csv_core::Reader,
-    fields: Vec<u8>,
-    ends: Vec<usize>,
-    /// Line on which the next record begins, or of a blank line before it.
+    window: Window<R>,
+    header: Header,
+    /// Line on which the next record begins.
     line: u64,
-    read_bytes: u64,
-    header: ByteRecord,
-    id: usize,
-    account: Option<usize>,
+    /// End of what a stray quote swallowed. Rows must be whole until one is, behind that place.
+    swallowed: Option<u64>,
 }
 
 impl<R: BufRead> CsvRecords<R> {
-    /// Reads the header.
-    pub fn new(input: R) -> anyhow::Result<Self> {
-        let mut records = Self {
-            input: PushBack { pushed: Vec::new(), at: 0, inner: input },
-            parser: csv_core::Reader::new(),
-            fields: vec![0; 1024],
-            ends: vec![0; 16],
-            line: 1,
-            read_bytes: 0,
-            header: ByteRecord::new(),
-            id: 0,
-            account: None,
-        };
-        let mut raw = Vec::new();
-        let Some(found) = records.parse(&mut raw)? else {
-            bail!("it is empty; its first line must name the columns: id, and account if leads are bound to accounts");
-        };
-        if let Some(problem) = found.problem {
-            bail!("its header {problem}");
-        }
-        records.header = (0..found.count).map(|index| records.field(index).trim_ascii()).collect();
-        let seen: Vec<_> = records.header.iter().map(String::from_utf8_lossy).collect();
-        let column_index = |name: &str| -> anyhow::Result<Option<usize>> {
-            let mut indexes = seen.iter().enumerate().filter(|(_, column)| *column == name);
-            let first = indexes.next().map(|(index, _)| index);
-            ensure!(
-                indexes.next().is_none(),
-                "its header names the column `{name}` twice; columns seen: {}",
-                seen.join(", ")
-            );
-            Ok(first)
-        };
-        let (id, account) = (column_index("id")?, column_index("account")?);
-        let Some(id) = id else {
-            bail!("its header has no column `id`; columns seen, split at commas: {}", seen.join(", "));
-        };
-        drop(seen);
-        (records.id, records.account) = (id, account);
-        Ok(records)
+    /// Reads the header. Without a delimiter, finds it.
+    pub fn new(input: R, names: &Names, delimiter: Option<u8>) -> anyhow::Result<Self> {
+        let mut window = Window::new(input);
+        let header = Header::read(&mut window, names, delimiter)?;
+        let line = header.lines + 1;
+        Ok(Self { window, header, line, swallowed: None })
     }
 
-    /// Returns the columns of the file.
-    pub fn header(&self) -> &ByteRecord {
+    /// Returns the header.
+    pub fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// Returns the number of bytes that were read from the file.
-    pub fn read_bytes(&self) -> u64 {
-        self.read_bytes
     }
 
     /// Returns the columns that an import ignores.
     pub fn into_ignored(self) -> BTreeSet<String> {
-        let ours = |index: usize| index == self.id || Some(index) == self.account;
-        let remarks = remark_columns(&self.header);
+        let header = &self.header;
         let mut ignored = BTreeSet::new();
-        for (index, column) in self.header.iter().enumerate().skip(remarks) {
-            if !ours(index) {
-                note_ignored(&mut ignored, &String::from_utf8_lossy(column));
+        for index in remark_columns(&header.columns)..header.columns.len() {
+            if index != header.id && Some(index) != header.account {
+                note_ignored(&mut ignored, &header.name(index));
             }
         }
         ignored
@@ -105,163 +64,146 @@ impl<R: BufRead> CsvRecords<R> {
 
     /// Reads the next record, and appends its bytes to `raw`.
     pub fn next(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Record>> {
-        let Some(Found { line, lines, begin, end, count, problem }) = self.parse(raw)? else {
-            return Ok(None);
-        };
-        let lead = problem.map_or_else(|| parse_text(&raw[begin..end]), |problem| Err(problem.to_owned()));
-        let lead = lead.and_then(|_| {
-            if count != self.header.len() {
-                return Err(format!("has {count} columns where the header has {}", self.header.len()));
-            }
-            let field = |index: usize| std::str::from_utf8(self.field(index)).map_err(|error| error.to_string());
-            parse_lead(field(self.id)?, self.account.map_or(Ok(""), field)?)
-        });
-        Ok(Some(Record { line, lines, raw: begin..end, lead }))
-    }
-
-    fn field(&self, index: usize) -> &[u8] {
-        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.fields[begin..self.ends[index]]
-    }
-
-    /// Parses one record into `fields` and `ends`.
-    fn parse(&mut self, raw: &mut Vec<u8>) -> anyhow::Result<Option<Found>> {
-        let mut begin = raw.len();
-        let (mut filled, mut count) = (0, 0);
         loop {
-            let input = self.input.fill_buf()?;
-            // At the end of the file, a line break ends the last record, except within quotes.
-            let closing: &[u8] = if input.is_empty() && begin < raw.len() { b"\n" } else { b"" };
-            let bytes = if closing.is_empty() { input } else { closing };
-            let (result, read, written, ended) =
-                self.parser.read_record(bytes, &mut self.fields[filled..], &mut self.ends[count..]);
-            (filled, count) = (filled + written, count + ended);
-            if closing.is_empty() {
-                raw.extend_from_slice(&input[..read]);
-                self.input.consume(read);
-                self.read_bytes += read as u64;
-            } else if matches!(result, ReadRecordResult::InputEmpty) {
-                return Ok(Some(self.refuse_first_line(raw, begin, UNCLOSED)));
+            let Some(found) = self.scan()? else { return Ok(None) };
+            let bytes = self.window.rest();
+            let row = &bytes[..found.text];
+            if found.flaw.is_none() && found.cells.iter().all(|cell| row[cell.range.clone()].trim_ascii().is_empty()) {
+                self.window.consume(found.end);
+                self.line += found.lines;
+                continue;
             }
-            // Skips blank lines, and the LF of the previous line if it ends with CRLF.
-            let breaks = raw[begin..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            self.line += newlines(&raw[begin..begin + breaks]);
-            begin += breaks;
-            if begin == raw.len() && breaks > 0 {
-                begin -= breaks;
-                raw.truncate(begin);
+            let swallowed = self.window.offset() + found.end as u64;
+            let (text, end, lines, lead) = match self.stray(row, &found) {
+                Some(problem) => {
+                    let (text, end) = first_line(bytes, true).expect("there is a line, since there is a record");
+                    self.swallowed = self.swallowed.max(Some(swallowed));
+                    (text, end, 1, Err(problem.to_owned()))
+                }
+                None => (found.text, found.end, found.lines, self.lead(row, &found)),
+            };
+            let begin = raw.len();
+            raw.extend_from_slice(&bytes[..text]);
+            if lead.is_ok() && self.swallowed.is_some_and(|until| swallowed >= until) {
+                self.swallowed = None;
             }
-            // Only a quoted field contains a line break.
-            if raw.len() - begin > RECORD_BYTES_MAX && raw[begin..begin + RECORD_BYTES_MAX].contains(&b'\n') {
-                return Ok(Some(self.refuse_first_line(raw, begin, UNCLOSED)));
-            }
-            check_length(self.line, raw.len() - begin, "")?;
-            match result {
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::End => return Ok(None),
-                ReadRecordResult::Record => break,
-            }
+            let line = self.line;
+            self.line += lines;
+            self.window.consume(end);
+            return Ok(Some(Record { line, lines, raw: begin..raw.len(), lead }));
         }
-        if is_stray(&raw[begin..]) {
-            return Ok(Some(self.refuse_first_line(raw, begin, AFTER_QUOTE)));
-        }
-        let line = self.line;
-        self.line += newlines(&raw[begin..]);
-        let end = begin + without_break(&raw[begin..]).len();
-        let lines = newlines(&raw[begin..end]) + 1;
-        Ok(Some(Found { line, lines, begin, end, count, problem: None }))
     }
 
-    /// Refuses the first line of a record with a stray quote. The lines after it are read again, each as a record.
-    fn refuse_first_line(&mut self, raw: &mut Vec<u8>, begin: usize, problem: &'static str) -> Found {
-        let first = raw[begin..].iter().position(|byte| *byte == b'\n').map_or(raw.len(), |at| begin + at + 1);
-        let rest = raw.split_off(first);
-        self.read_bytes -= rest.len() as u64;
-        self.input.push_back(rest);
-        self.parser.reset();
-        let line = self.line;
-        self.line += newlines(&raw[begin..]);
-        let end = begin + without_break(&raw[begin..]).len();
-        Found { line, lines: 1, begin, end, count: 0, problem: Some(problem) }
+    /// Scans the next record. `None` at the end of the file.
+    fn scan(&mut self) -> anyhow::Result<Option<Scanned>> {
+        loop {
+            let (bytes, is_at_end) = (self.window.rest(), self.window.is_at_end());
+            if bytes.is_empty() && is_at_end {
+                return Ok(None);
+            }
+            let found = scan(bytes, self.header.delimiter, is_at_end);
+            let length = found.as_ref().map_or(bytes.len(), |found| found.end);
+            if length > RECORD_BYTES_MAX {
+                // Only a cell in quotes holds a line break.
+                let first = first_line(bytes, is_at_end).map_or(length, |(_, end)| end);
+                check_length(self.line, first, "")?;
+                let (flaw, cells) = (Some(Flaw::Unclosed), Vec::new());
+                return Ok(Some(Scanned { text: length, end: length, lines: 1, cells, has_loose_quote: false, flaw }));
+            }
+            match found {
+                // The line of a flaw may go on.
+                Some(found) if found.flaw.is_none() || first_line(bytes, is_at_end).is_some() => {
+                    return Ok(Some(found));
+                }
+                _ => self.window.more()?,
+            }
+        }
     }
-}
 
-/// Whether a record has a stray quote: text after a closing quote, or a quote that is not closed. A quote within a field that
-/// begins without one is text.
-pub fn is_stray(record: &[u8]) -> bool {
-    enum Within {
-        Start,
-        Plain,
-        Quoted,
-        Closed,
-    }
-    let mut within = Within::Start;
-    for byte in record {
-        within = match (within, byte) {
-            (Within::Quoted, b'"') => Within::Closed,
-            // A doubled quote is part of the text.
-            (Within::Start | Within::Closed, b'"') | (Within::Quoted, _) => Within::Quoted,
-            (_, b',' | b'\r' | b'\n') => Within::Start,
-            (Within::Closed, _) => return true,
-            (Within::Start | Within::Plain, _) => Within::Plain,
+    /// Tells what shows that a record has a stray quote.
+    fn stray(&self, row: &[u8], found: &Scanned) -> Option<&'static str> {
+        match found.flaw {
+            Some(Flaw::Unclosed) => return Some(UNCLOSED),
+            Some(Flaw::AfterQuote) => return Some(AFTER_QUOTE),
+            None if found.lines == 1 => return None,
+            None => {}
+        }
+        let read = [Some(self.header.id), self.header.account];
+        let holds_break = |index: usize| {
+            let cell = found.cells.get(index).map(|cell| &row[cell.range.clone()]);
+            cell.is_some_and(|cell| cell.iter().any(|byte| matches!(byte, b'\r' | b'\n')))
         };
-    }
-    matches!(within, Within::Quoted)
-}
-
-/// A reader that takes back bytes which were read.
-#[derive(Debug)]
-struct PushBack<R> {
-    pushed: Vec<u8>,
-    at: usize,
-    inner: R,
-}
-
-impl<R: BufRead> PushBack<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at < self.pushed.len() { Ok(&self.pushed[self.at..]) } else { self.inner.fill_buf() }
+        let is_torn = found.has_loose_quote
+            || found.cells.len() < self.header.named()
+            || self.has_surplus(row, found)
+            || read.into_iter().flatten().any(holds_break);
+        is_torn.then_some(UNCLOSED)
     }
 
-    fn consume(&mut self, count: usize) {
-        if self.at < self.pushed.len() {
-            self.at += count;
-        } else {
-            self.inner.consume(count);
+    /// Whether a row has text behind the columns that have names.
+    fn has_surplus(&self, row: &[u8], found: &Scanned) -> bool {
+        let mut surplus = found.cells.iter().skip(self.header.named());
+        surplus.any(|cell| !row[cell.range.clone()].trim_ascii().is_empty())
+    }
+
+    /// Returns the lead of a row, or the reason to refuse it.
+    fn lead(&self, row: &[u8], found: &Scanned) -> Result<pb::NewLead, String> {
+        let header = &self.header;
+        let (count, columns, has_surplus) = (found.cells.len(), header.named(), self.has_surplus(row, found));
+        let cells = if count == 1 { "cell" } else { "cells" };
+        // The last line of a text has its closing quote.
+        let is_closing = |cell: &Cell| !cell.is_quoted && row[cell.range.clone()].trim_ascii_end().ends_with(b"\"");
+        if self.swallowed.is_some() && (count < columns || has_surplus || found.cells.iter().any(is_closing)) {
+            return Err(format!(
+                "follows a stray quote, and is no whole row: it has {count} {cells} where the header names {columns}, or a \
+                 closing quote"
+            ));
         }
+        if found.lines > 1 && self.could_be_rows(row) {
+            return Err(format!(
+                "spans {} lines, each of which could be a row: double a quote that is part of a text, and put the text in \
+                 quotes; if the text is meant to have these lines, replace its line breaks",
+                found.lines
+            ));
+        }
+        for index in [Some(header.id), header.account].into_iter().flatten() {
+            if index >= count {
+                return Err(format!("has {count} {cells}, and column {} is `{}`", index + 1, header.name(index)));
+            }
+        }
+        if has_surplus && header.may_move() {
+            return Err(format!(
+                "has {count} cells where the header names {columns}: a delimiter too many may have moved `{}`; put a text \
+                 that holds {} in quotes, or name the column of the last cell",
+                header.name(header.id),
+                shown(header.delimiter)
+            ));
+        }
+        let id = found.cells[header.id].value(row);
+        let account = header.account.map(|index| found.cells[index].value(row)).unwrap_or_default();
+        parse_lead(parse_text("id", &id)?, parse_text("account", &account)?)
     }
 
-    fn push_back(&mut self, mut bytes: Vec<u8>) {
-        bytes.extend_from_slice(&self.pushed[self.at..]);
-        (self.pushed, self.at) = (bytes, 0);
+    /// Whether each line of a record would be a row if no quote meant anything: two stray quotes look like one text.
+    fn could_be_rows(&self, row: &[u8]) -> bool {
+        let (columns, delimiter) = (self.header.named(), self.header.delimiter);
+        let mut rest = row;
+        while let Some((text, end)) = first_line(rest, true).filter(|_| !rest.is_empty()) {
+            let cells: Vec<&[u8]> = rest[..text].split(|byte| *byte == delimiter).collect();
+            let is_whole = cells.len() >= columns
+                && cells[columns..].iter().all(|cell| cell.trim_ascii().is_empty())
+                && columns > 1;
+            let id = cells.get(self.header.id).and_then(|cell| std::str::from_utf8(cell).ok()).unwrap_or_default();
+            if !is_whole || id.trim().trim_matches('"').parse::<LeadId>().is_err() {
+                return false;
+            }
+            rest = &rest[end..];
+        }
+        true
     }
 }
 
-/// Returns the number of remark columns at the start of a header: all of them or none.
-pub fn remark_columns(header: &ByteRecord) -> usize {
-    let is_remarked = header.iter().take(REMARK_COLUMNS.len()).eq(REMARK_COLUMNS.map(str::as_bytes));
-    if is_remarked { REMARK_COLUMNS.len() } else { 0 }
-}
-
-/// A parsed record.
-struct Found {
-    line: u64,
-    /// Lines that it spans.
-    lines: u64,
-    begin: usize,
-    end: usize,
-    count: usize,
-    /// Why it is refused: a stray quote.
-    problem: Option<&'static str>,
-}
-
-fn newlines(bytes: &[u8]) -> u64 {
-    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
-}
-
-/// Returns bytes without their trailing line break.
-fn without_break(bytes: &[u8]) -> &[u8] {
-    let last = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
-    &bytes[..last.map_or(0, |index| index + 1)]
+/// Whether a refused record has a stray quote: then its quotes mean nothing.
+pub fn is_stray(record: &[u8], delimiter: u8) -> bool {
+    scan(record, delimiter, true).is_none_or(|found| found.flaw.is_some())
 }

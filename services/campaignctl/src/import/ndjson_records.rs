@@ -4,58 +4,28 @@
 //! skipped.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{BufRead, Read as _},
 };
 
-use serde::{Deserialize, de::IgnoredAny};
-
-use super::record::{RECORD_BYTES_MAX, Record, check_length, note_ignored, parse_lead, parse_text};
-
-#[derive(Deserialize)]
-struct Line {
-    id: Option<Key>,
-    account: Option<Key>,
-    #[serde(flatten)]
-    #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only, and the values are not ours")]
-    others: BTreeMap<String, IgnoredAny>,
-}
-
-/// An id: text, or a whole number, since that has only one spelling.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "id and account must be text or whole numbers")]
-enum Key {
-    Text(String),
-    Number(u64),
-}
-
-impl Key {
-    fn into_text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Number(number) => number.to_string(),
-        }
-    }
-}
+use super::{
+    object::parse,
+    record::{Names, RECORD_BYTES_MAX, Record, check_length},
+};
 
 /// The records of an NDJSON file.
 #[derive(Debug)]
 pub struct NdjsonRecords<R> {
     input: R,
+    names: Names,
     line: u64,
-    read_bytes: u64,
     ignored: BTreeSet<String>,
 }
 
 impl<R: BufRead> NdjsonRecords<R> {
     /// Creates a reader at the first line.
-    pub fn new(input: R) -> Self {
-        Self { input, line: 0, read_bytes: 0, ignored: BTreeSet::new() }
-    }
-
-    /// Returns the number of bytes that were read from the file.
-    pub fn read_bytes(&self) -> u64 {
-        self.read_bytes
+    pub fn new(input: R, names: Names) -> Self {
+        Self { input, names, line: 0, ignored: BTreeSet::new() }
     }
 
     /// Returns the fields that an import ignores.
@@ -73,39 +43,16 @@ impl<R: BufRead> NdjsonRecords<R> {
                 return Ok(None);
             }
             self.line += 1;
-            self.read_bytes += read as u64;
             check_length(self.line, read, "; NDJSON has an object on each line")?;
             let line = raw[begin..].trim_ascii();
             if line.is_empty() {
                 continue;
             }
-            let Some(lead) = parse(line, &mut self.ignored).transpose() else {
+            let Some(lead) = parse(line, &self.names, &mut self.ignored).transpose() else {
                 continue;
             };
             let end = begin + raw[begin..].trim_ascii_end().len();
             return Ok(Some(Record { line: self.line, lines: 1, raw: begin..end, lead }));
         }
     }
-}
-
-/// Parses a line; a remark returns `None`.
-fn parse(line: &[u8], ignored: &mut BTreeSet<String>) -> Result<Option<campaign_metrics::pb::NewLead>, String> {
-    let line: Line = serde_json::from_str(parse_text(line)?).map_err(|error| {
-        let message = error.to_string();
-        // serde_json counts lines within its input, which is one line here.
-        let (message, column) = message.rsplit_once(" at line 1 column ").unwrap_or((&message, ""));
-        match column {
-            "" => format!("is no lead: {message}"),
-            column => format!("is no lead: {message}, at character {column}"),
-        }
-    })?;
-    let is_remark = line.id.is_none() && line.others.keys().eq(["line", "reason"]);
-    if is_remark {
-        return Ok(None);
-    }
-    for name in line.others.keys() {
-        note_ignored(ignored, name);
-    }
-    let text = |key: Option<Key>| key.map(Key::into_text).unwrap_or_default();
-    parse_lead(&text(line.id), &text(line.account)).map(Some)
 }

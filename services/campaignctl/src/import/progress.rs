@@ -10,6 +10,7 @@ use campaign_metrics::rate::{Rate, percent};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::report::Report;
+use crate::view::visible;
 
 /// Interval of lines without a terminal, so that the log of an hour is readable.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -18,17 +19,25 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
-    size_bytes: u64,
+    /// `None` for a pipe.
+    size_bytes: Option<u64>,
     started: Instant,
     line_due: Cell<Instant>,
 }
 
 impl Progress {
-    /// Starts at the beginning of a file of `size` bytes.
-    pub fn new(size_bytes: u64) -> Self {
-        let style = ProgressStyle::with_template("{bar:32} {prefix:>8}  {msg}  {eta} left")
-            .expect("the template is a constant and valid");
-        let bar = io::stderr().is_terminal().then(|| ProgressBar::new(size_bytes).with_style(style));
+    /// Starts at the beginning of a file of that size.
+    pub fn new(size_bytes: Option<u64>) -> Self {
+        let template = match size_bytes {
+            Some(_) => "{bar:32} {prefix:>8}  {msg}  {eta} left",
+            None => "{spinner} {msg}",
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is a constant and valid");
+        let bar = || match size_bytes {
+            Some(size) => ProgressBar::new(size),
+            None => ProgressBar::new_spinner(),
+        };
+        let bar = io::stderr().is_terminal().then(|| bar().with_style(style));
         let started = Instant::now();
         Self { bar, size_bytes, started, line_due: Cell::new(started + LINE_EVERY) }
     }
@@ -38,7 +47,7 @@ impl Progress {
         let now = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(end);
-            bar.set_prefix(self.percent(end));
+            bar.set_prefix(self.percent(end).unwrap_or_default());
             bar.set_message(self.message(now, report));
         } else if let Some(line) = self.line(now, end, report) {
             eprintln!("{line}");
@@ -46,7 +55,7 @@ impl Progress {
     }
 
     fn message(&self, now: Instant, report: &Report) -> String {
-        let done = report.added + report.existing;
+        let done = report.acknowledged();
         let elapsed = now.saturating_duration_since(self.started);
         let per_second =
             u64::try_from(done).unwrap_or(0) * 1000 / u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -59,18 +68,20 @@ impl Progress {
             return None;
         }
         self.line_due.set(now + LINE_EVERY);
-        Some(format!("{}: {}", self.percent(end), self.message(now, report)))
+        let message = self.message(now, report);
+        Some(self.percent(end).map_or_else(|| message.clone(), |percent| format!("{percent}: {message}")))
     }
 
-    fn percent(&self, end: u64) -> String {
+    fn percent(&self, end: u64) -> Option<String> {
         let count = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        // The size of a pipe is not known, and a file may have grown.
-        let read = Rate { numerator: count(end), denominator: count(self.size_bytes.max(end)) };
-        read.percent().unwrap_or_else(|| percent(0.0))
+        // A file may have grown.
+        let read = Rate { numerator: count(end), denominator: count(self.size_bytes?.max(end)) };
+        Some(read.percent().unwrap_or_else(|| percent(0.0)))
     }
 
     /// Prints a message above the bar.
     pub fn say(&self, text: &str) {
+        let text = visible(text);
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
@@ -87,8 +98,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn just_before(moment: Instant) -> Instant {
@@ -98,8 +107,8 @@ mod tests {
     #[test]
     fn every_ten_seconds_a_line_tells_the_share_read_the_leads_and_their_rate() {
         let campaign = "workspaces/acme/campaigns/spring".parse().unwrap();
-        let mut report = Report::new(Path::new("leads.csv"), &campaign);
-        let progress = Progress::new(2000);
+        let mut report = Report::new("leads.csv", &campaign);
+        let progress = Progress::new(Some(2000));
         let (first, second) = (progress.started + LINE_EVERY, progress.started + 2 * LINE_EVERY);
         (report.added, report.existing, report.refused) = (70, 50, 3);
         assert_eq!(progress.line(just_before(first), 500, &report), None);
@@ -113,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_unknown_size_is_read_to_some_share_of_it() {
+    fn of_a_pipe_no_share_is_told() {
         let campaign = "workspaces/acme/campaigns/spring".parse().unwrap();
-        let report = Report::new(Path::new("/dev/stdin"), &campaign);
-        let progress = Progress::new(0);
+        let report = Report::new("the standard input", &campaign);
+        let progress = Progress::new(None);
         let due = progress.started + LINE_EVERY;
-        assert_eq!(progress.line(due, 0, &report).as_deref(), Some("0 %: 0 leads, 0 refused, 0/s"));
+        assert_eq!(progress.line(due, 700, &report).as_deref(), Some("0 leads, 0 refused, 0/s"));
     }
 }

@@ -1,7 +1,8 @@
 //! The file of refused lines: their content, line number and reason, to be repaired and imported again.
 //!
 //! It exists only if something was refused: an import replaces or removes the file of an earlier import. It never
-//! overwrites any other file. The bytes of lines are kept unchanged, even if they are not UTF-8.
+//! overwrites any other file. It has the delimiter of the file that was read. The bytes of lines are kept unchanged, even if
+//! they are not UTF-8; a file that was decoded gives UTF-8.
 
 use std::{
     fs::{self, File},
@@ -14,7 +15,8 @@ use csv::ByteRecord;
 use serde::Serialize;
 
 use super::{
-    csv_records::{REMARK_COLUMNS, is_stray, remark_columns},
+    csv_header::{REMARK_COLUMNS, remark_columns},
+    csv_records::is_stray,
     source::Columns,
 };
 
@@ -41,17 +43,23 @@ impl RefusedFile {
     pub fn new(path: PathBuf, input: &Path, columns: Columns) -> anyhow::Result<Self> {
         let shown = path.display().to_string();
         ensure!(
-            path.canonicalize().ok() != Some(input.canonicalize()?),
+            // A pipe has no path.
+            path.canonicalize().ok().is_none_or(|path| input.canonicalize().ok() != Some(path)),
             "{shown} can't be read and hold the refused lines at once; name another file with --refused"
         );
         let exists = match begin_of(&path) {
             Ok(begin) => {
-                let ours: String = match columns {
-                    Columns::Csv(_) => REMARK_COLUMNS.join(",") + ",",
-                    Columns::Ndjson => REMARK_BEGIN.to_owned(),
+                // The delimiter may be another one than last time.
+                let begin = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&begin);
+                let [line, reason] = REMARK_COLUMNS;
+                let is_ours = match columns {
+                    Columns::Csv(..) => begin
+                        .strip_prefix(line.as_bytes())
+                        .is_some_and(|rest| rest.get(1..).is_some_and(|rest| rest.starts_with(reason.as_bytes()))),
+                    Columns::Ndjson => begin.starts_with(REMARK_BEGIN.as_bytes()),
                 };
                 ensure!(
-                    begin.is_empty() || begin.starts_with(ours.as_bytes()),
+                    begin.is_empty() || is_ours,
                     "{shown} exists and holds no refused lines; move it, or name another file with --refused"
                 );
                 true
@@ -78,27 +86,33 @@ impl RefusedFile {
             Some(file) => file,
             none => {
                 let mut file = BufWriter::new(File::create(&self.path)?);
-                if let Columns::Csv(header) = &self.columns {
-                    let [line, reason] = REMARK_COLUMNS;
-                    csv_line(&mut file, line, reason, header, remark_columns(header))?;
+                if let Columns::Csv(header, delimiter) = &self.columns {
+                    csv_line(&mut file, REMARK_COLUMNS, header, remark_columns(header), *delimiter)?;
                 }
                 none.insert(file)
             }
         };
         match &self.columns {
-            Columns::Csv(header) => {
+            Columns::Csv(header, delimiter) => {
                 // A stray quote stays part of its cell.
-                let is_quoted = !is_stray(raw);
-                let mut reader =
-                    csv::ReaderBuilder::new().has_headers(false).flexible(true).quoting(is_quoted).from_reader(raw);
+                let is_quoted = !is_stray(raw, *delimiter);
+                let mut reader = csv::ReaderBuilder::new()
+                    .delimiter(*delimiter)
+                    .has_headers(false)
+                    .flexible(true)
+                    .quoting(is_quoted)
+                    .from_reader(raw);
                 let mut fields = ByteRecord::new();
                 reader.read_byte_record(&mut fields)?;
-                csv_line(file, &line.to_string(), reason, &fields, remark_columns(header))
+                csv_line(file, [&line.to_string(), reason], &fields, remark_columns(header), *delimiter)
             }
             Columns::Ndjson => {
                 serde_json::to_writer(&mut *file, &Remark { line, reason })?;
                 file.write_all(b"\n")?;
-                file.write_all(raw)?;
+                // Only blanks between the parts of an object are line breaks.
+                let one_line: Vec<u8> =
+                    raw.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
+                file.write_all(&one_line)?;
                 Ok(file.write_all(b"\n")?)
             }
         }
@@ -131,14 +145,14 @@ fn begin_of(path: &Path) -> io::Result<Vec<u8>> {
 /// Writes a line with new remarks. They replace the first `skipped` fields, which are old remarks.
 fn csv_line(
     file: &mut BufWriter<File>,
-    line: &str,
-    reason: &str,
+    remarks: [&str; 2],
     fields: &ByteRecord,
     skipped: usize,
+    delimiter: u8,
 ) -> anyhow::Result<()> {
-    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(file);
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).flexible(true).from_writer(file);
     let kept = fields.iter().skip(skipped);
-    writer.write_record([line.as_bytes(), reason.as_bytes()].into_iter().chain(kept))?;
+    writer.write_record(remarks.map(str::as_bytes).into_iter().chain(kept))?;
     Ok(writer.flush()?)
 }
 
@@ -147,7 +161,7 @@ mod tests {
     use super::*;
 
     fn header(columns: &[&str]) -> Columns {
-        Columns::Csv(ByteRecord::from(columns.to_vec()))
+        Columns::Csv(ByteRecord::from(columns.to_vec()), b',')
     }
 
     #[test]
@@ -161,6 +175,15 @@ mod tests {
         file.finish().unwrap();
         let written = fs::read(&path).unwrap();
         assert_eq!(written, b"line,reason,id,note\n7,\"is bad, \"\"very\"\"\",a\xff,\"x\ny\"\n");
+
+        let german = folder.path().join("german.csv");
+        let columns = Columns::Csv(ByteRecord::from(vec!["id", "note"]), b';');
+        let mut file = RefusedFile::new(german.clone(), &input, columns).unwrap();
+        file.write(3, "is bad; very", b"a;\"x;y\"").unwrap();
+        file.write(4, "stray", b"b;\"5 pipe").unwrap();
+        file.finish().unwrap();
+        let written = fs::read_to_string(&german).unwrap();
+        assert_eq!(written, "line;reason;id;note\n3;\"is bad; very\";a;\"x;y\"\n4;stray;b;\"\"\"5 pipe\"\n");
 
         let again = folder.path().join("again.csv");
         let mut file = RefusedFile::new(again.clone(), &path, header(&["line", "reason", "id", "note"])).unwrap();
@@ -177,8 +200,11 @@ mod tests {
         let path = folder.path().join("refused");
         let mut file = RefusedFile::new(path.clone(), &input, Columns::Ndjson).unwrap();
         file.write(3, "is \"x\"", b"{\xff").unwrap();
+        file.write(4, "y", b"{\r\n\"id\":\n7}").unwrap();
         file.finish().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"{\"line\":3,\"reason\":\"is \\\"x\\\"\"}\n{\xff\n");
+        let expected =
+            b"{\"line\":3,\"reason\":\"is \\\"x\\\"\"}\n{\xff\n{\"line\":4,\"reason\":\"y\"}\n{  \"id\": 7}\n";
+        assert_eq!(fs::read(&path).unwrap(), expected);
     }
 
     #[test]
@@ -191,6 +217,11 @@ mod tests {
         RefusedFile::new(path.clone(), &input, header(&["id"])).unwrap().finish().unwrap();
         assert!(!path.exists());
 
+        for ours in ["line;reason;id\n", "\u{feff}line\treason\tid\n"] {
+            fs::write(&path, ours).unwrap();
+            RefusedFile::new(path.clone(), &input, header(&["id"]))
+                .expect("another delimiter, or a mark, is ours, too");
+        }
         fs::write(&path, "id,mine\n").unwrap();
         let error = RefusedFile::new(path.clone(), &input, header(&["id"])).unwrap_err();
         assert!(error.to_string().contains("--refused"), "{error}");

@@ -74,11 +74,14 @@ impl<'a> Sender<'a> {
         Ok(Answer { added: response.added_count, existing: response.existing_count, refused })
     }
 
-    /// Declares the lead list complete.
-    pub async fn complete(&self, progress: &Progress) -> anyhow::Result<()> {
+    /// Declares the lead list complete. Returns `false` if the campaign is finished and its list is open: so it stays.
+    pub async fn complete(&self, progress: &Progress) -> anyhow::Result<bool> {
         let message = pb::AddLeadsRequest { parent: self.parent.clone(), leads: Vec::new(), lead_list_complete: true };
-        self.stream(vec![message], progress).await?;
-        Ok(())
+        match self.stream(vec![message], progress).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.reason().as_deref() == Some("CAMPAIGN_FINISHED") => Ok(false),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// Sends a stream, and retries it while the service is unreachable. Adding a lead again changes nothing.
@@ -120,7 +123,10 @@ impl<'a> Sender<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        io::Cursor,
+        sync::{Arc, Mutex},
+    };
 
     use campaign_metrics::pb::lead_service_server::{LeadService, LeadServiceServer};
     use tokio::{net::TcpListener, task::JoinSet};
@@ -130,7 +136,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{args::Format, import::source::Source};
+    use crate::{
+        args::Format,
+        import::{input::input, record::Names, source::Source},
+    };
 
     /// Refuses leads whose number is divisible by 1000; the first stream breaks after its second message.
     #[derive(Debug, Default, Clone)]
@@ -254,22 +263,23 @@ mod tests {
             file.extend([prefix, "-", &number.to_string(), "\n"]);
         }
         let (chunks, mut received) = tokio::sync::mpsc::channel(1);
-        let reading =
-            tokio::task::spawn_blocking(move || Source::new(file.as_bytes(), Format::Csv).unwrap().read_all(&chunks));
+        let input = input(Cursor::new(file.into_bytes()), None, None).unwrap();
+        let source = Source::new(input, Some(Format::Csv), &Names::default(), None).unwrap();
+        let reading = tokio::task::spawn_blocking(move || source.read_all(&chunks));
         let chunk = received.recv().await.unwrap();
         reading.await.unwrap().unwrap();
 
         let service = Service::new(&url).unwrap();
         let campaign = "workspaces/w/campaigns/c".parse().unwrap();
         let sender = Sender::new(&service, &campaign);
-        let progress = Progress::new(1);
+        let progress = Progress::new(None);
         let answer = sender.add(&chunk, &progress).await.unwrap();
         assert_eq!((answer.added, answer.existing), (4495, 0));
         let lines: Vec<u64> = answer.refused.iter().map(|(index, _)| chunk.records[*index].line).collect();
         assert_eq!(lines, [1001, 2001, 3001, 4001, 5001], "the header is line 1");
         assert_eq!(answer.refused[0].1, "BAD: lead-1000");
 
-        sender.complete(&progress).await.unwrap();
+        assert!(sender.complete(&progress).await.unwrap());
         let seen = fake.0.lock().unwrap();
         assert_eq!(seen.streams, 3);
         assert_eq!(seen.messages, [1000, 1000, 1000, 1000, 1000, 500, 0]);

@@ -1,5 +1,7 @@
 //! Values as texts: names, times, shares and enum values. Other modules of the view build on these.
 
+use std::borrow::Cow;
+
 pub use campaign_metrics::rate::percent as share;
 use campaign_metrics::{pb, wire};
 
@@ -50,6 +52,20 @@ pub fn failures(counts: &[pb::ReasonCount]) -> Option<String> {
     let one =
         |failure: &pb::ReasonCount| format!("{} {}", failure.count, failure_reason(failure.reason).unwrap_or("OTHER"));
     some_text(&counts.iter().map(one).collect::<Vec<_>>().join(", ")).map(str::to_owned)
+}
+
+/// Returns a text as it may go to a terminal: control characters but line breaks are written out, such as `\u{1b}`, because a
+/// terminal obeys them.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |character: char| character.is_control() && character != '\n';
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let write = |all: String, character: char| match character {
+        obeyed if is_obeyed(obeyed) => all + &obeyed.escape_debug().to_string(),
+        other => all + other.encode_utf8(&mut [0; 4]),
+    };
+    Cow::Owned(text.chars().fold(String::new(), write))
 }
 
 /// Returns a text unless it is empty.
@@ -132,6 +148,12 @@ mod tests {
         assert_eq!(rate_text(Some(&some)).unwrap(), "62.0 % (310 of 500)");
         let interval = self::interval(Some(&pb::Interval { lower: 0.577, upper: 0.662 }));
         assert_eq!(interval.unwrap(), "57.7 to 66.2 %");
+    }
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(visible("a\u{1b}[31m\tb\r\n\u{9b}c\u{7f}ö"), "a\\u{1b}[31m\\tb\\r\n\\u{9b}c\\u{7f}ö");
+        assert!(matches!(visible("plain\ntext"), Cow::Borrowed(_)));
     }
 
     #[test]
