@@ -157,6 +157,7 @@ impl Shown for pb::Claim {
     const CELLS: &'static [(&'static str, &'static str)] = &[
         ("CLAIM", "{claim_id}"),
         ("STATE", "{state}"),
+        ("ACCOUNT", "{account|id}"),
         ("CAMPAIGN", "{lead|campaign}"),
         ("LEAD", "{lead|id}"),
         ("STEP", "{step}"),
@@ -166,11 +167,40 @@ impl Shown for pb::Claim {
     const LINES: &'static [(&'static str, &'static str)] = &[
         ("Claim", "{claim_id}"),
         ("State", "{state}"),
+        ("Account", "{account|id}"),
         ("Lead", "{lead}"),
         ("Step", "{step}"),
         ("Until", "{expire_time}"),
         ("Send key", "{send_key}"),
     ];
+}
+
+/// An outcome of a step, or of a lead.
+const EVENT: &str = "[step {step|some} ]{kind|lower}[ ({reason})]";
+
+impl Shown for pb::LeadOutcome {
+    const CELLS: &'static [(&'static str, &'static str)] = &[
+        ("OUTCOME", EVENT),
+        ("TIME", "{time}"),
+        ("RECEIVED", "{receive_time}"),
+        ("ACCOUNT", "{account|id}"),
+        ("VALUE", "{value_micros|units}"),
+        ("TEXT", "{detail}"),
+    ];
+    const LINES: &'static [(&'static str, &'static str)] = &[
+        ("Outcome", EVENT),
+        ("Lead", "{lead}"),
+        ("Time", "{time}"),
+        ("Received", "{receive_time}"),
+        ("Account", "{account|id}"),
+        ("Value", "{value_micros|units}"),
+        ("Text", "{detail}"),
+    ];
+}
+
+impl Shown for pb::OptOut {
+    const CELLS: &'static [(&'static str, &'static str)] = &[("LEAD", "{name|id}"), ("CREATED", "{create_time}")];
+    const LINES: &'static [(&'static str, &'static str)] = &[("Lead", "{name|id}"), ("Created", "{create_time}")];
 }
 
 impl Shown for pb::WorkspaceTotals {
@@ -294,8 +324,9 @@ fn render(message: &DynamicMessage, template: &str) -> Option<String> {
 }
 
 fn name(message: &DynamicMessage) -> String {
-    let template = if message.descriptor().get_field_by_name("name").is_some() { "{name}" } else { "{claim_id}" };
-    render(message, template).unwrap_or_default()
+    let named =
+        ["name", "claim_id", "lead"].into_iter().find(|name| message.descriptor().get_field_by_name(name).is_some());
+    render(message, &format!("{{{}}}", named.expect("one of them"))).unwrap_or_default()
 }
 
 /// Renders a message as JSON by the rules of `campaignctl --help`: fields in lowerCamelCase, numbers as numbers, enum

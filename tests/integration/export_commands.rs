@@ -133,6 +133,6 @@ async fn a_list_of_leads_is_filtered_by_reason_and_last_action() {
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(
         cells,
-        ["l3", "PARTIAL", "ann", "2026-03-02T10:00:00Z", "2", "2026-03-02T11:00:00Z", "-", "1", "delivered"]
+        ["l3", "PARTIAL", "ann", "2026-03-02T10:00:00Z", "2", "2026-03-02T11:00:00Z", "-", "step", "1", "delivered"]
     );
 }

@@ -1,8 +1,10 @@
 //! The command line. Ids and days are parsed here, so that a typing error costs no call.
 
 mod answers;
+mod claims;
 mod import;
 mod leads;
+mod opt_outs;
 mod stop;
 mod watch;
 
@@ -15,8 +17,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     answers::{Compare, FailOn, Failing, Period, Workspace},
+    claims::{ClaimState, Claims, ListClaims, ResolveClaims},
     import::{Format, Import},
-    leads::{Export, FailureReason, Leads, ListLeads, Status},
+    leads::{DeleteLead, Export, FailureReason, Leads, ListLeads, OneLead, ReassignLeads, Status},
+    opt_outs::OptOuts,
     stop::{Pause, Resume},
     watch::Watch,
 };
@@ -77,12 +81,15 @@ pub enum Command {
     /// Creates, lists, shows and diagnoses sending accounts.
     #[command(subcommand)]
     Accounts(Accounts),
-    /// Imports, lists and exports the leads of a campaign.
+    /// Imports, lists, shows, deletes, reassigns and exports the leads of a campaign.
     #[command(subcommand)]
     Leads(Leads),
-    /// Lists an account's claims, and resolves uncertain ones.
+    /// Lists claims, and resolves uncertain ones.
     #[command(subcommand)]
     Claims(Claims),
+    /// Lists, adds and deletes opt-outs: leads that get no message in any campaign of the workspace.
+    #[command(subcommand)]
+    OptOuts(OptOuts),
     /// Sums up the workspace.
     #[command(subcommand)]
     Workspace(Workspace),
@@ -259,73 +266,4 @@ pub struct CreateAccount {
     /// Succeed if the account exists already, and leave it unchanged.
     #[arg(long)]
     pub if_missing: bool,
-}
-
-/// The commands for claims.
-#[derive(Debug, Subcommand)]
-pub enum Claims {
-    /// Lists the claims of an account that are held or uncertain.
-    #[command(after_long_help = "Example:\n  campaignctl claims list --account mail-1 --state uncertain")]
-    List {
-        /// Id of the account.
-        #[arg(short, long, value_parser = id::<AccountId>)]
-        account: AccountId,
-        /// Only claims in this state.
-        #[arg(long, value_enum, ignore_case = true)]
-        state: Option<ClaimState>,
-    },
-    /// Resolves uncertain claims: tells the service whether their messages were sent.
-    ///
-    /// A claim is uncertain if it expired without an outcome: its sender may have crashed before or after it sent the
-    /// message. Ask the provider about the send key of the claim. A message that was sent counts as delivered. A
-    /// message that was not sent is due again at once, so be sure.
-    #[command(after_long_help = RESOLVE_EXAMPLES)]
-    Resolve(ResolveClaims),
-}
-
-const RESOLVE_EXAMPLES: &str = "\
-Examples:
-  campaignctl claims resolve --account mail-1 --sent CLAIM
-  campaignctl -o json claims list --account mail-1 --state uncertain \\
-    | jq -r '.[].claimId' | xargs campaignctl claims resolve --account mail-1 --not-sent
-
-Exit codes:
-  0  all claims were resolved
-  1  failed; the error describes the remedy
-  2  some claims were not uncertain (any more); they are listed";
-
-/// Claims to resolve.
-#[derive(Debug, ClapArgs)]
-#[command(group = clap::ArgGroup::new("resolution").required(true))]
-pub struct ResolveClaims {
-    /// Id of the account that held them.
-    #[arg(short, long, value_parser = id::<AccountId>)]
-    pub account: AccountId,
-    /// The messages were sent.
-    #[arg(long, group = "resolution")]
-    pub sent: bool,
-    /// The messages were not sent.
-    #[arg(long, group = "resolution")]
-    pub not_sent: bool,
-    /// Ids of the claims.
-    #[arg(required = true, value_name = "CLAIM")]
-    pub claims: Vec<String>,
-}
-
-/// State of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ClaimState {
-    /// The claim has not expired.
-    Held,
-    /// The claim expired without an outcome.
-    Uncertain,
-}
-
-impl From<ClaimState> for pb::ClaimState {
-    fn from(state: ClaimState) -> Self {
-        match state {
-            ClaimState::Held => Self::Held,
-            ClaimState::Uncertain => Self::Uncertain,
-        }
-    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campaign_metrics::pb::{
     account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
-    lead_service_client::LeadServiceClient, performance_service_client::PerformanceServiceClient,
-    sending_service_client::SendingServiceClient,
+    lead_service_client::LeadServiceClient, opt_out_service_client::OptOutServiceClient,
+    performance_service_client::PerformanceServiceClient, sending_service_client::SendingServiceClient,
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -68,6 +68,11 @@ impl Service {
     /// Returns the client of claims.
     pub fn sending(&self) -> SendingServiceClient<Channel> {
         SendingServiceClient::new(self.channel.clone())
+    }
+
+    /// Returns the client of opt-outs.
+    pub fn opt_outs(&self) -> OptOutServiceClient<Channel> {
+        OptOutServiceClient::new(self.channel.clone())
     }
 
     /// Returns the client of answers.

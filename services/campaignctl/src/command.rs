@@ -1,14 +1,19 @@
 //! One function for each command: it calls the service and prints the answer.
 
-use campaign_metrics::{name::AccountId, pb, sending::CLAIMS_MAX, wire};
+mod claims;
+mod leads;
+mod opt_outs;
+
+use campaign_metrics::{name::AccountId, pb};
 use tonic::Code;
 
+pub use self::{claims::claims, leads::leads, opt_outs::opt_outs};
 use crate::{
     answer,
-    args::{Accounts, Campaigns, Claims, CreateAccount, Leads, ListLeads, OneCampaign, ResolveClaims, State},
+    args::{Accounts, Campaigns, CreateAccount, OneCampaign, State},
     call::PAGE,
     exit::Exit,
-    export, import, stop,
+    stop,
     target::Target,
     view,
 };
@@ -119,85 +124,4 @@ async fn list_accounts(target: &Target) -> anyhow::Result<Exit> {
         }
         request.page_token = page.next_page_token;
     }
-}
-
-/// Runs a command for leads.
-pub async fn leads(target: &Target, command: Leads) -> anyhow::Result<Exit> {
-    match command {
-        Leads::Import(command) => import::run(target, command).await,
-        Leads::List(command) => list_leads(target, command).await,
-        Leads::Export(command) => export::run(target, command).await,
-    }
-}
-
-async fn list_leads(target: &Target, command: ListLeads) -> anyhow::Result<Exit> {
-    let mut client = target.service.leads();
-    let limit = usize::try_from(command.limit)?;
-    let mut leads = Vec::new();
-    let mut request = pb::ListLeadsRequest {
-        parent: target.campaign(command.campaign).to_string(),
-        page_size: command.limit.min(PAGE).cast_signed(),
-        page_token: String::new(),
-        status: command.status.map_or(pb::LeadStatus::Unspecified, pb::LeadStatus::from).into(),
-        account: command.account.map(|account| target.account(account)).unwrap_or_default(),
-        failure_reason: command.failure_reason.map_or(pb::FailureReason::Unspecified, pb::FailureReason::from).into(),
-        last_action_after: command.last_action_after.map(wire::timestamp),
-        last_action_before: command.last_action_before.map(wire::timestamp),
-    };
-    loop {
-        let page = target.service.call(request.clone(), |request| client.list_leads(request)).await?;
-        leads.extend(page.leads);
-        if leads.len() >= limit || page.next_page_token.is_empty() {
-            break;
-        }
-        request.page_token = page.next_page_token;
-    }
-    leads.truncate(limit);
-    target.show_all(&leads, "no such lead")
-}
-
-/// Runs a command for claims.
-pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Exit> {
-    let (account, state) = match command {
-        Claims::Resolve(command) => return resolve_claims(target, command).await,
-        Claims::List { account, state } => (account, state),
-    };
-    let mut client = target.service.sending();
-    let mut claims = Vec::new();
-    let mut request = pb::ListClaimsRequest {
-        account: target.account(account),
-        page_size: PAGE.cast_signed(),
-        page_token: String::new(),
-        state: state.map_or(pb::ClaimState::Unspecified, pb::ClaimState::from).into(),
-    };
-    loop {
-        let page = target.service.call(request.clone(), |request| client.list_claims(request)).await?;
-        claims.extend(page.claims);
-        if page.next_page_token.is_empty() {
-            return target.show_all(&claims, "no such claim");
-        }
-        request.page_token = page.next_page_token;
-    }
-}
-
-async fn resolve_claims(target: &Target, command: ResolveClaims) -> anyhow::Result<Exit> {
-    let mut client = target.service.sending();
-    let account = target.account(command.account);
-    let resolution = if command.sent { pb::Resolution::Sent } else { pb::Resolution::NotSent };
-    let (mut resolved, mut others) = (0, Vec::new());
-    for ids in command.claims.chunks(CLAIMS_MAX) {
-        let resolution = |id: &String| pb::ClaimResolution { claim_id: id.clone(), resolution: resolution.into() };
-        let request =
-            pb::ResolveClaimsRequest { account: account.clone(), resolutions: ids.iter().map(resolution).collect() };
-        let answer = target.service.call(request, |request| client.resolve_claims(request)).await?;
-        resolved += answer.resolved_count;
-        others.extend(answer.not_uncertain_claim_ids);
-    }
-    let report = serde_json::json!({ "resolvedCount": resolved, "notUncertainClaimIds": others });
-    let cells = vec![("resolvedCount", resolved.to_string()), ("notUncertainClaimIds", others.join(";"))];
-    target.report(&report, cells, || {
-        let told = others.iter().map(|id| format!("\n{id} is not uncertain: nothing was changed"));
-        format!("resolved {resolved} of {}{}", command.claims.len(), told.collect::<String>())
-    })?;
-    Ok(if others.is_empty() { Exit::Done } else { Exit::SomeRefused })
 }

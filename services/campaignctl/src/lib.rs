@@ -5,7 +5,8 @@
 //! | [`args`] | the command line and its help |
 //! | [`call`] | the connection, and a deadline for each call |
 //! | [`failure`] | errors of calls, rendered for people |
-//! | [`command`] | one function per command |
+//! | [`command`] | one function per command, by noun |
+//! | [`listing`] | lists of any length, page by page |
 //! | [`answer`] | the commands that answer how a campaign or account performs, and their texts |
 //! | [`stop`] | pauses campaigns, one or all, and makes them send again |
 //! | [`target`] | the service and workspace of a command, and its output |
@@ -23,6 +24,7 @@ pub mod exit;
 pub mod export;
 pub mod failure;
 pub mod import;
+pub mod listing;
 pub mod stop;
 pub mod target;
 pub mod view;
@@ -42,6 +44,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Accounts(accounts) => command::accounts(&target, accounts).await,
         Command::Leads(leads) => command::leads(&target, leads).await,
         Command::Claims(claims) => command::claims(&target, claims).await,
+        Command::OptOuts(opt_outs) => command::opt_outs(&target, opt_outs).await,
         Command::Workspace(Workspace::Totals) => answer::workspace_totals(&target).await,
         Command::Watch(command) => watch::run(&target, &command).await,
     }

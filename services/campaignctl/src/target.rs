@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use campaign_metrics::{
     flags::Connection,
-    name::{AccountId, AccountName, CampaignId, CampaignName, WorkspaceId, WorkspaceName},
+    name::{AccountId, AccountName, CampaignId, CampaignName, LeadName, WorkspaceId, WorkspaceName},
 };
 use serde::Serialize;
 
 use crate::{
-    args::{Args, Output},
+    args::{Args, OneLead, Output},
     call::Service,
     exit::Exit,
     view::{self, Document, Message, View, visible},
@@ -48,6 +48,11 @@ impl Target {
     pub fn campaign(&self, campaign: CampaignId) -> CampaignName {
         let workspace = self.workspace.clone();
         CampaignName { workspace, campaign }
+    }
+
+    /// The resource name of a lead of the workspace.
+    pub fn lead(&self, of: OneLead) -> String {
+        LeadName { campaign: self.campaign(of.campaign), lead: of.lead }.to_string()
     }
 
     /// Prints one resource: in a table `message`, or its details when `message` is empty.
@@ -107,6 +112,11 @@ impl Target {
     }
 }
 
+/// Writes to stdout without a line break. Returns `false` when nobody reads any more.
+pub fn write(text: &str) -> io::Result<bool> {
+    readers_left(write!(io::stdout().lock(), "{text}"))
+}
+
 /// Prints to stdout, with a line break at the end. Prints nothing for an empty text. A closed pipe, such as after `head`,
 /// is not an error.
 pub fn print(text: &str) -> anyhow::Result<Exit> {
@@ -122,7 +132,11 @@ pub fn print(text: &str) -> anyhow::Result<Exit> {
 
 /// Prints a line to stdout. Returns `false` when nobody reads any more.
 pub fn write_line(line: &str) -> io::Result<bool> {
-    match writeln!(io::stdout().lock(), "{line}") {
+    readers_left(writeln!(io::stdout().lock(), "{line}"))
+}
+
+fn readers_left(written: io::Result<()>) -> io::Result<bool> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
     }

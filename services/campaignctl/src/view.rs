@@ -7,6 +7,7 @@ mod document;
 mod format;
 mod grid;
 mod lead;
+mod opt_out;
 mod workspace;
 
 use std::io::Write as _;

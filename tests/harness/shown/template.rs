@@ -1,7 +1,7 @@
 //! The template language of the lists of columns and labels.
 //!
 //! `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
-//! `{a|campaign}` its campaign, `{a|%}` a ratio in percent, `{a|some}` a number that is absent as 0, `{a|count}` the length of a list, `{a|messages}` a number
+//! `{a|campaign}` its campaign, `{a|lower}` an enum value in words, `{a|units}` millionths in units, `{a|%}` a ratio in percent, `{a|some}` a number that is absent as 0, `{a|count}` the length of a list, `{a|messages}` a number
 //! of messages, `{a|=text}` the text if the field is true, or a ratio that is present. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
 
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
@@ -74,7 +74,13 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
         }
         (Value::I32(0), _) if form == "some" => None,
         (Value::I32(number), _) => Some(number.to_string()),
+        #[expect(clippy::cast_precision_loss, reason = "values of tests are small")]
+        (Value::I64(number), _) if form == "units" => Some((*number as f64 / 1e6).to_string()),
         (Value::I64(number), _) => Some(number.to_string()),
+        (Value::EnumNumber(number), Kind::Enum(values)) if form == "lower" => {
+            let words = short(values, *number).to_lowercase();
+            Some(if words == "auto_replied" { "auto-replied".to_owned() } else { words.replace('_', " ") })
+        }
         (Value::EnumNumber(number), Kind::Enum(values)) => (*number != 0).then(|| short(values, *number)),
         (Value::String(text), _) => {
             let text = match form {
@@ -88,7 +94,7 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
             "ReasonCount" => format!("{} {}", field(message, "count", "")?, field(message, "reason", "")?),
             "StepResult" => {
                 let reason = field(message, "reason", "").map_or(String::new(), |reason| format!(" ({reason})"));
-                format!("{} {}{reason}", field(message, "step", "")?, field(message, "result", "")?.to_lowercase())
+                format!("step {} {}{reason}", field(message, "step", "")?, field(message, "result", "")?.to_lowercase())
             }
             name => well_known(message).unwrap_or_else(|| panic!("no form of {name} is known")),
         }),

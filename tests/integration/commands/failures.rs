@@ -27,6 +27,15 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
         ("acme", "campaigns pause winter", &["reason: CAMPAIGN_MANAGED", "acme/winter"]),
         ("acme", "campaigns resume done", &["reason: ILLEGAL_TRANSITION"]),
         ("acme", "claims resolve -a ann --sent x", &["claim_id"]),
+        ("acme", "claims list -c ghost", &["reason: NOT_FOUND", "workspaces/acme/campaigns/ghost"]),
+        ("acme", "leads get ghost -c spring", &["reason: NOT_FOUND", "workspaces/acme/campaigns/spring/leads/ghost"]),
+        (
+            "acme",
+            "leads delete ghost -c spring",
+            &["reason: NOT_FOUND", "workspaces/acme/campaigns/spring/leads/ghost"],
+        ),
+        ("acme", "leads reassign -c spring --from ann --to bob", &["reason: ACCOUNT_SERVING"]),
+        ("acme", "opt-outs delete ghost", &["reason: NOT_FOUND", "workspaces/acme/optOuts/ghost"]),
         // Arguments that can't be valid are refused without a call.
         ("acme", "campaigns get Spring", &["error: invalid value 'Spring'"]),
         ("acme", "campaigns", &["Usage: campaignctl campaigns"]),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use campaign_metrics::{
     flags::id,
-    name::{AccountId, CampaignId},
+    name::{AccountId, CampaignId, LeadId},
     pb,
 };
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
@@ -28,8 +28,25 @@ pub enum Leads {
     #[command(after_long_help = "Examples:
   campaignctl leads list --campaign spring --status failed
   campaignctl leads list --campaign spring --failure-reason invalid-lead --last-action-after 2026-03-02
-  campaignctl -o json leads list --campaign spring --account mail-1 --limit 5000")]
+  campaignctl leads list --campaign spring --limit 100
+  campaignctl -o json leads list --campaign spring --account mail-1")]
     List(ListLeads),
+    /// Shows a lead, and all that was reported about it in order of arrival, with the texts of the provider.
+    #[command(after_long_help = "Example:\n  campaignctl leads get ann@example.org --campaign spring")]
+    Get(OneLead),
+    /// Deletes a lead, usually at the request of the person.
+    ///
+    /// A lead of which nothing is known no longer counts. Of one with results the counts remain, no more is sent to it, and
+    /// its id and all texts about it are erased. To keep it out of all campaigns, add it to the opt-outs.
+    #[command(after_long_help = "Example:\n  campaignctl leads delete ann@example.org --campaign spring")]
+    Delete(DeleteLead),
+    /// Distributes the leads of an account that no longer serves the campaign over accounts that do.
+    ///
+    /// Leads that have ended keep the account that sent to them, and so do those with a claim that is held or uncertain.
+    #[command(
+        after_long_help = "Example:\n  campaignctl leads reassign --campaign spring --from mail-1 --to mail-2 --to mail-3"
+    )]
+    Reassign(ReassignLeads),
     /// Exports all leads or outcomes of a campaign as CSV or NDJSON.
     #[command(long_about = EXPORT_ABOUT, after_long_help = EXPORT_EXAMPLES)]
     Export(Export),
@@ -76,9 +93,46 @@ pub struct ListLeads {
     /// Only leads whose last action was before this time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub last_action_before: Option<Timestamp>,
-    /// Maximum number of leads to show.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: u32,
+    /// Maximum number of leads to show; tells how many more there are [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+}
+
+/// One lead.
+#[derive(Debug, ClapArgs)]
+pub struct OneLead {
+    /// Id of the lead.
+    #[arg(value_parser = id::<LeadId>)]
+    pub lead: LeadId,
+    /// Id of its campaign.
+    #[arg(short, long, value_parser = id::<CampaignId>)]
+    pub campaign: CampaignId,
+}
+
+/// A lead to delete.
+#[derive(Debug, ClapArgs)]
+pub struct DeleteLead {
+    /// The lead.
+    #[command(flatten)]
+    pub of: OneLead,
+    /// Delete it even if a claim of it is held or uncertain. A late outcome of that claim is then refused, or counted
+    /// without its text.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Leads to reassign.
+#[derive(Debug, ClapArgs)]
+pub struct ReassignLeads {
+    /// Id of the campaign.
+    #[arg(short, long, value_parser = id::<CampaignId>)]
+    pub campaign: CampaignId,
+    /// Id of the account that no longer serves the campaign.
+    #[arg(long, value_name = "ACCOUNT", value_parser = id::<AccountId>)]
+    pub from: AccountId,
+    /// Id of an account that takes over. Repeat it for more, at most 100.
+    #[arg(long, required = true, value_name = "ACCOUNT", value_parser = id::<AccountId>)]
+    pub to: Vec<AccountId>,
 }
 
 /// A campaign to export.

@@ -14,12 +14,14 @@ fn campaign(claim: &pb::Claim) -> &str {
 }
 
 impl View for pb::Claim {
-    const COLUMNS: &'static [&'static str] = &["CLAIM", "STATE", "CAMPAIGN", "LEAD", "STEP", "UNTIL", "SEND KEY"];
+    const COLUMNS: &'static [&'static str] =
+        &["CLAIM", "STATE", "ACCOUNT", "CAMPAIGN", "LEAD", "STEP", "UNTIL", "SEND KEY"];
 
     fn row(&self) -> Vec<String> {
         vec![
             self.claim_id.clone(),
             or_dash(state(self)),
+            id(&self.account).to_owned(),
             campaign(self).to_owned(),
             id(&self.lead).to_owned(),
             self.step.to_string(),
@@ -32,6 +34,7 @@ impl View for pb::Claim {
         vec![
             ("Claim", Some(self.claim_id.clone())),
             ("State", state(self).map(str::to_owned)),
+            ("Account", Some(id(&self.account).to_owned())),
             ("Lead", Some(self.lead.clone())),
             ("Step", Some(self.step.to_string())),
             ("Until", time(self.expire_time.as_ref())),

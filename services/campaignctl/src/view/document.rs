@@ -50,6 +50,7 @@ messages!(
     Lead,
     LeadOutcome,
     ListCampaignAccountsResponse,
+    OptOut,
     QueryAccountHistoryResponse,
     QueryCampaignHistoryResponse,
     WatchCampaignsResponse,
