@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
+    commands::{assert_exit, campaignctl},
     harness::{
         parts::{binary, repository},
         service::Service,
@@ -189,4 +190,58 @@ async fn every_export_imports_as_its_neighbour_says_by_path_by_pipe_again_and_af
         let finished = desk.import(&campaign, fixture, Way::Path, "json").await;
         compare(fixture, &finished, 0, counted);
     }
+}
+
+#[tokio::test]
+async fn a_pipe_without_a_name_keeps_its_refused_lines_by_the_campaign_and_names_the_command_for_them() {
+    let desk = Desk { service: Service::start().await, folder: tempfile::tempdir().unwrap() };
+    create_campaign(&desk.service, "spring", settings(1, &[])).await;
+    let folder = desk.folder.path();
+    fs::write(folder.join("it's.csv"), "E-Mail|note\na@example.com|x\nb b|y\n").unwrap();
+    let shell = async |line: &str, code: i32| {
+        let mut command = tokio::process::Command::new("bash");
+        command.args(["-c", line]).current_dir(folder).env("CAMPAIGN_METRICS_SERVER", &desk.service.url);
+        command.env("CAMPAIGN_METRICS_WORKSPACE", WORKSPACE.trim_start_matches("workspaces/"));
+        let path = binary("campaignctl").expect("it is built").parent().expect("a folder").display().to_string();
+        command.env("PATH", format!("{path}:{}", std::env::var("PATH").expect("a path")));
+        let output = command.output().await.expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    let options = "--id-column e-mail --delimiter '|'";
+    let again = format!("campaignctl leads import spring.refused.csv --campaign spring {options} --complete");
+    for from in ["<(cat \"it's.csv\")", "- < \"it's.csv\"", "- < <(gzip -c \"it's.csv\")"] {
+        let said = shell(&format!("campaignctl leads import -c spring --complete {options} {from}"), 2).await;
+        assert!(said.ends_with(&format!("\n  {again}\n")), "{from}: {said}");
+        assert_eq!(fs::read_to_string(folder.join("spring.refused.csv")).unwrap().lines().count(), 2, "{from}");
+    }
+    let refused = fs::read_to_string(folder.join("spring.refused.csv")).unwrap();
+    assert!(refused.starts_with("line|reason|E-Mail|note\n3|id `b b` must be"), "{refused}");
+    fs::write(folder.join("spring.refused.csv"), refused.replace("|b b|", "|b-b|")).unwrap();
+    let said = shell(&again, 0).await;
+    assert!(said.contains("  added     1\n") && said.ends_with("the lead list is complete\n"), "{said}");
+    assert_eq!(desk.leads("spring").await, ["a@example.com/", "b-b/"]);
+}
+
+#[tokio::test]
+async fn after_a_finish_with_an_open_list_all_leads_are_there_and_new_ones_are_refused() {
+    let desk = Desk { service: Service::start().await, folder: tempfile::tempdir().unwrap() };
+    create_campaign(&desk.service, "spring", settings(1, &[])).await;
+    let file = desk.folder.path().join("leads.csv");
+    let import = async |content: &str, code: i32| {
+        fs::write(&file, content).unwrap();
+        let workspace = WORKSPACE.trim_start_matches("workspaces/");
+        let arguments = format!("leads import {} -c spring --complete", file.display());
+        assert_exit(campaignctl(&desk.service.url, workspace, &arguments).await, code)
+    };
+    let lead = |id: &str| pb::NewLead { lead_id: id.to_owned(), ..Default::default() };
+    try_add(&desk.service, "spring", vec![lead("a"), lead("b")], false).await.unwrap();
+    finish(&desk.service, "spring").await;
+    let said = import("id\na\nb\n", 0).await.stdout;
+    let ends = "every lead of the file is in it, and its lead list stays as it is\n";
+    assert!(said.contains("  added     0\n  existing  2\n  refused   0\n") && said.ends_with(ends), "{said}");
+    assert!(!get(&desk.service, "spring").await.lead_list_complete);
+    let said = import("id\na\nc\n", 1).await.stderr;
+    assert!(said.contains("takes no more leads (1 of these are new)") && said.contains("leads.csv"), "{said}");
 }
