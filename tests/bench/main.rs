@@ -18,6 +18,7 @@ mod direct;
 mod events;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod import;
 mod ingest;
 mod leads;
 mod load;
@@ -34,7 +35,8 @@ use stage::Stage;
 /// Measures the service against baselines on this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Runs only the cases whose names begin so, several with commas; by default all but those of capacity and cardinality.
+    /// Runs only the cases whose names begin so, several with commas; by default all but those of
+    /// capacity, cardinality and import.
     #[arg(long, value_delimiter = ',')]
     case: Vec<String>,
     /// Given by `cargo bench`; without meaning here.
@@ -43,7 +45,7 @@ struct Arguments {
 }
 
 /// What runs together, the minutes that it takes on two processors, and the cases that it yields.
-const GROUPS: [(&str, u64, &[&str]); 9] = [
+const GROUPS: [(&str, u64, &[&str]); 10] = [
     (
         "ingest",
         6,
@@ -66,10 +68,11 @@ const GROUPS: [(&str, u64, &[&str]); 9] = [
     ("sustained", 20, &["sustained", "memory"]),
     ("cardinality", 8, &["cardinality"]),
     ("capacity", 20, &["capacity"]),
+    ("import", 10, &["import", "import_memory"]),
 ];
 
-/// Groups that run only when they are asked for: they promise nothing.
-const ON_REQUEST: [&str; 2] = ["cardinality", "capacity"];
+/// Groups that run only when they are asked for: they promise nothing, or take long.
+const ON_REQUEST: [&str; 3] = ["cardinality", "capacity", "import"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -108,6 +111,7 @@ async fn run(case: &[String]) -> Result<()> {
             "reads" => reads::measure(&stage, &mut report).await,
             "leads" => leads::measure(&stage, &mut report).await,
             "cardinality" => cardinality::measure(&stage, &mut report).await,
+            "import" => import::measure(&stage, &mut report).await,
             "capacity" => capacity::measure(&stage, &mut report).await,
             _ => sustained::measure(&stage, &mut report).await,
         };

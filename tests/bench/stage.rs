@@ -202,6 +202,11 @@ pub fn resident_mib(process: u32) -> Result<f64> {
     Ok(kib(Path::new(&format!("/proc/{process}/status")), "VmRSS:")? / 1024.0)
 }
 
+/// The most memory that a process has held, in MiB.
+pub fn peak_mib(process: u32) -> Result<f64> {
+    Ok(kib(Path::new(&format!("/proc/{process}/status")), "VmHWM:")? / 1024.0)
+}
+
 /// A number of a file of /proc, in KiB.
 fn kib(file: &Path, name: &str) -> Result<f64> {
     let text = fs::read_to_string(file)?;
