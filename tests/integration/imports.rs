@@ -151,7 +151,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     let said = desk.import(&format!("{file} --campaign spring --complete"), 2).await.stdout;
     let numbers = "\n  added     0\n  existing  5\n  refused   9\n  repeated  1, the first on line 13: its lead is on line 2, too\n  ignored columns: name\n  1 record spans";
     let next = format!(
-        "  the lead list was not declared complete, as lines were refused\n  mend the refused lines in {refused}, then\n  \
+        "  the lead list was not declared complete, as lines were refused\n  repair the refused lines in {refused}, then\n  \
          campaignctl leads import {refused} --campaign spring --complete\n"
     );
     assert!(said.starts_with(&format!("imported {file} into spring in ")), "{said}");
@@ -167,7 +167,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     fs::write(&refused, mended).unwrap();
     let said = desk.import(&format!("{refused} --campaign spring --complete"), 0).await.stdout;
     assert!(said.contains("  added     9\n  existing  0\n  refused   0\n"), "{said}");
-    assert!(said.ends_with("the lead list is complete\n") && !said.contains("mend"), "{said}");
+    assert!(said.ends_with("the lead list is complete\n") && !said.contains("repair"), "{said}");
     assert!(desk.is_complete("spring").await);
     assert_eq!(get(&desk.service, "spring").await.lead_counts.unwrap().total, 14);
 }

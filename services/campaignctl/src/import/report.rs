@@ -185,7 +185,7 @@ impl Report {
         }
         if let Some(refused) = &self.refused_file {
             let complete = if self.lead_list == LeadList::NotDeclared { " --complete" } else { "" };
-            line(format!("mend the refused lines in {refused}, then"));
+            line(format!("repair the refused lines in {refused}, then"));
             line(format!("campaignctl leads import {} --campaign {campaign}{options}{complete}", quoted(refused)));
         }
         text
