@@ -35,6 +35,8 @@ struct Fields<'a>(&'a Names);
 struct Object {
     id: Option<Key>,
     account: Option<Key>,
+    /// Whether it has the field, even if that is null.
+    has_account: bool,
     others: Vec<String>,
 }
 
@@ -55,12 +57,12 @@ impl<'de> Visitor<'de> for Fields<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
         let mut object = Object::default();
-        let (mut has_id, mut has_account) = (false, false);
+        let mut has_id = false;
         while let Some(name) = map.next_key::<String>()? {
             let (key, is_known, field) = if is_named(&name, &self.0.id) {
                 (&mut object.id, &mut has_id, "id")
             } else if is_named(&name, &self.0.account) {
-                (&mut object.account, &mut has_account, "account")
+                (&mut object.account, &mut object.has_account, "account")
             } else {
                 map.next_value::<IgnoredAny>()?;
                 object.others.push(name);
@@ -84,7 +86,7 @@ pub fn parse(object: &[u8], names: &Names, ignored: &mut BTreeSet<String>) -> Re
         deserializer.end()?;
         Ok(read)
     };
-    let Object { id, account, mut others } = read().map_err(|error: serde_json::Error| {
+    let Object { id, account, has_account, mut others } = read().map_err(|error: serde_json::Error| {
         let message = error.to_string();
         // serde_json counts lines within its input.
         let (message, place) = message.rsplit_once(" at line ").unwrap_or((&message, ""));
@@ -96,6 +98,9 @@ pub fn parse(object: &[u8], names: &Names, ignored: &mut BTreeSet<String>) -> Re
     others.sort();
     if id.is_none() && others == ["line", "reason"] {
         return Ok(None);
+    }
+    if names.needs_account && !has_account {
+        return Err(format!("has no field `{}`", names.account));
     }
     for name in &others {
         note_ignored(ignored, name);

@@ -34,7 +34,7 @@ pub struct Names {
     pub id: String,
     /// That of the account ids. Empty: there is none.
     pub account: String,
-    /// Whether a CSV file without a column of that name is refused: it was named by the caller.
+    /// Whether a file or an object without it is refused: it was named by the caller.
     pub needs_account: bool,
 }
 

@@ -31,6 +31,11 @@ fn fields_have_any_case_and_other_names_and_others_may_hold_anything() {
     let all = read_columns(file, Format::Ndjson, &names).unwrap();
     assert_eq!(all[0].1, Ok("a/".to_owned()));
     assert!(all[1].1.as_ref().unwrap_err().starts_with("is no lead: duplicate field `id`"), "{:?}", all[1]);
+    let names = Names { account: "sender".to_owned(), needs_account: true, ..Names::default() };
+    let file = b"{\"id\":\"a\",\"account\":\"m\"}\n{\"id\":\"b\",\"Sender\":null}\n";
+    let all = read_columns(file, Format::Ndjson, &names).unwrap();
+    assert_eq!(all[0].1, Err("has no field `sender`".to_owned()), "an account is not lost by a typing error");
+    assert_eq!(all[1].1, Ok("b/".to_owned()));
 }
 
 #[test]
