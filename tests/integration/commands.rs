@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+#[path = "commands/accounts.rs"]
+mod accounts;
 #[path = "commands/failures.rs"]
 mod failures;
 #[path = "commands/lists.rs"]

@@ -1,5 +1,6 @@
 //! The command line. Ids and days are parsed here, so that a typing error costs no call.
 
+mod accounts;
 mod answers;
 mod claims;
 mod import;
@@ -16,6 +17,7 @@ use campaign_metrics::{
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    accounts::{Accounts, CreateAccount, UpdateAccount},
     answers::{Compare, FailOn, Failing, Period, Workspace},
     claims::{ClaimState, Claims, ListClaims, ResolveClaims},
     import::{Format, Import},
@@ -78,7 +80,7 @@ pub enum Command {
     /// Lists, shows, diagnoses, compares, pauses, resumes, finishes and orphans campaigns.
     #[command(subcommand)]
     Campaigns(Campaigns),
-    /// Creates, lists, shows and diagnoses sending accounts.
+    /// Creates, lists, shows, diagnoses, changes, suspends, reinstates and deletes sending accounts.
     #[command(subcommand)]
     Accounts(Accounts),
     /// Imports, lists, shows, deletes, reassigns and exports the leads of a campaign.
@@ -210,60 +212,4 @@ impl From<State> for pb::CampaignState {
             State::Finished => Self::Finished,
         }
     }
-}
-
-/// The commands for accounts.
-#[derive(Debug, Subcommand)]
-pub enum Accounts {
-    /// Creates a sending account.
-    #[command(
-        after_long_help = "Examples:\n  campaignctl accounts create mail-1 --daily-limit 500 --time-zone Europe/Berlin\n  campaignctl accounts create mail-1 --if-missing"
-    )]
-    Create(CreateAccount),
-    /// Lists the accounts of the workspace with their performance.
-    #[command(after_long_help = "Example:\n  campaignctl accounts list")]
-    List,
-    /// Shows one account.
-    #[command(after_long_help = "Example:\n  campaignctl accounts get mail-1")]
-    Get(OneAccount),
-    /// Says what is wrong with an account over all its campaigns, and what to do.
-    #[command(long_about = answers::DIAGNOSE_ACCOUNT_ABOUT, after_long_help = answers::DIAGNOSE_ACCOUNT_EXAMPLES)]
-    Diagnose {
-        /// The account.
-        #[command(flatten)]
-        of: OneAccount,
-        /// Whether findings are an exit code.
-        #[command(flatten)]
-        failing: Failing,
-    },
-    /// Shows what happened to the messages of an account, day by day, over all its campaigns.
-    #[command(long_about = answers::HISTORY_ABOUT, after_long_help = answers::ACCOUNT_HISTORY_EXAMPLES)]
-    History {
-        /// The account.
-        #[command(flatten)]
-        of: OneAccount,
-        /// The days.
-        #[command(flatten)]
-        period: Period,
-    },
-}
-
-/// A sending account to create.
-#[derive(Debug, ClapArgs)]
-pub struct CreateAccount {
-    /// Id of the account: 1 to 128 of `A-Z a-z 0-9 . _ ~ @ + -`.
-    #[arg(value_parser = id::<AccountId>)]
-    pub account: AccountId,
-    /// Maximum number of messages on each local day; 0 sends nothing [default: no limit].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1_000_000_000))]
-    pub daily_limit: Option<i32>,
-    /// IANA time zone of the account's days [default: UTC].
-    #[arg(long, value_name = "ZONE")]
-    pub time_zone: Option<String>,
-    /// Name for people.
-    #[arg(long, value_name = "TEXT")]
-    pub display_name: Option<String>,
-    /// Succeed if the account exists already, and leave it unchanged.
-    #[arg(long)]
-    pub if_missing: bool,
 }
