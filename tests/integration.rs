@@ -136,6 +136,8 @@ mod roles;
 mod rules;
 #[path = "integration/schema.rs"]
 mod schema;
+#[path = "integration/senders.rs"]
+mod senders;
 #[path = "integration/sharing.rs"]
 mod sharing;
 #[path = "integration/shown.rs"]
