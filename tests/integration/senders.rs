@@ -122,11 +122,14 @@ impl Stage {
 
     /// Runs a block of the page, and returns what it prints.
     async fn execute(&self, block: &str) -> String {
-        let text = &blocks(PAGE)[block];
+        self.bash(&blocks(PAGE)[block]).await
+    }
+
+    async fn bash(&self, text: &str) -> String {
         let mut command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", text]).envs(self.variables()).current_dir(self.folder());
         let output = run_within(command, "", BUILD).await.and_then(Output::success);
-        output.unwrap_or_else(|error| panic!("{PAGE}, {block}: {error:#}"))
+        output.unwrap_or_else(|error| panic!("{error:#}\nof {text}"))
     }
 
     fn address(&self) -> String {
@@ -296,10 +299,8 @@ async fn uncertain(stage: &Stage) {
     assert_eq!(claim(None).await[0].send_key, lost[0].send_key, "it is due again");
 }
 
-async fn play(language: &'static str) {
-    let mut stage = Stage::new(language).await;
+async fn play(mut stage: Stage) {
     stage.execute("leads").await;
-    stage.execute(&format!("{language}-client")).await;
     trial(&mut stage).await;
     assert!(stage.execute("look").await.contains("no such address"));
     stage.execute("bounce").await;
@@ -311,12 +312,17 @@ async fn play(language: &'static str) {
 
 #[tokio::test]
 async fn the_sender_in_python_sends_each_message_once_and_ends_with_nothing_claimed() {
-    play("python").await;
+    let stage = Stage::new("python").await;
+    stage.execute("python-client").await;
+    play(stage).await;
 }
 
 #[tokio::test]
 async fn the_sender_in_go_sends_each_message_once_and_ends_with_nothing_claimed() {
-    play("go").await;
+    let stage = Stage::new("go").await;
+    stage.execute("go-client").await;
+    stage.bash("go vet . && gofmt -d sender.go | tee /dev/stderr | cmp - /dev/null").await;
+    play(stage).await;
 }
 
 #[test]
