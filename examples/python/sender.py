@@ -39,10 +39,6 @@ class Busy(Exception):
     """The provider takes no message now, and has not taken this one."""
 
 
-class Unknown(Exception):
-    """The provider may have taken the message."""
-
-
 class Sender:
     def __init__(self, channel, account):
         self.service, self.account = SendingServiceStub(channel), account
@@ -105,8 +101,8 @@ class Sender:
             except Busy:
                 busy.append(claim)
                 continue
-            except Unknown as error:
-                print(f"unknown whether {claim.send_key} was sent: {error}", file=sys.stderr)
+            except Exception as error:
+                print(f"unknown whether {claim.send_key} was sent: {error!r}", file=sys.stderr)
                 continue
             outcome.send_key = claim.send_key
             outcome.time.GetCurrentTime()
@@ -119,7 +115,7 @@ class Sender:
         """A stand-in for the provider; leads whose ids begin with `busy` or `wrong` show what can happen.
 
         Pass `claim.send_key` to the provider as the idempotency key. If it is unknown whether the provider took the
-        message, ask again with the same key. If that fails too, raise Unknown: nothing is reported, and the claim becomes
+        message, ask again with the same key. If that fails too, raise an error: nothing is reported, and the claim becomes
         uncertain.
         """
         time.sleep(1 / PER_SECOND)
