@@ -16,6 +16,8 @@ mod answers;
 mod away;
 #[path = "integration/backup.rs"]
 mod backup;
+#[path = "integration/bounds.rs"]
+mod bounds;
 #[path = "integration/built_from.rs"]
 mod built_from;
 #[path = "integration/campaigns.rs"]

@@ -631,7 +631,7 @@ BEGIN
         auto_replied = k.auto_replied + d.auto_replied, opted_out = k.opted_out + d.opted_out,
         contacted_replied = k.contacted_replied + d.contacted_replied,
         contacted_converted = k.contacted_converted + d.contacted_converted,
-        conversion_value_micros = k.conversion_value_micros + d.conversion_value_micros,
+        conversion_value_micros = micros_add(k.conversion_value_micros, d.conversion_value_micros),
         closed_claims = k.closed_claims + d.closed_claims,
         last_outcome_at = greatest(k.last_outcome_at, received_at),
         version = k.version + 1,
@@ -1102,6 +1102,12 @@ END
 $$;
 
 COMMENT ON FUNCTION log_time(workspace integer, campaign integer, lead integer, fact_bit integer) IS 'Returns when a fact happened; null where the log has no such fact.';
+
+CREATE FUNCTION micros_add(a bigint, b bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (a > ('9223372036854775807'::bigint - b)) THEN '9223372036854775807'::bigint ELSE (a + b) END;
+
+COMMENT ON FUNCTION micros_add(a bigint, b bigint) IS 'Adds two numbers from 0 on; a sum that is too large is the largest int8.';
 
 CREATE FUNCTION reason_account_issue() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1583,6 +1589,7 @@ CREATE TABLE campaign_accounts (
     removed boolean DEFAULT false NOT NULL,
     free_lead integer,
     free_due timestamp with time zone
+    is_finished boolean DEFAULT false NOT NULL
 );
 
 COMMENT ON TABLE campaign_accounts IS 'One row for each account that serves a campaign, or has leads of it.';
@@ -1598,6 +1605,8 @@ COMMENT ON COLUMN campaign_accounts.removed IS 'The account no longer serves the
 COMMENT ON COLUMN campaign_accounts.free_lead IS 'The account left, and this is the first lead that was not looked at yet; null when all were. Where free_due is set, all leads were, and rows of `returns` up to this due time and lead were.';
 
 COMMENT ON COLUMN campaign_accounts.free_due IS 'See free_lead.';
+
+COMMENT ON COLUMN campaign_accounts.is_finished IS 'A claim of the account found the campaign FINISHED. False says nothing: no claim looked since.';
 
 CREATE TABLE campaign_claims (
     workspace_id integer NOT NULL,
@@ -2815,6 +2824,9 @@ ALTER TABLE ONLY workspaces
 CREATE INDEX campaign_accounts_freeing ON campaign_accounts USING btree (workspace_id, campaign_id) WHERE (free_lead IS NOT NULL);
 
 COMMENT ON INDEX campaign_accounts_freeing IS 'Finds accounts that left and whose leads are being freed.';
+CREATE INDEX campaign_accounts_serving ON campaign_accounts USING btree (((((workspace_id)::bigint << 32) + account_id)), campaign_id) WHERE ((NOT removed) AND (NOT is_finished));
+
+COMMENT ON INDEX campaign_accounts_serving IS 'Finds the campaigns that an account may claim from.';
 
 CREATE INDEX campaign_accounts_workspace_id_account_id_campaign_id_idx ON campaign_accounts USING btree (workspace_id, account_id, campaign_id);
 

@@ -30,7 +30,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 /// is `schema`, which compares the text of every function.
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
-    "account_of_lead", "account_totals", "away", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
+    "account_of_lead", "account_totals", "away", "bounds", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
     "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "leaving", "limits", "local_days", "lock_order", "log", "model::many_clients", "namesakes", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
     "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "transport", "waiting", "wiring", SEQUENCES,
 ];
@@ -65,7 +65,7 @@ pub const ROWS: &[Row] = &[
     row("proto/wire/performance.rs", CONTRACT, &["performance", SEQUENCES], &[]),
     row("services/metrics/migrations/", &[], &["facts", "edges", SEQUENCES], SERVICE),
     row("services/metrics/migrations/0008", &[], &["reporting", SEQUENCES], &[]),
-    row("services/metrics/migrations/0012", &[], &["replicas"], &["upgrade"]),
+    row("services/metrics/migrations/0012", &[], &["replicas", "bounds"], &["upgrade"]),
     row("services/metrics/migrations/0013", &[], &["account_totals", "leaving", "namesakes"], SERVICE),
     row("services/metrics/migrations/0011", &[], &["holds"], SERVICE),
     row("services/metrics/migrations/0009", &[], &["roles", "storage"], SERVICE),

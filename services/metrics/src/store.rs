@@ -43,7 +43,7 @@ pub(crate) use self::row::lead_block;
 pub use self::{
     account::NewAccount,
     campaign::{NewCampaign, lock::Actor},
-    claim::{ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
+    claim::{CLAIM_LOCKS, ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
     fleet::{AccountRow, CampaignAccountRow, CampaignAge, CampaignRow, Details, Fleet, Messages},
     lead::{
         Export, LeadFilter,

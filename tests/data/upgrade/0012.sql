@@ -1,2 +1,4 @@
 -- A replica that was killed long ago.
 INSERT INTO replicas (replica_id, schema_version, renewed_at) VALUES (gen_random_uuid(), 12, '2026-03-01Z');
+-- Ann claimed after this campaign had finished.
+UPDATE campaign_accounts SET is_finished = true WHERE campaign_id = 4;

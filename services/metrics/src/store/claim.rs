@@ -24,6 +24,7 @@ mod take;
 
 pub(super) use self::retry::claims_retry_in_txn;
 pub use self::{
+    candidate::CLAIM_LOCKS,
     list::ClaimCursor,
     renew::Renewal,
     request::{ClaimRequest, Grant},

@@ -22,7 +22,7 @@ const MIGRATIONS: [(&str, &str); 13] = [
     ("V9__log_partitions", include_str!("../../migrations/0009_log_partitions.sql")),
     ("V10__sending_rules", include_str!("../../migrations/0010_sending_rules.sql")),
     ("V11__holds", include_str!("../../migrations/0011_holds.sql")),
-    ("V12__replicas", include_str!("../../migrations/0012_replicas.sql")),
+    ("V12__replicas_and_claims", include_str!("../../migrations/0012_replicas_and_claims.sql")),
     ("V13__growth", include_str!("../../migrations/0013_growth.sql")),
 ];
 

@@ -23,13 +23,16 @@ use crate::{
     },
 };
 
-const LOCK_CAMPAIGNS: &str = concat!(
+/// Locks the campaigns that an account may claim from, and some that finished since it last looked. Spelled as in the index.
+pub const CLAIM_LOCKS: &str = concat!(
     "SELECT ",
     campaign_columns!(),
     " FROM workspaces w
     JOIN accounts a ON a.workspace_id = w.workspace_id AND a.name = $2
-    JOIN campaign_accounts s ON s.workspace_id = a.workspace_id AND s.account_id = a.account_id AND NOT s.removed
-    JOIN campaigns c ON c.workspace_id = s.workspace_id AND c.campaign_id = s.campaign_id AND c.state <> campaign_finished()
+    JOIN campaign_accounts s
+        ON (s.workspace_id::int8 << 32) + s.account_id = (a.workspace_id::int8 << 32) + a.account_id
+        AND NOT s.removed AND NOT s.is_finished
+    JOIN campaigns c ON c.workspace_id = s.workspace_id AND c.campaign_id = s.campaign_id
     WHERE w.name = $1 AND ($3::int4[] IS NULL OR s.campaign_id = ANY ($3))
     ORDER BY c.campaign_id FOR NO KEY UPDATE OF c"
 );
@@ -112,7 +115,7 @@ impl Candidate {
     }
 }
 
-/// Locks the account, then its unfinished campaigns by number, and reads both.
+/// Locks the account, then its campaigns by number, and reads both.
 pub(super) struct CandidateLocks<'a> {
     txn: &'a Transaction<'a>,
     account: Statement,
@@ -121,7 +124,7 @@ pub(super) struct CandidateLocks<'a> {
 
 impl<'a> CandidateLocks<'a> {
     pub(super) async fn prepare(txn: &'a Transaction<'a>) -> Result<Self> {
-        let (account, campaigns) = (txn.prepare_cached(ACCOUNT_LOCK).await?, txn.prepare_cached(LOCK_CAMPAIGNS).await?);
+        let (account, campaigns) = (txn.prepare_cached(ACCOUNT_LOCK).await?, txn.prepare_cached(CLAIM_LOCKS).await?);
         Ok(Self { txn, account, campaigns })
     }
 
@@ -139,6 +142,28 @@ impl<'a> CandidateLocks<'a> {
         )?;
         Ok((account.ok_or_else(|| Error::NotFound(name.to_string()))?, campaigns))
     }
+}
+
+/// Takes the finished ones out of the locked campaigns, and marks them, so that no later claim of the account meets them.
+pub(super) async fn finished_leave_in_txn(
+    txn: &Transaction<'_>,
+    account: &Row,
+    mut locked: Vec<Row>,
+) -> Result<Vec<Row>> {
+    let mut finished: Vec<i32> = Vec::new();
+    for row in &locked {
+        if campaign_state(row.get("state"))? == CampaignState::Finished {
+            finished.push(row.get("campaign_id"));
+        }
+    }
+    if !finished.is_empty() {
+        let mark = "UPDATE campaign_accounts SET is_finished = true
+            WHERE workspace_id = $1 AND account_id = $2 AND campaign_id = ANY ($3)";
+        let (workspace_id, account_id): (i32, i32) = (account.get("workspace_id"), account.get("account_id"));
+        txn.execute(mark, &[&workspace_id, &account_id, &finished]).await?;
+        locked.retain(|row| !finished.contains(&row.get("campaign_id")));
+    }
+    Ok(locked)
 }
 
 /// Makes candidates of locked campaigns, and finds out whether a step of each is due, from the cursors on.

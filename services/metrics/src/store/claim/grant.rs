@@ -4,7 +4,7 @@
 //! serialized; limits hold to the last message; and a claim sees every pause and suspension that committed before it.
 
 use super::{
-    candidate::CandidateLocks,
+    candidate::{CandidateLocks, finished_leave_in_txn},
     granter::Granter,
     optimistic::{OptimisticGrant, is_conflict},
     request::{ClaimRequest, Grant},
@@ -61,6 +61,7 @@ impl Store {
         in_txn!(self, "claim_sends", Kind::Hot, |txn, attempt| {
             let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
             check_told(&account, told)?;
+            let campaigns = finished_leave_in_txn(&txn, &account, campaigns).await?;
             // Read the clock after all waits: windows, days and expiry are those of the grant.
             let granter = Granter::new(&txn, ask, &account, self.clock.now(), rand::random())?;
             let result = granter.serve(&account, &campaigns, &self.hints.cursors).await;

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// Largest number of a lead within its campaign. Below the largest int4, because ends of segments and of blocks lie behind it.
+const NUMBER_MAX: i64 = 2_000_000_000;
+
 /// A lead to add.
 #[derive(Debug, Clone)]
 pub struct NewLead {
@@ -253,9 +256,15 @@ async fn groups_insert_in_txn(
 ) -> Result<()> {
     let count = "UPDATE campaign_counters SET total = total + $3, pending = pending + $3, version = version + 1,
         next_lead_no = next_lead_no + $3::int8::int4
-        WHERE workspace_id = $1 AND campaign_id = $2 RETURNING next_lead_no - $3::int8::int4";
+        WHERE workspace_id = $1 AND campaign_id = $2 AND next_lead_no + $3::int8 - 1 <= $4
+        RETURNING next_lead_no - $3::int8::int4";
     let count = txn.prepare_cached(count).await?;
-    let mut next: i32 = txn.query_one(&count, &[&workspace_id, &campaign_id, &added]).await?.get(0);
+    let Some(row) = txn.query_opt(&count, &[&workspace_id, &campaign_id, &added, &NUMBER_MAX]).await? else {
+        let message =
+            format!("the campaign has had about {NUMBER_MAX} leads and takes no more; add these to another campaign");
+        return Err(Error::Precondition { reason: "CAMPAIGN_FULL", message });
+    };
+    let mut next: i32 = row.get(0);
     let (mut numbers, mut ids, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
     let mut segments: Vec<(i32, i32, i32)> = Vec::new();
     for (account_id, leads) in groups {

@@ -78,7 +78,7 @@ const RECOUNT: &str = "
         count(*) FILTER (WHERE contacted AND has_fact(mask, replied_bit())),
         count(*) FILTER (WHERE contacted AND has_fact(mask, converted_bit())),
         count(*) FILTER (WHERE has_fact(mask, auto_replied_bit())), count(*) FILTER (WHERE has_fact(mask, opted_out_bit())),
-        (SELECT coalesce(sum(value_micros), 0)::int8 FROM conversion_values WHERE workspace_id = $1 AND campaign_id = $2)
+        (SELECT least(coalesce(sum(value_micros), 0), 9223372036854775807)::int8 FROM conversion_values WHERE workspace_id = $1 AND campaign_id = $2)
     FROM (
         SELECT mask, failed_reasons, bounced_reasons, lead_status(mask, $3) AS status, is_contacted(mask) AS contacted
         FROM leads WHERE workspace_id = $1 AND campaign_id = $2
