@@ -385,6 +385,8 @@ DECLARE
     looked_at int4 := 0;
     removed int4 := 0;
     is_emptied bool := false;
+    again_of_account int4 := 0;
+    again_of_campaign int4 := 0;
 BEGIN
     next_due := from_due;
     next_lead := from_lead;
@@ -536,6 +538,14 @@ BEGIN
     FROM unnest(lead_nos, steps) AS t (lead_no, step) GROUP BY lead_block(t.lead_no), t.step
     ON CONFLICT (workspace_id, campaign_id, block, step, grant_no)
         DO UPDATE SET claimed = claims.claimed | excluded.claimed;
+    -- Most campaigns have no such row, so this is one probe.
+    IF EXISTS (SELECT FROM kept_reservations k WHERE k.workspace_id = workspace AND k.campaign_id = campaign) THEN
+        SELECT count(*) FILTER (WHERE k.of_account), count(*) FILTER (WHERE k.of_campaign)
+        INTO again_of_account, again_of_campaign
+        FROM unnest(lead_nos, steps) AS t (lead_no, step)
+        CROSS JOIN LATERAL reservation_kept(
+            workspace, campaign, t.lead_no, t.step::int4, account, day_of_account, day_of_campaign) k;
+    END IF;
     UPDATE campaign_claims k SET granted = k.granted + taken, last_grant_at = greatest(k.last_grant_at, at),
         epoch = k.epoch + moves
     WHERE k.workspace_id = workspace AND k.campaign_id = campaign AND k.epoch = (
@@ -543,7 +553,7 @@ BEGIN
         WHERE e.workspace_id = workspace AND e.campaign_id = campaign ORDER BY e.epoch DESC LIMIT 1
     );
     -- Epoch -1 counts messages without a claim. They are never refused, so it may change meanwhile.
-    UPDATE account_reservations r SET reserved = r.reserved + taken, epoch = r.epoch + moves
+    UPDATE account_reservations r SET reserved = r.reserved + taken - again_of_account, epoch = r.epoch + moves
     WHERE r.workspace_id = workspace AND r.account_id = account AND r.day = day_of_account AND r.epoch = (
         SELECT e.epoch FROM account_reservations e
         WHERE e.workspace_id = workspace AND e.account_id = account AND e.day = day_of_account AND e.epoch >= 0
@@ -552,12 +562,12 @@ BEGIN
     RETURNING r.reserved INTO reserved_of_account;
     IF NOT FOUND THEN
         INSERT INTO account_reservations (workspace_id, account_id, day, epoch, reserved)
-        VALUES (workspace, account, day_of_account, 0, taken);
-        reserved_of_account := taken;
+        VALUES (workspace, account, day_of_account, 0, taken - again_of_account);
+        reserved_of_account := taken - again_of_account;
     END IF;
     reserved_of_account := reserved_of_account + coalesce((SELECT r.reserved FROM account_reservations r
         WHERE r.workspace_id = workspace AND r.account_id = account AND r.day = day_of_account AND r.epoch = -1), 0);
-    UPDATE campaign_reservations r SET reserved = r.reserved + taken, epoch = r.epoch + moves
+    UPDATE campaign_reservations r SET reserved = r.reserved + taken - again_of_campaign, epoch = r.epoch + moves
     WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.day = day_of_campaign AND r.epoch = (
         SELECT e.epoch FROM campaign_reservations e
         WHERE e.workspace_id = workspace AND e.campaign_id = campaign AND e.day = day_of_campaign AND e.epoch >= 0
@@ -566,8 +576,8 @@ BEGIN
     RETURNING r.reserved INTO reserved_of_campaign;
     IF NOT FOUND THEN
         INSERT INTO campaign_reservations (workspace_id, campaign_id, day, epoch, reserved)
-        VALUES (workspace, campaign, day_of_campaign, 0, taken);
-        reserved_of_campaign := taken;
+        VALUES (workspace, campaign, day_of_campaign, 0, taken - again_of_campaign);
+        reserved_of_campaign := taken - again_of_campaign;
     END IF;
     reserved_of_campaign := reserved_of_campaign + coalesce((SELECT r.reserved FROM campaign_reservations r
         WHERE r.workspace_id = workspace AND r.campaign_id = campaign AND r.day = day_of_campaign AND r.epoch = -1), 0);
@@ -1176,6 +1186,21 @@ END
 $$;
 
 COMMENT ON FUNCTION replicas_refuse_older(version integer) IS 'Fails with object_in_use while a replica runs that knows no migration from this one on.';
+
+CREATE FUNCTION reservation_kept(workspace integer, campaign integer, lead integer, of_step integer, account integer, day_of_account date, day_of_campaign date, OUT of_account boolean, OUT of_campaign boolean) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    SELECT coalesce(bool_or(k.account_id = account AND k.account_day = day_of_account), false),
+        coalesce(bool_or(k.campaign_day = day_of_campaign), false)
+    INTO of_account, of_campaign
+    FROM kept_reservations k
+    WHERE k.workspace_id = workspace AND k.campaign_id = campaign AND k.lead_no = lead AND k.step = of_step;
+END
+$$;
+
+COMMENT ON FUNCTION reservation_kept(workspace integer, campaign integer, lead integer, of_step integer, account integer, day_of_account date, day_of_campaign date, OUT of_account boolean, OUT of_campaign boolean) IS 'Whether an earlier claim of a step keeps a share of these days: of the account, and of the campaign.';
 
 CREATE FUNCTION result_bounced() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1977,6 +2002,33 @@ CREATE TABLE history_of_campaigns (
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
 COMMENT ON TABLE history_of_campaigns IS 'History of campaigns by account.';
+
+CREATE TABLE kept_reservations (
+    workspace_id integer NOT NULL,
+    campaign_id integer NOT NULL,
+    lead_no integer NOT NULL,
+    step smallint NOT NULL,
+    account_id integer NOT NULL,
+    account_day date NOT NULL,
+    campaign_day date NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE kept_reservations IS 'Shares of daily limits that claims took which expired and were retried: reservations of the account and of the campaign contain them. Changed under the row lock of the campaign. Upkeep deletes them when their days are over.';
+
+COMMENT ON COLUMN kept_reservations.workspace_id IS 'Workspace of the lead.';
+
+COMMENT ON COLUMN kept_reservations.campaign_id IS 'Campaign of the lead.';
+
+COMMENT ON COLUMN kept_reservations.lead_no IS 'The lead.';
+
+COMMENT ON COLUMN kept_reservations.step IS 'Number of the step.';
+
+COMMENT ON COLUMN kept_reservations.account_id IS 'Account of the claim.';
+
+COMMENT ON COLUMN kept_reservations.account_day IS 'Day of account_reservations.';
+
+COMMENT ON COLUMN kept_reservations.campaign_day IS 'Day of campaign_reservations.';
 
 CREATE TABLE lead_ids (
     workspace_id integer NOT NULL,
@@ -2785,6 +2837,9 @@ ALTER TABLE ONLY history_of_accounts
 
 ALTER TABLE ONLY history_of_campaigns
     ADD CONSTRAINT history_of_campaigns_pkey PRIMARY KEY (workspace_id, campaign_id, account_id, day);
+
+ALTER TABLE ONLY kept_reservations
+    ADD CONSTRAINT kept_reservations_pkey PRIMARY KEY (workspace_id, campaign_id, lead_no, step, account_id, account_day, campaign_day);
 
 ALTER TABLE ONLY lead_ids
     ADD CONSTRAINT lead_ids_pkey PRIMARY KEY (workspace_id, campaign_id, lead_no);

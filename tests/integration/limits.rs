@@ -246,3 +246,121 @@ async fn the_view_of_a_campaign_and_its_gauges_give_reasons_when_a_claim_does() 
     assign(&service, "retried", &["bob"]).await;
     assert!(seen(&service, "retried").await.contains(&Why::NoLeadDue), "it was ann's");
 }
+
+/// What is used of the account's and of the campaign's limit on a day.
+async fn used(service: &Service, day: &str) -> [i64; 2] {
+    let sql = service.sql().await;
+    let sum = "SELECT coalesce(sum(reserved), 0)::int8 FROM";
+    let mut used = [0; 2];
+    for (table, used) in ["account_reservations", "campaign_reservations"].iter().zip(&mut used) {
+        let row = sql.query_one(&format!("{sum} {table} WHERE day = $1::text::date"), &[&day]).await.unwrap();
+        *used = row.get(0);
+    }
+    used
+}
+
+/// How a message goes on whose claim has expired under the policy RETRY.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    /// Its outcome comes at last.
+    Reported,
+    /// Upkeep makes it due again, then its outcome comes.
+    RetriedReported,
+    /// It is granted again, then its outcome comes.
+    GrantedReported,
+    /// It is granted again, released, and granted a third time.
+    Released,
+    /// It is granted again, expires, and is granted a third time.
+    Expired,
+}
+
+#[tokio::test]
+async fn under_retry_a_message_takes_one_share_of_a_day_whatever_comes_first() {
+    for then in [Then::Reported, Then::RetriedReported, Then::GrantedReported, Then::Released, Then::Expired] {
+        let service = Service::start().await;
+        create_account(&service, "ann", Some(3)).await;
+        let retry = pb::Campaign {
+            claim_expiry_policy: ClaimExpiryPolicy::Retry.into(),
+            daily_limit: Some(3),
+            ..settings(1, &["ann"])
+        };
+        create_campaign(&service, "spring", retry).await;
+        add_leads(&service, "spring", 1, None, false).await;
+        let first = claim(&service, "ann", 1).await.claims;
+        service.clock.advance(Duration::from_mins(5));
+        let again = async || {
+            let claims = claim(&service, "ann", 1).await.claims;
+            assert_eq!(claims.len(), 1, "{then:?}");
+            claims
+        };
+        match then {
+            Then::Reported => {}
+            Then::RetriedReported => service.store().claims_retry().await.unwrap(),
+            Then::GrantedReported => drop(again().await),
+            Then::Released => {
+                let claim_ids = again().await.into_iter().map(|claim| claim.claim_id).collect();
+                let release =
+                    pb::ReleaseClaimsRequest { account: account_name("ann"), claim_ids, ..Default::default() };
+                service.sending.clone().release_claims(release).await.unwrap();
+                assert_eq!(used(&service, "2026-03-02").await, [1, 1], "{then:?}: the first one may have been sent");
+                again().await;
+            }
+            Then::Expired => {
+                again().await;
+                service.clock.advance(Duration::from_mins(5));
+                again().await;
+            }
+        }
+        report_new(&service, vec![by_key(&first[0], OutcomeKind::Delivered)]).await;
+        assert_eq!(used(&service, "2026-03-02").await, [1, 1], "{then:?}");
+        assert_eq!(account(&service).await.reserved_today, 1, "{then:?}");
+        // Two more messages are left, and no third.
+        let more = (1..4).map(|number| pb::NewLead { lead_id: format!("more{number}"), ..Default::default() });
+        try_add(&service, "spring", more.collect(), false).await.unwrap();
+        let last = claim(&service, "ann", 3).await;
+        let both = vec![Why::CampaignDailyLimit, Why::AccountDailyLimit];
+        assert_eq!((last.claims.len(), reasons(&last)), (2, both), "{then:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_retried_message_takes_a_share_of_each_day_on_which_it_is_granted() {
+    let service = Service::start().await;
+    create_account(&service, "ann", None).await;
+    let retry = pb::Campaign { claim_expiry_policy: ClaimExpiryPolicy::Retry.into(), ..settings(1, &["ann"]) };
+    create_campaign(&service, "spring", retry).await;
+    add_leads(&service, "spring", 1, None, false).await;
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    service.clock.advance(Duration::from_mins(5));
+    service.store().claims_retry().await.unwrap();
+    // What it keeps moves with the day of the account.
+    let request = pb::UpdateAccountRequest {
+        account: Some(pb::Account {
+            name: account_name("ann"),
+            time_zone: "Pacific/Kiritimati".into(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["time_zone".into()] }),
+    };
+    service.accounts.clone().update_account(request).await.unwrap();
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    assert_eq!([used(&service, "2026-03-02").await, used(&service, "2026-03-03").await], [[0, 1], [1, 0]]);
+    service.clock.advance(Duration::from_hours(24));
+    assert_eq!(claim(&service, "ann", 1).await.claims.len(), 1);
+    let days = ["2026-03-02", "2026-03-03", "2026-03-04"];
+    let mut all = Vec::new();
+    for day in days {
+        all.push(used(&service, day).await);
+    }
+    assert_eq!(all, [[0, 1], [1, 1], [1, 0]]);
+    // Nothing of it is left when the days are over.
+    service.clock.advance(Duration::from_hours(5 * 24));
+    service.store().maintain().await.unwrap();
+    let kept: i64 = service.sql().await.query_one("SELECT count(*) FROM kept_reservations", &[]).await.unwrap().get(0);
+    assert_eq!(kept, 0);
+}
+
+async fn account(service: &Service) -> pb::Account {
+    let request = pb::GetAccountRequest { name: account_name("ann") };
+    service.accounts.clone().get_account(request).await.unwrap().into_inner()
+}

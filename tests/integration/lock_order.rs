@@ -81,6 +81,7 @@ const UNORDERED: [&str; 10] = [
     "requests",
     "deleted_campaigns",
     "history_closed",
+    "kept_reservations",
 ];
 
 fn page() -> String {

@@ -170,6 +170,10 @@ impl Campaign {
             *self.reserved.entry(new).or_default() += moved;
             let claims = self.leads.iter_mut().filter_map(|lead| lead.claim.as_mut());
             claims.filter(|claim| claim.days.1 == old).for_each(|claim| claim.days.1 = new);
+            for lead in &mut self.leads {
+                let moved = |day: Date| if day == old { new } else { day };
+                lead.kept = lead.kept.iter().map(|kept| (kept.0, kept.1, kept.2, moved(kept.3))).collect();
+            }
         }
     }
 
@@ -247,7 +251,9 @@ impl Campaign {
     pub fn retry_expired(&mut self, now: Timestamp) {
         for lead in 0..self.leads.len() {
             if self.leads[lead].claim.as_ref().is_some_and(|claim| claim.expires <= now) {
-                self.end_claim(lead, now);
+                let claim = self.end_claim(lead, now).expect("it is there");
+                // Its message may have been sent.
+                self.leads[lead].kept.insert((claim.step, claim.account, claim.days.0, claim.days.1));
             }
         }
     }

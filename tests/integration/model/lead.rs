@@ -2,7 +2,7 @@
 //!
 //! Derived values are not stored: results, status and times are computed from the trail each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use campaign_metrics::pb::{FailureReason, LeadStatus, OutcomeKind};
 use jiff::{SignedDuration, Timestamp, civil::Date};
@@ -49,6 +49,8 @@ pub struct Lead {
     pub claim: Option<Claim>,
     /// Due time of the next step; `None` before anything was claimed or delivered.
     pub due_at: Option<Timestamp>,
+    /// Steps whose claims expired and were retried, with the account and the days whose shares they keep.
+    pub kept: BTreeSet<(usize, usize, Date, Date)>,
     /// Send keys of claims, by step.
     pub keys: BTreeMap<usize, String>,
 }

@@ -1,11 +1,13 @@
 //! Reasons for not sending, and when they change: found by trying all moments at which something can change.
 
+use std::collections::BTreeMap;
+
 use campaign_metrics::pb::{CampaignState, NotSendingReason as Reason};
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 
 use super::{
     campaign::{Campaign, Expired},
-    hours::next_day,
+    hours::{local_day, next_day},
     lead::Lead,
     world::Workspace,
 };
@@ -17,6 +19,27 @@ impl Workspace {
     /// How many of the requested claims an account is granted.
     pub fn granted(&self, account: usize, max: i64, now: Timestamp) -> i64 {
         self.granted_of(account, max, now, Expired::Included)
+    }
+
+    /// Whether a claim may take less of the limits than one message each: a step that is granted again has its share of today.
+    pub fn keeps_shares(&self, now: Timestamp) -> bool {
+        self.campaigns.iter().any(|campaign| {
+            let today = local_day(campaign.hours().zone, now);
+            campaign.leads.iter().any(|lead| {
+                let is_of_today = |kept: &(usize, usize, Date, Date)| {
+                    kept.2 == local_day(self.accounts[kept.1].zone, now) || kept.3 == today
+                };
+                lead.kept.iter().any(is_of_today)
+                    || campaign.hands_out_expired() && lead.claim.as_ref().is_some_and(|claim| claim.expires <= now)
+            })
+        })
+    }
+
+    /// What is used today of the limits of a campaign and of an account.
+    pub fn shares_of(&self, campaign: usize, account: usize, now: Timestamp) -> (i64, i64) {
+        let (campaign, account) = (&self.campaigns[campaign], &self.accounts[account]);
+        let used = |reserved: &BTreeMap<Date, i64>, zone| reserved.get(&local_day(zone, now)).copied().unwrap_or(0);
+        (used(&campaign.reserved, campaign.hours().zone), used(&account.reserved, account.zone))
     }
 
     /// The same, with or without expired claims that are granted again.

@@ -84,16 +84,29 @@ impl Workspace {
         room(account.limit, &account.reserved, local_day(account.zone, now))
     }
 
-    /// Adds to the use of the limits of two days; a negative count gives back.
-    fn reserve(&mut self, campaign: usize, account: Option<usize>, days: (Option<Date>, Date), count: i64) {
-        if let (Some(account), Some(day)) = (account, days.0) {
+    /// Adds a message to the use of the limits of two days, or gives it back. What an earlier claim keeps of it stays.
+    fn reserve(
+        &mut self,
+        (campaign, lead, step): (usize, usize, usize),
+        of: (Option<usize>, Option<Date>, Date),
+        count: i64,
+    ) {
+        let (account, account_day, campaign_day) = of;
+        let kept: Vec<_> =
+            self.campaigns[campaign].leads[lead].kept.iter().filter(|kept| kept.0 == step).copied().collect();
+        if let (Some(account), Some(day)) = (account, account_day)
+            && !kept.iter().any(|kept| (kept.1, kept.2) == (account, day))
+        {
             *self.accounts[account].reserved.entry(day).or_default() += count;
         }
-        *self.campaigns[campaign].reserved.entry(days.1).or_default() += count;
+        if !kept.iter().any(|kept| kept.3 == campaign_day) {
+            *self.campaigns[campaign].reserved.entry(campaign_day).or_default() += count;
+        }
     }
 
     pub fn claim(&mut self, campaign: usize, lead: usize, claim: Claim, now: Timestamp) {
-        self.reserve(campaign, Some(claim.account), (Some(claim.days.0), claim.days.1), 1);
+        let of = (Some(claim.account), Some(claim.days.0), claim.days.1);
+        self.reserve((campaign, lead, claim.step), of, 1);
         let campaign = &mut self.campaigns[campaign];
         campaign.expiries.insert(claim.expires);
         campaign.last_grant = Some(now);
@@ -104,7 +117,8 @@ impl Workspace {
     /// A claim ends unsent; its reservations are given back.
     pub fn give_back(&mut self, campaign: usize, lead: usize, due_at: Timestamp) {
         if let Some(claim) = self.campaigns[campaign].end_claim(lead, due_at) {
-            self.reserve(campaign, Some(claim.account), (Some(claim.days.0), claim.days.1), -1);
+            let of = (Some(claim.account), Some(claim.days.0), claim.days.1);
+            self.reserve((campaign, lead, claim.step), of, -1);
         }
     }
 
@@ -188,7 +202,7 @@ impl Workspace {
         if step > 0 && first.is_none() && closed.is_none() {
             // Sent without a claim: it counts on its own day, and is never refused.
             let day = account.map(|account| local_day(self.accounts[account].zone, at));
-            self.reserve(report.campaign, account, (day, local_day(zone, at)), 1);
+            self.reserve((report.campaign, report.lead, step), (account, day, local_day(zone, at)), 1);
         }
     }
 
@@ -247,6 +261,11 @@ impl Workspace {
         if old != new {
             let moved = of.reserved.remove(&old).unwrap_or(0);
             *of.reserved.entry(new).or_default() += moved;
+            for lead in self.campaigns.iter_mut().flat_map(|campaign| &mut campaign.leads) {
+                let moved = |kept: (usize, usize, Date, Date)| (kept.0, kept.1, new, kept.3);
+                let is_it = |kept: &(usize, usize, Date, Date)| (kept.1, kept.2) == (account, old);
+                lead.kept = lead.kept.iter().map(|kept| if is_it(kept) { moved(*kept) } else { *kept }).collect();
+            }
             let claims = self.campaigns.iter_mut().flat_map(|campaign| &mut campaign.leads);
             let claims = claims.filter_map(|lead| lead.claim.as_mut()).filter(|claim| claim.account == account);
             claims.filter(|claim| claim.days.0 == old).for_each(|claim| claim.days.0 = new);

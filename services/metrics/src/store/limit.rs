@@ -6,7 +6,9 @@
 use campaign_metrics::schedule::local_day;
 use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use tokio_postgres::{Row, types::ToSql};
 
+use super::row::CampaignKey;
 use crate::error::Result;
 
 /// Average number of changes after which a row advances to its next epoch: about as many versions as share a page.
@@ -69,6 +71,62 @@ pub(super) async fn reservation_add_in_txn(
     Ok(())
 }
 
+/// A message that takes a share of the limits of two days.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) campaign: CampaignKey,
+    pub(super) lead_no: i32,
+    pub(super) step: i16,
+    /// Its account and the day there; `None` where none is known.
+    pub(super) account: Option<(i32, Date)>,
+    /// The day of the campaign.
+    pub(super) campaign_day: Option<Date>,
+}
+
+/// Whether an earlier claim keeps the share of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kept {
+    pub(super) of_account: bool,
+    pub(super) of_campaign: bool,
+}
+
+/// Whether retried claims of these campaigns keep shares of any day.
+pub(super) async fn keeps_shares_in_txn(txn: &Transaction<'_>, campaigns: &[CampaignKey]) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, campaign_id)
+        WHERE EXISTS (SELECT FROM kept_reservations k
+            WHERE k.workspace_id = key.workspace_id AND k.campaign_id = key.campaign_id))";
+    let (workspaces, numbers): (Vec<i32>, Vec<i32>) = campaigns.iter().copied().unzip();
+    let statement = txn.prepare_cached(sql).await?;
+    Ok(txn.query_one(&statement, &[&workspaces, &numbers]).await?.get(0))
+}
+
+/// Tells of each share whether an earlier claim, which was retried, keeps it. The caller has locked the campaigns.
+pub(super) async fn shares_kept_in_txn(txn: &Transaction<'_>, shares: &[Share]) -> Result<Vec<Kept>> {
+    let mut campaigns: Vec<CampaignKey> = shares.iter().map(|share| share.campaign).collect();
+    campaigns.sort_unstable();
+    campaigns.dedup();
+    if !keeps_shares_in_txn(txn, &campaigns).await? {
+        return Ok(vec![Kept::default(); shares.len()]);
+    }
+    let sql = "SELECT k.of_account, k.of_campaign
+        FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[], $5::int4[], $6::date[], $7::date[]) WITH ORDINALITY
+            AS m (workspace_id, campaign_id, lead_no, step, account_id, account_day, campaign_day, place)
+        CROSS JOIN LATERAL reservation_kept(m.workspace_id, m.campaign_id, m.lead_no, m.step::int4, m.account_id, m.account_day,
+            m.campaign_day) k
+        ORDER BY m.place";
+    let (workspaces, numbers): (Vec<i32>, Vec<i32>) = shares.iter().map(|share| share.campaign).unzip();
+    let leads: Vec<i32> = shares.iter().map(|share| share.lead_no).collect();
+    let steps: Vec<i16> = shares.iter().map(|share| share.step).collect();
+    let accounts: Vec<Option<i32>> = shares.iter().map(|share| share.account.map(|(id, _)| id)).collect();
+    let account_days: Vec<Option<Date>> = shares.iter().map(|share| share.account.map(|(_, day)| day)).collect();
+    let campaign_days: Vec<Option<Date>> = shares.iter().map(|share| share.campaign_day).collect();
+    let statement = txn.prepare_cached(sql).await?;
+    let params: &[&(dyn ToSql + Sync)] =
+        &[&workspaces, &numbers, &leads, &steps, &accounts, &account_days, &campaign_days];
+    let kept = |row: &Row| Kept { of_account: row.get(0), of_campaign: row.get(1) };
+    Ok(txn.query(&statement, params).await?.iter().map(kept).collect())
+}
+
 /// Adds messages that were reported without a claim. `days` are workspace, account or campaign, day and count, sorted.
 pub(super) async fn reported_add_in_txn(
     txn: &Transaction<'_>,
@@ -116,6 +174,20 @@ pub(super) async fn zone_change_in_txn(
         WHERE (workspace_id::int8 << 32) + {of}_id = ($1::int4::int8 << 32) + $2::int4 AND {of}_day = $3"
     );
     txn.execute(&claims, &[&workspace_id, &id, &old, &new]).await?;
+    let (account_day, campaign_day) = match owner {
+        LimitOwner::Account => ("$4", "campaign_day"),
+        LimitOwner::Campaign => ("account_day", "$4"),
+    };
+    let kept = format!(
+        "WITH moved AS (
+            DELETE FROM kept_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND {of}_day = $3
+            RETURNING campaign_id, lead_no, step, account_id, account_day, campaign_day
+        )
+        INSERT INTO kept_reservations (workspace_id, campaign_id, lead_no, step, account_id, account_day, campaign_day)
+        SELECT $1, campaign_id, lead_no, step, account_id, {account_day}::date, {campaign_day}::date FROM moved
+        ON CONFLICT DO NOTHING"
+    );
+    txn.execute(&kept, &[&workspace_id, &id, &old, &new]).await?;
     let taken = format!(
         "DELETE FROM {of}_reservations WHERE workspace_id = $1 AND {of}_id = $2 AND day = $3 RETURNING epoch >= 0, reserved"
     );

@@ -44,7 +44,6 @@ pub(super) struct Candidate {
     pub(super) name: CampaignName,
     pub(super) settings: CampaignSettings,
     pub(super) day: Date,
-    pub(super) granted: i64,
     pub(super) cursor: Cursor,
     /// When the next step becomes due after now, or the next claim expires that the policy RETRY makes due again. Found by
     /// [`candidates_examine_in_txn`]. A lower bound: the lead may have replied since, and closed claims may still have rows.
@@ -53,7 +52,8 @@ pub(super) struct Candidate {
     pub(super) next_due: Option<Timestamp>,
     pub(super) uncertain_claims: i64,
     state: CampaignState,
-    pub(super) reserved_before: i64,
+    /// Reservations of its local day, including those of this grant. 0 without a limit.
+    pub(super) reserved: i64,
     account_removed: bool,
 }
 
@@ -66,9 +66,8 @@ impl Candidate {
             name: CampaignName { workspace: account.workspace.clone(), campaign: row.get::<_, &str>("name").parse()? },
             state: campaign_state(row.get("state"))?,
             day: local_day(&settings.active_hours.time_zone, now),
-            granted: 0,
             cursor: Cursor::START,
-            reserved_before: 0,
+            reserved: 0,
             due_later: None,
             next_due: None,
             account_removed: false,
@@ -83,7 +82,7 @@ impl Candidate {
             state: self.state,
             active_hours: &self.settings.active_hours,
             daily_limit: self.settings.daily_limit,
-            reserved: self.reserved(),
+            reserved: self.reserved,
             accounts,
             account_dues: std::slice::from_ref(&self.next_due),
             next_due: self.next_due,
@@ -95,11 +94,6 @@ impl Candidate {
     /// Whether the account can be granted no more of its steps.
     pub(super) fn is_blocked(&self, account: &AccountStanding, now: Timestamp) -> bool {
         !self.standing(std::slice::from_ref(account)).blocked(now).reasons.is_empty()
-    }
-
-    /// Reservations of its local day, including those of this grant.
-    pub(super) fn reserved(&self) -> i64 {
-        self.reserved_before + self.granted
     }
 
     /// Records that a step becomes due at `moment`.
@@ -214,7 +208,7 @@ pub(super) async fn candidates_in_txn(
     for row in txn.query(&statement, params).await? {
         let index = element_index(&row);
         serving[index] = true;
-        candidates[index].reserved_before = row.get("reserved");
+        candidates[index].reserved = row.get("reserved");
         candidates[index].next_due = row.get::<_, bool>("is_due").then_some(now);
     }
     let mut serving = serving.into_iter();

@@ -98,15 +98,15 @@ impl<'a> Granter<'a> {
             let blocked = if size(&claims) < self.ask.max {
                 // A repeat gets no more claims; expired ones are left for a new request.
                 self.examine_and_postpone(&mut candidates).await?;
-                self.why_not(candidates, 0).await?
+                self.why_not(candidates).await?
             } else {
                 Vec::new()
             };
             return Ok((Grant { claims, blocked }, None, Vec::new()));
         }
-        let allowed = self.ask.max.min(allowance(self.standing.daily_limit, self.standing.reserved));
         let mut claims = Vec::new();
-        self.take(&mut candidates, &mut claims, allowed).await?;
+        let standing = self.standing.clone();
+        self.take(&mut candidates, &mut claims).await?;
         let mut blocked = Vec::new();
         if size(&claims) < self.ask.max {
             self.examine(&mut candidates).await?;
@@ -126,16 +126,16 @@ impl<'a> Granter<'a> {
                     candidate.cursor = Cursor::START;
                 }
             }
-            self.take(&mut candidates, &mut claims, allowed).await?;
+            self.take(&mut candidates, &mut claims).await?;
             if size(&claims) > before && size(&claims) < self.ask.max {
                 // The grant may have used up a limit, which is a new reason.
                 self.examine_and_postpone(&mut candidates).await?;
             }
         }
         let cursors = candidates.iter().map(|candidate| (candidate.key, self.account_id, candidate.cursor)).collect();
-        let recent = self.recent(&candidates, size(&claims));
+        let recent = self.recent(&candidates, size(&claims), &standing);
         if size(&claims) < self.ask.max {
-            blocked = self.why_not(candidates, size(&claims)).await?;
+            blocked = self.why_not(candidates).await?;
         }
         Ok((Grant { claims, blocked }, Some(recent), cursors))
     }
@@ -146,10 +146,9 @@ impl<'a> Granter<'a> {
     }
 
     /// What optimistic grants can start from.
-    fn recent(&self, candidates: &[Candidate], granted: i64) -> RecentGrant {
-        let open = candidates
-            .iter()
-            .filter(|candidate| granted == self.ask.max && !candidate.is_blocked(&self.standing, self.now));
+    fn recent(&self, candidates: &[Candidate], granted: i64, before: &AccountStanding) -> RecentGrant {
+        let open =
+            candidates.iter().filter(|candidate| granted == self.ask.max && !candidate.is_blocked(before, self.now));
         let open = open.map(|candidate| OpenCampaign {
             key: candidate.key,
             steps: candidate.settings.steps,
@@ -167,7 +166,7 @@ impl<'a> Granter<'a> {
     /// Whether a full grant would have taken the same.
     pub(super) fn may_take(&self, candidate: &Candidate, taken: &Taken, share: i64) -> bool {
         let allowed = allowance(self.standing.daily_limit, self.standing.reserved) >= self.ask.max
-            && allowance(candidate.settings.daily_limit, candidate.reserved()) >= share;
+            && allowance(candidate.settings.daily_limit, candidate.reserved) >= share;
         allowed
             && taken.serving
             && i64::try_from(taken.leads.len()) == Ok(share)
@@ -199,11 +198,12 @@ impl<'a> Granter<'a> {
         Ok(())
     }
 
-    /// Takes from the candidates until `allowed` claims are granted or nothing is left.
+    /// Takes from the candidates until enough is granted, a limit is used up, or nothing is left. A claim does not always use up
+    /// a limit, so what is left of it is what Postgres says after each round.
     ///
     /// Shares are even. A round asks so few campaigns that their shares reach [`SHARE_MIN`], but at least one. What a campaign
     /// leaves goes to the others in the next round.
-    async fn take(&self, candidates: &mut [Candidate], claims: &mut Vec<Claim>, allowed: i64) -> Result<()> {
+    async fn take(&mut self, candidates: &mut [Candidate], claims: &mut Vec<Claim>) -> Result<()> {
         let mut open: Vec<&mut Candidate> =
             candidates.iter_mut().filter(|candidate| !candidate.is_blocked(&self.standing, self.now)).collect();
         if open.len() > 1 {
@@ -211,18 +211,26 @@ impl<'a> Granter<'a> {
             let first = rand::rng().random_range(0..open.len());
             open.rotate_left(first);
         }
-        while !open.is_empty() && size(claims) < allowed {
-            let left = allowed - size(claims);
+        while !open.is_empty() {
+            let room = allowance(self.standing.daily_limit, self.standing.reserved);
+            let left = room.min(self.ask.max - size(claims));
+            if left <= 0 {
+                break;
+            }
             // The others are asked once these have no more.
             let asked = usize::try_from(left / SHARE_MIN).unwrap_or(usize::MAX).clamp(1, open.len());
             let mut later = open.split_off(asked);
             let shares = shares(&open, left);
             // Polled together, the takes share a round trip.
             let takes = open.iter_mut().zip(&shares).map(|(candidate, share)| self.take_of(candidate, *share));
-            let granted = try_join_all(takes).await?;
+            let (granted, reserved): (Vec<_>, Vec<_>) = try_join_all(takes).await?.into_iter().unzip();
+            if self.standing.daily_limit.is_some() {
+                // Each take has counted those before it; one that took nothing has counted none.
+                self.standing.reserved = reserved.into_iter().fold(self.standing.reserved, i64::max);
+            }
             let mut filled = shares.iter().zip(&granted).map(|(share, claims)| size(claims) == *share);
             open.retain(|candidate| {
-                filled.next().unwrap_or(false) && allowance(candidate.settings.daily_limit, candidate.reserved()) > 0
+                filled.next().unwrap_or(false) && allowance(candidate.settings.daily_limit, candidate.reserved) > 0
             });
             claims.extend(granted.into_iter().flatten());
             later.append(&mut open);
@@ -231,9 +239,10 @@ impl<'a> Granter<'a> {
         Ok(())
     }
 
-    async fn take_of(&self, candidate: &mut Candidate, share: i64) -> Result<Vec<Claim>> {
+    /// Takes from a candidate. Returns the claims, and the reservations of the account's day after them.
+    async fn take_of(&self, candidate: &mut Candidate, share: i64) -> Result<(Vec<Claim>, i64)> {
         if share == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let take = Take {
             campaign: candidate.key,
@@ -248,11 +257,14 @@ impl<'a> Granter<'a> {
         };
         let taken = take.take_in_txn(self.txn, &mut candidate.cursor).await?;
         let count = i64::try_from(taken.leads.len()).unwrap_or(i64::MAX);
-        candidate.granted += count;
+        if count > 0 && candidate.settings.daily_limit.is_some() {
+            candidate.reserved = taken.reserved.1;
+        }
         if count < share {
             candidate.next_due = candidate.due_later;
         }
-        Ok(self.claims(candidate, taken.leads, take.expires_at).collect())
+        let reserved = taken.reserved.0;
+        Ok((self.claims(candidate, taken.leads, take.expires_at).collect(), reserved))
     }
 
     pub(super) fn claims(
@@ -275,9 +287,8 @@ impl<'a> Granter<'a> {
 
     /// The reasons not to send that hold after the grant. Finished campaigns are not listed: an account has more and more of
     /// them. Only where nothing else is left, one reason tells of them.
-    async fn why_not(&self, candidates: Vec<Candidate>, granted: i64) -> Result<Vec<CampaignBlocked>> {
-        let mut standing = self.standing.clone();
-        standing.reserved += granted;
+    async fn why_not(&self, candidates: Vec<Candidate>) -> Result<Vec<CampaignBlocked>> {
+        let standing = self.standing.clone();
         if candidates.is_empty() {
             let mut blocked = Blocked::default();
             if serves_finished_in_txn(self.txn, (self.workspace_id, self.account_id)).await? {
@@ -307,7 +318,7 @@ impl<'a> Granter<'a> {
 fn shares(open: &[&mut Candidate], mut left: i64) -> Vec<i64> {
     let mut campaigns_left = i64::try_from(open.len()).unwrap_or(i64::MAX);
     let share = |candidate: &&mut Candidate| {
-        let room = allowance(candidate.settings.daily_limit, candidate.reserved());
+        let room = allowance(candidate.settings.daily_limit, candidate.reserved);
         let share = ((left + campaigns_left - 1) / campaigns_left).min(room);
         left -= share;
         campaigns_left -= 1;

@@ -117,7 +117,7 @@ impl OptimisticGrant {
         {
             let mut candidate = Candidate::from_row(row, ask.account, now)?;
             candidate.next_due = Some(now);
-            candidate.reserved_before = taken.reserved.1 - share;
+            candidate.reserved = taken.reserved.1 - share;
             if !is_unchanged(campaign, &candidate) || !granter.may_take(&candidate, &taken, *share) {
                 return Err(conflict());
             }

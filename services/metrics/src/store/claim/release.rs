@@ -19,7 +19,7 @@ use crate::{
     error::Result,
     store::{
         campaign::counters::{account_leads_change_in_txn, claims_closed_in_txn},
-        limit::{LimitOwner, reservation_add_in_txn},
+        limit::{LimitOwner, Share, reservation_add_in_txn, shares_kept_in_txn},
         row::{account_lock_in_txn, lead_bit, lead_block},
         transaction::{Kind, Store, in_txn},
     },
@@ -66,12 +66,19 @@ pub(super) async fn release_in_txn(
     let mut blocks: BTreeMap<(i32, i32, i16, i64), i64> = BTreeMap::new();
     let mut days: BTreeMap<(LimitOwner, i32, Date), i64> = BTreeMap::new();
     let mut closed: BTreeMap<i32, i64> = BTreeMap::new();
-    for (id, row) in held {
+    let shares: Vec<Share> = held.iter().map(|(id, row)| share(workspace_id, account_id, *id, row)).collect();
+    let kept = shares_kept_in_txn(txn, &shares).await?;
+    for ((id, _), (share, kept)) in held.iter().zip(shares.iter().zip(kept)) {
         let key = id.key;
         let block = (key.campaign_number, lead_block(key.lead_number), i16::from(key.step.number()), id.grant);
         *blocks.entry(block).or_default() |= lead_bit(key.lead_number);
-        *days.entry((LimitOwner::Account, account_id, row.get("account_day"))).or_default() -= 1;
-        *days.entry((LimitOwner::Campaign, key.campaign_number, row.get("campaign_day"))).or_default() -= 1;
+        // A share that an earlier claim keeps was not taken by this one.
+        if let Some((_, day)) = share.account.filter(|_| !kept.of_account) {
+            *days.entry((LimitOwner::Account, account_id, day)).or_default() -= 1;
+        }
+        if let Some(day) = share.campaign_day.filter(|_| !kept.of_campaign) {
+            *days.entry((LimitOwner::Campaign, key.campaign_number, day)).or_default() -= 1;
+        }
         *closed.entry(key.campaign_number).or_default() += 1;
     }
     let shrink = "UPDATE claims SET claimed = claimed & ~$6::int8
@@ -96,4 +103,15 @@ pub(super) async fn release_in_txn(
         reservation_add_in_txn(txn, owner, workspace_id, id, day, count).await?;
     }
     Ok(())
+}
+
+/// The share of the limits that a claim stands for.
+fn share(workspace_id: i32, account_id: i32, id: ClaimId, claim: &Row) -> Share {
+    Share {
+        campaign: (workspace_id, id.key.campaign_number),
+        lead_no: id.key.lead_number,
+        step: id.key.step.number().into(),
+        account: Some((account_id, claim.get("account_day"))),
+        campaign_day: Some(claim.get("campaign_day")),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use tokio_postgres::types::ToSql;
 
 use crate::{
@@ -23,7 +23,7 @@ pub(in crate::store) async fn claims_retry_in_txn(
     now: Timestamp,
 ) -> Result<usize> {
     let end = "
-        SELECT (c).account_id, (c).step, (c).block, claim_delete(c) AS open FROM (
+        SELECT (c).account_id, (c).step, (c).block, (c).account_day, (c).campaign_day, claim_delete(c) AS open FROM (
             SELECT c FROM claims c
             WHERE (workspace_id::int8 << 32) + campaign_id = ($1::int4::int8 << 32) + $2::int4 AND expires_at <= $3
                 AND claim_open(c) <> 0
@@ -33,18 +33,29 @@ pub(in crate::store) async fn claims_retry_in_txn(
     let end = txn.prepare_cached(end).await?;
     let ended = txn.query(&end, &[&workspace_id, &campaign_id, &now, &rows_max]).await?;
     let mut count = 0;
-    let mut by_account: BTreeMap<i32, (Vec<i32>, Vec<i16>)> = BTreeMap::new();
+    let mut by_account: BTreeMap<i32, Retried> = BTreeMap::new();
     for row in &ended {
-        let (leads, steps) = by_account.entry(row.get("account_id")).or_default();
+        let retried = by_account.entry(row.get("account_id")).or_default();
         let (block, open): (i32, i64) = (row.get("block"), row.get("open"));
         for bit in (0..64).filter(|bit| open >> bit & 1 == 1) {
-            leads.push(block * 64 + bit);
-            steps.push(row.get("step"));
+            retried.leads.push(block * 64 + bit);
+            retried.steps.push(row.get("step"));
+            retried.account_days.push(row.get("account_day"));
+            retried.campaign_days.push(row.get("campaign_day"));
             count += 1;
         }
     }
+    // Their messages may have been sent: each keeps its share of its days, also where the step is granted again.
+    let keep = "
+        INSERT INTO kept_reservations (workspace_id, campaign_id, lead_no, step, account_id, account_day, campaign_day)
+        SELECT $1, $2, lead_no, step, $3, account_day, campaign_day
+        FROM unnest($4::int4[], $5::int2[], $6::date[], $7::date[]) AS kept (lead_no, step, account_day, campaign_day)
+        ON CONFLICT DO NOTHING";
     let mut assigned = AccountLeads::new();
-    for (account_id, (leads, steps)) in by_account {
+    for (account_id, Retried { leads, steps, account_days, campaign_days }) in by_account {
+        let params: [&(dyn ToSql + Sync); 7] =
+            [&workspace_id, &campaign_id, &account_id, &leads, &steps, &account_days, &campaign_days];
+        txn.execute(keep, &params).await?;
         let campaigns = vec![campaign_id; leads.len()];
         for (key, leads) in returns_add_in_txn(txn, workspace_id, account_id, &campaigns, &leads, &steps, now).await? {
             *assigned.entry(key).or_default() += leads;
@@ -55,6 +66,15 @@ pub(in crate::store) async fn claims_retry_in_txn(
         account_leads_change_in_txn(txn, workspace_id, &assigned).await?;
     }
     Ok(ended.len())
+}
+
+/// Claims that are retried, of one account: one element of each for each claim.
+#[derive(Default)]
+struct Retried {
+    leads: Vec<i32>,
+    steps: Vec<i16>,
+    account_days: Vec<Date>,
+    campaign_days: Vec<Date>,
 }
 
 /// Makes steps due again at `due_at` for the account, and assigns their leads to it: so far only the claims recorded it.

@@ -20,7 +20,7 @@ use crate::{
     error::Result,
     store::{
         campaign::finish::{Emptied, campaigns_finish_in_txn},
-        limit::{LimitOwner, reported_add_in_txn},
+        limit::{Kept, LimitOwner, Share, keeps_shares_in_txn, reported_add_in_txn, shares_kept_in_txn},
         row::{CampaignKey, element_index},
         sqlstate::is_lock_unavailable,
         transaction::snapshot_outdated,
@@ -263,23 +263,41 @@ impl Batch<'_> {
         let sql = "SELECT a.workspace_id, a.account_id, a.time_zone
             FROM unnest($1::int4[], $2::int4[]) AS key (workspace_id, account_id)
             JOIN accounts a ON a.workspace_id = key.workspace_id AND a.account_id = key.account_id";
+        let mut campaigns: Vec<CampaignKey> = unclaimed.iter().map(|message| message.campaign).collect();
+        campaigns.sort_unstable();
+        campaigns.dedup();
         let statement = self.txn.prepare_cached(sql).await?;
+        let params: [&(dyn ToSql + Sync); 2] = [&workspaces, &ids];
+        let zones = async { Ok(self.txn.query(&statement, &params).await?) };
+        let (rows, keeps_shares) = try_join!(zones, keeps_shares_in_txn(self.txn, &campaigns))?;
         let mut zones: HashMap<(i32, i32), TimeZone> = HashMap::new();
-        for row in self.txn.query(&statement, &[&workspaces, &ids]).await? {
+        for row in rows {
             zones.insert((row.get(0), row.get(1)), parse_time_zone(row.get(2))?);
         }
+        let account_day = |campaign: CampaignKey, account_id: Option<i32>, at| {
+            let id = account_id?;
+            Some((id, local_day(zones.get(&(campaign.0, id))?, at)))
+        };
+        let mut kept = vec![Kept::default(); unclaimed.len()];
+        if keeps_shares {
+            let mut shares = Vec::with_capacity(unclaimed.len());
+            for &Unclaimed { campaign, lead_no, step, account_id, at } in &unclaimed {
+                let account = account_day(campaign, account_id, at);
+                shares.push(Share { campaign, lead_no, step, account, campaign_day: self.campaign_day(campaign, at)? });
+            }
+            kept = shares_kept_in_txn(self.txn, &shares).await?;
+        }
         // Most messages have the time of their receipt: grouped by time, they need one conversion to a local day.
-        let mut counts: BTreeMap<(CampaignKey, Option<i32>, Timestamp), i64> = BTreeMap::new();
-        for message in unclaimed {
-            *counts.entry((message.campaign, message.account_id, message.at)).or_default() += 1;
+        let mut counts: BTreeMap<(CampaignKey, Option<i32>, Timestamp, Kept), i64> = BTreeMap::new();
+        for (message, kept) in unclaimed.into_iter().zip(kept) {
+            *counts.entry((message.campaign, message.account_id, message.at, kept)).or_default() += 1;
         }
         let mut days: BTreeMap<(LimitOwner, i32, i32, Date), i64> = BTreeMap::new();
-        for ((campaign, account_id, at), count) in counts {
-            if let Some((id, zone)) = account_id.and_then(|id| Some((id, zones.get(&(campaign.0, id))?))) {
-                *days.entry((LimitOwner::Account, campaign.0, id, local_day(zone, at))).or_default() += count;
+        for ((campaign, account_id, at, kept), count) in counts {
+            if let Some((id, day)) = account_day(campaign, account_id, at).filter(|_| !kept.of_account) {
+                *days.entry((LimitOwner::Account, campaign.0, id, day)).or_default() += count;
             }
-            if let Some(terms) = self.terms.get(&campaign) {
-                let day = local_day(&parse_time_zone(&terms.time_zone)?, at);
+            if let Some(day) = self.campaign_day(campaign, at)?.filter(|_| !kept.of_campaign) {
                 *days.entry((LimitOwner::Campaign, campaign.0, campaign.1, day)).or_default() += count;
             }
         }
@@ -290,6 +308,12 @@ impl Batch<'_> {
             reported_add_in_txn(self.txn, owner, &days).await?;
         }
         Ok(())
+    }
+
+    /// The local day of a campaign.
+    fn campaign_day(&self, campaign: CampaignKey, at: Timestamp) -> Result<Option<Date>> {
+        let Some(terms) = self.terms.get(&campaign) else { return Ok(None) };
+        Ok(Some(local_day(&parse_time_zone(&terms.time_zone)?, at)))
     }
 }
 

@@ -48,6 +48,8 @@ impl Store {
             for table in ["account_reservations", "campaign_reservations"] {
                 txn.execute(&format!("DELETE FROM {table} WHERE day <= $1"), &[&last_over]).await?;
             }
+            let kept = "DELETE FROM kept_reservations WHERE account_day <= $1 AND campaign_day <= $1";
+            txn.execute(kept, &[&last_over]).await?;
             Ok(())
         })
     }
