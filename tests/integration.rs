@@ -170,6 +170,8 @@ mod verdicts;
 mod views;
 #[path = "integration/waiting.rs"]
 mod waiting;
+#[path = "integration/watchers.rs"]
+mod watchers;
 #[path = "integration/watching.rs"]
 mod watching;
 #[path = "integration/ways.rs"]

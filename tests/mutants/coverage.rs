@@ -77,6 +77,8 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/ingest", METRICS, &["neighbours", "streams"], SERVICE),
     row("services/metrics/src/store/pool", METRICS, &["neighbours", "telemetry"], SERVICE),
     row("services/metrics/src/rpc", METRICS, &["inputs", "pages", "gauges", SEQUENCES], SERVICE),
+    row("services/metrics/src/rpc/look.rs", METRICS, &["watchers", "reading"], &["transport"]),
+    row("services/metrics/src/rpc/watch.rs", METRICS, &["watchers", "reading"], &["transport"]),
     row("services/metrics/src/rpc/performance.rs", METRICS, &["performance"], &[]),
     row("services/metrics/src/exporter", METRICS, &["gauges", "details"], SERVICE),
     row("services/metrics/src/telemetry.rs", METRICS, &["telemetry"], SERVICE),

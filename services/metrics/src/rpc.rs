@@ -6,6 +6,7 @@ mod account;
 mod campaign;
 mod export;
 mod lead;
+mod look;
 mod opt_out;
 mod page;
 mod performance;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::look::Looks;
 use crate::{
     error::Result,
     ingest::Ingest,
@@ -30,7 +32,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
-pub use self::status::unready;
+pub use self::{look::Looker, status::unready};
 
 /// Most streams of WatchCampaigns of a process. A controller opens one, a person who looks at a screen another.
 const WATCHES_MAX: usize = 100;
@@ -43,24 +45,27 @@ pub struct Rpc {
     telemetry: Arc<Telemetry>,
     /// Ends streams, which would outlast a drain otherwise.
     shutdown: CancellationToken,
-    /// Room for watches: each reads all its campaigns again and again.
+    /// What watches look at.
+    looks: Looks,
+    /// Room for watches: each keeps what it sent of every campaign.
     watches: Arc<Semaphore>,
     /// Longest wait for the next request of StreamOutcomes.
     stream_idle: Duration,
 }
 
 impl Rpc {
-    /// Creates the handlers. Outcomes go to `store` through `ingest`, and `shutdown` ends streams. A stream of outcomes is
-    /// silent for `stream_idle` at most.
+    /// Creates the handlers, and the reader for watches, which the caller must run. Outcomes go to `store` through `ingest`, and
+    /// `shutdown` ends streams. A stream of outcomes is silent for `stream_idle` at most.
     pub fn new(
         store: Store,
         ingest: Ingest,
         telemetry: Arc<Telemetry>,
         shutdown: CancellationToken,
         stream_idle: Duration,
-    ) -> Self {
+    ) -> (Self, Looker) {
         let watches = Arc::new(Semaphore::new(WATCHES_MAX));
-        Self { store, ingest, telemetry, shutdown, watches, stream_idle }
+        let (looks, looker) = Looks::new(store.clone());
+        (Self { store, ingest, telemetry, shutdown, looks, watches, stream_idle }, looker)
     }
 }
 

@@ -178,7 +178,9 @@ pub async fn run(
         apart_writer.run().await;
         Ok(())
     });
-    let rpc = Rpc::new(store.clone(), ingest, telemetry.clone(), stop.clone(), options.stream_idle);
+    let (rpc, looker) = Rpc::new(store.clone(), ingest, telemetry.clone(), stop.clone(), options.stream_idle);
+    let looker_stop = stop.clone();
+    tasks.spawn(async move { looker_stop.run_until_cancelled(looker.run()).await.map_or(Ok(()), |never| never) });
     // The bound on a message holds for what it unpacks to, too.
     macro_rules! bounded {
         ($server:expr) => {

@@ -208,7 +208,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         let full = |_| Error::Exhausted("this replica serves as many watches as it can; close some of them");
         let room = self.watches.clone().try_acquire_owned().map_err(full)?;
         let open = (self.telemetry.watch_started(), room);
-        let changes = watch(self.store.clone(), workspace, interval, self.shutdown.clone(), open);
+        let changes = watch(&self.looks, workspace, interval, self.shutdown.clone(), open);
         let mut response = Response::new(changes);
         response.metadata_mut().insert(VERSION_HEADER, MetadataValue::from_static(VERSION));
         Ok(response)

@@ -1,96 +1,114 @@
 //! Handler of WatchCampaigns: it sends all campaigns, then those that changed.
 //!
 //! The stream keeps the last message of each campaign, and compares it with the current state at most once in each
-//! interval. It queues nothing: a slow reader delays the next comparison, and then gets the latest state.
+//! interval. It queues nothing: a slow reader delays the next comparison, and then gets the latest state. [`super::look`] reads
+//! for all streams.
 
-use std::{
-    collections::{HashMap, HashSet},
-    pin::Pin,
-    time::Duration,
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+
+use campaign_metrics::{
+    name::{WorkspaceId, WorkspaceName},
+    pb,
 };
-
-use campaign_metrics::{campaign::Campaign, name::WorkspaceId, pb};
 use futures::Stream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::{error::Result, store::Store, telemetry::InFlight};
+use super::look::{Campaigns, Look, Looks, Open};
+use crate::telemetry::InFlight;
 
 /// The stream of WatchCampaigns.
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCampaignsResponse, Status>> + Send>>;
 
-/// Campaigns of one read.
-const PAGE: i64 = 1000;
-
 struct Watch {
-    store: Store,
-    workspace: Option<WorkspaceId>,
+    looks: Open,
+    /// How the names of its campaigns begin.
+    prefix: String,
     interval: Duration,
     shutdown: CancellationToken,
     /// Counts the stream as open, and takes its room.
     _open: (InFlight, OwnedSemaphorePermit),
-    sent: HashMap<String, pb::Campaign>,
+    sent: HashMap<String, Arc<pb::Campaign>>,
     synced: bool,
+    /// The moment of the last look.
+    last: Option<Instant>,
 }
 
 /// Watches the campaigns of one workspace or of all workspaces, until `shutdown` or until the reader disconnects.
 pub fn watch(
-    store: Store,
+    looks: &Looks,
     workspace: Option<WorkspaceId>,
     interval: Duration,
     shutdown: CancellationToken,
     open: (InFlight, OwnedSemaphorePermit),
 ) -> WatchStream {
-    let watch = Watch { store, workspace, interval, shutdown, _open: open, sent: HashMap::new(), synced: false };
+    let prefix = workspace.clone().map(|workspace| format!("{}/", WorkspaceName(workspace))).unwrap_or_default();
+    let looks = looks.open(workspace);
+    let watch =
+        Watch { looks, prefix, interval, shutdown, _open: open, sent: HashMap::new(), synced: false, last: None };
     Box::pin(futures::TryStreamExt::try_flatten(futures::stream::try_unfold(watch, |mut watch| async move {
-        if watch.synced {
-            tokio::select! {
-                () = tokio::time::sleep(watch.interval) => {}
-                () = watch.shutdown.cancelled() => return Ok(None),
-            }
-        }
-        let changes = watch.changes().await.map_err(Status::from)?;
-        Ok::<_, Status>(Some((futures::stream::iter(changes.into_iter().map(Ok)), watch)))
+        let Some(look) = watch.look().await else { return Ok(None) };
+        let changes = watch.changes(&*look.campaigns?);
+        let changes = changes.into_iter().map(|change| Ok(change.message()));
+        Ok::<_, Status>(Some((futures::stream::iter(changes), watch)))
     })))
 }
 
-impl Watch {
-    async fn changes(&mut self) -> Result<Vec<pb::WatchCampaignsResponse>> {
+/// What a message says. It is made when it is sent: what waits for a slow reader takes no room of its own.
+enum Change {
+    Campaign(Arc<pb::Campaign>),
+    Deleted(String),
+    Synced,
+}
+
+impl Change {
+    fn message(self) -> pb::WatchCampaignsResponse {
         use pb::watch_campaigns_response::Change;
+        let change = match self {
+            Self::Campaign(campaign) => Change::Campaign(Arc::unwrap_or_clone(campaign)),
+            Self::Deleted(name) => Change::Deleted(name),
+            Self::Synced => Change::Synced(()),
+        };
+        pb::WatchCampaignsResponse { change: Some(change) }
+    }
+}
+
+impl Watch {
+    /// Waits for the next look; `None` if there are no more.
+    async fn look(&mut self) -> Option<Look> {
+        if let Some(last) = self.last {
+            self.looks.wait(last, self.interval);
+        }
+        let look = tokio::select! {
+            look = self.looks.next() => look?,
+            () = self.shutdown.cancelled() => return None,
+        };
+        self.last = Some(look.at);
+        Some(look)
+    }
+
+    /// Compares what was sent with what there is.
+    fn changes(&mut self, found: &Campaigns) -> Vec<Change> {
         let mut changes = Vec::new();
-        let mut present = HashSet::new();
-        for campaign in self.all().await? {
-            let campaign = pb::Campaign::from(campaign);
-            present.insert(campaign.name.clone());
-            if self.sent.get(&campaign.name) != Some(&campaign) {
-                self.sent.insert(campaign.name.clone(), campaign.clone());
-                changes.push(Change::Campaign(campaign));
+        let of_stream = |name: &String| name.starts_with(&self.prefix);
+        for (name, campaign) in found.iter().filter(|(name, _)| of_stream(name)) {
+            // A campaign that did not change is the same one in every look.
+            let is_sent = |sent: &Arc<pb::Campaign>| Arc::ptr_eq(sent, campaign) || sent == campaign;
+            if !self.sent.get(name).is_some_and(is_sent) {
+                self.sent.insert(name.clone(), campaign.clone());
+                changes.push(Change::Campaign(campaign.clone()));
             }
         }
-        let deleted: Vec<String> = self.sent.keys().filter(|name| !present.contains(*name)).cloned().collect();
-        for name in deleted {
+        let gone: Vec<String> = self.sent.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+        for name in gone {
             self.sent.remove(&name);
             changes.push(Change::Deleted(name));
         }
         if !self.synced {
             self.synced = true;
-            changes.push(Change::Synced(()));
+            changes.push(Change::Synced);
         }
-        Ok(changes.into_iter().map(|change| pb::WatchCampaignsResponse { change: Some(change) }).collect())
-    }
-
-    async fn all(&self) -> Result<Vec<Campaign>> {
-        let mut all: Vec<Campaign> = Vec::new();
-        loop {
-            let last = all.last().map(|campaign| campaign.name.clone());
-            let after = last.as_ref().map(|name| (name.workspace.as_str(), name.campaign.as_str()));
-            let page = self.store.campaign_list(self.workspace.as_ref(), None, None, after, PAGE).await?;
-            let is_last = i64::try_from(page.len()).is_ok_and(|count| count < PAGE);
-            all.extend(page);
-            if is_last {
-                return Ok(all);
-            }
-        }
+        changes
     }
 }
