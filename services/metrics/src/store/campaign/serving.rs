@@ -53,7 +53,7 @@ pub(super) async fn accounts_write_in_txn(
     let lock = "SELECT FROM campaign_accounts
         WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)
         ORDER BY account_id FOR NO KEY UPDATE";
-    let remove = "UPDATE campaign_accounts SET removed = true, free_lead = 1
+    let remove = "UPDATE campaign_accounts SET removed = true, free_lead = 1, free_due = NULL
         WHERE workspace_id = $1 AND campaign_id = $2 AND NOT removed AND account_id <> ALL ($3)";
     // Waits for AddLeads that assigns leads to them.
     txn.execute(lock, &[&workspace_id, &campaign_id, &ids]).await?;
@@ -67,7 +67,7 @@ pub(super) async fn accounts_write_in_txn(
 pub(in crate::store) async fn leads_free_in_txn(txn: &Transaction<'_>, campaign: CampaignKey) -> Result<Freeing> {
     let keys: [&(dyn ToSql + Sync); 2] = [&campaign.0, &campaign.1];
     let left = "SELECT account_id, CASE WHEN free_due IS NULL THEN free_lead END FROM campaign_accounts
-        WHERE workspace_id = $1 AND campaign_id = $2 AND free_lead IS NOT NULL
+        WHERE workspace_id = $1 AND campaign_id = $2 AND removed AND free_lead IS NOT NULL
         ORDER BY account_id FOR NO KEY UPDATE";
     let rows = txn.query(left, &keys).await?;
     // By account the first lead that was not looked at; `None` once all were, and the listed steps come next.
@@ -99,7 +99,7 @@ pub(in crate::store) async fn leads_free_in_txn(txn: &Transaction<'_>, campaign:
         }
     }
     let rest = "SELECT EXISTS (SELECT FROM campaign_accounts
-        WHERE workspace_id = $1 AND campaign_id = $2 AND free_lead IS NOT NULL)";
+        WHERE workspace_id = $1 AND campaign_id = $2 AND removed AND free_lead IS NOT NULL)";
     Ok(if txn.query_one(rest, &keys).await?.get(0) { Freeing::GoesOn } else { Freeing::Done })
 }
 

@@ -19,7 +19,7 @@ impl Store {
     /// Frees leads of accounts that left.
     pub async fn leads_free(&self) -> Result<()> {
         let left: Result<Vec<CampaignKey>> = in_txn!(self, "leads_free", Kind::Read, |txn, attempt| {
-            let sql = "SELECT DISTINCT workspace_id, campaign_id FROM campaign_accounts WHERE free_lead IS NOT NULL
+            let sql = "SELECT DISTINCT workspace_id, campaign_id FROM campaign_accounts WHERE removed AND free_lead IS NOT NULL
                 ORDER BY workspace_id, campaign_id";
             Ok(txn.query(sql, &[]).await?.iter().map(campaign_key).collect())
         });
