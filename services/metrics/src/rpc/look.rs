@@ -57,7 +57,7 @@ struct Watchers {
 pub(super) struct Looks {
     watchers: Arc<Mutex<Watchers>>,
     changed: Arc<Notify>,
-    looks: watch::Receiver<Look>,
+    latest: watch::Receiver<Look>,
     epoch: Instant,
 }
 
@@ -65,8 +65,8 @@ impl Looks {
     /// Creates the looker, which the caller must run, and where streams ask it.
     pub(super) fn new(store: Store) -> (Self, Looker) {
         let epoch = Instant::now();
-        let (sender, looks) = watch::channel(Look { at: epoch, campaigns: Ok(Arc::default()) });
-        let looks = Self { watchers: Arc::default(), changed: Arc::default(), looks, epoch };
+        let (sender, latest) = watch::channel(Look { at: epoch, campaigns: Ok(Arc::default()) });
+        let looks = Self { watchers: Arc::default(), changed: Arc::default(), latest, epoch };
         (looks.clone(), Looker { store, looks, sender })
     }
 
@@ -104,7 +104,7 @@ impl Open {
     /// Waits for a look that was made for the stream's moment or later; `None` if there are no more looks.
     pub(super) async fn next(&mut self) -> Option<Look> {
         let due = self.due;
-        let look = self.looks.looks.wait_for(|look| look.at >= due).await.ok()?.clone();
+        let look = self.looks.latest.wait_for(|look| look.at >= due).await.ok()?.clone();
         self.want(None);
         Some(look)
     }
