@@ -12,7 +12,11 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::{Code, codec::CompressionEncoding, transport::Endpoint};
+use tonic::{
+    Code,
+    codec::CompressionEncoding,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     harness::{
@@ -30,6 +34,8 @@ use crate::{
 const STREAMS_MAX: usize = 256;
 /// Most watches of a process; see `rpc.rs`.
 const WATCHES_MAX: usize = 100;
+/// Most streams of outcomes of a process; see `rpc.rs`.
+const REPORT_STREAMS_MAX: usize = 512;
 
 #[tokio::test]
 async fn gzip_is_taken_and_a_request_that_unpacks_to_too_much_is_refused_in_little_memory() {
@@ -128,6 +134,25 @@ async fn a_replica_has_a_bound_on_its_watches() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_has_a_bound_on_its_streams_of_outcomes() {
+    let service = Service::start().await;
+    // Each opens its stream at once, and never sends.
+    let stream = async |client: &SendingServiceClient<Channel>| {
+        let silent = stream::pending::<pb::StreamOutcomesRequest>();
+        Ok::<_, tonic::Status>(client.clone().stream_outcomes(silent).await?.into_inner())
+    };
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let channel = Endpoint::from_shared(service.url.clone()).unwrap().connect().await.unwrap();
+        let client = SendingServiceClient::new(channel);
+        for _ in 0..REPORT_STREAMS_MAX / 4 {
+            open.push(stream(&client).await.expect("a stream"));
+        }
+    }
+    assert_refused(stream(&service.sending).await, Code::ResourceExhausted, "OVERLOADED", "streams of outcomes");
 }
 
 #[tokio::test]

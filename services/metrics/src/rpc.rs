@@ -37,6 +37,9 @@ pub use self::{look::Looker, status::unready};
 /// Most streams of WatchCampaigns of a process. A controller opens one, a person who looks at a screen another.
 const WATCHES_MAX: usize = 100;
 
+/// Most streams of StreamOutcomes of a process. One that is not read takes some 1 MiB.
+const REPORT_STREAMS_MAX: usize = 512;
+
 /// Implements all gRPC services.
 #[derive(Clone)]
 pub struct Rpc {
@@ -49,6 +52,8 @@ pub struct Rpc {
     looks: Looks,
     /// Room for watches: each keeps what it sent of every campaign.
     watches: Arc<Semaphore>,
+    /// Room for streams of outcomes: each keeps what its caller did not read.
+    report_streams: Arc<Semaphore>,
     /// Longest wait for the next request of StreamOutcomes.
     stream_idle: Duration,
 }
@@ -64,8 +69,9 @@ impl Rpc {
         stream_idle: Duration,
     ) -> (Self, Looker) {
         let watches = Arc::new(Semaphore::new(WATCHES_MAX));
+        let report_streams = Arc::new(Semaphore::new(REPORT_STREAMS_MAX));
         let (looks, looker) = Looks::new(store.clone());
-        (Self { store, ingest, telemetry, shutdown, looks, watches, stream_idle }, looker)
+        (Self { store, ingest, telemetry, shutdown, looks, watches, report_streams, stream_idle }, looker)
     }
 }
 

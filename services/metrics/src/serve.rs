@@ -70,6 +70,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most calls and streams at once on one connection. More wait in the client.
 const STREAMS_MAX: u32 = 256;
+/// Most bytes of requests that a stream sends ahead of what is read. A stream whose caller does not read its answers is not read
+/// either, and keeps them in memory.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Largest request, as it is sent and as it unpacks: the default of gRPC.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
@@ -191,6 +194,7 @@ pub async fn run(
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .layer(CallLayer { telemetry, ready: ready.clone() })
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

@@ -13,6 +13,7 @@ use futures::{
     future::BoxFuture,
     stream::{BoxStream, try_unfold},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Status, Streaming};
 
 use super::{Rpc, batch_size};
@@ -83,11 +84,13 @@ impl Rpc {
         &self,
         requests: Streaming<pb::StreamOutcomesRequest>,
         caller: Option<SocketAddr>,
+        room: OwnedSemaphorePermit,
     ) -> BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>> {
         let stream = ReportStream {
             rpc: self.clone(),
             requests,
             caller,
+            _room: room,
             workspace: None,
             pending: VecDeque::new(),
             outcomes: 0,
@@ -105,6 +108,7 @@ struct ReportStream {
     rpc: Rpc,
     requests: Streaming<pb::StreamOutcomesRequest>,
     caller: Option<SocketAddr>,
+    _room: OwnedSemaphorePermit,
     workspace: Option<WorkspaceId>,
     pending: VecDeque<Pending>,
     /// Outcomes in `pending`.

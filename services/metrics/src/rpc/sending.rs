@@ -18,7 +18,7 @@ use super::{
     request_id,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     store::{ClaimRequest, Renewal, Resolution},
 };
 
@@ -186,7 +186,10 @@ impl pb::sending_service_server::SendingService for Rpc {
         request: Request<Streaming<pb::StreamOutcomesRequest>>,
     ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
         let caller = request.remote_addr();
-        Ok(Response::new(self.report_stream(request.into_inner(), caller)))
+        let full =
+            |_| Error::Exhausted("this replica serves as many streams of outcomes as it can; close some of them");
+        let room = self.report_streams.clone().try_acquire_owned().map_err(full)?;
+        Ok(Response::new(self.report_stream(request.into_inner(), caller, room)))
     }
 
     async fn report_outcomes(
