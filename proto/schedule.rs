@@ -156,6 +156,10 @@ impl ActiveHours {
     }
 }
 
+/// Names that a database of zones can have besides zones: places where no zone was chosen yet, the zone of this machine, and
+/// copies of all zones.
+const NO_ZONES: [&str; 5] = ["Factory", "localtime", "posixrules", "posix/", "right/"];
+
 /// Parses an IANA time zone; empty is UTC.
 pub fn parse_time_zone(text: &str) -> Result<TimeZone, Invalid> {
     if text.is_empty() || text == "UTC" {
@@ -165,7 +169,8 @@ pub fn parse_time_zone(text: &str) -> Result<TimeZone, Invalid> {
         || Invalid::new("", format_args!("`{}` is no IANA time zone; use one such as `Europe/Berlin`", excerpt(text)));
     let zone = TimeZone::get(text).map_err(|_| unknown())?;
     // The database of zones ignores case. Only the standard spelling is accepted, because other tools need it.
-    if zone.iana_name() == Some(text) { Ok(zone) } else { Err(unknown()) }
+    let is_zone = zone.iana_name() == Some(text) && !NO_ZONES.iter().any(|name| text.starts_with(name));
+    if is_zone { Ok(zone) } else { Err(unknown()) }
 }
 
 /// The IANA name of a zone made by [`parse_time_zone`].
@@ -272,7 +277,7 @@ mod tests {
             assert_eq!(Window::new(&[], bad, "10:00").unwrap_err().field, "start_time", "{bad}");
         }
         assert_eq!(Window::new(&[], "10:00", "24:01").unwrap_err().field, "end_time");
-        for bad in ["Mars/Olympus", "europe/berlin", "+02:00", "a\0"] {
+        for bad in ["Mars/Olympus", "europe/berlin", "+02:00", "a\0", "Factory", "posix/Europe/Rome", "right/Europe/Rome"] {
             assert!(parse_time_zone(bad).is_err(), "{bad}");
         }
     }

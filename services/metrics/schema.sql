@@ -1612,9 +1612,9 @@ CREATE TABLE campaign_accounts (
     campaign_id integer NOT NULL,
     account_id integer NOT NULL,
     removed boolean DEFAULT false NOT NULL,
+    is_finished boolean DEFAULT false NOT NULL,
     free_lead integer,
     free_due timestamp with time zone
-    is_finished boolean DEFAULT false NOT NULL
 );
 
 COMMENT ON TABLE campaign_accounts IS 'One row for each account that serves a campaign, or has leads of it.';
@@ -1627,11 +1627,11 @@ COMMENT ON COLUMN campaign_accounts.account_id IS 'The account.';
 
 COMMENT ON COLUMN campaign_accounts.removed IS 'The account no longer serves the campaign, but leads still wait for it, or are not freed yet.';
 
+COMMENT ON COLUMN campaign_accounts.is_finished IS 'A claim of the account found the campaign FINISHED. False says nothing: no claim looked since.';
+
 COMMENT ON COLUMN campaign_accounts.free_lead IS 'The account left, and this is the first lead that was not looked at yet; null when all were. Where free_due is set, all leads were, and rows of `returns` up to this due time and lead were.';
 
 COMMENT ON COLUMN campaign_accounts.free_due IS 'See free_lead.';
-
-COMMENT ON COLUMN campaign_accounts.is_finished IS 'A claim of the account found the campaign FINISHED. False says nothing: no claim looked since.';
 
 CREATE TABLE campaign_claims (
     workspace_id integer NOT NULL,
@@ -2853,10 +2853,11 @@ ALTER TABLE ONLY leads
 ALTER TABLE ONLY opt_outs
     ADD CONSTRAINT opt_outs_pkey PRIMARY KEY (workspace_id, lead_id);
 
-ALTER TABLE ONLY replicas
-    ADD CONSTRAINT replicas_pkey PRIMARY KEY (replica_id);
 ALTER TABLE ONLY opt_outs_waiting
     ADD CONSTRAINT opt_outs_waiting_pkey PRIMARY KEY (workspace_id, lead_id);
+
+ALTER TABLE ONLY replicas
+    ADD CONSTRAINT replicas_pkey PRIMARY KEY (replica_id);
 
 ALTER TABLE ONLY requests
     ADD CONSTRAINT requests_pkey PRIMARY KEY (workspace_id, request_id);
@@ -2879,6 +2880,7 @@ ALTER TABLE ONLY workspaces
 CREATE INDEX campaign_accounts_freeing ON campaign_accounts USING btree (workspace_id, campaign_id) WHERE (free_lead IS NOT NULL);
 
 COMMENT ON INDEX campaign_accounts_freeing IS 'Finds accounts that left and whose leads are being freed.';
+
 CREATE INDEX campaign_accounts_serving ON campaign_accounts USING btree (((((workspace_id)::bigint << 32) + account_id)), campaign_id) WHERE ((NOT removed) AND (NOT is_finished));
 
 COMMENT ON INDEX campaign_accounts_serving IS 'Finds the campaigns that an account may claim from.';

@@ -70,7 +70,7 @@ const DEVIATIONS: &[Deviation] = &[
 ];
 
 /// Tables without a place in the order: their rows are locked under a lock that excludes other writers, or alone.
-const UNORDERED: [&str; 10] = [
+const UNORDERED: [&str; 11] = [
     "segments",
     "returns",
     "campaign_claims",
