@@ -277,7 +277,9 @@ mod tests {
             assert_eq!(Window::new(&[], bad, "10:00").unwrap_err().field, "start_time", "{bad}");
         }
         assert_eq!(Window::new(&[], "10:00", "24:01").unwrap_err().field, "end_time");
-        for bad in ["Mars/Olympus", "europe/berlin", "+02:00", "a\0", "Factory", "posix/Europe/Rome", "right/Europe/Rome"] {
+        for bad in
+            ["Mars/Olympus", "europe/berlin", "+02:00", "a\0", "Factory", "posix/Europe/Rome", "right/Europe/Rome"]
+        {
             assert!(parse_time_zone(bad).is_err(), "{bad}");
         }
     }
