@@ -19,7 +19,7 @@ mod share;
 mod status;
 
 pub use adoption::adoption_notice;
-pub use diagnosis::{Diagnosed, Judged, can_hold, diagnosis_wait, with_diagnosis};
+pub use diagnosis::{DIAGNOSIS_INTERVAL, Diagnosed, Judged, can_hold, diagnosis_wait, with_diagnosis};
 pub use events::{Notice, Severity, deletion_notice, mirrored_notices, orphaned_notice, rejected_notice};
 pub use status::{claims_wait, deletion_waits, failed, mirrored, out_of_reach, reconcile_paused, state};
 

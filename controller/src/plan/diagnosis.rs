@@ -13,7 +13,7 @@ use crate::crd::{CampaignStatus, Finding, FindingKind, FindingSeverity};
 const SOONEST: Duration = Duration::from_mins(1);
 /// Time until counts that changed are diagnosed, or a diagnosis that failed is tried again. 10 000 campaigns that change all
 /// the time cost 17 diagnoses per second.
-const INTERVAL: Duration = Duration::from_mins(10);
+pub const DIAGNOSIS_INTERVAL: Duration = Duration::from_mins(10);
 /// Longest time between two diagnoses. Rates at equal age change with the days alone.
 const LATEST: Duration = Duration::from_hours(1);
 /// Age of the rates in the status, in days.
@@ -61,7 +61,7 @@ pub fn diagnosis_wait(last: Option<(&Diagnosed, Duration)>, present: &Judged) ->
     let interval = match &last.judged {
         Some(judged) if last.is_over || judged.standing != present.standing => SOONEST,
         Some(judged) if judged == present => LATEST,
-        _ => INTERVAL,
+        _ => DIAGNOSIS_INTERVAL,
     };
     interval.saturating_sub(age)
 }

@@ -10,13 +10,11 @@ use super::context::{Context, Subject};
 use crate::{
     crd::CampaignStatus,
     memory::LOOK_AGAIN_MIN,
-    plan::{Diagnosed, Judged, can_hold, diagnosis_wait, state},
+    plan::{DIAGNOSIS_INTERVAL, Diagnosed, Judged, can_hold, diagnosis_wait, state},
 };
 
 /// Deadline of a diagnosis. It takes milliseconds, and the status waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Time over which the diagnoses of a new process spread, for resources whose status has one already.
-const RESTART: Duration = Duration::from_hours(1);
 
 impl Context {
     /// Diagnoses a campaign if it is time to. Also returns the time until it is to be diagnosed again.
@@ -29,8 +27,10 @@ impl Context {
         let previous = subject.previous.as_ref();
         let mut diagnosed = subject.remembered.diagnosed.clone();
         if diagnosed.is_none() && previous.is_some_and(is_diagnosed) {
-            let at = Instant::now().checked_sub(RESTART.mul_f64(rand::random()));
-            diagnosed = at.map(|at| (at, Diagnosed { judged: Some(present.clone()), is_over: false }));
+            // What an earlier process judged is not known, so it may be out of date. Those of a new process spread over the
+            // interval, because they are all resources.
+            let at = Instant::now().checked_sub(DIAGNOSIS_INTERVAL.mul_f64(rand::random()));
+            diagnosed = at.map(|at| (at, Diagnosed { judged: None, is_over: false }));
         }
         if let Some((_, diagnosed)) = &mut diagnosed
             && previous.and_then(|status| status.finding.as_ref()).is_some_and(|finding| !can_hold(finding, campaign))
