@@ -3,18 +3,18 @@
 //! The ports answer from the start. Calls return UNAVAILABLE until the database is reachable and migrated. A task that
 //! ends or panics ends the service, so that a partly broken process is restarted instead of staying ready.
 
+mod upkeep;
+
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use campaign_metrics::{FILE_DESCRIPTOR_SET, pb};
-use jiff::{SignedDuration, Timestamp};
-use rand::Rng as _;
 use tokio::{
     net::TcpListener,
     sync::Mutex,
@@ -30,10 +30,10 @@ use tonic::{
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
+use self::upkeep::{compact_expired_claims, jittered, maintain, renew};
 use crate::{
     admin::{self, Admin, DETAILS_AGE_MAX},
     clock::Clock,
-    error::Result,
     ingest::Ingest,
     layer::CallLayer,
     outage::{self, Outage},
@@ -46,12 +46,6 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(25);
 /// Longest backoff between two attempts to connect to the database at start.
 const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Interval of the upkeep. The results that it finalizes become final after days.
-const UPKEEP_PAUSE: Duration = Duration::from_secs(30);
-/// Interval for compacting expired claims. Until an expired claim is compacted, counting it reads its leads.
-const EXPIRY_PAUSE: Duration = Duration::from_secs(2);
-/// Interval in which a replica says that it runs. Others take it for dead after a minute (`replica_runs`).
-const RENEW_PAUSE: Duration = Duration::from_secs(10);
 /// Longest time in which a replica says that it has ended. Otherwise others wait for that minute.
 const END_MAX: Duration = Duration::from_secs(1);
 /// Default connections to Postgres: enough to hide commit latency, and few enough for several replicas with the default
@@ -326,7 +320,7 @@ async fn upkeep(
     tracing::info!("ready");
     tokio::select! {
         outdated = renew(&store, replica) => outdated,
-        never = async { tokio::join!(Box::pin(compact_expired_claims(&store)), Box::pin(maintain(&store, &options))).0 } => never,
+        never = async { tokio::join!(Box::pin(compact_expired_claims(&store)), Box::pin(maintain(&store, options.outcome_retention_days))).0 } => never,
     }
 }
 
@@ -334,72 +328,6 @@ async fn upkeep(
 async fn start(store: &Store, database: &Config, replica: Uuid) -> anyhow::Result<()> {
     migrate(database).await?;
     check_version(store.replica_renew(replica).await?)
-}
-
-/// Says at intervals that this replica runs. Returns an error when it can't work with the schema any more.
-async fn renew(store: &Store, replica: Uuid) -> anyhow::Result<()> {
-    loop {
-        sleep(jittered(RENEW_PAUSE)).await;
-        match store.replica_renew(replica).await {
-            Ok(oldest) => check_version(oldest)?,
-            Err(error) => outage::warn(&error, "this replica could not say that it runs; it is tried again"),
-        }
-    }
-}
-
-/// Compacts the rows of expired claims. At intervals it starts from the beginning, to catch claims that were locked
-/// before.
-async fn compact_expired_claims(store: &Store) -> ! {
-    let mut since = Timestamp::UNIX_EPOCH;
-    let mut next = Instant::now() + UPKEEP_PAUSE;
-    loop {
-        sleep(jittered(EXPIRY_PAUSE)).await;
-        if Instant::now() >= next {
-            since = Timestamp::UNIX_EPOCH;
-            next = Instant::now() + UPKEEP_PAUSE;
-        }
-        let now = store.clock().now();
-        let compacted = store.claims_compact(since).await;
-        if compacted.is_ok() {
-            // The margin covers claims that are committed late.
-            since = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::UNIX_EPOCH);
-        }
-        warn_of_failure(compacted);
-    }
-}
-
-/// Runs the rest of the upkeep at intervals.
-async fn maintain(store: &Store, options: &Options) -> ! {
-    loop {
-        sleep(jittered(UPKEEP_PAUSE)).await;
-        let finalized = store.campaigns_finalize().await.map(|_| ());
-        let done = [
-            store.maintain().await,
-            store.claims_retry().await,
-            store.opt_outs_tell().await,
-            store.leads_free().await,
-            store.returns_tidy().await,
-            store.campaigns_drain().await,
-            store.account_days_sum().await,
-            match options.outcome_retention_days {
-                Some(days) => store.partitions_drop(days).await,
-                None => Ok(()),
-            },
-            finalized,
-        ];
-        done.into_iter().for_each(warn_of_failure);
-    }
-}
-
-fn warn_of_failure(result: Result<()>) {
-    if let Err(error) = result {
-        outage::warn(&error, "upkeep failed; it is tried again later");
-    }
-}
-
-/// Returns a random time from half a pause to the whole pause, so that replicas do not act at the same time.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
 /// Returns the addresses of the database, without secrets.
