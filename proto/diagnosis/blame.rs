@@ -51,12 +51,14 @@ pub(super) fn tested_since(all: &[(Date, Messages)]) -> BTreeSet<Date> {
 /// Returns the parties that can be found to differ, for any reason and in any period.
 pub(super) fn suspects<Id: Ord + Clone>(all: &[(Date, Messages)], since: &MessagesBy<Id>) -> BTreeSet<Id> {
     let mut suspects = BTreeSet::new();
-    let tested = TESTED.into_iter().filter(|reason| sum(all, None).lost(*reason).numerator > 0);
-    for (reason, day) in tested.flat_map(|reason| tested_since(all).into_iter().map(move |day| (reason, day))) {
-        let shares: Vec<Rate> =
-            since.values().map(|since| since.get(&day).copied().unwrap_or_default().lost(reason)).collect();
-        let ids: Vec<_> = since.keys().collect();
-        suspects.extend(clearly_worse(&shares).filter_map(|(tested, _)| ids[tested.account].clone()));
+    let ids: Vec<&Option<Id>> = since.keys().collect();
+    let (days, whole) = (tested_since(all), sum(all, None));
+    for reason in TESTED.into_iter().filter(|reason| whole.lost(*reason).numerator > 0) {
+        for day in &days {
+            let share = |since: &BTreeMap<Date, Messages>| since.get(day).copied().unwrap_or_default().lost(reason);
+            let shares: Vec<Rate> = since.values().map(share).collect();
+            suspects.extend(clearly_worse(&shares).filter_map(|(tested, _)| ids[tested.account].clone()));
+        }
     }
     suspects
 }

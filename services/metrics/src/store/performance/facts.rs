@@ -28,7 +28,7 @@ use crate::{
     store::{
         account::account_load_in_txn,
         campaign::view::campaign_load_in_txn,
-        history::{history_columns, sums_at_age},
+        history::{history_columns, message_sums, sums_at_age},
         row::{CampaignKey, account_key_in_txn, campaign_find_in_txn},
         transaction::{Kind, Store, in_txn},
     },
@@ -73,22 +73,17 @@ const ACCOUNTS: &str = "
 
 /// Messages of the campaign `$2` by account, of the accounts `$3`, in the periods that begin on the days `$4` and end on
 /// `$5`. Sums here, because there is a row for each account and day.
-const SINCE: &str = "
-    SELECT account_id, since, delivered::int8, failed_account_issue::int8, failed_invalid_lead::int8, failed_rate_limited::int8,
-        failed_content_rejected::int8, failed_other::int8, bounced_account_issue::int8, bounced_invalid_lead::int8,
-        bounced_rate_limited::int8, bounced_content_rejected::int8, bounced_other::int8
+const SINCE: &str = concat!(
+    "SELECT a.account_id, p.since, s.*
     FROM unnest($3::int4[]) AS a (account_id) CROSS JOIN unnest($4::date[]) AS p (since)
     CROSS JOIN LATERAL (
-        SELECT sum(delivered) AS delivered, sum(failed_account_issue) AS failed_account_issue,
-            sum(failed_invalid_lead) AS failed_invalid_lead, sum(failed_rate_limited) AS failed_rate_limited,
-            sum(failed_content_rejected) AS failed_content_rejected, sum(failed_other) AS failed_other,
-            sum(bounced_account_issue) AS bounced_account_issue, sum(bounced_invalid_lead) AS bounced_invalid_lead,
-            sum(bounced_rate_limited) AS bounced_rate_limited, sum(bounced_content_rejected) AS bounced_content_rejected,
-            sum(bounced_other) AS bounced_other
-        FROM history h
+        SELECT ",
+    message_sums!(),
+    " FROM history h
         WHERE h.workspace_id = $1 AND h.campaign_id = $2 AND h.account_id = a.account_id AND h.day BETWEEN p.since AND $5
-    ) s
-    WHERE delivered IS NOT NULL";
+        HAVING count(*) > 0
+    ) s"
+);
 
 /// Messages of the campaign `$2` by account, of the accounts `$3`, and day.
 const BY_ACCOUNT: &str = concat!(
