@@ -74,7 +74,8 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// gone, so this ends only streams that were forgotten.
 const STREAM_IDLE: Duration = Duration::from_mins(10);
 
-/// Idle time after which a connection, to the database or of a client, is probed, and longest wait for the acknowledgement of sent data.
+/// Idle time after which a connection, to the database or of a client, is probed, and longest wait for the acknowledgement of
+/// sent data.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// Options of the service.
@@ -293,8 +294,8 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
     }
 }
 
-/// Connects to the database and migrates it, then runs the upkeep. Returns only if that is impossible, or when a newer version
-/// has made the schema such that this one can't work with it.
+/// Connects to the database and migrates it, as often as it takes, then runs the upkeep. Returns only when a newer version has
+/// made the schema such that this one can't work with it.
 async fn upkeep(
     store: Store,
     options: Options,
@@ -318,9 +319,12 @@ async fn upkeep(
     ready.store(true, Ordering::Release);
     set_health(&health, Health::Serving).await;
     tracing::info!("ready");
+    let compact = Box::pin(compact_expired_claims(&store));
+    let maintain = Box::pin(maintain(&store, options.outcome_retention_days));
     tokio::select! {
         outdated = renew(&store, replica) => outdated,
-        never = async { tokio::join!(Box::pin(compact_expired_claims(&store)), Box::pin(maintain(&store, options.outcome_retention_days))).0 } => never,
+        never = compact => never,
+        never = maintain => never,
     }
 }
 
