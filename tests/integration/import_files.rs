@@ -19,7 +19,7 @@ use crate::{
         parts::{binary, repository},
         service::Service,
     },
-    world::{WORKSPACE, create_account, create_campaign, finish, get, settings, try_add},
+    world::{WORKSPACE, create_account, create_campaign, finish, get, leads_with_accounts, settings, try_add},
 };
 
 /// What an import of a file must say.
@@ -108,16 +108,6 @@ impl Desk {
         let report = if form == "json" { serde_json::from_str(&said).expect("JSON") } else { Value::Null };
         (report, told(&refused))
     }
-
-    async fn leads(&self, campaign: &str) -> Vec<String> {
-        let parent = format!("{WORKSPACE}/campaigns/{campaign}");
-        let request = pb::ListLeadsRequest { parent, page_size: 1000, ..Default::default() };
-        let leads = self.service.leads.clone().list_leads(request).await.unwrap().into_inner().leads;
-        let id = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-        let mut leads: Vec<_> = leads.iter().map(|lead| format!("{}/{}", id(&lead.name), id(&lead.account))).collect();
-        leads.sort();
-        leads
-    }
 }
 
 /// Reads a file of refused lines, in either format.
@@ -180,7 +170,12 @@ async fn every_export_imports_as_its_neighbour_says_by_path_by_pipe_again_and_af
             let mut leads: Vec<String> = [&expected.leads[..], &expected.before].concat();
             leads.sort();
             leads.dedup();
-            assert_eq!(desk.leads(&campaign).await, leads, "leads of {}", fixture.path.display());
+            assert_eq!(
+                leads_with_accounts(&desk.service, &campaign).await,
+                leads,
+                "leads of {}",
+                fixture.path.display()
+            );
         }
         let campaign = format!("c{number}-path");
         let again = desk.import(&campaign, fixture, Way::Path, "json").await;
@@ -221,7 +216,7 @@ async fn a_pipe_without_a_name_keeps_its_refused_lines_by_the_campaign_and_names
     fs::write(folder.join("spring.refused.csv"), refused.replace("|b b|", "|b-b|")).unwrap();
     let said = shell(&again, 0).await;
     assert!(said.contains("  added     1\n") && said.ends_with("the lead list is complete\n"), "{said}");
-    assert_eq!(desk.leads("spring").await, ["a@example.com/", "b-b/"]);
+    assert_eq!(leads_with_accounts(&desk.service, "spring").await, ["a@example.com/", "b-b/"]);
 }
 
 #[tokio::test]

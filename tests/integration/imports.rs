@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use crate::{
     commands::{assert_exit, campaignctl},
     harness::{run::Output, service::Service},
-    world::{WORKSPACE, add_leads, create_account, create_campaign, finish, get, settings, try_add},
+    world::{
+        WORKSPACE, add_leads, create_account, create_campaign, finish, get, leads_with_accounts, settings, try_add,
+    },
 };
 
 /// A service with a campaign, and a folder for files.
@@ -62,17 +64,6 @@ impl Desk {
         report
     }
 
-    /// Lead ids of the campaign with their accounts, sorted, because a message is stored by account.
-    async fn leads(&self, campaign: &str) -> Vec<String> {
-        let parent = format!("{WORKSPACE}/campaigns/{campaign}");
-        let request = pb::ListLeadsRequest { parent, page_size: 1000, ..Default::default() };
-        let leads = self.service.leads.clone().list_leads(request).await.unwrap().into_inner().leads;
-        let id = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-        let mut leads: Vec<_> = leads.iter().map(|lead| format!("{}/{}", id(&lead.name), id(&lead.account))).collect();
-        leads.sort();
-        leads
-    }
-
     async fn is_complete(&self, campaign: &str) -> bool {
         get(&self.service, campaign).await.lead_list_complete
     }
@@ -122,7 +113,7 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
         "ignoredColumns": ["name"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
-    assert_eq!(desk.leads("spring").await, ["a1/", "a2/ann", "kept/ann", "last/", "multi/bob"]);
+    assert_eq!(leads_with_accounts(&desk.service, "spring").await, ["a1/", "a2/ann", "kept/ann", "last/", "multi/bob"]);
     assert!(!desk.is_complete("spring").await, "a list with refused lines is not declared complete");
 
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(&refused).unwrap();
@@ -160,11 +151,11 @@ async fn every_kind_of_bad_csv_line_is_counted_kept_with_its_number_and_leaves_t
     assert!(said.ends_with(&format!("import {refused} --campaign spring\n")) && !said.contains("complete"), "{said}");
 
     // The refused lines are corrected and imported, as advised. Then the list is complete.
-    let mended: String = (1..=9).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
+    let corrected: String = (1..=9).fold("line,reason,name,id,account\n".to_owned(), |mut text, number| {
         writeln!(text, "{number},mended,x,m{number},").unwrap();
         text
     });
-    fs::write(&refused, mended).unwrap();
+    fs::write(&refused, corrected).unwrap();
     let said = desk.import(&format!("{refused} --campaign spring --complete"), 0).await.stdout;
     assert!(said.contains("  added     9\n  existing  0\n  refused   0\n"), "{said}");
     assert!(said.ends_with("the lead list is complete\n") && !said.contains("repair"), "{said}");
@@ -199,7 +190,7 @@ async fn every_kind_of_bad_ndjson_line_is_counted_kept_with_its_number_and_leave
         "firstRepeatOfLine": 1, "refused": 9, "refusedFile": refused, "rounded": 0, "spanning": 0, "ignoredColumns": ["note"], "leadList": "NOT_DECLARED",
     });
     assert_eq!(report, expected);
-    assert_eq!(desk.leads("spring").await, ["7/ann", "a1/"]);
+    assert_eq!(leads_with_accounts(&desk.service, "spring").await, ["7/ann", "a1/"]);
     assert!(!desk.is_complete("spring").await);
 
     let content = fs::read(&refused).unwrap();
@@ -309,7 +300,7 @@ async fn a_stray_quote_swallows_no_line_and_a_list_with_refused_lines_is_complet
         assert_eq!(report[field], expected, "{field} of {report}");
     }
     assert_eq!(report["leadList"], "NOT_DECLARED");
-    assert_eq!(desk.leads("spring").await, ["a/", "c/", "d/", "e/"]);
+    assert_eq!(leads_with_accounts(&desk.service, "spring").await, ["a/", "c/", "d/", "e/"]);
     let refused = fs::read_to_string(format!("{file}.refused.csv")).unwrap();
     assert!(refused.contains("\n3,\"has text after a closing quote;"), "{refused}");
     assert!(refused.ends_with(",b,\"\"\"5 pipe\"\n"), "the quote is kept: {refused}");
@@ -347,7 +338,7 @@ async fn what_can_not_be_imported_ends_with_1_and_touches_nothing() {
         assert!(output.stderr.contains(file), "`{arguments}` names the file: {}", output.stderr);
     }
     assert_eq!(fs::read_to_string(mine).unwrap(), "id,of,mine\n", "a file of somebody else stays");
-    assert_eq!(desk.leads("spring").await, [""; 0]);
+    assert_eq!(leads_with_accounts(&desk.service, "spring").await, [""; 0]);
     assert!(!desk.is_complete("spring").await);
     let left: Vec<_> = fs::read_dir(desk.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("refused")), "{left:?}");
@@ -380,7 +371,7 @@ async fn the_format_is_as_said_else_as_named_and_a_list_is_complete_only_when_as
             "ignoredColumns": [], "rounded": 0, "spanning": 0, "leadList": "OPEN",
         });
         assert_eq!(report, expected);
-        assert_eq!(desk.leads(&campaign).await, ["x/"]);
+        assert_eq!(leads_with_accounts(&desk.service, &campaign).await, ["x/"]);
         assert!(!desk.is_complete(&campaign).await, "its completion was not declared");
     }
     add_leads(&desk.service, "spring", 1, None, false).await;

@@ -127,7 +127,7 @@ async fn a_replica_has_a_bound_on_its_watches() {
     }
     assert_refused(watch().await, Code::ResourceExhausted, "OVERLOADED", "watches");
     watches.pop();
-    until("the room to be free again", SOON, async || {
+    until("another watch to be accepted", SOON, async || {
         let again: Result<_, tonic::Status> = watch().await;
         ensure!(again.is_ok(), "{:?}", again.err());
         Ok(())

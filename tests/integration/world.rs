@@ -74,6 +74,16 @@ pub async fn assign(service: &Service, campaign: &str, accounts: &[&str]) -> pb:
     service.campaigns.clone().update_campaign(request).await.expect("it is assigned").into_inner()
 }
 
+/// Leads of a campaign as `lead/account`, sorted, because a message is stored by account. At most 1000.
+pub async fn leads_with_accounts(service: &Service, campaign: &str) -> Vec<String> {
+    let request = pb::ListLeadsRequest { parent: campaign_name(campaign), page_size: 1000, ..Default::default() };
+    let leads = service.leads.clone().list_leads(request).await.unwrap().into_inner().leads;
+    let id = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut leads: Vec<_> = leads.iter().map(|lead| format!("{}/{}", id(&lead.name), id(&lead.account))).collect();
+    leads.sort();
+    leads
+}
+
 pub async fn get(service: &Service, campaign: &str) -> pb::Campaign {
     let name = campaign_name(campaign);
     service.campaigns.clone().get_campaign(pb::GetCampaignRequest { name }).await.expect("it exists").into_inner()
