@@ -56,9 +56,24 @@ pub fn tested_since(sums: &[HistoryDay]) -> BTreeSet<Date> {
     blame::tested_since(&all_messages(sums))
 }
 
-/// Returns the accounts that differ from the others in one of these periods. Only their days have to be known.
-pub fn suspects(sums: &[HistoryDay], since: &MessagesBy<AccountId>) -> BTreeSet<AccountId> {
-    blame::suspects(&all_messages(sums), since)
+/// What a diagnosis needs to know besides sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// Accounts that differ from the others. Their messages by day are needed.
+    pub suspects: BTreeSet<AccountId>,
+    /// Whether messages are rate limited, so that the volumes of days are needed.
+    pub volumes: bool,
+}
+
+impl Needed {
+    /// Finds what is needed, given the days of a campaign and the messages of each account in the periods of
+    /// [`tested_since`].
+    pub fn given(sums: &[HistoryDay], since: &MessagesBy<AccountId>) -> Self {
+        let all = all_messages(sums);
+        let suspects = blame::suspects(&all, since);
+        let volumes = losses::can_be_limited(&all, suspects.get(&Some(FailureReason::RateLimited)));
+        Self { suspects: suspects.into_values().flatten().collect(), volumes }
+    }
 }
 
 /// Diagnoses a campaign at a moment, which must not be before that of the facts.

@@ -100,7 +100,7 @@ impl Fact {
 }
 
 /// Why a message failed or bounced. The numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum FailureReason {
     /// A problem of the account: it is blocked or signed out.

@@ -29,6 +29,13 @@ const TESTED: [Option<FailureReason>; 5] = [
     None,
 ];
 
+/// Share of all messages from which a reason matters: senders of mail keep bounces below 2 %, and some accounts that lose
+/// a message now and then are normal.
+const MATTERS: f64 = 0.02;
+
+/// Share of lost messages that makes the delivery low: the health is no longer HIGH.
+const LOW_DELIVERY: f64 = 0.05;
+
 /// Families of tests of one diagnosis: four reasons and all losses together, each in two periods. Every family gets this
 /// part of the false discovery rate. So a healthy campaign accuses anybody with a probability of at most 5 %.
 const FAMILIES: f64 = 10.0;
@@ -36,10 +43,15 @@ const FAMILIES: f64 = 10.0;
 /// Who differs from the others.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    /// Positions of the parties that lose or lost certainly more than the others.
+    /// Positions of the parties that lose or lost certainly more than the others, and enough to matter.
     pub differing: Vec<usize>,
     /// Positions of those that still do, the worst first.
     pub blamed: Vec<(usize, BlamedAccount)>,
+}
+
+/// The share of lost messages above which a reason, or all together, matters.
+pub(super) fn bound(reason: Option<FailureReason>) -> f64 {
+    if reason.is_some() { MATTERS } else { LOW_DELIVERY }
 }
 
 /// Returns the first days of the periods in which parties can be tested, given the days of all together.
@@ -48,16 +60,21 @@ pub(super) fn tested_since(all: &[(Date, Messages)]) -> BTreeSet<Date> {
     changes.into_iter().chain([None]).flat_map(|since| periods(all, since)).collect()
 }
 
-/// Returns the parties that can be found to differ, for any reason and in any period.
-pub(super) fn suspects<Id: Ord + Clone>(all: &[(Date, Messages)], since: &MessagesBy<Id>) -> BTreeSet<Id> {
-    let mut suspects = BTreeSet::new();
+/// Returns the parties that can be found to differ in any period, for each reason for which there are some.
+pub(super) fn suspects<Id: Ord + Clone>(
+    all: &[(Date, Messages)],
+    since: &MessagesBy<Id>,
+) -> BTreeMap<Option<FailureReason>, BTreeSet<Id>> {
+    let mut suspects: BTreeMap<Option<FailureReason>, BTreeSet<Id>> = BTreeMap::new();
     let ids: Vec<&Option<Id>> = since.keys().collect();
     let (days, whole) = (tested_since(all), sum(all, None));
     for reason in TESTED.into_iter().filter(|reason| whole.lost(*reason).numerator > 0) {
         for day in &days {
             let share = |since: &BTreeMap<Date, Messages>| since.get(day).copied().unwrap_or_default().lost(reason);
             let shares: Vec<Rate> = since.values().map(share).collect();
-            suspects.extend(clearly_worse(&shares).filter_map(|(tested, _)| ids[tested.account].clone()));
+            for id in clearly_worse(&shares, bound(reason)).filter_map(|(tested, _)| ids[tested.account].clone()) {
+                suspects.entry(reason).or_default().insert(id);
+            }
         }
     }
     suspects
@@ -70,9 +87,11 @@ fn periods(all: &[(Date, Messages)], since: Option<Date>) -> impl Iterator<Item 
     [first.max(since), recent_since(all)].into_iter().flatten()
 }
 
-/// Tests everyone against the rest. Returns those that differ, with their p-values over all families.
-fn clearly_worse(shares: &[Rate]) -> impl Iterator<Item = (TestedAccount, f64)> {
-    let tested = test_accounts(shares).into_iter().filter(|tested| tested.is_blamed);
+/// Tests everyone against the rest. Returns those that differ with a share above `bound`, with their p-values over all
+/// families.
+fn clearly_worse(shares: &[Rate], bound: f64) -> impl Iterator<Item = (TestedAccount, f64)> {
+    let matters = move |tested: &TestedAccount| tested.own.ratio().is_some_and(|share| share > bound);
+    let tested = test_accounts(shares).into_iter().filter(move |tested| tested.is_blamed && matters(tested));
     let tested = tested.map(|tested| (tested, tested.adjusted_p_value * FAMILIES));
     tested.filter(|(_, p_value)| *p_value <= FALSE_DISCOVERY_RATE)
 }
@@ -81,20 +100,19 @@ fn clearly_worse(shares: &[Rate]) -> impl Iterator<Item = (TestedAccount, f64)> 
 /// [`TESTED_DAYS`] count, and the recent past.
 ///
 /// The first makes the most of the data, the second finds an account that failed since yesterday behind 29 good days. A
-/// party is blamed if it differs, if its share as it is now is certainly above `bound`, and if it sent something in the
+/// party is blamed if it differs, if its share as it is now is certainly above the bound, and if it sent something in the
 /// recent past. Messages without a known account belong to the others and are never blamed.
 pub(super) fn find(
     parties: &[Party],
     all: &[(Date, Messages)],
     reason: Option<FailureReason>,
-    bound: f64,
     period: Period,
     since: Option<Date>,
 ) -> Suspects {
     let mut found: BTreeMap<usize, BlamedAccount> = BTreeMap::new();
     for since in periods(all, since) {
         let shares: Vec<Rate> = parties.iter().map(|party| party.since(since).lost(reason)).collect();
-        for (tested, p_value) in clearly_worse(&shares) {
+        for (tested, p_value) in clearly_worse(&shares, bound(reason)) {
             let Some(culprit) = parties[tested.account].culprit.clone() else { continue };
             let blamed = BlamedAccount { culprit, share: tested.own, others_share: tested.others, p_value };
             let is_clearer = found.get(&tested.account).is_none_or(|other| p_value < other.p_value);
@@ -105,7 +123,7 @@ pub(super) fn find(
     }
     let is_sending = |party: &Party| recent_since(all).is_some_and(|recent| party.since(recent).all > 0);
     let is_now =
-        |party: &Party| is_sending(party) && is_certainly_above(period.judge(&party.days, reason).share, bound);
+        |party: &Party| is_sending(party) && is_certainly_above(period.judge(&party.days, reason).share, bound(reason));
     let mut suspects = Suspects { differing: found.keys().copied().collect(), blamed: Vec::new() };
     suspects.blamed.extend(found.into_iter().filter(|(at, _)| is_now(&parties[*at])));
     let least = |blamed: &BlamedAccount| wilson(blamed.share).map_or(0.0, |interval| interval.lower);
@@ -150,11 +168,11 @@ mod tests {
         let all = by_day(messages_of.values().flatten());
         let since = messages_since(&messages_of, &tested_since(&all));
         let account = |id: &String| Culprit::Account(format!("workspaces/w/accounts/{id}").parse().unwrap());
-        let suspects = suspects(&all, &since);
+        let suspects: BTreeSet<String> = suspects(&all, &since).into_values().flatten().collect();
         let mut known = messages_of;
         known.retain(|id, _| id.as_ref().is_some_and(|id| suspects.contains(id)));
         let parties = parties(&since, &known, account);
-        find(&parties, &all, Some(FailureReason::AccountIssue), 0.02, Period::LastChange, None)
+        find(&parties, &all, Some(FailureReason::AccountIssue), Period::LastChange, None)
     }
 
     fn blamed(days: &[Days]) -> Vec<String> {
@@ -208,7 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_that_does_not_matter_blames_nobody() {
-        assert!(blamed(&[(Some("a"), &[(150, 10_000)]), (Some("b"), &[(10, 10_000)])]).is_empty());
+    fn a_difference_that_does_not_matter_is_none() {
+        let differing = |lost| found(&[(Some("a"), &[(lost, 10_000)]), (Some("b"), &[(10, 10_000)])]).differing;
+        assert_eq!((differing(200), differing(201)), (vec![], vec![0]));
     }
 }

@@ -54,10 +54,10 @@ pub struct CampaignFacts {
     /// Messages of each account in the periods that begin on the days of [`tested_since`](super::tested_since) and end with
     /// the last of `sums`.
     pub since: MessagesBy<AccountId>,
-    /// Messages by day of the accounts that [`suspects`](super::suspects) names, of all days of `sums`.
+    /// Messages by day of the [`suspects`](super::Needed::suspects), of all days of `sums`.
     pub by_account: MessagesBy<AccountId>,
-    /// Days of accounts that still exist, of the last [`TESTED_DAYS`](super::TESTED_DAYS). Read only if a message of `sums`
-    /// failed or bounced because it was rate limited: empty otherwise.
+    /// Days of accounts that still exist, of the last [`TESTED_DAYS`](super::TESTED_DAYS). Empty unless
+    /// [`volumes`](super::Needed::volumes) are needed.
     pub account_days: Vec<AccountDay>,
     /// Rates of the workspace's other campaigns together, one element for each of [`AGES`]: the 200 that were created
     /// last, in any state and not deleted, over the days of first contact of the last [`HISTORY_DAYS`] UTC days, today

@@ -1,11 +1,11 @@
 //! Lost messages: for which reason, in which accounts or in all, since when, and above which volume.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use jiff::civil::Date;
 
 use super::{
-    blame,
+    blame::{self, bound},
     finding::{BlamedAccount, Finding, FindingKind, Severity},
     messages::{Messages, recent_since, sum},
     party::{Party, together, without},
@@ -14,13 +14,6 @@ use super::{
     words::{names, percent, since},
 };
 use crate::{lead::FailureReason, rate::Rate, statistics::Change};
-
-/// Share of all messages from which a reason matters: senders of mail keep bounces below 2 %, and some accounts that lose
-/// a message now and then are normal.
-const MATTERS: f64 = 0.02;
-
-/// Share of lost messages that makes the delivery low: the health is no longer HIGH.
-const LOW_DELIVERY: f64 = 0.05;
 
 /// Share of lost messages that makes a finding critical: most are lost.
 const MOST: f64 = 0.5;
@@ -48,18 +41,12 @@ struct Loss {
 }
 
 /// Examines one reason. `None` if nothing is certain, nothing matters, or it is over.
-fn examine(
-    parties: &[Party],
-    all: &[(Date, Messages)],
-    reason: Option<FailureReason>,
-    bound: f64,
-    period: Period,
-) -> Option<Loss> {
+fn examine(parties: &[Party], all: &[(Date, Messages)], reason: Option<FailureReason>, period: Period) -> Option<Loss> {
     let now = |days: &[(Date, Messages)]| period.judge(days, reason);
     let whole = now(all);
-    let suspects = blame::find(parties, all, reason, bound, period, whole.since());
+    let suspects = blame::find(parties, all, reason, period, whole.since());
     let others = without(all, suspects.differing.iter().map(|at| &parties[*at]));
-    let is_everywhere = is_certainly_above(now(&others).share, bound);
+    let is_everywhere = is_certainly_above(now(&others).share, bound(reason));
     if !is_everywhere && suspects.blamed.is_empty() {
         return None;
     }
@@ -76,6 +63,14 @@ fn examine(
         is_everywhere,
         whole,
     })
+}
+
+/// Returns whether a rate limit can be a finding, in the whole or given the accounts that are `suspects` of it. Only then
+/// the volumes of days matter.
+pub(super) fn can_be_limited<Id>(all: &[(Date, Messages)], suspects: Option<&BTreeSet<Id>>) -> bool {
+    let limited = Some(FailureReason::RateLimited);
+    let in_all = |period: Period| is_certainly_above(period.judge(all, limited).share, bound(limited));
+    suspects.is_some() || in_all(Period::LastChange) || recent_since(all).map(Period::Since).is_some_and(in_all)
 }
 
 /// Finds the reasons for which messages are lost, the largest loss first, and whether the delivery is low.
@@ -103,7 +98,7 @@ pub(super) fn find(
             Some(recent) if limit.is_some() => Period::Since(recent),
             _ => Period::LastChange,
         };
-        if let Some(mut loss) = examine(parties, all, Some(reason), MATTERS, period) {
+        if let Some(mut loss) = examine(parties, all, Some(reason), period) {
             // Where every account is limited above a volume, some only send more than others.
             if limit.is_some() && loss.is_everywhere {
                 loss.blamed.clear();
@@ -221,8 +216,8 @@ fn low_delivery(subject: Subject, parties: &[Party], all: &[(Date, Messages)], c
         Some(recent) if by_volume => Period::Since(recent),
         _ => Period::LastChange,
     };
-    let mut found = examine(parties, all, None, LOW_DELIVERY, period)?;
-    let is_low = is_certainly_above(found.whole.share, LOW_DELIVERY);
+    let mut found = examine(parties, all, None, period)?;
+    let is_low = is_certainly_above(found.whole.share, bound(None));
     if by_volume && (is_low || found.is_everywhere) {
         found.blamed.clear();
     }

@@ -71,9 +71,9 @@ fn campaign(days: Vec<HistoryDay>) -> CampaignFacts {
         volume: messages.all,
         limited: messages.lost(Some(FailureReason::RateLimited)),
     });
-    let account_days = account_days.collect();
-    let suspects = suspects(&days, &since);
-    by_account.retain(|account, _| account.as_ref().is_some_and(|account| suspects.contains(account)));
+    let needed = Needed::given(&days, &since);
+    let account_days = account_days.filter(|_| needed.volumes).collect();
+    by_account.retain(|account, _| account.as_ref().is_some_and(|account| needed.suspects.contains(account)));
     CampaignFacts {
         name: "workspaces/w/campaigns/welcome".parse().unwrap(),
         state: CampaignState::Active,

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use campaign_metrics::{
     campaign::{CampaignState, ClaimExpiryPolicy, LeadCounts},
     diagnosis::{
-        AGES, AccountDay, BlamedAccount, CampaignFacts, Finding, FindingKind, Messages, MessagesBy, RatesAtAge,
-        TESTED_DAYS, diagnose_campaign, messages_since, suspects, tested_since,
+        AGES, AccountDay, BlamedAccount, CampaignFacts, Finding, FindingKind, Messages, MessagesBy, Needed, RatesAtAge,
+        TESTED_DAYS, diagnose_campaign, messages_since, tested_since,
     },
     history::{HistoryCounts, HistoryDay},
     name::AccountId,
@@ -240,9 +240,9 @@ impl Run {
         let first = last - (TESTED_DAYS - 1).days();
         let account_days =
             by_account.values().flat_map(|days| days.range(first..)).map(|(_, messages)| day(limited(messages)));
-        let account_days = account_days.collect();
-        let suspects = suspects(&days, &since);
-        by_account.retain(|account, _| account.as_ref().is_some_and(|account| suspects.contains(account)));
+        let needed = Needed::given(&days, &since);
+        let account_days = account_days.filter(|_| needed.volumes).collect();
+        by_account.retain(|account, _| account.as_ref().is_some_and(|account| needed.suspects.contains(account)));
         let facts = CampaignFacts {
             name: "workspaces/w/campaigns/drawn".parse().expect("a valid name"),
             state: CampaignState::Active,

@@ -8,11 +8,10 @@ use std::{
 use campaign_metrics::{
     campaign::Campaign,
     diagnosis::{
-        AGES, AccountDay, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, RatesAtAge, TESTED_DAYS,
-        suspects, tested_since,
+        AGES, AccountDay, AccountFacts, CampaignFacts, HISTORY_DAYS, Messages, MessagesBy, Needed, RatesAtAge,
+        TESTED_DAYS, tested_since,
     },
     history::{HistoryDay, last_ripe_day},
-    lead::FailureReason,
     name::{AccountId, AccountName, CampaignId, CampaignName},
     rate::Rate,
     schedule::local_day,
@@ -145,13 +144,12 @@ impl Store {
                 return Ok((now, campaign_facts(campaign, others)));
             };
             let periods: Vec<Date> = tested_since(&sums).into_iter().collect();
-            let limited = sums.iter().any(|day| day.counts.lost(FailureReason::RateLimited) > 0);
-            let (since, account_days) = try_join!(
-                since_in_txn(&txn, key, &names, &periods, last),
-                account_days_in_txn(&txn, key, &names, last, limited)
+            let since = since_in_txn(&txn, key, &names, &periods, last).await?;
+            let needed = Needed::given(&sums, &since);
+            let (by_account, account_days) = try_join!(
+                by_account_in_txn(&txn, key, &names, &needed.suspects, last),
+                account_days_in_txn(&txn, key, &names, needed.volumes, last)
             )?;
-            let suspects = suspects(&sums, &since);
-            let by_account = by_account_in_txn(&txn, key, &names, &suspects, last).await?;
             Ok((now, CampaignFacts { sums, since, by_account, account_days, ..campaign_facts(campaign, others) }))
         })
     }
@@ -247,15 +245,15 @@ async fn since_in_txn(
     Ok(messages_by(rows.iter().map(|row| (name_of(names, row), row))))
 }
 
-/// Reads the days of the accounts that still exist, if messages were rate limited.
+/// Reads the days of the accounts that still exist, if they are needed.
 async fn account_days_in_txn(
     txn: &Transaction<'_>,
     key: CampaignKey,
     names: &AccountNames,
+    are_needed: bool,
     last: Date,
-    is_limited: bool,
 ) -> Result<Vec<AccountDay>> {
-    if !is_limited {
+    if !are_needed {
         return Ok(Vec::new());
     }
     let existing: Vec<i32> = names.iter().filter(|(_, name)| name.is_some()).map(|(id, _)| *id).collect();
