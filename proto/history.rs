@@ -5,7 +5,7 @@ use jiff::{ToSpan as _, civil::Date};
 use crate::{
     account::AccountPerformance,
     campaign::{CampaignState, LeadCounts, MessageCounts},
-    lead::{FailureReason, Step},
+    lead::Step,
     name::{AccountId, CampaignName},
     rate::Rate,
 };
@@ -64,12 +64,6 @@ impl HistoryCounts {
             bounced: self.bounced.iter().sum(),
             by_reason: std::array::from_fn(|reason| self.failed[reason] + self.bounced[reason]),
         }
-    }
-
-    /// Returns the messages that failed or bounced for a reason.
-    pub fn lost(&self, reason: FailureReason) -> i64 {
-        let by_reason = FailureReason::ALL.into_iter().zip(self.performance().by_reason);
-        by_reason.filter(|(other, _)| *other == reason).map(|(_, count)| count).sum()
     }
 
     /// Returns the share of contacted leads that replied at most `age_days` days after their first contact.
@@ -164,8 +158,34 @@ pub struct ComparedCampaign {
     pub lead_counts: LeadCounts,
     /// The accounts that serve it.
     pub accounts: Vec<AccountId>,
-    /// The days of its history, without corrections. Replies and conversions at least up to the age that is compared.
-    pub days: Vec<HistoryDay>,
+    /// The days of its history, without corrections.
+    pub days: Vec<ComparedDay>,
+}
+
+/// What happened on a day in a campaign that is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComparedDay {
+    /// UTC day.
+    pub day: Date,
+    /// Messages that were delivered.
+    pub delivered: i64,
+    /// Messages that failed.
+    pub failed: i64,
+    /// Messages that bounced.
+    pub bounced: i64,
+    /// Leads that were contacted first on this day.
+    pub contacted: i64,
+    /// Those of them that replied within the age that is compared.
+    pub replied: i64,
+    /// Those that converted within this age.
+    pub converted: i64,
+}
+
+impl ComparedDay {
+    /// All messages.
+    pub fn messages(&self) -> i64 {
+        self.delivered + self.failed + self.bounced
+    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ use super::{
     rates::days_with_counts,
     wording::{count, list, quoted},
 };
-use crate::{
-    account::AccountPerformance, history::ComparedCampaign, name::AccountId, rate::Rate, statistics::newcombe,
-};
+use crate::{history::ComparedCampaign, name::AccountId, rate::Rate, statistics::newcombe};
 
 /// Returns a sentence for each thing that differs.
 pub(super) fn differences(campaigns: &[ComparedCampaign]) -> Vec<String> {
@@ -87,9 +85,7 @@ fn steps(campaigns: &[ComparedCampaign]) -> Option<String> {
 /// Bounces take contacts away, so a list of which more bounces can look better by the rates of the rest.
 fn bounces(campaigns: &[ComparedCampaign]) -> Option<String> {
     let bounced = |campaign: &ComparedCampaign| {
-        let messages = campaign.days.iter().filter(|row| row.day.is_some()).map(|row| row.counts.performance());
-        let rate = |messages: AccountPerformance| Rate { numerator: messages.bounced, ..messages.success_rate() };
-        messages.map(rate).sum::<Rate>()
+        campaign.days.iter().map(|of| Rate { numerator: of.bounced, denominator: of.messages() }).sum::<Rate>()
     };
     let rates = campaigns.iter().map(|campaign| (campaign, bounced(campaign)));
     let shares = rates.filter_map(|(campaign, rate)| Some((campaign, rate, rate.ratio()?)));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
-    history::{HistoryDay, ripe_on},
+    history::{ComparedDay, ripe_on},
     rate::Rate,
     schedule::local_day,
     statistics::{Days, Interval, wilson},
@@ -36,13 +36,14 @@ impl Metric {
         }
     }
 
-    /// Returns the rate of some counts.
-    fn rate(self, day: &HistoryDay, age_days: u8) -> Rate {
-        match self {
-            Self::Delivery => day.counts.performance().success_rate(),
-            Self::Response => day.counts.response_rate(age_days.into()),
-            Self::Conversion => day.counts.conversion_rate(age_days.into()),
-        }
+    /// Returns the rate of a day.
+    fn rate(self, day: &ComparedDay) -> Rate {
+        let (numerator, denominator) = match self {
+            Self::Delivery => (day.delivered, day.messages()),
+            Self::Response => (day.replied, day.contacted),
+            Self::Conversion => (day.converted, day.contacted),
+        };
+        Rate { numerator, denominator }
     }
 }
 
@@ -64,11 +65,11 @@ pub struct ComparedRate {
 
 impl ComparedRate {
     /// Takes the rate from a history. Rows of one day add up.
-    pub(super) fn of(metric: Metric, history: &[HistoryDay], age_days: u8, now: Timestamp) -> Self {
+    pub(super) fn of(metric: Metric, history: &[ComparedDay], age_days: u8, now: Timestamp) -> Self {
         let today = local_day(&TimeZone::UTC, now);
         let (mut days, mut young_days, mut sum) = (Days::new(), BTreeSet::new(), Rate::default());
-        for row in history {
-            let (Some(day), rate) = (row.day, metric.rate(row, age_days)) else { continue };
+        for of_day in history {
+            let (day, rate) = (of_day.day, metric.rate(of_day));
             if rate.denominator <= 0 {
                 continue;
             }
@@ -84,8 +85,6 @@ impl ComparedRate {
 }
 
 /// Returns the days with a message or a first contact.
-pub(super) fn days_with_counts(history: &[HistoryDay]) -> BTreeSet<Date> {
-    let has_counts =
-        |row: &&HistoryDay| row.counts.contacted > 0 || row.counts.performance().success_rate().denominator > 0;
-    history.iter().filter(has_counts).filter_map(|row| row.day).collect()
+pub(super) fn days_with_counts(history: &[ComparedDay]) -> BTreeSet<Date> {
+    history.iter().filter(|of| of.contacted > 0 || of.messages() > 0).map(|of| of.day).collect()
 }

@@ -5,7 +5,7 @@ use jiff::{ToSpan as _, civil::date};
 use super::*;
 use crate::{
     campaign::{CampaignState, LeadCounts},
-    history::{HistoryCounts, HistoryDay},
+    history::ComparedDay,
     lead::Step,
     rate::Rate,
     statistics::{Needed, Verdict},
@@ -24,7 +24,7 @@ fn rate(numerator: i64, denominator: i64) -> Rate {
 }
 
 /// What happened on each day of a campaign: delivered and bounced messages, contacted leads, and of these the ones that
-/// replied at an age of two days and converted at an age of nine.
+/// replied and converted.
 #[derive(Clone, Copy)]
 struct Daily {
     delivered: i64,
@@ -36,10 +36,9 @@ struct Daily {
 
 const DAILY: Daily = Daily { delivered: 240, bounced: 10, contacted: 200, replied: 8, converted: 3 };
 
-fn row(day: Option<Date>, of: Daily) -> HistoryDay {
-    let mut counts = HistoryCounts { delivered: of.delivered, contacted: of.contacted, ..HistoryCounts::default() };
-    (counts.bounced[1], counts.replied[2], counts.converted[9]) = (of.bounced, of.replied, of.converted);
-    HistoryDay { day, account: None, counts }
+fn row(day: Date, of: Daily) -> ComparedDay {
+    let Daily { delivered, bounced, contacted, replied, converted } = of;
+    ComparedDay { day, delivered, failed: 0, bounced, contacted, replied, converted }
 }
 
 /// A campaign that ran on some days from a day after the start on.
@@ -50,7 +49,7 @@ fn campaign(id: &str, from: i64, days: i64, of: Daily) -> ComparedCampaign {
         steps: Step::new(2).unwrap(),
         lead_counts: LeadCounts { pending: 1000, ..LeadCounts::default() },
         accounts: ["ann", "bob"].map(|id| id.parse().unwrap()).to_vec(),
-        days: (from..from + days).map(|day| row(Some(START + day.days()), of)).collect(),
+        days: (from..from + days).map(|day| row(START + day.days(), of)).collect(),
     }
 }
 
@@ -78,28 +77,25 @@ fn a_day_counts_from_the_moment_at_which_its_youngest_lead_has_the_age() {
 }
 
 #[test]
-fn a_rate_is_the_sum_of_its_days_and_corrections_belong_to_none() {
+fn a_rate_is_the_sum_of_its_days() {
     let mut spring = campaign("spring", 0, 3, DAILY);
-    // A second row of the first day, such as of another account; a day without counts; corrections.
+    // Another one on the first day; a day without counts.
     let other = Daily { delivered: 4, bounced: 1, contacted: 3, replied: 2, converted: 1 };
-    spring.days.push(row(Some(START), other));
-    spring.days.push(row(Some(START + 9.days()), Daily { delivered: 0, bounced: 0, contacted: 0, ..other }));
-    spring.days.push(row(None, Daily { delivered: -5, ..other }));
+    spring.days.push(ComparedDay { failed: 7, ..row(START, other) });
+    spring.days.push(row(START + 9.days(), Daily { delivered: 0, bounced: 0, contacted: 0, ..other }));
     // Follow-ups alone, on the last day.
-    spring.days.push(row(Some(START + 5.days()), Daily { contacted: 0, replied: 0, converted: 0, ..other }));
-    for (age, converted) in [(7, 0), (14, 10)] {
-        let of = compare(vec![spring.clone()], age, later()).campaigns.swap_remove(0);
-        let [delivery, response, conversion] = &of.rates;
-        assert_eq!((delivery.rate, delivery.days[&START]), (rate(728, 760), rate(244, 255)));
-        assert_eq!((response.rate, response.days[&START]), (rate(26, 603), rate(10, 203)));
-        assert_eq!(conversion.rate, rate(converted, 603), "conversions at an age of 9, by {age} days");
-        assert_eq!(
-            of.rates.each_ref().map(|rate| (rate.days.len(), rate.metric)),
-            [(4, Metric::Delivery), (3, Metric::Response), (3, Metric::Conversion)]
-        );
-        assert!(response.interval.is_some_and(|of| of.lower < 26.0 / 603.0 && of.upper > 26.0 / 603.0));
-        assert_eq!(of.first_and_last_day, Some((START, START + 5.days())));
-    }
+    spring.days.push(row(START + 5.days(), Daily { contacted: 0, replied: 0, converted: 0, ..other }));
+    let of = compare(vec![spring.clone()], AGE_DEFAULT, later()).campaigns.swap_remove(0);
+    let [delivery, response, conversion] = &of.rates;
+    assert_eq!((delivery.rate, delivery.days[&START]), (rate(728, 767), rate(244, 262)));
+    assert_eq!((response.rate, response.days[&START]), (rate(26, 603), rate(10, 203)));
+    assert_eq!(conversion.rate, rate(10, 603));
+    assert_eq!(
+        of.rates.each_ref().map(|rate| (rate.days.len(), rate.metric)),
+        [(4, Metric::Delivery), (3, Metric::Response), (3, Metric::Conversion)]
+    );
+    assert!(response.interval.is_some_and(|of| of.lower < 26.0 / 603.0 && of.upper > 26.0 / 603.0));
+    assert_eq!(of.first_and_last_day, Some((START, START + 5.days())));
 }
 
 #[test]
@@ -254,7 +250,7 @@ fn what_is_missing_and_can_still_come_is_named_with_its_day() {
 #[test]
 fn the_day_that_is_missing_is_one_of_the_front_runner_unless_nobody_met() {
     let on = |id: &str, days: &[i64], of: Daily| ComparedCampaign {
-        days: days.iter().map(|day| row(Some(START + day.days()), of)).collect(),
+        days: days.iter().map(|day| row(START + day.days(), of)).collect(),
         ..campaign(id, 0, 0, of)
     };
     // Days from 17 on are too young. The first two met, on old and on young days.

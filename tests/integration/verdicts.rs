@@ -8,7 +8,7 @@ use std::fs;
 use campaign_metrics::{
     campaign::{CampaignState, LeadCounts},
     comparison::compare,
-    history::{ComparedCampaign, HistoryCounts, HistoryDay},
+    history::{ComparedCampaign, ComparedDay},
     lead::Step,
     pb, wire,
 };
@@ -29,10 +29,15 @@ const TOLERANCE: f64 = 1e-9;
 fn campaign(id: &str, from: i64, days: i64, replies: i64) -> ComparedCampaign {
     let row = |day: i64| {
         let contacted = 100 + 13 * (day % 5) + replies;
-        let mut counts = HistoryCounts { delivered: 2 * contacted, contacted, ..HistoryCounts::default() };
-        (counts.failed[0], counts.bounced[1]) = (day % 4, 9 - replies / 4);
-        (counts.replied[0], counts.replied[5], counts.converted[6]) = (day % 2, replies, (day + replies) % 3);
-        HistoryDay { day: Some(date(2026, 3, 1) + day.days()), account: None, counts }
+        ComparedDay {
+            day: date(2026, 3, 1) + day.days(),
+            delivered: 2 * contacted,
+            failed: day % 4,
+            bounced: 9 - replies / 4,
+            contacted,
+            replied: replies + day % 2,
+            converted: (day + replies) % 3,
+        }
     };
     ComparedCampaign {
         name: format!("workspaces/acme/campaigns/{id}").parse().unwrap(),

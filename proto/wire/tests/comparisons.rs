@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     campaign::LeadCounts,
     comparison::compare,
-    history::{ComparedCampaign, HistoryCounts, HistoryDay},
+    history::{ComparedCampaign, ComparedDay},
 };
 
 fn now() -> Timestamp {
@@ -19,11 +19,15 @@ fn now() -> Timestamp {
 fn campaign(id: &str, from: i64, days: i64, replies: i64) -> ComparedCampaign {
     let row = |day: i64| {
         let contacted = 150 + 10 * (day % 7) + replies;
-        let mut counts = HistoryCounts { delivered: 2 * contacted + 1, contacted, ..HistoryCounts::default() };
-        counts.failed[0] = 10 + day;
-        counts.bounced[2] = replies;
-        (counts.replied[1], counts.replied[8], counts.converted[3]) = (replies + day % 3, 40, day % 2 + replies / 4);
-        HistoryDay { day: Some(date(2026, 3, 1) + day.days()), account: None, counts }
+        ComparedDay {
+            day: date(2026, 3, 1) + day.days(),
+            delivered: 2 * contacted + 1,
+            failed: 10 + day,
+            bounced: replies,
+            contacted,
+            replied: replies + day % 3,
+            converted: day % 2 + replies / 4,
+        }
     };
     ComparedCampaign {
         name: format!("workspaces/acme/campaigns/{id}").parse().unwrap(),

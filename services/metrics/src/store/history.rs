@@ -31,12 +31,17 @@ macro_rules! message_sums {
 pub(super) use {history_columns, message_columns, message_sums};
 
 /// Returns three columns: the leads first contacted on the days up to the parameter `last_day`, and how many of them replied
-/// and converted at most `age_days` days later. Names the elements one by one: a subquery over them takes three times as long.
+/// and converted at most `age_days` days later.
 pub(super) fn sums_at_age(age_days: usize, last_day: &str) -> String {
     let sum = |of: &str| format!("coalesce(sum({of}) FILTER (WHERE day <= {last_day}), 0)::int8");
-    let within =
-        |ages: &str| sum(&(1..=age_days + 1).map(|at| format!("{ages}[{at}]")).collect::<Vec<_>>().join(" + "));
-    format!("{}, {}, {}", sum("contacted"), within("replied"), within("converted"))
+    let [replied, converted] = ["replied", "converted"].map(|ages| sum(&within_age(ages, age_days)));
+    format!("{}, {replied}, {converted}", sum("contacted"))
+}
+
+/// Returns the sum of the counts `ages` up to an age. Names the elements one by one: a subquery over them takes three times as
+/// long.
+pub(super) fn within_age(ages: &str, age_days: usize) -> String {
+    (1..=age_days + 1).map(|at| format!("{ages}[{at}]")).collect::<Vec<_>>().join(" + ")
 }
 
 /// Columns of `history` that are numbers.

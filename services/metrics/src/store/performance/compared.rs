@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use campaign_metrics::{
-    history::{ComparedCampaign, HistoryDay},
+    history::{ComparedCampaign, ComparedDay},
     lead::Step,
     name::{AccountId, CampaignId, CampaignName, WorkspaceId},
     schedule::local_day,
@@ -12,12 +12,11 @@ use deadpool_postgres::Transaction;
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use tokio_postgres::Row;
 
-use super::history::day_from_row;
 use crate::{
     error::{Error, Result},
     store::{
         campaign::row::{counts, counts_from_row},
-        history::message_columns,
+        history::within_age,
         row::{broken, campaign_state, workspace_in_txn},
         transaction::{Kind, Store, in_txn},
     },
@@ -44,16 +43,18 @@ const COMPARED: &str = concat!(
     ORDER BY named.place"
 );
 
-/// Days of campaigns in sums over accounts, with replies and conversions of the first `$5` ages.
-const SUMS: &str = concat!(
-    "SELECT h.campaign_id, h.day, NULL AS account, ",
-    message_columns!(),
-    ", contacted, replied[:$5], converted[:$5] FROM unnest($2::int4[]) AS c (campaign_id)
-    JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
-        AND h.day BETWEEN $3 AND $4
-    WHERE NOT is_empty(h)
-    ORDER BY h.campaign_id, h.day"
-);
+/// Returns the statement that reads days of campaigns in sums over accounts, with replies and conversions up to an age.
+fn sums(age_days: usize) -> String {
+    let (replied, converted) = (within_age("replied", age_days), within_age("converted", age_days));
+    format!(
+        "SELECT h.campaign_id, h.day, delivered, failed_messages(h), bounced_messages(h), contacted,
+            coalesce({replied}, 0)::int8, coalesce({converted}, 0)::int8
+        FROM unnest($2::int4[]) AS c (campaign_id)
+        JOIN history h ON h.workspace_id = $1 AND h.campaign_id = c.campaign_id AND h.account_id = all_accounts()
+            AND h.day BETWEEN $3 AND $4
+        ORDER BY h.campaign_id, h.day"
+    )
+}
 
 impl Store {
     /// Reads campaigns of a workspace with their history up to an age, in the order of their names in the request.
@@ -107,12 +108,19 @@ async fn sums_in_txn(
     campaigns: &[i32],
     (first, last): (Date, Date),
     age_days: usize,
-) -> Result<BTreeMap<i32, Vec<HistoryDay>>> {
-    let ages = i32::try_from(age_days + 1).unwrap_or(i32::MAX);
-    let statement = txn.prepare_cached(SUMS).await?;
-    let mut days: BTreeMap<i32, Vec<HistoryDay>> = BTreeMap::new();
-    for row in txn.query(&statement, &[&workspace_id, &campaigns, &first, &last, &ages]).await? {
-        days.entry(row.get("campaign_id")).or_default().push(day_from_row(&row)?);
+) -> Result<BTreeMap<i32, Vec<ComparedDay>>> {
+    let statement = txn.prepare_cached(&sums(age_days)).await?;
+    let mut days: BTreeMap<i32, Vec<ComparedDay>> = BTreeMap::new();
+    for row in txn.query(&statement, &[&workspace_id, &campaigns, &first, &last]).await? {
+        days.entry(row.get(0)).or_default().push(ComparedDay {
+            day: row.get(1),
+            delivered: row.get(2),
+            failed: row.get(3),
+            bounced: row.get(4),
+            contacted: row.get(5),
+            replied: row.get(6),
+            converted: row.get(7),
+        });
     }
     Ok(days)
 }
