@@ -7,6 +7,8 @@
 //! The test compares the ratio of two rates, so it needs the rare side of them: replies and conversions, but failures
 //! among deliveries. 99 % and 98 % are nearly the same share of successes, and one has twice the failures of the other.
 
+use jiff::civil::Date;
+
 use super::{
     counts::{Days, number, number_of, numbers, total},
     interval::{Difference, stratified_difference},
@@ -96,7 +98,8 @@ fn compare_by(campaigns: &[Days], rare: Rare) -> Option<Comparison> {
     if campaigns.len() < 2 {
         return None;
     }
-    let front_runner = front_runner(campaigns, rare);
+    let campaigns: Vec<Vec<(Date, Rate)>> = campaigns.iter().map(listed).collect();
+    let front_runner = front_runner(&campaigns);
     let ln_threshold = (number_of(campaigns.len() - 1) / FALSE_LEADER).ln();
     let others = campaigns.iter().enumerate().filter(|&(other, _)| other != front_runner);
     let leader = &campaigns[front_runner];
@@ -116,7 +119,12 @@ fn compare_by(campaigns: &[Days], rare: Rare) -> Option<Comparison> {
 
 /// ln e for the difference of two campaigns; 0 without a shared day. A difference is shown from ln(1 / alpha) on.
 pub fn ln_e(first: &Days, second: &Days) -> f64 {
-    mixture(first, second, Rare::Successes).evidence(1.0).ln_e
+    mixture(&listed(first), &listed(second), Rare::Successes).evidence(1.0).ln_e
+}
+
+/// The days in order. Every pair walks through those of both, and a list is walked faster than a tree.
+fn listed(days: &Days) -> Vec<(Date, Rate)> {
+    days.iter().map(|(day, rate)| (*day, *rate)).collect()
 }
 
 /// The side of a rate that the test counts.
@@ -135,26 +143,17 @@ impl Rare {
             Self::Failures => (size - successes, size),
         })
     }
-
-    /// Successes of the first side beyond those expected under equal rates; its sign says which rate is higher.
-    fn excess(self, mixture: &Mixture) -> f64 {
-        match self {
-            Self::Successes => mixture.excess(),
-            Self::Failures => -mixture.excess(),
-        }
-    }
 }
 
-fn front_runner(campaigns: &[Days], rare: Rare) -> usize {
+fn front_runner(campaigns: &[Vec<(Date, Rate)>]) -> usize {
     // The pairs that it wins, then whether it met any other.
     let mut scores = vec![(0_usize, false); campaigns.len()];
     for (first, days) in campaigns.iter().enumerate() {
         for (second, others) in campaigns.iter().enumerate().skip(first + 1) {
-            let excess = rare.excess(&mixture(days, others, rare));
-            let has_met = shared(days, others).next().is_some();
+            let Some(excess) = excess(days, others) else { continue };
             for (place, wins) in [(first, excess > 0.0), (second, excess < 0.0)] {
                 scores[place].0 += usize::from(wins);
-                scores[place].1 |= has_met;
+                scores[place].1 = true;
             }
         }
     }
@@ -162,10 +161,20 @@ fn front_runner(campaigns: &[Days], rare: Rare) -> usize {
     scores.iter().position(|&score| score == best).unwrap_or_default()
 }
 
-fn pair(front_runner: &Days, other: usize, days: &Days, ln_threshold: f64, rare: Rare) -> Pair {
+/// Successes of the first beyond those expected under equal rates, each day compared with itself; its sign says which rate is
+/// higher. `None` without a shared day.
+fn excess(first: &[(Date, Rate)], second: &[(Date, Rate)]) -> Option<f64> {
+    let excess = |(first, second): (Rate, Rate)| {
+        let ((own, size), (others, others_size)) = (numbers(first)?, numbers(second)?);
+        Some(own - (own + others) * size / (size + others_size))
+    };
+    shared(first, second).filter_map(excess).reduce(|sum, day| sum + day)
+}
+
+fn pair(front_runner: &[(Date, Rate)], other: usize, days: &[(Date, Rate)], ln_threshold: f64, rare: Rare) -> Pair {
     let mixture = mixture(front_runner, days, rare);
     let ln_e = mixture.evidence(1.0).ln_e;
-    let is_shown = ln_e >= ln_threshold && rare.excess(&mixture) > 0.0;
+    let is_shown = ln_e >= ln_threshold && excess(front_runner, days).is_some_and(|excess| excess > 0.0);
     let front_runner_rate = total(shared(front_runner, days).map(|(first, _)| first));
     let other_rate = total(shared(front_runner, days).map(|(_, second)| second));
     let shared_days = shared(front_runner, days).count();
@@ -186,7 +195,7 @@ fn pair(front_runner: &Days, other: usize, days: &Days, ln_threshold: f64, rare:
     }
 }
 
-fn mixture(first: &Days, second: &Days, rare: Rare) -> Mixture {
+fn mixture(first: &[(Date, Rate)], second: &[(Date, Rate)], rare: Rare) -> Mixture {
     let mut mixture = Mixture::default();
     for (first, second) in shared(first, second) {
         if let (Some(first), Some(second)) = (rare.counts(first), rare.counts(second)) {
@@ -197,11 +206,11 @@ fn mixture(first: &Days, second: &Days, rare: Rare) -> Mixture {
 }
 
 /// The days on which both ran: a walk through both in order.
-fn shared<'a>(first: &'a Days, second: &'a Days) -> impl Iterator<Item = (Rate, Rate)> + 'a {
+fn shared<'a>(first: &'a [(Date, Rate)], second: &'a [(Date, Rate)]) -> impl Iterator<Item = (Rate, Rate)> + 'a {
     let (mut firsts, mut seconds) = (first.iter().peekable(), second.iter().peekable());
     std::iter::from_fn(move || {
         loop {
-            let (&(day, &first), &(other, &second)) = (firsts.peek()?, seconds.peek()?);
+            let (&&(day, first), &&(other, second)) = (firsts.peek()?, seconds.peek()?);
             if day <= other {
                 firsts.next();
             }

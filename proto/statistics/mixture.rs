@@ -92,7 +92,7 @@ impl Mixture {
     }
 
     /// Successes of the first side beyond those expected under equal rates; its sign says which rate is higher.
-    pub(super) fn excess(&self) -> f64 {
+    fn excess(&self) -> f64 {
         self.strata.iter().map(|stratum| stratum.sign * (stratum.successes - stratum.of * stratum.share)).sum()
     }
 
