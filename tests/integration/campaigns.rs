@@ -269,14 +269,23 @@ async fn a_managed_campaign_obeys_its_owner_alone() {
     assert_eq!(again.etag, applied.etag, "applying again changes nothing");
     let name = campaign_name("spring");
     let mut campaigns = service.campaigns.clone();
-    let managed = "edit the Campaign resource acme/spring";
+    let managed = |result: Result<(), Status>, attempt: &str, way: &str| {
+        let message = format!(
+            "to {attempt}, edit the Campaign resource acme/spring{way}. If that resource is gone for good, orphan the campaign"
+        );
+        assert_refused(result, Code::FailedPrecondition, "CAMPAIGN_MANAGED", &message);
+    };
     let paused = campaigns.pause_campaign(pb::PauseCampaignRequest { name: name.clone(), ..Default::default() }).await;
-    assert_refused(paused, Code::FailedPrecondition, "CAMPAIGN_MANAGED", managed);
+    managed(paused.map(drop), "pause it", ", or pause it with `override`, which places a hold");
+    let resume = pb::ResumeCampaignRequest { name: name.clone(), ..Default::default() };
+    managed(campaigns.resume_campaign(resume).await.map(drop), "resume it", "");
+    let finish = pb::FinishCampaignRequest { name: name.clone(), ..Default::default() };
+    managed(campaigns.finish_campaign(finish).await.map(drop), "finish it", "");
     let new = pb::Campaign { name: name.clone(), display_name: "x".into(), ..Default::default() };
-    assert_refused(update(&service, new, &[]).await, Code::FailedPrecondition, "CAMPAIGN_MANAGED", managed);
+    managed(update(&service, new, &[]).await.map(drop), "change its settings", "");
     let deleted =
         campaigns.delete_campaign(pb::DeleteCampaignRequest { name: name.clone(), ..Default::default() }).await;
-    assert_refused(deleted, Code::FailedPrecondition, "CAMPAIGN_MANAGED", managed);
+    managed(deleted.map(drop), "delete it", " so that its `deletionPolicy` is Delete, and delete the resource");
     let foreign = apply(&service, settings(2, &[]), active, owner("u-2", 1)).await;
     assert_refused(foreign, Code::FailedPrecondition, "CAMPAIGN_OWNED", "acme/spring");
     let paused = apply(&service, settings(2, &[]), CampaignState::Paused, owner("u-1", 3)).await.unwrap();

@@ -142,6 +142,14 @@ async fn what_a_hold_can_not_be_is_refused() {
     assert_eq!(get(&service, "spring").await, managed, "nothing changed");
     let longest = pause(|request| (request.r#override, request.reason) = (true, "ä".repeat(512))).await.unwrap();
     assert_eq!(longest.into_inner().hold.unwrap().reason, "ä".repeat(512));
+    let request = pb::ResumeCampaignRequest { name: campaign_name("spring"), ..Default::default() };
+    let resumed = service.campaigns.clone().resume_campaign(request).await;
+    assert_refused(
+        resumed,
+        Code::FailedPrecondition,
+        "CAMPAIGN_MANAGED",
+        "resume it with `override`, which lifts its hold",
+    );
 
     let finished = apply(&service, CampaignState::Finished, owner(5), None).await;
     assert_eq!((finished.state(), finished.hold), (CampaignState::Finished, None), "an edit lifts it");

@@ -21,7 +21,7 @@ use campaign_metrics::{
 use tracing::Instrument as _;
 
 use self::{
-    lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor},
+    lock::{Actor, Attempt, campaign_lock_in_txn, campaign_note, check_actor},
     settings::{already_exists, campaign_insert_in_txn, settings_change, settings_in_txn, settings_write_in_txn},
     view::{CampaignSelector, campaign_load_in_txn, campaigns_load, single},
 };
@@ -125,7 +125,7 @@ impl Store {
         in_txn!(self, "campaign_update", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let row = campaign_lock_in_txn(&txn, name).await?;
-            check_actor(&row, Actor::Client)?;
+            check_actor(&row, Actor::Client, Attempt::Update)?;
             check_etag(&row, etag)?;
             let mut settings = settings_in_txn(&txn, &row).await?;
             if steps.is_some_and(|steps| steps != settings.steps) {

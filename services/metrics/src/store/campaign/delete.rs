@@ -4,7 +4,7 @@ use campaign_metrics::name::CampaignName;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
-use super::lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor};
+use super::lock::{Actor, Attempt, campaign_lock_in_txn, campaign_note, check_actor};
 use crate::{
     error::{Error, Result},
     store::{
@@ -24,7 +24,7 @@ impl Store {
     ) -> Result<()> {
         in_txn!(self, "campaign_delete", Kind::Write, |txn, attempt| {
             let row = campaign_lock_in_txn(&txn, name).await?;
-            check_actor(&row, actor)?;
+            check_actor(&row, actor, Attempt::Delete)?;
             check_etag(&row, etag)?;
             let (workspace_id, campaign_id) = campaign_key(&row);
             // Waits for outcomes in flight, which hold the row FOR KEY SHARE. Later outcomes find no campaign.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::{
-    lock::{Actor, campaign_lock_in_txn, check_actor},
+    lock::{Actor, Attempt, campaign_lock_in_txn, check_actor},
     row::{hold_from_row, owner_from_row},
     state::{state_set_in_txn, state_write_in_txn},
     view::campaign_load_in_txn,
@@ -51,7 +51,7 @@ impl Store {
             if let Some(hold) = hold_from_row(&row)? {
                 state_write_in_txn(&txn, &row, hold.return_state, None, now).await?;
             } else {
-                check_actor(&row, Actor::Client)?;
+                check_actor(&row, Actor::Client, Attempt::State(CampaignState::Active))?;
                 state_set_in_txn(&txn, &row, CampaignState::Active, now).await?;
             }
             campaign_load_in_txn(&txn, campaign_key(&row), name, now).await

@@ -1,7 +1,11 @@
 //! The row lock of a campaign, and who may change the campaign.
 
-use campaign_metrics::{campaign::Owner, name::CampaignName};
+use campaign_metrics::{
+    campaign::{CampaignState, Owner},
+    name::CampaignName,
+};
 use deadpool_postgres::Transaction;
+use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::row::{campaign_columns, owner_from_row};
@@ -17,6 +21,17 @@ pub enum Actor<'a> {
     Client,
     /// The owner with this UID.
     Owner(&'a str),
+}
+
+/// What a caller wants to do to a campaign. A refusal says it, and how to reach it instead.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) enum Attempt {
+    /// Give it this state.
+    State(CampaignState),
+    /// Change its settings.
+    Update,
+    /// Delete it.
+    Delete,
 }
 
 /// Locks a campaign against claims and other changes, not against outcomes.
@@ -39,24 +54,47 @@ pub(in crate::store) fn campaign_note(row: &Row, change: String) {
 }
 
 /// Refuses clients if a Kubernetes resource manages the campaign, and every owner but its own.
-pub(in crate::store) fn check_actor(row: &Row, actor: Actor<'_>) -> Result<()> {
-    let owner = owner_from_row(row);
-    match (owner, actor) {
+pub(in crate::store) fn check_actor(row: &Row, actor: Actor<'_>, attempt: Attempt) -> Result<()> {
+    match (owner_from_row(row), actor) {
         (None, Actor::Client) => Ok(()),
-        (Some(owner), Actor::Owner(uid)) if owner.uid == uid => Ok(()),
-        (Some(owner), Actor::Client) => Err(Error::Precondition {
-            reason: "CAMPAIGN_MANAGED",
-            message: format!(
-                "the campaign is managed by Kubernetes; edit the Campaign resource {} instead. To stop it all the same, pause \
-                 it with `override`",
-                owner.resource
-            ),
-        }),
-        (Some(owner), Actor::Owner(_)) => Err(owned_by_other(&owner)),
-        (None, Actor::Owner(_)) => {
+        (Some(owner), Actor::Client) => Err(managed(row, &owner, attempt)),
+        (_, Actor::Owner(uid)) => check_owner_uid(row, uid),
+    }
+}
+
+/// Refuses every owner but that with this UID.
+pub(in crate::store) fn check_owner_uid(row: &Row, uid: &str) -> Result<()> {
+    match owner_from_row(row) {
+        Some(owner) if owner.uid == uid => Ok(()),
+        Some(owner) => Err(owned_by_other(&owner)),
+        None => {
             Err(Error::Precondition { reason: "CAMPAIGN_NOT_OWNED", message: "the campaign has no owner".to_owned() })
         }
     }
+}
+
+/// The error for a client that changes a campaign of a Kubernetes resource. It names the ways that remain.
+fn managed(row: &Row, owner: &Owner, attempt: Attempt) -> Error {
+    let is_held = row.get::<_, Option<Timestamp>>("held_at").is_some();
+    let edit = format!("edit the Campaign resource {}", owner.resource);
+    let way = match attempt {
+        Attempt::State(CampaignState::Paused) => {
+            format!("to pause it, {edit}, or pause it with `override`, which places a hold")
+        }
+        Attempt::State(CampaignState::Active) if is_held => {
+            format!("to resume it, {edit}, or resume it with `override`, which lifts its hold")
+        }
+        Attempt::State(CampaignState::Active) => format!("to resume it, {edit}"),
+        Attempt::State(CampaignState::Finished) => format!("to finish it, {edit}"),
+        Attempt::Update => format!("to change its settings, {edit}"),
+        Attempt::Delete => {
+            format!("to delete it, {edit} so that its `deletionPolicy` is Delete, and delete the resource")
+        }
+    };
+    let message = format!(
+        "the campaign is managed by Kubernetes: {way}. If that resource is gone for good, orphan the campaign first"
+    );
+    Error::Precondition { reason: "CAMPAIGN_MANAGED", message }
 }
 
 /// The error for a campaign that another owner has.

@@ -13,7 +13,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     hold::declared_state_in_txn,
-    lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor, owned_by_other},
+    lock::{campaign_lock_in_txn, campaign_note, check_owner_uid, owned_by_other},
     row::owner_from_row,
     settings::{campaign_insert_in_txn, settings_change, settings_in_txn, settings_write_in_txn},
     state::state_set_in_txn,
@@ -88,7 +88,7 @@ impl Store {
             let now = self.clock.now();
             let row = campaign_lock_in_txn(&txn, name).await?;
             if row.get::<_, Option<&str>>("owner_uid").is_some() {
-                check_actor(&row, Actor::Owner(owner_uid))?;
+                check_owner_uid(&row, owner_uid)?;
                 owner_write_in_txn(&txn, &row, None).await?;
                 if pause && campaign_state(row.get("state"))? == CampaignState::Active {
                     state_set_in_txn(&txn, &row, CampaignState::Paused, now).await?;

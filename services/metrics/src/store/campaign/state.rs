@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 
 use super::{
     counters::counters_lock_in_txn,
-    lock::{Actor, campaign_lock_in_txn, campaign_note, check_actor},
+    lock::{Actor, Attempt, campaign_lock_in_txn, campaign_note, check_actor},
     row::hold_from_row,
     view::campaign_load_in_txn,
 };
@@ -40,7 +40,7 @@ impl Store {
         in_txn!(self, "campaign_set_state", Kind::Write, |txn, attempt| {
             let now = self.clock.now();
             let row = campaign_lock_in_txn(&txn, name).await?;
-            check_actor(&row, actor)?;
+            check_actor(&row, actor, Attempt::State(to))?;
             check_etag(&row, etag)?;
             state_set_in_txn(&txn, &row, to, now).await?;
             campaign_load_in_txn(&txn, campaign_key(&row), name, now).await
