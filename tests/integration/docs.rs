@@ -102,6 +102,30 @@ fn the_api_page_lists_every_reason_of_an_error() {
     assert!(missing.is_empty(), "docs/api.md does not list {missing:?}");
 }
 
+#[test]
+fn runbooks_name_every_reason_for_which_a_resource_is_not_reconciled() {
+    let operating = read("docs/operating.md");
+    for (constructor, page, at_least) in [
+        ("transient(\"", "docs/runbooks/ReconcileErrors.md", "AccountNotFound"),
+        ("terminal(\"", "docs/runbooks/ResourcesRefused.md", "InvalidSpec"),
+    ] {
+        let text = read(page);
+        let named = quoted(&text);
+        let mut reasons = BTreeSet::new();
+        for code in files("controller/src", "rs").iter().map(read) {
+            // Rustfmt can put the reason on the next line.
+            let code: String = code.split_whitespace().collect();
+            let found = code.split(constructor).skip(1).filter_map(|rest| rest.split('"').next());
+            reasons.extend(found.map(str::to_owned));
+        }
+        assert!(reasons.contains(at_least), "found: {reasons:?}");
+        for reason in reasons {
+            assert!(named.contains(reason.as_str()), "{page} does not name {reason}");
+            assert!(operating.contains(&reason), "docs/operating.md does not name {reason}");
+        }
+    }
+}
+
 /// The anchors of a page, as GitHub makes them of its headings.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut is_code = false;
