@@ -1,6 +1,8 @@
 //! Every number of the simulator's summary equals what the service shows, after a complete run and after an interrupted
 //! one.
 
+use std::collections::BTreeMap;
+
 use campaign_metrics::pb::{self, CampaignState};
 use serde_json::Value;
 
@@ -92,6 +94,13 @@ async fn a_run_to_the_end_sums_up_to_what_the_service_shows() {
         assert!(told > 0 || what == "rejected", "{what} says something");
     }
     assert_eq!((told["stopped"].as_str(), number("notHeld")), (Some("ALL_FINISHED"), 0));
+    let mut lost = BTreeMap::<String, i64>::new();
+    for failures in after.iter().flat_map(|campaign| &campaign.message_counts.as_ref().expect("counts").failures) {
+        let reason = failures.reason().as_str_name().trim_start_matches("FAILURE_REASON_").to_owned();
+        *lost.entry(reason).or_default() += failures.count;
+    }
+    assert!(lost.len() > 2, "messages are lost for several reasons: {lost:?}");
+    assert_eq!(told["lostByReason"], serde_json::json!(lost), "as the service shows it");
     let handled = |method: &str| {
         let method = format!("campaign_metrics.v1.SendingService/{method}");
         page.count("rpc_handled_total", &[("method", &method), ("code", "Ok")])

@@ -94,7 +94,7 @@ pub(crate) async fn report(
     outcomes: Vec<pb::Outcome>,
     stats: &mut Stats,
 ) -> anyhow::Result<()> {
-    let kinds: Vec<pb::OutcomeKind> = outcomes.iter().map(pb::Outcome::kind).collect();
+    let reported: Vec<_> = outcomes.iter().map(|outcome| (outcome.kind(), outcome.reason())).collect();
     let request = pb::ReportOutcomesRequest { parent: workspace.to_owned(), outcomes };
     let started = Instant::now();
     let answer = service
@@ -103,14 +103,18 @@ pub(crate) async fn report(
     let answer = answer.map_err(|status| service.explain(&status))?;
     stats.report_latency.note(started.elapsed());
     ensure!(
-        answer.results.len() == kinds.len(),
+        answer.results.len() == reported.len(),
         "the service answered {} of {} outcomes",
         answer.results.len(),
-        kinds.len()
+        reported.len()
     );
-    for (kind, result) in kinds.into_iter().zip(answer.results) {
+    for ((kind, reason), result) in reported.into_iter().zip(answer.results) {
         match result.verdict() {
             pb::OutcomeVerdict::Applied => {
+                if matches!(kind, pb::OutcomeKind::Failed | pb::OutcomeKind::Bounced) {
+                    let reason = reason.as_str_name().trim_start_matches("FAILURE_REASON_");
+                    *stats.lost.entry(reason).or_default() += 1;
+                }
                 let kind = kind.as_str_name().trim_start_matches("OUTCOME_KIND_");
                 *stats.applied.entry(kind).or_default() += 1;
             }

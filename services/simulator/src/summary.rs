@@ -50,6 +50,8 @@ pub struct Stats {
     pub not_held: u64,
     /// Outcomes that were new, by kind.
     pub applied: BTreeMap<&'static str, u64>,
+    /// Of those, failed and bounced messages, by reason.
+    pub lost: BTreeMap<&'static str, u64>,
     /// Outcomes that were known already.
     pub duplicates: u64,
     /// Outcomes that were rejected, by reason.
@@ -97,6 +99,7 @@ struct View<'a> {
     not_held: u64,
     applied: u64,
     applied_by_kind: &'a BTreeMap<&'static str, u64>,
+    lost_by_reason: &'a BTreeMap<&'static str, u64>,
     duplicates: u64,
     rejected: u64,
     rejected_by_reason: &'a BTreeMap<String, u64>,
@@ -124,6 +127,9 @@ impl Summary {
         for (kind, count) in other.applied {
             *all.applied.entry(kind).or_default() += count;
         }
+        for (reason, count) in other.lost {
+            *all.lost.entry(reason).or_default() += count;
+        }
         for (reason, count) in other.rejected {
             *all.rejected.entry(reason).or_default() += count;
         }
@@ -144,6 +150,7 @@ impl Summary {
             not_held: stats.not_held,
             applied: stats.applied.values().sum(),
             applied_by_kind: &stats.applied,
+            lost_by_reason: &stats.lost,
             duplicates: stats.duplicates,
             rejected: stats.rejected.values().sum(),
             rejected_by_reason: &stats.rejected,
@@ -178,8 +185,12 @@ impl View<'_> {
             self.rejected
         );
         let mut line = |line: String| write!(text, "\n  {line}").expect("writing to a String does not fail");
+        let word = |name: &str| name.to_lowercase().replace('_', "-");
         for (kind, count) in self.applied_by_kind {
-            line(format!("          {count} {}", kind.to_lowercase().replace('_', "-")));
+            line(format!("          {count} {}", word(kind)));
+        }
+        for (reason, count) in self.lost_by_reason {
+            line(format!("          {count} failed or bounced: {}", word(reason)));
         }
         for (reason, count) in self.rejected_by_reason {
             line(format!("          {count} rejected: {reason}"));
@@ -205,6 +216,7 @@ mod tests {
             let mut stats = Stats {
                 claims: 2,
                 applied: BTreeMap::from([("AUTO_REPLIED", 1)]),
+                lost: BTreeMap::from([("RATE_LIMITED", 3)]),
                 rejected: BTreeMap::from([("UNKNOWN_LEAD".to_owned(), 1)]),
                 ..Stats::default()
             };
@@ -217,5 +229,7 @@ mod tests {
         assert!((396.0..404.0).contains(&p99), "{p99}");
         let text = summary.render(Output::Text).unwrap();
         assert!(text.contains("3 auto-replied") && text.contains("3 rejected: UNKNOWN_LEAD"), "{text}");
+        assert_eq!(json["lostByReason"]["RATE_LIMITED"], 9);
+        assert!(text.contains("\n            9 failed or bounced: rate-limited\n"), "{text}");
     }
 }
