@@ -14,8 +14,8 @@ use crate::{
     },
     ways::release,
     world::{
-        account_name, add_leads, assert_refused, assign, by_key, campaign_name, claim, create_account, create_campaign,
-        get, report_new, settings,
+        account_name, add_leads, assert_refused, assign, by_key, by_lead, campaign_name, claim, create_account,
+        create_campaign, get, report_new, settings,
     },
 };
 
@@ -154,4 +154,24 @@ async fn deleting_an_account_reads_no_lead() {
     service.campaigns.clone().delete_campaign(request).await.unwrap();
     service.clock.advance(Duration::from_hours(1));
     delete("ann").await.expect("the leads of a deleted campaign do not count");
+}
+
+#[tokio::test]
+async fn failed_leads_keep_the_account_that_left_only_after_a_delivery() {
+    let service = Service::start().await;
+    for account in ["ann", "bob"] {
+        create_account(&service, account, None).await;
+    }
+    create_campaign(&service, "spring", settings(2, &["ann", "bob"])).await;
+    add_leads(&service, "spring", 3, Some("ann"), false).await;
+    let fails = |lead: &str, step| by_lead("spring", lead, step, OutcomeKind::Failed);
+    let delivered = by_lead("spring", "l1", 1, OutcomeKind::Delivered);
+    report_new(&service, vec![fails("l0", 1), delivered, fails("l1", 2)]).await;
+    assign(&service, "spring", &["bob"]).await;
+    let request = pb::ListLeadsRequest { parent: campaign_name("spring"), ..Default::default() };
+    let leads = service.leads.clone().list_leads(request).await.unwrap().into_inner().leads;
+    let shown: Vec<_> = leads.iter().map(|lead| (lead.status(), lead.account.as_str())).collect();
+    let (failed, pending) = (pb::LeadStatus::Failed, pb::LeadStatus::Pending);
+    assert_eq!(shown, [(failed, ""), (failed, &*account_name("ann")), (pending, "")]);
+    assert_exact(&service).await;
 }

@@ -42,7 +42,9 @@ pub enum Leads {
     Delete(DeleteLead),
     /// Distributes the leads of an account that no longer serves the campaign over accounts that do.
     ///
-    /// Leads that have ended keep the account that sent to them, and so do those with a claim that is held or uncertain.
+    /// These are its leads with a delivery. The others, failed ones too, lost their account when it left the campaign. Leads
+    /// that have ended after a delivery keep the account that sent to them, and so do those with a claim that is held or
+    /// uncertain.
     #[command(
         after_long_help = "Example:\n  campaignctl leads reassign --campaign spring --from mail-1 --to mail-2 --to mail-3"
     )]
