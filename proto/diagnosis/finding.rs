@@ -55,7 +55,7 @@ pub enum Severity {
     Info,
     /// Messages or replies are lost.
     Warning,
-    /// Most messages are lost, or nothing is sent.
+    /// More than a fifth of the messages is lost, or nothing is sent.
     Critical,
 }
 

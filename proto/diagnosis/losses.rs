@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{lead::FailureReason, rate::Rate, statistics::Change};
 
-/// Share of lost messages that makes a finding critical: most are lost.
-const MOST: f64 = 0.5;
+/// Share of lost messages that makes a finding critical: the health is LOW, and the alert DeliveryLow wakes somebody for it.
+const CRITICAL: f64 = 0.2;
 
 /// What is diagnosed, and so what its parties are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub(super) fn find(
 }
 
 fn severity(lost: Rate) -> Severity {
-    if is_certainly_above(lost, MOST) { Severity::Critical } else { Severity::Warning }
+    if is_certainly_above(lost, CRITICAL) { Severity::Critical } else { Severity::Warning }
 }
 
 fn of_reason(subject: Subject, parties: usize, kind: FindingKind, loss: Loss, limit: Option<i64>) -> Finding {

@@ -118,13 +118,13 @@ const FOUR: [&str; 4] = ["anna", "bert", "carla", "dora"];
 #[tokio::test]
 async fn an_account_that_is_blocked_since_tuesday_is_named_with_its_day() {
     let said = diagnose(&FOUR, 4500, "--fault account-issue=0.9,account=carla,since=2026-06-09").await;
-    let finding = said.cause(FindingKind::AccountIssues, Severity::Warning);
+    let finding = said.cause(FindingKind::AccountIssues, Severity::Critical);
     assert_eq!(blamed(finding), ["carla"]);
     let tuesday: Date = "2026-06-09".parse().expect("a day");
     let change = finding.change.as_ref().expect("it began on a day");
     let since: Date = change.since_day.parse().expect("a day");
     assert!((tuesday - 1.day()..=tuesday + 1.day()).contains(&since), "{change:?}");
-    said.says("WARNING: account issues Account `carla` loses ");
+    said.says("CRITICAL: account issues Account `carla` loses ");
     said.says(&format!("Since {since} it is "));
     said.says("To do: Check the status of `carla`, and review the errors.");
 }

@@ -78,14 +78,14 @@ fn a_cause_in_all_accounts_names_the_worst_as_well() {
 }
 
 #[test]
-fn most_messages_lost_is_critical() {
+fn a_delivery_that_is_certainly_low_is_critical() {
     let severity = |lost: i64| {
         let found = findings(rows(10, 2, |_, _| sent(100 - lost, [0, 0, 0, lost, 0])));
         found.iter().map(|finding| finding.severity).collect::<Vec<_>>()
     };
-    assert_eq!(severity(40), [Severity::Warning; 2]);
-    assert_eq!(severity(52), [Severity::Warning; 2], "the interval holds a half");
-    assert_eq!(severity(60), [Severity::Critical; 2]);
+    assert_eq!(severity(17), [Severity::Warning; 2]);
+    assert_eq!(severity(21), [Severity::Warning; 2], "the interval holds a fifth");
+    assert_eq!(severity(23), [Severity::Critical; 2]);
 }
 
 #[test]

@@ -170,7 +170,7 @@ async fn every_field_of_the_status_and_every_column_says_what_the_service_says()
     }
     let (paused, _) = stage.mirrored_diagnosed(&service, "paused").await;
     assert_eq!(paused["status"]["state"], "Paused");
-    assert_eq!(busy["status"]["finding"]["kind"], "ContentRejected");
+    assert_eq!(busy["status"]["finding"]["kind"], "LowDelivery", "no cause alone loses a fifth");
     columns(&stage, &service, &[busy, paused, ended]).await;
 
     // The status follows later changes, too.

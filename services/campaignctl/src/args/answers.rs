@@ -94,7 +94,7 @@ pub enum FailOn {
     Info,
     /// Messages or replies are lost. Look at it within days.
     Warning,
-    /// Most messages are lost, or nothing is sent. Look at it now.
+    /// More than a fifth of the messages is lost, or nothing is sent. Look at it now.
     Critical,
 }
 
