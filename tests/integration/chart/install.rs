@@ -23,6 +23,7 @@ fn pod(object: &Value) -> Option<Value> {
     let mut pod = match object["kind"].as_str()? {
         "Pod" => object.clone(),
         "Deployment" | "Job" => object["spec"]["template"].clone(),
+        "CronJob" => object["spec"]["jobTemplate"]["spec"]["template"].clone(),
         _ => return None,
     };
     pod["apiVersion"] = "v1".into();
@@ -57,7 +58,7 @@ async fn every_pod_of_the_chart_keeps_the_restricted_standard() {
     cluster.kubectl(["label", "namespace", &namespace, label]).await.unwrap().success().unwrap();
     let objects = objects(&["-f", &values("default")]).await;
     let pods: Vec<Value> = objects.values().filter_map(pod).collect();
-    assert_eq!(pods.len(), 5, "two Deployments, two Jobs and a test");
+    assert_eq!(pods.len(), 6, "two Deployments, two Jobs, a CronJob and a test");
     for mut pod in pods {
         pod["metadata"]["namespace"] = namespace.as_str().into();
         let create = async |pod: &Value| cluster.kubectl_input(["create", "-f", "-"], &pod.to_string()).await.unwrap();

@@ -18,10 +18,11 @@ use super::load::{Load, ready};
 use crate::harness::{
     kube::Cluster,
     kubelet::Kubelet,
-    parts::repository,
+    page::run_blocks,
+    parts::{part, repository},
     postgres::{ROLES, Role, TestDatabase, empty_database},
     process::Directory,
-    run::{Output, run},
+    run::{Output, run, run_within},
     tools::helm,
     wait::{SOON, until},
 };
@@ -248,6 +249,39 @@ async fn does_its_job(stage: &Stage) {
     stage.kubectl(&["wait", "campaign", "spring", paused, "--timeout=30s"]).await;
 }
 
+/// The commands of docs/operating.md: the counts are right, then one is not and is repaired.
+async fn verifies_within_the_cluster(stage: &Stage, database: &TestDatabase) {
+    let blocks = run_blocks("docs/operating.md");
+    let names: Vec<&str> = blocks.keys().map(String::as_str).collect();
+    assert_eq!(names, ["clean", "repair", "verify"], "every block of the page is run here");
+    let execute = async |block: &str| {
+        let mut command = tokio::process::Command::new("bash");
+        let path =
+            format!("{}:{}", part("kubectl").unwrap().parent().unwrap().display(), std::env::var("PATH").unwrap());
+        command.args(["-euo", "pipefail", "-c", &blocks[block]]).env("PATH", path);
+        command.env("KUBECONFIG", &stage.cluster.kubeconfig).env("NAMESPACE", NAMESPACE);
+        run_within(command, "", Duration::from_mins(1))
+            .await
+            .unwrap()
+            .success()
+            .unwrap_or_else(|error| panic!("{error:#}"));
+    };
+    let said = |job: &str| -> String {
+        let output = stage.kubelet.record().output;
+        output.into_iter().filter(|(pod, _)| pod.starts_with(job)).map(|(_, text)| text).collect()
+    };
+    execute("verify").await;
+    let now = said("verify-now-");
+    assert!(now.contains(" recounted, 0 numbers differed"), "{now}");
+
+    let wrong = "UPDATE campaign_counters SET delivered_messages = delivered_messages + 3";
+    assert_eq!(database.connect().await.execute(wrong, &[]).await.unwrap(), 1);
+    execute("repair").await;
+    let repaired = said("verify-repair-");
+    assert!(repaired.contains(", repaired\n") && repaired.contains("1 numbers differed"), "{repaired}");
+    execute("clean").await;
+}
+
 /// The release goes; what it leaves can be deleted.
 async fn uninstalls_and_leaves_nothing_that_hangs(stage: &Stage) {
     assert_eq!(stage.resource("spring").await["metadata"]["finalizers"], json!(["campaign-metrics.io/finalizer"]));
@@ -294,6 +328,7 @@ async fn a_release_does_its_job_from_the_install_to_the_uninstall() {
     upgrades_and_rolls_back_under_load(&stage, &account).await;
     upgrades_without_older_pods(&stage, &database).await;
     does_its_job(&stage).await;
+    verifies_within_the_cluster(&stage, &database).await;
     uninstalls_and_leaves_nothing_that_hangs(&stage).await;
     installs_definition_and_programs_apart(&stage).await;
     let failures = stage.kubelet.record().failures;

@@ -44,6 +44,19 @@ fn table() -> Vec<(&'static str, &'static str, String, Value)> {
             at(CONTAINER, "/env/0/valueFrom/secretKeyRef"),
             json!({"name": "campaign-metrics-database", "key": "url"}),
         ),
+        // It reads and repairs as the service does.
+        (
+            "migrations.existingSecret=owner,verify.enabled=true",
+            "CronJob/campaign-metrics-verify",
+            "/spec/jobTemplate/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef".into(),
+            json!({"name": "campaign-metrics-database", "key": "url"}),
+        ),
+        (
+            "fullnameOverride=a2345678901234567890123456789012345678901234567890bc",
+            "CronJob/a23456789012345678901234567890123456789012345-verify",
+            "/metadata/namespace".into(),
+            json!("campaign-metrics"),
+        ),
         ("podSecurityContext.runAsUser=null", SERVICE, at(POD, "/securityContext/runAsUser"), json!(null)),
         ("podSecurityContext.fsGroup=7", CONTROLLER, at(POD, "/securityContext/fsGroup"), json!(7)),
         (
@@ -133,6 +146,7 @@ async fn a_value_does_what_it_says() {
         ("crds.enabled=false", "ClusterRole/campaign-metrics-campaign-metrics-edit"),
         ("crds.aggregateRoles=false", "ClusterRole/campaign-metrics-campaign-metrics-view"),
         ("migrations.enabled=false", "Job/campaign-metrics-migrations"),
+        ("verify.enabled=false", "CronJob/campaign-metrics-verify"),
         ("controller.removeFinalizers=false", "Job/campaign-metrics-finalizers"),
         ("controller.serviceAccount.create=false", "ServiceAccount/campaign-metrics-controller"),
     ] {
