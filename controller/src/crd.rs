@@ -94,8 +94,8 @@ pub const KEEP_RUNNING_ANNOTATION: &str = "campaign-metrics.io/keep-running";
     printcolumn(
         name = "Health",
         type_ = "string",
-        json_path = ".status.deliveryHealth",
-        description = "Delivery rate in three bands"
+        json_path = ".status.deliveryHealthText",
+        description = "Delivery rate in three bands; with a question mark while it is not certain"
     ),
     printcolumn(
         name = "Held",

@@ -49,6 +49,10 @@ pub struct CampaignStatus {
     /// Absent without messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_health_certain: Option<bool>,
+    /// `deliveryHealth` for people, with a question mark while it is not certain: `Moderate?`. Absent without messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub delivery_health_text: Option<String>,
     /// Share of leads with a delivered message that replied. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Share>,

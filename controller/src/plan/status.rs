@@ -99,6 +99,12 @@ pub fn mirrored(
     delivery_healthy(&mut conditions, campaign.delivery_health());
     let counts = campaign.lead_counts.unwrap_or_default();
     let messages = campaign.message_counts.clone().unwrap_or_default();
+    let delivery_health = match campaign.delivery_health() {
+        pb::DeliveryHealth::Unspecified => None,
+        pb::DeliveryHealth::High => Some(DeliveryHealth::High),
+        pb::DeliveryHealth::Moderate => Some(DeliveryHealth::Moderate),
+        pb::DeliveryHealth::Low => Some(DeliveryHealth::Low),
+    };
     let known = previous.filter(|status| status.campaign_uid.as_ref() == Some(&campaign.uid));
     CampaignStatus {
         observed_generation: Some(generation),
@@ -134,16 +140,10 @@ pub fn mirrored(
         }),
         progress: share(counts.sent + counts.failed, counts.total),
         delivery: rate(campaign.delivery_rate),
-        delivery_health: match campaign.delivery_health() {
-            pb::DeliveryHealth::Unspecified => None,
-            pb::DeliveryHealth::High => Some(DeliveryHealth::High),
-            pb::DeliveryHealth::Moderate => Some(DeliveryHealth::Moderate),
-            pb::DeliveryHealth::Low => Some(DeliveryHealth::Low),
-        },
-        delivery_health_certain: match campaign.delivery_health() {
-            pb::DeliveryHealth::Unspecified => None,
-            _ => Some(campaign.delivery_health_certain),
-        },
+        delivery_health,
+        delivery_health_certain: delivery_health.map(|_| campaign.delivery_health_certain),
+        delivery_health_text: delivery_health
+            .map(|health| format!("{health:?}{}", if campaign.delivery_health_certain { "" } else { "?" })),
         response: rate(campaign.response_rate),
         conversion: rate(campaign.conversion_rate),
         in_flight: Some(InFlight { claims: campaign.in_flight_claims, until: time(campaign.in_flight_until) }),

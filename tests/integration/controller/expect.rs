@@ -67,6 +67,7 @@ fn fields(campaign: &pb::Campaign) -> Vec<(String, Option<Value>)> {
         ("finishReason", word(campaign.finish_reason().as_str_name(), "FINISH_REASON_").map(Value::from)),
         ("deliveryHealth", health(campaign).map(Value::from)),
         ("deliveryHealthCertain", health(campaign).map(|_| json!(campaign.delivery_health_certain))),
+        ("deliveryHealthText", health(campaign).map(|health| json!(health + doubt(campaign)))),
         ("campaignUid", Some(json!(campaign.uid))),
         ("hold.placeTime", campaign.hold.as_ref().and_then(|hold| time(hold.place_time))),
         ("hold.reason", campaign.hold.as_ref().map(|hold| json!(hold.reason))),
@@ -198,6 +199,11 @@ fn word(name: &str, prefix: &str) -> Option<String> {
 
 fn health(campaign: &pb::Campaign) -> Option<String> {
     word(campaign.delivery_health().as_str_name(), "DELIVERY_HEALTH_")
+}
+
+/// What follows a delivery health that is not certain.
+pub fn doubt(campaign: &pb::Campaign) -> &'static str {
+    if campaign.delivery_health_certain { "" } else { "?" }
 }
 
 fn time(time: Option<prost_types::Timestamp>) -> Option<Value> {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    expect::{at, compare, percent},
+    expect::{at, compare, doubt, percent},
     schema,
     stage::Stage,
 };
@@ -236,7 +236,7 @@ fn shown(column: &str, campaign: &pb::Campaign) -> Option<String> {
         "Total" => leads.total.to_string(),
         "Delivery" => rate(campaign.delivery_rate),
         "Health" if campaign.delivery_rate.unwrap().denominator == 0 => String::new(),
-        "Health" => format!("{:?}", campaign.delivery_health()),
+        "Health" => format!("{:?}{}", campaign.delivery_health(), doubt(campaign)),
         "Held" if campaign.hold.is_none() => String::new(),
         "Age" => return None,
         "Response" => rate(campaign.response_rate),

@@ -104,6 +104,7 @@ fn every_field_of_the_status_has_the_campaigns_own_number() {
         "delivery": {"percent": "52.1 %", "numerator": 38, "denominator": 73},
         "deliveryHealth": "Moderate",
         "deliveryHealthCertain": true,
+        "deliveryHealthText": "Moderate",
         "response": {"percent": "19.2 %", "numerator": 5, "denominator": 26},
         "conversion": {"percent": "7.4 %", "numerator": 2, "denominator": 27},
         "responseWithin7Days": {"percent": "32.1 %", "numerator": 17, "denominator": 53},
@@ -155,6 +156,13 @@ fn each_state_reason_and_band_of_the_service_has_its_word() {
         assert_eq!(told["deliveryHealth"], word);
         let certain = if word.is_null() { Value::Null } else { json!(false) };
         assert_eq!(told["deliveryHealthCertain"], certain, "nothing is said of no messages");
+        let text = |told: &Value| told["deliveryHealthText"].as_str().map(str::to_owned);
+        let sure = said(&|campaign| {
+            campaign.delivery_health = health.into();
+            campaign.delivery_health_certain = true;
+        });
+        let expected = word.as_str().map(|word| (format!("{word}?"), word.to_owned())).unzip();
+        assert_eq!((text(&told), text(&sure)), expected);
         let condition = &told["conditions"][3];
         assert_eq!((&condition["type"], &condition["status"]), (&json!("DeliveryHealthy"), &json!(status)));
         assert_eq!(condition["reason"], reason);

@@ -170,11 +170,12 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
 }
 
 /// Rules about a status, which only the controller writes.
-const STATUS: [&str; 12] = [
+const STATUS: [&str; 13] = [
     "conditions default",
     "conditions maxItems",
     "conditions x-kubernetes-list-type",
     "deliveryHealth enum",
+    "deliveryHealthText maxLength",
     "finding.kind enum",
     "finding.severity enum",
     "finding.summary maxLength",
