@@ -14,7 +14,7 @@ const UNWELL = `${of("delivery1h:upper")} < 0.95`;
 const whereUnwell = (expression: string): string => `${expression} and on (${KEY}) (${UNWELL})`;
 
 const name: Column[] = [
-  { from: "workspace", title: "Workspace", width: 100 },
+  { from: "workspace", title: "Workspace", width: 140 },
   { from: "campaign", title: "Campaign", link: toCampaign(cell("Workspace"), cell("Campaign")) },
 ];
 

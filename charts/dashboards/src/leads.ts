@@ -40,7 +40,7 @@ const leadColumns: Column[] = [
   { from: "lead_id", title: "Lead", link: { title: "Show its trail", url: `/d/${UID.leads}?var-workspace=\${workspace}&var-campaign=\${campaign}&var-lead=${cell("Lead")}` } },
   { from: "status", title: "Status", width: 110, words: inWords },
   { from: "account", title: "Account", width: 160, noValue: "none yet" },
-  { from: "last_action", title: "Last action", width: 200, noValue: "nothing yet" },
+  { from: "last_action", title: "Last action", width: 200, words: inWords, noValue: "nothing yet" },
   { from: "last_action_time", title: "When", unit: UNIT.time, width: 190, noValue: "–" },
 ];
 

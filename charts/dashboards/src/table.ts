@@ -36,7 +36,10 @@ function properties(column: Column): dashboard.DynamicConfigValue[] {
   const decimals = column.decimals ?? decimalsOf(unit);
   const list = [property("unit", unit), property("noValue", column.noValue ?? "–")];
   if (decimals !== undefined) list.push(property("decimals", decimals));
-  if (column.width) list.push(property("custom.width", column.width));
+  // Names and reasons are read whole: a name that is cut can be that of another campaign.
+  if (unit === UNIT.text) list.push(property("custom.wrapText", true));
+  // Grafana's own least width, 150, pushes the last column of a table of half a page out of sight.
+  list.push(column.width ? property("custom.width", column.width) : property("custom.minWidth", 110));
   if (column.words) list.push(property("mappings", [column.words]));
   if (column.steps) list.push(property("thresholds", thresholds(column.bar ? column.steps : quiet(column.steps)).build()));
   if (column.bar) {
@@ -44,7 +47,7 @@ function properties(column: Column): dashboard.DynamicConfigValue[] {
   } else if (column.steps) {
     list.push(property("custom.cellOptions", { type: "color-background", mode: "basic" }));
   } else if (column.coloured) {
-    list.push(property("custom.cellOptions", { type: "color-text", wrapText: true }));
+    list.push(property("custom.cellOptions", { type: "color-text" }));
   }
   if (column.link) list.push(property("links", [{ ...column.link, targetBlank: false }]));
   return list;

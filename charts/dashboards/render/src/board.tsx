@@ -133,11 +133,11 @@ function Choices({ board, options }: { board: Dashboard; options: Record<string,
         return (
           <Field key={variable.name} label={variable.label ?? variable.name} noMargin>
             {variable.type === "textbox" ? (
-              <Input width={24} defaultValue={named(variable.name)[0] ?? ""} onBlur={(event) => set([event.currentTarget.value])} />
+              <Input width={32} defaultValue={named(variable.name)[0] ?? ""} onBlur={(event) => set([event.currentTarget.value])} />
             ) : variable.multi ? (
-              <MultiCombobox width={24} options={list} value={named(variable.name)} placeholder="All" onChange={(picked) => set(picked.map(({ value }) => value))} />
+              <MultiCombobox width={32} options={list} value={named(variable.name)} placeholder="All" onChange={(picked) => set(picked.map(({ value }) => value))} />
             ) : (
-              <Combobox width={24} options={list} value={named(variable.name)[0] ?? list[0]?.value ?? null} onChange={(picked) => set([picked.value])} />
+              <Combobox width={32} options={list} value={named(variable.name)[0] ?? list[0]?.value ?? null} onChange={(picked) => set([picked.value])} />
             )}
           </Field>
         );

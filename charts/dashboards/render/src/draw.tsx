@@ -55,7 +55,8 @@ function Graph({ panel, frames, events, range, width, height, theme, chosen }: D
       frames={frames}
       timeRange={range}
       timeZone="browser"
-      width={width}
+      // Room for the half of the last time that reaches beyond the chart: 16:0 is another time than 16:05.
+      width={width - 14}
       height={height}
       legend={panel.options.legend}
       options={panel.options}
