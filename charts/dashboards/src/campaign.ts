@@ -75,13 +75,13 @@ const due = number(
 const timeLeft = number(
   {
     title: "Time left",
-    description: "Open leads divided by the leads completed per second over the last 6 hours. A campaign that completed none, or may not send now, stands still.",
+    description: "Open leads divided by the leads completed per second over the last 6 hours. A campaign that completed none, or may not send now, stands still, and one without open leads needs no time.",
     unit: UNIT.duration,
     width: 5,
     height: 4,
     noValue: "stands still",
   },
-  now("A", one(`${of("completion:eta_seconds")} unless on (workspace, campaign) ${of("campaign_not_sending:max")} == 1`)),
+  now("A", one(`(${of("completion:eta_seconds")} unless on (workspace, campaign) ${of("campaign_not_sending:max")} == 1) or on (workspace, campaign) ${of("open_leads:sum")} == 0`)),
 );
 
 const progress = number(

@@ -92,7 +92,7 @@ const progress = listing(
     title: "Progress of active campaigns",
     description:
       "Progress counts leads that are done, sent or failed; leads between two steps are open. Time left is open leads divided by " +
-      "the leads completed per second over the last 6 hours; a campaign that completed none, or may not send now, stands still. " +
+      "the leads completed per second over the last 6 hours; a campaign that completed none, or may not send now, stands still, and one without open leads needs no time. " +
       "If it grows, look for a reason in “Active, but not sending”, or at the daily limits.",
     width: 12,
     height: 8,
@@ -107,7 +107,7 @@ const progress = listing(
   },
   rows("A", max(KEY, onlyActive(of("campaign_progress_ratio:max"), IN_WORKSPACES))),
   rows("B", max(KEY, onlyActive(of("open_leads:sum"), IN_WORKSPACES))),
-  rows("C", max(KEY, onlyActive(`(${of("completion:eta_seconds")} unless on (${KEY}) ${blocked})`, IN_WORKSPACES))),
+  rows("C", max(KEY, onlyActive(`((${of("completion:eta_seconds")} unless on (${KEY}) ${blocked}) or on (${KEY}) ${of("open_leads:sum")} == 0)`, IN_WORKSPACES))),
 );
 
 const atAge = (metric: string, days: number): string => campaign(metric, `${IN_WORKSPACES}, age_days="${days}"`);

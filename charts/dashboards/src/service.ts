@@ -149,7 +149,7 @@ versions.textMode(common.BigValueTextMode.ValueAndName);
 
 const collecting = number(
   {
-    title: "Replicas that can't read the database",
+    title: "Replicas without database",
     description: "Replicas whose last scrape had no numbers of campaigns. If there are any, Postgres is away or slow: see /readyz of that replica.",
     unit: UNIT.count,
     steps: NONE_IS_WELL,
