@@ -102,6 +102,8 @@ mod namesakes;
 mod neighbours;
 #[path = "integration/nothing_lost.rs"]
 mod nothing_lost;
+#[path = "integration/one_campaign.rs"]
+mod one_campaign;
 #[path = "integration/optimistic.rs"]
 mod optimistic;
 #[path = "integration/others.rs"]

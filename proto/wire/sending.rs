@@ -147,6 +147,7 @@ impl From<Claim> for pb::Claim {
             account: claim.account.to_string(),
             expire_time: Some(timestamp(claim.expire_time)),
             state: state.into(),
+            campaign: claim.lead.campaign.to_string(),
         }
     }
 }

@@ -158,7 +158,7 @@ impl Shown for pb::Claim {
         ("CLAIM", "{claim_id}"),
         ("STATE", "{state}"),
         ("ACCOUNT", "{account|id}"),
-        ("CAMPAIGN", "{lead|campaign}"),
+        ("CAMPAIGN", "{campaign|id}"),
         ("LEAD", "{lead|id}"),
         ("STEP", "{step}"),
         ("UNTIL", "{expire_time}"),

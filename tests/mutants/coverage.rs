@@ -31,7 +31,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 #[rustfmt::skip]
 const SERVICE: &[&str] = &[
     "account_of_lead", "account_totals", "away", "bounds", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
-    "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "leaving", "limits", "local_days", "lock_order", "log", "model::many_clients", "namesakes", "neighbours", "nothing_lost", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
+    "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "leaving", "limits", "local_days", "lock_order", "log", "model::many_clients", "namesakes", "neighbours", "nothing_lost", "one_campaign", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
     "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "transport", "waiting", "wiring", SEQUENCES,
 ];
 
@@ -85,7 +85,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/trace.rs", METRICS, &["traces"], &[]),
     row("services/metrics/src/layer.rs", METRICS, &["telemetry", "deadlines", "traces"], SERVICE),
     row("services/metrics/src/store/", METRICS, &["edges", "tenants", SEQUENCES], SERVICE),
-    row("services/metrics/src/store/claim", METRICS, &["edges", "optimistic", "local_days", "limits", "claims", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/claim", METRICS, &["edges", "optimistic", "one_campaign", "local_days", "limits", "claims", SEQUENCES], SERVICE),
     row("services/metrics/src/store/campaign/hold", METRICS, &["holds"], SERVICE),
     row("services/metrics/src/store/campaign/serving", METRICS, &["removal", "leaving"], SERVICE),
     row("services/metrics/src/store/campaign", METRICS, &["campaigns", "tenants", "gauges", SEQUENCES], SERVICE),
@@ -93,7 +93,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/store/outcome/opt_out", METRICS, &["removal", "pages"], SERVICE),
     row("services/metrics/src/store/outcome/telling", METRICS, &["namesakes"], SERVICE),
     row("services/metrics/src/store/outcome", METRICS, &["edges", "outcomes", "history", SEQUENCES], SERVICE),
-    row("services/metrics/src/store/hint", METRICS, &["optimistic", "limits", SEQUENCES], SERVICE),
+    row("services/metrics/src/store/hint", METRICS, &["optimistic", "one_campaign", "limits", SEQUENCES], SERVICE),
     row("services/metrics/src/store/limit", METRICS, &["limits", "local_days", SEQUENCES], SERVICE),
     row("services/metrics/src/store/upkeep", METRICS, &["storage", "removal", "closing", SEQUENCES], SERVICE),
     row("services/metrics/src/store/upkeep/freeing", METRICS, &["leaving"], SERVICE),

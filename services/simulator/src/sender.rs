@@ -91,6 +91,7 @@ impl Sender {
             max_claims: self.max_claims.cast_signed(),
             request_id: Uuid::new_v4().to_string(),
             hold_duration: Some(self.hold()),
+            campaign: String::new(),
         };
         let (asked, started) = (Timestamp::now(), Instant::now());
         let answer = self

@@ -1,7 +1,7 @@
 //! The template language of the lists of columns and labels.
 //!
 //! `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
-//! `{a|campaign}` its campaign, `{a|lower}` an enum value in words, `{a|units}` millionths in units, `{a|%}` a ratio in percent, `{a|some}` a number that is absent as 0, `{a|count}` the length of a list, `{a|messages}` a number
+//! `{a|lower}` an enum value in words, `{a|units}` millionths in units, `{a|%}` a ratio in percent, `{a|some}` a number that is absent as 0, `{a|count}` the length of a list, `{a|messages}` a number
 //! of messages, `{a|=text}` the text if the field is true, or a ratio that is present. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
 
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
@@ -85,7 +85,6 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
         (Value::String(text), _) => {
             let text = match form {
                 "id" => text.split('/').next_back().unwrap_or_default(),
-                "campaign" => text.split('/').nth(3).unwrap_or_default(),
                 _ => text,
             };
             Some(text.to_owned()).filter(|text| !text.is_empty())

@@ -98,6 +98,7 @@ impl Worker<'_> {
                 max_claims: rand::random_range(1..=CLAIMS_MAX),
                 request_id: Uuid::new_v4().to_string(),
                 hold_duration: Some(HOLD),
+                ..Default::default()
             };
             self.ledger.write(&Record::Asking {
                 request_id: ask.request_id.clone(),
@@ -137,7 +138,8 @@ impl Worker<'_> {
         }
         for (request_id, (account, max_claims)) in unanswered {
             let (request_id, account) = (request_id.clone(), account.clone());
-            let ask = pb::ClaimSendsRequest { account, max_claims, request_id, hold_duration: Some(HOLD) };
+            let hold_duration = Some(HOLD);
+            let ask = pb::ClaimSendsRequest { account, max_claims, request_id, hold_duration, ..Default::default() };
             let claims = self.claim(ask).await;
             self.send(&claims).await;
         }

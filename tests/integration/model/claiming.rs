@@ -11,6 +11,7 @@ use super::{
     hours::local_day,
     lead::Claim,
     play::{Asked, Checked, Play, check_refusal, check_same, stamp},
+    reasons::Asker,
 };
 
 /// The default hold of a claim.
@@ -37,21 +38,25 @@ impl Play<'_> {
     pub async fn claim_again(
         &mut self,
         workspace: usize,
-        account: usize,
+        asker: Asker,
         ask: pb::ClaimSendsRequest,
         asked: &Asked,
     ) -> Checked {
+        let account = asker.account;
         let answer = self.service.sending.clone().claim_sends(ask.clone()).await;
         if ask != asked.request {
             check_refusal(answer, Some("REQUEST_ID_REUSED"), "a request id with another body")?;
             return Ok(());
         }
-        let answer = answer.expect("an answer").into_inner();
-        let mut again: Vec<String> = answer.claims.into_iter().map(|claim| claim.claim_id).collect();
         let of = &self.world.workspaces[workspace];
         let claims = of.campaigns.iter().flat_map(|campaign| &campaign.leads).filter_map(|lead| lead.claim.as_ref());
         let held = claims.filter(|claim| claim.grant == asked.grant && claim.expires > self.world.now);
         let mut held: Vec<String> = held.map(|claim| claim.id.clone()).collect();
+        if held.is_empty() && !self.is_serving(workspace, asker) {
+            return check_refusal(answer, Some("ACCOUNT_NOT_SERVING"), "a repeat of which nothing is held");
+        }
+        let answer = answer.expect("an answer").into_inner();
+        let mut again: Vec<String> = answer.claims.into_iter().map(|claim| claim.claim_id).collect();
         again.sort_unstable();
         held.sort_unstable();
         check_same(
@@ -62,11 +67,17 @@ impl Play<'_> {
         Ok(())
     }
 
-    pub async fn claim(&mut self, workspace: usize, account: usize, ask: pb::ClaimSendsRequest) -> Checked {
-        let (now, max) = (self.world.now, i64::from(ask.max_claims));
+    /// Whether the account serves the campaign that it asks for, if it asks for one.
+    pub fn is_serving(&self, workspace: usize, asker: Asker) -> bool {
+        let campaigns = &self.world.workspaces[workspace].campaigns;
+        asker.campaign.is_none_or(|campaign| campaigns[campaign].serving.contains(&asker.account))
+    }
+
+    pub async fn claim(&mut self, workspace: usize, asker: Asker, ask: pb::ClaimSendsRequest) -> Checked {
+        let (account, now, max) = (asker.account, self.world.now, i64::from(ask.max_claims));
         let hold = ask.hold_duration.map_or(HOLD_DEFAULT_SECONDS, |hold| hold.seconds);
         let answer = self.service.sending.clone().claim_sends(ask).await.expect("an answer").into_inner();
-        let expected = self.world.workspaces[workspace].granted(account, max, now);
+        let expected = self.world.workspaces[workspace].granted(asker, max, now);
         let count = i64::try_from(answer.claims.len()).unwrap();
         // Which of its due leads a campaign gives decides how much of a limit they take.
         let keeps = self.world.workspaces[workspace].keeps_shares(now);
@@ -79,7 +90,7 @@ impl Play<'_> {
             let (campaign, lead) = self.find(workspace, &claim.lead).ok()?;
             self.world.workspaces[workspace].campaigns[campaign].leads[lead].claim.as_ref()
         };
-        let enough = self.world.workspaces[workspace].granted_of(account, max, now, Expired::LeftOut) == max;
+        let enough = self.world.workspaces[workspace].granted_of(asker, max, now, Expired::LeftOut) == max;
         let is_enough =
             enough || keeps && count == max && answer.claims.iter().all(|claim| is_expired(claim).is_none());
         if is_enough && self.world.wants_upkeep() && answer.claims.iter().any(|claim| is_expired(claim).is_some()) {
@@ -89,7 +100,8 @@ impl Play<'_> {
         let of = &mut self.world.workspaces[workspace];
         // Expired claims are granted again only if other due steps don't suffice.
         if !is_enough {
-            let served = of.campaigns.iter_mut().filter(|campaign| campaign.serving.contains(&account));
+            let asked = of.campaigns.iter_mut().enumerate().filter(|(place, _)| asker.asks(*place));
+            let served = asked.map(|(_, campaign)| campaign).filter(|campaign| campaign.serving.contains(&account));
             for campaign in served.filter(|campaign| campaign.has_uncertain(Some(account), now)) {
                 if campaign.hands_out_expired() {
                     campaign.retry_expired(now);
@@ -104,6 +116,7 @@ impl Play<'_> {
         let mut account_left = of.account_room(account, now);
         for claim in answer.claims {
             let (campaign, lead) = self.find(workspace, &claim.lead)?;
+            prop_assert!(asker.asks(campaign), "{} is of another campaign than {asker:?}", claim.lead);
             let of = &self.world.workspaces[workspace].campaigns[campaign];
             let step = usize::try_from(claim.step).unwrap();
             check_same(
@@ -122,6 +135,7 @@ impl Play<'_> {
                 account: self.account_name(workspace, account),
                 expire_time: Some(stamp(expires)),
                 state: pb::ClaimState::Held.into(),
+                campaign: self.campaign_name(workspace, campaign),
             };
             check_same(&claim, &shown, "a claim as it is granted")?;
             let is_new = self.claim_ids.iter().all(|(.., id)| *id != claim.claim_id);
@@ -141,23 +155,24 @@ impl Play<'_> {
         }
         let of = &self.world.workspaces[workspace];
         if keeps && count < max {
-            check_same(&of.granted(account, max - count, now), &0, "claims that could be granted besides")?;
+            check_same(&of.granted(asker, max - count, now), &0, "claims that could be granted besides")?;
         }
         let why = pb::ClaimSendsResponse { claims: Vec::new(), ..answer };
         if count == max {
             check_same(&why, &pb::ClaimSendsResponse::default(), "all that was asked for comes without a reason")?;
             return Ok(());
         }
-        self.compare_why(workspace, account, &why)
+        self.compare_why(workspace, asker, &why)
     }
 
     /// Why fewer claims came than were asked for, campaign by campaign.
-    fn compare_why(&self, workspace: usize, account: usize, why: &pb::ClaimSendsResponse) -> Checked {
-        let (of, now) = (&self.world.workspaces[workspace], self.world.now);
+    fn compare_why(&self, workspace: usize, asker: Asker, why: &pb::ClaimSendsResponse) -> Checked {
+        let (of, account, now) = (&self.world.workspaces[workspace], asker.account, self.world.now);
         let mut seen = why.not_sending.iter();
         let mut expected_change: Option<Timestamp> = None;
         let mut is_exact = true;
-        let mut all_served = of.campaigns.iter().filter(|campaign| campaign.serving.contains(&account));
+        let asked = of.campaigns.iter().enumerate().filter(|(place, _)| asker.asks(*place));
+        let mut all_served = asked.map(|(_, campaign)| campaign).filter(|of| of.serving.contains(&account));
         let served = all_served.clone().filter(|campaign| campaign.state != CampaignState::Finished);
         for (place, campaign) in served.clone().enumerate() {
             let name = format!("workspaces/{}/campaigns/{}", of.id, campaign.id);
@@ -191,7 +206,7 @@ impl Play<'_> {
             }
         }
         if served.count() == 0 {
-            // Only where nothing else is left, one reason tells of the finished ones.
+            // Only where nothing else is left, one reason tells of the finished ones, or of the one that was asked for.
             let is_over = all_served.next().is_some();
             let used_up = of.account_room(account, now) == 0;
             let reasons = [
@@ -201,8 +216,8 @@ impl Play<'_> {
                 (Reason::NoAccountAssigned, !is_over),
             ];
             let reasons = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(i32::from(reason)));
-            let none =
-                pb::CampaignNotSending { campaign: String::new(), reasons: reasons.collect(), next_change_time: None };
+            let campaign = asker.campaign.map(|campaign| self.campaign_name(workspace, campaign)).unwrap_or_default();
+            let none = pb::CampaignNotSending { campaign, reasons: reasons.collect(), next_change_time: None };
             check_same(&seen.next(), &Some(&none), "reasons of an account without unfinished campaigns")?;
         }
         check_same(&seen.next(), &None, "a campaign that the account does not serve")?;

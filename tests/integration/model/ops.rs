@@ -70,7 +70,7 @@ pub struct Pick {
 /// An operation. `Backlog` is of a sender that skips claims: new leads with the results of their messages.
 #[derive(Debug, Clone)]
 pub enum Op {
-    Claim { account: usize, max: i32, hold_seconds: Option<i64>, request: Option<u8> },
+    Claim { account: usize, campaign: Option<usize>, max: i32, hold_seconds: Option<i64>, request: Option<u8> },
     Report(Vec<Pick>),
     Backlog { campaign: usize, account: Option<usize>, delivered: usize },
     Renew { account: usize, choices: Vec<usize>, hold_seconds: Option<i64> },
@@ -176,9 +176,12 @@ pub fn op() -> impl Strategy<Value = Op> {
         CampaignState::Finished,
     ];
     let choices = || prop::collection::vec(0..12_usize, 1..4);
+    let asked = prop::option::weighted(0.25, campaign());
     let sending = prop_oneof![
-        12 => (account(), 1..7_i32, hold_seconds(), prop::option::weighted(0.3, 0..4_u8)).prop_map(
-            |(account, max, hold_seconds, request)| Op::Claim { account, max, hold_seconds, request }),
+        12 => (account(), asked, 1..7_i32, hold_seconds(), prop::option::weighted(0.3, 0..4_u8)).prop_map(
+            |(account, campaign, max, hold_seconds, request)| {
+                Op::Claim { account, campaign, max, hold_seconds, request }
+            }),
         14 => prop::collection::vec(pick(), 1..4).prop_map(Op::Report),
         2 => (account(), choices(), hold_seconds()).prop_map(
             |(account, choices, hold_seconds)| Op::Renew { account, choices, hold_seconds }),

@@ -12,13 +12,26 @@ use super::{
     world::Workspace,
 };
 
+/// Who claims: an account, of one campaign or of all that it serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    pub account: usize,
+    pub campaign: Option<usize>,
+}
+
+impl Asker {
+    pub fn asks(self, campaign: usize) -> bool {
+        self.campaign.is_none_or(|asked| asked == campaign)
+    }
+}
+
 /// What can change by time alone.
 type Seen = (Vec<Reason>, (i64, i64));
 
 impl Workspace {
-    /// How many of the requested claims an account is granted.
-    pub fn granted(&self, account: usize, max: i64, now: Timestamp) -> i64 {
-        self.granted_of(account, max, now, Expired::Included)
+    /// How many of the requested claims are granted.
+    pub fn granted(&self, asker: Asker, max: i64, now: Timestamp) -> i64 {
+        self.granted_of(asker, max, now, Expired::Included)
     }
 
     /// Whether a claim may take less of the limits than one message each: a step that is granted again has its share of today.
@@ -43,10 +56,10 @@ impl Workspace {
     }
 
     /// The same, with or without expired claims that are granted again.
-    pub fn granted_of(&self, account: usize, max: i64, now: Timestamp, expired: Expired) -> i64 {
-        let of = |campaign| self.claimable(campaign, account, now, expired);
-        let due: i64 = self.campaigns.iter().map(of).sum();
-        max.min(due).min(self.account_room(account, now))
+    pub fn granted_of(&self, asker: Asker, max: i64, now: Timestamp, expired: Expired) -> i64 {
+        let asked = self.campaigns.iter().enumerate().filter(|(place, _)| asker.asks(*place));
+        let due: i64 = asked.map(|(_, campaign)| self.claimable(campaign, asker.account, now, expired)).sum();
+        max.min(due).min(self.account_room(asker.account, now))
     }
 
     /// How many claims an account may be granted of one campaign, apart from its own limit.

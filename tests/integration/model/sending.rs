@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 use super::{
     claiming::HOLD_DEFAULT_SECONDS,
     ops::{Op, Pick},
-    play::{Asked, Checked, Play, check_same, seconds, stamp},
+    play::{Asked, Checked, Play, check_refusal, check_same, seconds, stamp},
+    reasons::Asker,
     world::Report,
 };
 
@@ -16,22 +17,29 @@ const BACKLOG: usize = 23;
 impl Play<'_> {
     pub async fn run_sending(&mut self, workspace: usize, op: &Op) -> Checked {
         match op {
-            Op::Claim { account, max, hold_seconds, request } => {
+            Op::Claim { account, campaign, max, hold_seconds, request } => {
+                let campaign = campaign.and_then(|choice| self.choose_campaign(workspace, choice));
+                let asker = Asker { account: *account, campaign };
                 let request_id = request.map(|number| self.request_id(workspace, number)).unwrap_or_default();
                 let ask = pb::ClaimSendsRequest {
                     account: self.account_name(workspace, *account),
                     max_claims: *max,
                     request_id,
                     hold_duration: hold_seconds.map(seconds),
+                    campaign: campaign.map(|campaign| self.campaign_name(workspace, campaign)).unwrap_or_default(),
                 };
                 let before = request.and_then(|number| self.asked.get(&(workspace, number)).cloned());
                 match (request, before) {
-                    (_, Some(asked)) => self.claim_again(workspace, *account, ask, &asked).await,
-                    (None, None) => self.claim(workspace, *account, ask).await,
+                    (_, Some(asked)) => self.claim_again(workspace, asker, ask, &asked).await,
+                    _ if !self.is_serving(workspace, asker) => {
+                        let answer = self.service.sending.clone().claim_sends(ask).await;
+                        check_refusal(answer, Some("ACCOUNT_NOT_SERVING"), "a campaign that the account does not serve")
+                    }
+                    (None, None) => self.claim(workspace, asker, ask).await,
                     (Some(number), None) => {
                         let asked = Asked { request: ask.clone(), grant: self.grants, at: self.world.now };
                         self.asked.insert((workspace, *number), asked);
-                        self.claim(workspace, *account, ask).await
+                        self.claim(workspace, asker, ask).await
                     }
                 }
             }

@@ -282,6 +282,7 @@ impl Play<'_> {
             account: self.account_name(workspace, claim.account),
             expire_time: Some(stamp(claim.expires)),
             state: state.into(),
+            campaign: self.campaign_name(workspace, campaign),
         }
     }
 

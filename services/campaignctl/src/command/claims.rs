@@ -41,7 +41,7 @@ async fn list(target: &Target, command: ListClaims) -> anyhow::Result<Exit> {
             let page = target.service.call(request.clone(), |request| client.list_claims(request)).await?;
             let mut claims = page.claims;
             if let Some(campaign) = &campaign {
-                claims.retain(|claim| claim.lead.starts_with(&format!("{campaign}/")));
+                claims.retain(|claim| claim.campaign == *campaign);
             }
             if !listing.page(&claims)? {
                 return Ok(Exit::Done);

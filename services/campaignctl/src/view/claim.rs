@@ -8,11 +8,6 @@ fn state(claim: &pb::Claim) -> Option<&'static str> {
     short(claim.state().as_str_name(), "CLAIM_STATE_")
 }
 
-/// Returns the id of the campaign of a lead.
-fn campaign(claim: &pb::Claim) -> &str {
-    claim.lead.split('/').nth(3).unwrap_or_default()
-}
-
 impl View for pb::Claim {
     const COLUMNS: &'static [&'static str] =
         &["CLAIM", "STATE", "ACCOUNT", "CAMPAIGN", "LEAD", "STEP", "UNTIL", "SEND KEY"];
@@ -22,7 +17,7 @@ impl View for pb::Claim {
             self.claim_id.clone(),
             or_dash(state(self)),
             id(&self.account).to_owned(),
-            campaign(self).to_owned(),
+            id(&self.campaign).to_owned(),
             id(&self.lead).to_owned(),
             self.step.to_string(),
             or_dash(time(self.expire_time.as_ref())),

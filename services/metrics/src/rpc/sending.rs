@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use campaign_metrics::{
     invalid::Invalid,
-    name::AccountName,
+    name::{AccountName, CampaignName},
     pb,
     sending::{CLAIMS_MAX, Claim, ClaimId},
     wire,
@@ -29,6 +29,13 @@ impl Rpc {
     async fn claim(&self, request: pb::ClaimSendsRequest) -> Result<pb::ClaimSendsResponse> {
         let request_key = request_id("ClaimSends", &request, |request| &mut request.request_id)?;
         let account: AccountName = wire::parse("account", &request.account)?;
+        let campaign = match request.campaign.as_str() {
+            "" => None,
+            campaign => Some(wire::parse::<CampaignName>("campaign", campaign)?),
+        };
+        if campaign.as_ref().is_some_and(|campaign| campaign.workspace != account.workspace) {
+            return Err(Invalid::new("campaign", "belongs to another workspace than `account`").into());
+        }
         let max = usize::try_from(request.max_claims).unwrap_or(0);
         if !(1..=CLAIMS_MAX).contains(&max) {
             return Err(Invalid::new(
@@ -38,8 +45,13 @@ impl Rpc {
             .into());
         }
         let hold = wire::hold_duration(request.hold_duration)?;
-        let ask =
-            ClaimRequest { account: &account, max: request.max_claims.into(), hold, request: request_key.as_ref() };
+        let ask = ClaimRequest {
+            account: &account,
+            campaign: campaign.as_ref(),
+            max: request.max_claims.into(),
+            hold,
+            request: request_key.as_ref(),
+        };
         let grant = self.store.claim_sends(ask).await?;
         let claimable_at = grant.blocked.iter().filter_map(|why| why.claimable_at).min();
         Ok(pb::ClaimSendsResponse {

@@ -37,6 +37,29 @@ pub const CLAIM_LOCKS: &str = concat!(
     ORDER BY c.campaign_id FOR NO KEY UPDATE OF c"
 );
 
+/// Locks one campaign that an account may claim from, also a finished one.
+const CLAIM_LOCK: &str = concat!(
+    "SELECT ",
+    campaign_columns!(),
+    " FROM workspaces w
+    JOIN campaigns c ON c.workspace_id = w.workspace_id AND c.name = $3
+    JOIN accounts a ON a.workspace_id = w.workspace_id AND a.name = $2
+    JOIN campaign_accounts s
+        ON s.workspace_id = c.workspace_id AND s.campaign_id = c.campaign_id AND s.account_id = a.account_id AND NOT s.removed
+    WHERE w.name = $1 FOR NO KEY UPDATE OF c"
+);
+
+/// Which campaigns of the account to lock.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Candidates<'a> {
+    /// All that are not finished.
+    All,
+    /// Those with these numbers.
+    Numbered(&'a [i32]),
+    /// The one of this name, also if it is finished.
+    Named(&'a CampaignName),
+}
+
 /// A campaign of the claiming account.
 pub(super) struct Candidate {
     pub(super) key: CampaignKey,
@@ -114,21 +137,29 @@ pub(super) struct CandidateLocks<'a> {
     txn: &'a Transaction<'a>,
     account: Statement,
     campaigns: Statement,
+    candidates: Candidates<'a>,
 }
 
 impl<'a> CandidateLocks<'a> {
-    pub(super) async fn prepare(txn: &'a Transaction<'a>) -> Result<Self> {
-        let (account, campaigns) = (txn.prepare_cached(ACCOUNT_LOCK).await?, txn.prepare_cached(CLAIM_LOCKS).await?);
-        Ok(Self { txn, account, campaigns })
+    pub(super) async fn prepare(txn: &'a Transaction<'a>, candidates: Candidates<'a>) -> Result<Self> {
+        let campaigns = if matches!(candidates, Candidates::Named(_)) { CLAIM_LOCK } else { CLAIM_LOCKS };
+        let (account, campaigns) = (txn.prepare_cached(ACCOUNT_LOCK).await?, txn.prepare_cached(campaigns).await?);
+        Ok(Self { txn, account, campaigns, candidates })
     }
 
-    /// Locks all campaigns, or those with the numbers `only`.
+    /// Locks the account and the campaigns.
     ///
     /// The first poll sends both statements. Statements of futures that are polled later run after the locks.
-    pub(super) async fn lock(&self, name: &AccountName, only: Option<&[i32]>) -> Result<(Row, Vec<Row>)> {
+    pub(super) async fn lock(&self, name: &AccountName) -> Result<(Row, Vec<Row>)> {
         let (workspace, account) = (name.workspace.as_str(), name.account.as_str());
+        let (numbers, campaign) = match self.candidates {
+            Candidates::All => (None, None),
+            Candidates::Numbered(numbers) => (Some(numbers), None),
+            Candidates::Named(campaign) => (None, Some(campaign.campaign.as_str())),
+        };
+        let which: &(dyn ToSql + Sync) = if campaign.is_some() { &campaign } else { &numbers };
         let account_params: [&(dyn ToSql + Sync); 2] = [&workspace, &account];
-        let campaign_params: [&(dyn ToSql + Sync); 3] = [&workspace, &account, &only];
+        let campaign_params: [&(dyn ToSql + Sync); 3] = [&workspace, &account, which];
         // Polled together, the statements share a round trip.
         let (account, campaigns) = futures::try_join!(
             self.txn.query_opt(&self.account, &account_params),
@@ -152,7 +183,7 @@ pub(super) async fn finished_leave_in_txn(
     }
     if !finished.is_empty() {
         let mark = "UPDATE campaign_accounts SET is_finished = true
-            WHERE workspace_id = $1 AND account_id = $2 AND campaign_id = ANY ($3)";
+            WHERE workspace_id = $1 AND account_id = $2 AND campaign_id = ANY ($3) AND NOT is_finished";
         let (workspace_id, account_id): (i32, i32) = (account.get("workspace_id"), account.get("account_id"));
         txn.execute(mark, &[&workspace_id, &account_id, &finished]).await?;
         locked.retain(|row| !finished.contains(&row.get("campaign_id")));
@@ -269,13 +300,16 @@ pub(super) async fn candidates_examine_in_txn(
     Ok(())
 }
 
-/// Whether an account that serves no unfinished campaign serves finished ones.
-pub(super) async fn serves_finished_in_txn(
+/// Whether an account serves a campaign, finished or not: the named one, or any.
+pub(super) async fn serves_in_txn(
     txn: &Transaction<'_>,
     (workspace_id, account_id): (i32, i32),
+    campaign: Option<&CampaignName>,
 ) -> Result<bool> {
-    let sql =
-        "SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)";
+    let sql = "SELECT EXISTS (SELECT FROM campaign_accounts s
+        WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND ($3::text IS NULL OR s.campaign_id =
+            (SELECT c.campaign_id FROM campaigns c WHERE c.workspace_id = $1 AND c.name = $3)))";
     let statement = txn.prepare_cached(sql).await?;
-    Ok(txn.query_one(&statement, &[&workspace_id, &account_id]).await?.get(0))
+    let campaign = campaign.map(|campaign| campaign.campaign.as_str());
+    Ok(txn.query_one(&statement, &[&workspace_id, &account_id, &campaign]).await?.get(0))
 }

@@ -4,7 +4,7 @@
 //! serialized; limits hold to the last message; and a claim sees every pause and suspension that committed before it.
 
 use super::{
-    candidate::{CandidateLocks, finished_leave_in_txn},
+    candidate::{CandidateLocks, Candidates, finished_leave_in_txn},
     granter::Granter,
     optimistic::{OptimisticGrant, is_conflict},
     request::{ClaimRequest, Grant},
@@ -21,7 +21,8 @@ use crate::{
 impl Store {
     /// Grants an account up to `max` claims. A repeat with the same request id returns those that are still held.
     pub async fn claim_sends(&self, ask: ClaimRequest<'_>) -> Result<Grant> {
-        let recent = self.hints.recent.get(ask.account);
+        let asker = ask.asker();
+        let recent = self.hints.recent.get(&asker);
         let optimistic = recent.as_ref().and_then(|recent| OptimisticGrant::plan(recent, ask.max, self.clock.now()));
         let mut way = "full";
         if let Some(optimistic) = optimistic {
@@ -45,7 +46,7 @@ impl Store {
         }
         let (grant, recent, cursors) = granted?;
         if let Some(recent) = recent {
-            self.hints.recent.set(ask.account, recent);
+            self.hints.recent.set(asker, recent);
         }
         self.hints.cursors.set(cursors);
         self.claim_count(way);
@@ -59,7 +60,8 @@ impl Store {
         told: Told,
     ) -> Result<(Grant, Option<RecentGrant>, Vec<CursorUpdate>)> {
         in_txn!(self, "claim_sends", Kind::Hot, |txn, attempt| {
-            let (account, campaigns) = CandidateLocks::prepare(&txn).await?.lock(ask.account, None).await?;
+            let candidates = ask.campaign.map_or(Candidates::All, Candidates::Named);
+            let (account, campaigns) = CandidateLocks::prepare(&txn, candidates).await?.lock(ask.account).await?;
             check_told(&account, told)?;
             let campaigns = finished_leave_in_txn(&txn, &account, campaigns).await?;
             // Read the clock after all waits: windows, days and expiry are those of the grant.

@@ -17,14 +17,14 @@ use rand::Rng as _;
 use tokio_postgres::Row;
 
 use super::{
-    candidate::{Candidate, candidates_examine_in_txn, candidates_in_txn, serves_finished_in_txn},
+    candidate::{Candidate, candidates_examine_in_txn, candidates_in_txn, serves_in_txn},
     list::claims_of_grant_in_txn,
     request::{ClaimRequest, Grant, SHARE_MIN},
     retry::{RETRIED_MAX, claims_retry_in_txn},
     take::{Take, Taken},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     store::{
         hint::{
             cursor::{Cursor, CursorUpdate, Cursors},
@@ -32,7 +32,7 @@ use crate::{
         },
         limit::{LimitOwner, reserved_sql},
         request::{RequestStatus, request_record_in_txn},
-        row::account_state,
+        row::{account_state, campaign_find_in_txn},
     },
 };
 
@@ -95,6 +95,9 @@ impl<'a> Granter<'a> {
         if let RequestStatus::Repeated(grant_no) = request {
             let grant_no = grant_no.unwrap_or(0);
             let claims = claims_of_grant_in_txn(self.txn, account, self.ask.account, grant_no, self.now).await?;
+            if claims.is_empty() && candidates.is_empty() {
+                self.check_serving().await?;
+            }
             let blocked = if size(&claims) < self.ask.max {
                 // A repeat gets no more claims; expired ones are left for a new request.
                 self.examine_and_postpone(&mut candidates).await?;
@@ -103,6 +106,9 @@ impl<'a> Granter<'a> {
                 Vec::new()
             };
             return Ok((Grant { claims, blocked }, None, Vec::new()));
+        }
+        if candidates.is_empty() {
+            self.check_serving().await?;
         }
         let mut claims = Vec::new();
         let standing = self.standing.clone();
@@ -184,6 +190,25 @@ impl<'a> Granter<'a> {
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&self.workspace_id, &self.account_id, &self.account_day];
         Ok(self.txn.query_one(&statement, &params).await?.get(0))
+    }
+
+    /// Refuses a campaign that was asked for and does not exist, or that the account does not serve.
+    async fn check_serving(&self) -> Result<()> {
+        let Some(campaign) = self.ask.campaign else { return Ok(()) };
+        if self.is_serving().await? {
+            return Ok(());
+        }
+        campaign_find_in_txn(self.txn, campaign).await?;
+        let message = format!(
+            "{} does not serve {campaign}; add it to the campaign's accounts, or leave out `campaign`",
+            self.ask.account
+        );
+        Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message })
+    }
+
+    /// Whether the account serves the campaign that was asked for, or any, finished or not.
+    async fn is_serving(&self) -> Result<bool> {
+        serves_in_txn(self.txn, (self.workspace_id, self.account_id), self.ask.campaign).await
     }
 
     async fn examine(&self, candidates: &mut [Candidate]) -> Result<()> {
@@ -286,14 +311,15 @@ impl<'a> Granter<'a> {
     }
 
     /// The reasons not to send that hold after the grant. Finished campaigns are not listed: an account has more and more of
-    /// them. Only where nothing else is left, one reason tells of them.
+    /// them. Only where nothing else is left, or one was asked for, one reason tells of them.
     async fn why_not(&self, candidates: Vec<Candidate>) -> Result<Vec<CampaignBlocked>> {
         let standing = self.standing.clone();
         if candidates.is_empty() {
             let mut blocked = Blocked::default();
-            if serves_finished_in_txn(self.txn, (self.workspace_id, self.account_id)).await? {
+            let campaign = self.ask.campaign.cloned();
+            if self.is_serving().await? {
                 blocked.add(NotSending::Finished, None);
-                return Ok(vec![CampaignBlocked { campaign: None, reasons: blocked.reasons, claimable_at: None }]);
+                return Ok(vec![CampaignBlocked { campaign, reasons: blocked.reasons, claimable_at: None }]);
             }
             blocked.add(NotSending::NoAccountAssigned, None);
             if standing.state == AccountState::Suspended {
@@ -302,7 +328,7 @@ impl<'a> Granter<'a> {
             if allowance(standing.daily_limit, standing.reserved) == 0 {
                 blocked.add(NotSending::AccountDailyLimit, None);
             }
-            return Ok(vec![CampaignBlocked { campaign: None, reasons: blocked.reasons, claimable_at: None }]);
+            return Ok(vec![CampaignBlocked { campaign, reasons: blocked.reasons, claimable_at: None }]);
         }
         let standing = [standing];
         let why = candidates.into_iter().map(|candidate| {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rand::seq::IndexedRandom as _;
 
 use super::{
-    candidate::{Candidate, CandidateLocks},
+    candidate::{Candidate, CandidateLocks, Candidates},
     granter::Granter,
     request::{ClaimRequest, Grant, SHARE_MIN},
     take::Take,
@@ -83,11 +83,11 @@ impl OptimisticGrant {
         let planned: Vec<Take> =
             self.campaigns.iter().map(|campaign| self.take(ask, campaign, now, grant_no)).collect();
         // Prepared before anything is sent, so that no take overtakes the locks.
-        let locks = CandidateLocks::prepare(txn).await?;
+        let locks = CandidateLocks::prepare(txn, Candidates::Numbered(&numbers)).await?;
         let workspace_id = planned.first().map_or(0, |take| take.campaign.0);
         // Futures are polled in this order, so Postgres executes the takes after the locks.
         let ((account, campaigns), request, taken) = futures::try_join!(
-            locks.lock(ask.account, Some(&numbers)),
+            locks.lock(ask.account),
             request_record_in_txn(txn, workspace_id, ask.request, Some(grant_no), now),
             try_join_all(planned.iter().zip(&mut cursors).map(|(take, cursor)| take.take_in_txn(txn, cursor))),
         )?;

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
-use campaign_metrics::{name::AccountName, schedule::ActiveHours, sending::Claim, standing::CampaignBlocked};
+use campaign_metrics::{
+    name::{AccountName, CampaignName},
+    schedule::ActiveHours,
+    sending::Claim,
+    standing::CampaignBlocked,
+};
 use jiff::Timestamp;
 
-use crate::store::request::RequestId;
+use crate::store::{hint::recent::Asker, request::RequestId};
 
 /// What a sender asks for.
 #[derive(Debug)]
 pub struct ClaimRequest<'a> {
     /// The account that will send.
     pub account: &'a AccountName,
+    /// The campaign to claim of, in the workspace of the account; `None` for all that the account serves.
+    pub campaign: Option<&'a CampaignName>,
     /// Upper bound of the claims to grant.
     pub max: i64,
     /// How long to hold the claims.
@@ -30,6 +37,11 @@ pub struct Grant {
 }
 
 impl ClaimRequest<'_> {
+    /// Who asks, for the hints.
+    pub(super) fn asker(&self) -> Asker {
+        (self.account.clone(), self.campaign.cloned())
+    }
+
     /// When claims that are granted now expire: after `hold`, or at the end of the present active window if that is earlier.
     pub(super) fn expires_at(&self, hours: &ActiveHours, now: Timestamp) -> Timestamp {
         let hold_end = now.checked_add(self.hold).unwrap_or(Timestamp::MAX);
