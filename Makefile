@@ -25,6 +25,12 @@ demo: ## Start everything and watch campaigns run, until Ctrl-C or for DEMO_SECO
 	@cargo build --workspace --bins --examples
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/demo"
 
+.PHONY: cluster
+cluster: ## Start a Kubernetes API server of your own, without nodes, until Ctrl-C, and print its KUBECONFIG
+	@tests/real-parts >/dev/null
+	@cargo build --quiet --workspace --bins --examples
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/demo" --only-cluster
+
 .PHONY: test
 test: ## Run every test and check, installing what is missing: what CI runs
 	@started=$$SECONDS; tests/real-parts install >/dev/null; $(MAKE) checks; \

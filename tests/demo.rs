@@ -17,6 +17,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[path = "demo/cluster.rs"]
+mod cluster;
 #[path = "demo/compare.rs"]
 mod compare;
 #[path = "demo/dashboards.rs"]
@@ -69,6 +71,9 @@ struct Args {
     /// Also show the dashboards in the browser; needs Node 20 with npm, and about two minutes the first time.
     #[arg(long, env = "DASHBOARDS", value_parser = clap::builder::FalseyValueParser::new())]
     dashboards: bool,
+    /// Start a Kubernetes API server with the resource definition and nothing else, until Ctrl-C: `make cluster`.
+    #[arg(long, conflicts_with_all = ["seconds", "use_kubeconfig", "dashboards"])]
+    only_cluster: bool,
     /// Keep everything in this folder, which must not exist yet [default: a new one among the temporary files].
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -92,6 +97,9 @@ async fn show(args: &Args) -> Result<ExitCode> {
     let mut interrupts = Interrupts::new()?;
     let folder = Folder::new(args.data.as_deref())?;
     println!("Everything is kept in {}\n", folder.path().display());
+    if args.only_cluster {
+        return cluster::hold(folder, &mut interrupts).await;
+    }
 
     let mut stage = None;
     let played = tokio::select! {

@@ -3,7 +3,7 @@
 //! The info string of a fence says what it is: `sh run=SCENE`, or `sql run=database`. A test can't use fixed ports, so
 //! the README keeps its addresses in variables. The block that sets them is not run: the test sets them.
 
-use std::{env, ffi::OsString, fs, process::Command};
+use std::{env, ffi::OsString, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
@@ -17,6 +17,9 @@ use crate::harness::{
     run::{Output, run},
     wait::{SOON, until},
 };
+
+/// Longest start of a cluster.
+const CLUSTER_MAX: Duration = Duration::from_secs(90);
 
 /// What a block of commands is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,6 +263,29 @@ fn the_targets_that_the_readme_names_exist() {
             assert!(exists, "README.md:{}: the Makefile has no `{line}`", block.line);
         }
     }
+}
+
+#[tokio::test]
+async fn make_cluster_starts_one_that_kubectl_reaches_and_removes_it() {
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    assert!(makefile.contains("/debug/examples/demo\" --only-cluster"), "what the target starts");
+    let (directory, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let demo = binary("examples/demo").expect("`cargo build --examples` builds the demo");
+    let mut command = Command::new(demo);
+    command.arg("--only-cluster").arg("--data").arg(data.path().join("cluster"));
+    let mut process = Process::start("cluster", &command, directory.path(), Signal::INT, Directory::Keep).unwrap();
+    let line = process.line("export KUBECONFIG=", CLUSTER_MAX).await.unwrap();
+    let mut kubectl = tokio::process::Command::new(part("kubectl").unwrap());
+    kubectl.env("KUBECONFIG", line.trim_start_matches("export KUBECONFIG=")).args([
+        "get",
+        "campaigns",
+        "--all-namespaces",
+    ]);
+    let output = run(kubectl, "").await.unwrap();
+    assert_eq!(output.stderr, "No resources found\n", "{}", output.stdout);
+    let status = process.stop(GRACE).await.unwrap();
+    assert!(status.success(), "{status}\n{}", process.log());
+    assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0, "nothing is left");
 }
 
 #[tokio::test]
