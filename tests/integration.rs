@@ -118,6 +118,8 @@ mod pages;
 mod parts;
 #[path = "integration/performance.rs"]
 mod performance;
+#[path = "integration/picture.rs"]
+mod picture;
 #[path = "integration/plans.rs"]
 mod plans;
 #[path = "integration/reading.rs"]
@@ -158,6 +160,8 @@ mod streams;
 mod telemetry;
 #[path = "integration/tenants.rs"]
 mod tenants;
+#[path = "integration/terminal.rs"]
+mod terminal;
 #[path = "integration/traces.rs"]
 mod traces;
 #[path = "integration/transport.rs"]

@@ -1,18 +1,9 @@
 //! `campaignctl watch`, run as people run it: as a full screen on a terminal, and as a line for each change.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
-    process::{Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::process::Command;
 
 use anyhow::ensure;
-use rustix::{
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
-};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -25,10 +16,12 @@ use crate::{
         service::Service,
         wait::{SOON, until},
     },
+    terminal::Terminal,
     world::{add_leads, create_account, create_campaign, pause, resume, settings},
 };
 
-fn watch(url: &str, arguments: &[&str]) -> Command {
+/// The command, as people of the workspace `acme` run it.
+pub fn watch(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("campaignctl").expect("it is built"));
     command.env("CAMPAIGN_METRICS_SERVER", url).env("CAMPAIGN_METRICS_WORKSPACE", "acme").args(arguments);
     command
@@ -112,67 +105,6 @@ async fn a_service_that_is_not_there_is_an_error_and_a_document_without_end_is_r
     }
 }
 
-/// A child on a terminal of 80 columns and 24 lines.
-struct Terminal {
-    child: tokio::process::Child,
-    own: File,
-    /// The child's side of the terminal, which has its modes.
-    other: File,
-    shown: Arc<Mutex<String>>,
-}
-
-impl Terminal {
-    fn start(command: Command) -> Self {
-        let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&own).unwrap();
-        unlockpt(&own).unwrap();
-        let path = ptsname(&own, Vec::new()).unwrap().into_string().unwrap();
-        let other = OpenOptions::new().read(true).write(true).open(path).unwrap();
-        tcsetwinsize(&own, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let side = || Stdio::from(other.try_clone().unwrap());
-        let mut command = tokio::process::Command::from(command);
-        command.stdin(side()).stdout(side()).stderr(side()).kill_on_drop(true);
-        let child = command.spawn().unwrap();
-        let own = File::from(own);
-        let (mut reader, shown) = (own.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
-        let sink = Arc::clone(&shown);
-        // Ends with an error when the child's side is closed.
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = reader.read(&mut bytes) {
-                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        });
-        Self { child, own, other, shown }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.shown.lock().unwrap().clear();
-        self.own.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits until a text was drawn since the last key.
-    async fn shows(&self, text: &str) {
-        until(text, SOON, async || {
-            let shown = self.shown.lock().unwrap().clone();
-            ensure!(shown.contains(text), "{shown:?}");
-            Ok(())
-        })
-        .await
-        .unwrap();
-    }
-
-    /// Waits for the end, and checks that the terminal is as before.
-    async fn ends(&mut self) {
-        let status = tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends").unwrap();
-        assert!(status.success(), "{status}");
-        assert!(tcgetattr(&self.other).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
-        // The alternate screen is left and the cursor is shown.
-        self.shows("\u{1b}[?1049l").await;
-        self.shows("\u{1b}[?25h").await;
-    }
-}
-
 #[tokio::test]
 async fn the_screen_shows_all_campaigns_and_one_and_gives_the_terminal_back() {
     let service = Service::start().await;
@@ -180,7 +112,7 @@ async fn the_screen_shows_all_campaigns_and_one_and_gives_the_terminal_back() {
     create_campaign(&service, "autumn", settings(1, &["ann"])).await;
     create_campaign(&service, "spring", settings(1, &["ann"])).await;
     add_leads(&service, "spring", 7, None, false).await;
-    let mut terminal = Terminal::start(watch(&service.url, &["watch"]));
+    let mut terminal = Terminal::start(watch(&service.url, &["watch"]), 24);
     terminal.shows("\u{1b}[?1049h").await;
     terminal.shows("> autumn").await;
     terminal.shows("acme: 2 campaigns, 2 active").await;
@@ -195,7 +127,7 @@ async fn the_screen_shows_all_campaigns_and_one_and_gives_the_terminal_back() {
     terminal.shows("> spring").await;
     resume(&service, "spring").await;
     terminal.shows("2 active").await;
-    let drawn = terminal.shown.lock().unwrap().clone();
+    let drawn = terminal.drawn();
     assert!(!drawn.contains("[38;") && !drawn.contains("[48;"), "no colour: {drawn:?}");
     terminal.press("q");
     terminal.ends().await;
@@ -205,7 +137,7 @@ async fn the_screen_shows_all_campaigns_and_one_and_gives_the_terminal_back() {
 async fn ctrl_c_and_signals_end_the_screen_in_order() {
     let service = Service::start().await;
     for end in ["\u{3}", "TERM", "HUP"] {
-        let mut terminal = Terminal::start(watch(&service.url, &["watch"]));
+        let mut terminal = Terminal::start(watch(&service.url, &["watch"]), 24);
         terminal.shows("There is no campaign.").await;
         match end {
             "\u{3}" => terminal.press(end),
