@@ -1,7 +1,9 @@
 // An example of a sender. It claims messages of one account, sends them, and reports what became of each.
 //
-//	sender SERVICE ACCOUNT, for example: sender 127.0.0.1:50051 workspaces/default/accounts/anna
+//	sender SERVICE ACCOUNT [CAMPAIGN]
+//	sender 127.0.0.1:50051 workspaces/default/accounts/anna
 //
+// With CAMPAIGN (workspaces/default/campaigns/welcome) it sends for that one alone, otherwise for all that the account serves.
 // Replace `send` by your provider. docs/senders.md explains the rest. SIGTERM or Ctrl-C ends the sender: it reports what
 // it has sent and gives back the rest.
 package main
@@ -19,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -44,6 +47,7 @@ var errBusy = errors.New("the provider takes no message now, and has not taken t
 type sender struct {
 	client             pb.SendingServiceClient
 	account, workspace string
+	campaign           string          // empty for all that the account serves
 	stop               context.Context // done after SIGTERM
 	end                context.Context // done when repeats end, too
 	counts             map[pb.OutcomeVerdict]int
@@ -70,9 +74,19 @@ func call[Q, A any](s *sender, method func(context.Context, *Q, ...grpc.CallOpti
 			sleep(s.end, time.Second)
 		} else {
 			// At random, so that senders that failed together do not come back together.
-			sleep(s.stop, jitter(wait, 0.5))
+			sleep(s.stop, jitter(max(wait, askedWait(err)), 0.5))
 		}
 	}
+}
+
+// askedWait returns how long the service asks to wait at least before a repeat: the RetryInfo of an error.
+func askedWait(err error) time.Duration {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.RetryDelay.AsDuration()
+		}
+	}
+	return 0
 }
 
 func jitter(wait time.Duration, share float64) time.Duration {
@@ -89,7 +103,9 @@ func sleep(until context.Context, wait time.Duration) {
 func (s *sender) run() error {
 	for s.stop.Err() == nil {
 		// One id for each request, also when the call is repeated: a lost answer then loses no claims.
-		request := &pb.ClaimSendsRequest{Account: s.account, MaxClaims: maxClaims, RequestId: uuid.NewString()}
+		request := &pb.ClaimSendsRequest{
+			Account: s.account, Campaign: s.campaign, MaxClaims: maxClaims, RequestId: uuid.NewString(),
+		}
 		answer, err := call(s, s.client.ClaimSends, request)
 		if err != nil {
 			return err
@@ -146,8 +162,9 @@ func (s *sender) sendPortion(claims []*pb.Claim) error {
 
 // send is a stand-in for the provider; leads whose ids begin with `busy` or `wrong` show what can happen.
 //
-// Pass claim.SendKey to the provider as the idempotency key. If it is unknown whether the provider took the message, ask
-// again with the same key. If that fails too, return an error: nothing is reported, and the claim becomes uncertain.
+// claim.Campaign and claim.Step say which message to send, claim.Lead to whom. Pass claim.SendKey to the provider as the
+// idempotency key. If it is unknown whether the provider took the message, ask again with the same key. If that fails too,
+// return an error: nothing is reported, and the claim becomes uncertain.
 func (s *sender) send(claim *pb.Claim) (*pb.Outcome, error) {
 	time.Sleep(time.Second / perSecond)
 	lead := claim.Lead[strings.LastIndex(claim.Lead, "/")+1:]
@@ -205,10 +222,10 @@ func ids(claims []*pb.Claim) []string {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("usage: sender SERVICE ACCOUNT")
+	if len(os.Args) != 3 && len(os.Args) != 4 {
+		log.Fatal("usage: sender SERVICE ACCOUNT [CAMPAIGN]")
 	}
-	service, account := os.Args[1], os.Args[2]
+	service, account, campaign := os.Args[1], os.Args[2], append(os.Args, "")[3]
 	stop, unregister := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer unregister()
 	end, cancel := context.WithCancel(context.Background())
@@ -226,8 +243,8 @@ func main() {
 	defer connection.Close()
 	workspace, _, _ := strings.Cut(account, "/accounts/")
 	s := &sender{
-		client: pb.NewSendingServiceClient(connection), account: account, workspace: workspace, stop: stop, end: end,
-		counts: map[pb.OutcomeVerdict]int{}, busyBefore: map[string]bool{},
+		client: pb.NewSendingServiceClient(connection), account: account, workspace: workspace, campaign: campaign,
+		stop: stop, end: end, counts: map[pb.OutcomeVerdict]int{}, busyBefore: map[string]bool{},
 	}
 	if err := s.run(); err != nil {
 		log.Fatal(err)

@@ -1,7 +1,9 @@
 """An example of a sender. It claims messages of one account, sends them, and reports what became of each.
 
-    python sender.py SERVICE ACCOUNT, for example: python sender.py 127.0.0.1:50051 workspaces/default/accounts/anna
+    python sender.py SERVICE ACCOUNT [CAMPAIGN]
+    python sender.py 127.0.0.1:50051 workspaces/default/accounts/anna
 
+With CAMPAIGN (workspaces/default/campaigns/welcome) it sends for that one alone, otherwise for all that the account serves.
 Replace `send` by your provider. docs/senders.md explains the rest. SIGTERM or Ctrl-C ends the sender: it reports what it
 has sent and gives back the rest.
 """
@@ -16,6 +18,8 @@ import time
 import uuid
 
 import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from campaign_metrics.v1 import campaign_pb2, outcome_pb2 as pb
 from campaign_metrics.v1.outcome_pb2_grpc import SendingServiceStub
@@ -39,9 +43,19 @@ class Busy(Exception):
     """The provider takes no message now, and has not taken this one."""
 
 
+def asked_wait_seconds(error):
+    """How long the service asks to wait at least before a repeat: the RetryInfo of an error."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        info = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            return info.retry_delay.ToNanoseconds() / 1e9
+    return 0
+
+
 class Sender:
-    def __init__(self, channel, account):
-        self.service, self.account = SendingServiceStub(channel), account
+    def __init__(self, channel, account, campaign):
+        self.service, self.account, self.campaign = SendingServiceStub(channel), account, campaign
         self.workspace = account.split("/accounts/")[0]
         self.stop, self.stop_time = threading.Event(), float("inf")
         self.counts, self.released = collections.Counter(), 0
@@ -62,17 +76,20 @@ class Sender:
                 if error.code() not in REPEATED or is_late:
                     raise
                 print(f"repeat after {error.code().name}: {error.details()}", file=sys.stderr)
+                least = asked_wait_seconds(error)
             # At random, so that senders that failed together do not come back together.
             if self.stop.is_set():
                 time.sleep(1)
             else:
-                self.stop.wait(min(2**attempt, 16) * random.uniform(1, 1.5))
+                self.stop.wait(max(min(2**attempt, 16), least) * random.uniform(1, 1.5))
 
     def run(self):
         while not self.stop.is_set():
             # One id for each request, also when the call is repeated: a lost answer then loses no claims.
             request_id = str(uuid.uuid4())
-            request = pb.ClaimSendsRequest(account=self.account, max_claims=MAX_CLAIMS, request_id=request_id)
+            request = pb.ClaimSendsRequest(
+                account=self.account, campaign=self.campaign, max_claims=MAX_CLAIMS, request_id=request_id
+            )
             answer = self.call(self.service.ClaimSends, request)
             unsent = list(answer.claims)
             try:
@@ -114,7 +131,7 @@ class Sender:
     def send(self, claim):
         """A stand-in for the provider; leads whose ids begin with `busy` or `wrong` show what can happen.
 
-        Pass `claim.send_key` to the provider as the idempotency key. If it is unknown whether the provider took the
+        `claim.campaign` and `claim.step` say which message to send, `claim.lead` to whom. Pass `claim.send_key` to the provider as the idempotency key. If it is unknown whether the provider took the
         message, ask again with the same key. If that fails too, raise an error: nothing is reported, and the claim becomes
         uncertain.
         """
@@ -155,14 +172,14 @@ class Sender:
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit("usage: sender.py SERVICE ACCOUNT")
-    service, account = sys.argv[1:]
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: sender.py SERVICE ACCOUNT [CAMPAIGN]")
+    service, account, campaign = (*sys.argv[1:], "")[:3]
     # A thread waits for signals: a handler that sets an Event could interrupt, and block, the wait for it. Later threads
     # inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     with grpc.insecure_channel(service, list(CHANNEL.items())) as channel:
-        sender = Sender(channel, account)
+        sender = Sender(channel, account, campaign)
         threading.Thread(target=sender.await_signal, daemon=True).start()
         try:
             sender.run()

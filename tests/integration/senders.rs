@@ -25,8 +25,11 @@ use crate::harness::{
 
 #[path = "senders/lossy.rs"]
 mod lossy;
+#[path = "senders/patient.rs"]
+mod patient;
 
 use lossy::Lossy;
+use patient::{ASKED_WAIT, Patient};
 
 const PAGE: &str = "docs/senders.md";
 const ACCOUNT: &str = "workspaces/default/accounts/bella";
@@ -138,9 +141,14 @@ impl Stage {
 
     /// Starts the sender as the page does, on a way to the service.
     fn start(&mut self, service: String) -> Process {
+        self.start_for(service, "")
+    }
+
+    /// Starts it with a campaign as the last argument.
+    fn start_for(&mut self, service: String, campaign: &str) -> Process {
         let text = &blocks(PAGE)[&format!("{}-sender", self.language)];
         let mut command = std::process::Command::new("bash");
-        command.args(["-c", &format!("cd '{}' && exec {text}", self.folder().display())]);
+        command.args(["-c", &format!("cd '{}' && exec {} {campaign}", self.folder().display(), text.trim_end())]);
         command.envs(self.variables()).env("SERVICE", service);
         self.runs += 1;
         let name = format!("sender-{}", self.runs);
@@ -276,6 +284,22 @@ async fn long(stage: &mut Stage) {
     assert!(delivered < 1900, "it ended in the middle of work");
 }
 
+/// A service that asks to wait is not asked before, and a sender asks for its campaign.
+async fn patient(stage: &mut Stage) {
+    let patient = Patient::start().await;
+    let mut sender = stage.start_for(patient.address.clone(), &campaign("trial"));
+    let repeated = async || {
+        let asked = patient.asked.lock().unwrap().clone();
+        ensure!(asked.len() > 1, "{} calls\n{}", asked.len(), sender.log());
+        Ok(asked)
+    };
+    let asked = until("a repeat", SOON, repeated).await.unwrap();
+    let [(first, request), (second, repeat)] = &asked[..2] else { unreachable!("there are two") };
+    assert!(second.duration_since(*first) >= ASKED_WAIT, "{:?} later", second.duration_since(*first));
+    assert_eq!((repeat, &request.campaign), (request, &campaign("trial")));
+    assert!(ended(&mut sender).await.contains("end applied=0 "));
+}
+
 /// A sender that crashed leaves an uncertain claim, which a person resolves.
 async fn uncertain(stage: &Stage) {
     let request = pb::PauseCampaignRequest { name: campaign("long"), ..Default::default() };
@@ -307,6 +331,7 @@ async fn play(mut stage: Stage) {
     let counts = stage.get("trial").await.message_counts.unwrap();
     assert_eq!((counts.delivered, counts.bounced), (11, 1));
     long(&mut stage).await;
+    patient(&mut stage).await;
     uncertain(&stage).await;
 }
 

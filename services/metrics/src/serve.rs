@@ -188,6 +188,9 @@ pub async fn run(
     let router = Server::builder()
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        // Connections have no age at which they end (`max_connection_age`). With a grace, tonic 0.14 cuts open streams off without
+        // a GOAWAY before. Without one, a tonic client that has a stream open loses its next call to CANCELLED. So clients
+        // find an added replica by a new channel; docs/senders.md says when.
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .layer(CallLayer { telemetry, ready: ready.clone() })
