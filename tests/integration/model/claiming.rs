@@ -38,11 +38,11 @@ impl Play<'_> {
     pub async fn claim_again(
         &mut self,
         workspace: usize,
-        asker: Asker,
+        who: Asker,
         ask: pb::ClaimSendsRequest,
         asked: &Asked,
     ) -> Checked {
-        let account = asker.account;
+        let account = who.account;
         let answer = self.service.sending.clone().claim_sends(ask.clone()).await;
         if ask != asked.request {
             check_refusal(answer, Some("REQUEST_ID_REUSED"), "a request id with another body")?;
@@ -52,7 +52,7 @@ impl Play<'_> {
         let claims = of.campaigns.iter().flat_map(|campaign| &campaign.leads).filter_map(|lead| lead.claim.as_ref());
         let held = claims.filter(|claim| claim.grant == asked.grant && claim.expires > self.world.now);
         let mut held: Vec<String> = held.map(|claim| claim.id.clone()).collect();
-        if held.is_empty() && !self.is_serving(workspace, asker) {
+        if held.is_empty() && !self.is_serving(workspace, who) {
             return check_refusal(answer, Some("ACCOUNT_NOT_SERVING"), "a repeat of which nothing is held");
         }
         let answer = answer.expect("an answer").into_inner();
@@ -68,16 +68,16 @@ impl Play<'_> {
     }
 
     /// Whether the account serves the campaign that it asks for, if it asks for one.
-    pub fn is_serving(&self, workspace: usize, asker: Asker) -> bool {
+    pub fn is_serving(&self, workspace: usize, who: Asker) -> bool {
         let campaigns = &self.world.workspaces[workspace].campaigns;
-        asker.campaign.is_none_or(|campaign| campaigns[campaign].serving.contains(&asker.account))
+        who.campaign.is_none_or(|campaign| campaigns[campaign].serving.contains(&who.account))
     }
 
-    pub async fn claim(&mut self, workspace: usize, asker: Asker, ask: pb::ClaimSendsRequest) -> Checked {
-        let (account, now, max) = (asker.account, self.world.now, i64::from(ask.max_claims));
+    pub async fn claim(&mut self, workspace: usize, who: Asker, ask: pb::ClaimSendsRequest) -> Checked {
+        let (account, now, max) = (who.account, self.world.now, i64::from(ask.max_claims));
         let hold = ask.hold_duration.map_or(HOLD_DEFAULT_SECONDS, |hold| hold.seconds);
         let answer = self.service.sending.clone().claim_sends(ask).await.expect("an answer").into_inner();
-        let expected = self.world.workspaces[workspace].granted(asker, max, now);
+        let expected = self.world.workspaces[workspace].granted(who, max, now);
         let count = i64::try_from(answer.claims.len()).unwrap();
         // Which of its due leads a campaign gives decides how much of a limit they take.
         let keeps = self.world.workspaces[workspace].keeps_shares(now);
@@ -90,7 +90,7 @@ impl Play<'_> {
             let (campaign, lead) = self.find(workspace, &claim.lead).ok()?;
             self.world.workspaces[workspace].campaigns[campaign].leads[lead].claim.as_ref()
         };
-        let enough = self.world.workspaces[workspace].granted_of(asker, max, now, Expired::LeftOut) == max;
+        let enough = self.world.workspaces[workspace].granted_of(who, max, now, Expired::LeftOut) == max;
         let is_enough =
             enough || keeps && count == max && answer.claims.iter().all(|claim| is_expired(claim).is_none());
         if is_enough && self.world.wants_upkeep() && answer.claims.iter().any(|claim| is_expired(claim).is_some()) {
@@ -100,7 +100,7 @@ impl Play<'_> {
         let of = &mut self.world.workspaces[workspace];
         // Expired claims are granted again only if other due steps don't suffice.
         if !is_enough {
-            let asked = of.campaigns.iter_mut().enumerate().filter(|(place, _)| asker.asks(*place));
+            let asked = of.campaigns.iter_mut().enumerate().filter(|(place, _)| who.asks(*place));
             let served = asked.map(|(_, campaign)| campaign).filter(|campaign| campaign.serving.contains(&account));
             for campaign in served.filter(|campaign| campaign.has_uncertain(Some(account), now)) {
                 if campaign.hands_out_expired() {
@@ -116,7 +116,7 @@ impl Play<'_> {
         let mut account_left = of.account_room(account, now);
         for claim in answer.claims {
             let (campaign, lead) = self.find(workspace, &claim.lead)?;
-            prop_assert!(asker.asks(campaign), "{} is of another campaign than {asker:?}", claim.lead);
+            prop_assert!(who.asks(campaign), "{} is of another campaign than {who:?}", claim.lead);
             let of = &self.world.workspaces[workspace].campaigns[campaign];
             let step = usize::try_from(claim.step).unwrap();
             check_same(
@@ -155,23 +155,23 @@ impl Play<'_> {
         }
         let of = &self.world.workspaces[workspace];
         if keeps && count < max {
-            check_same(&of.granted(asker, max - count, now), &0, "claims that could be granted besides")?;
+            check_same(&of.granted(who, max - count, now), &0, "claims that could be granted besides")?;
         }
         let why = pb::ClaimSendsResponse { claims: Vec::new(), ..answer };
         if count == max {
             check_same(&why, &pb::ClaimSendsResponse::default(), "all that was asked for comes without a reason")?;
             return Ok(());
         }
-        self.compare_why(workspace, asker, &why)
+        self.compare_why(workspace, who, &why)
     }
 
     /// Why fewer claims came than were asked for, campaign by campaign.
-    fn compare_why(&self, workspace: usize, asker: Asker, why: &pb::ClaimSendsResponse) -> Checked {
-        let (of, account, now) = (&self.world.workspaces[workspace], asker.account, self.world.now);
+    fn compare_why(&self, workspace: usize, who: Asker, why: &pb::ClaimSendsResponse) -> Checked {
+        let (of, account, now) = (&self.world.workspaces[workspace], who.account, self.world.now);
         let mut seen = why.not_sending.iter();
         let mut expected_change: Option<Timestamp> = None;
         let mut is_exact = true;
-        let asked = of.campaigns.iter().enumerate().filter(|(place, _)| asker.asks(*place));
+        let asked = of.campaigns.iter().enumerate().filter(|(place, _)| who.asks(*place));
         let mut all_served = asked.map(|(_, campaign)| campaign).filter(|of| of.serving.contains(&account));
         let served = all_served.clone().filter(|campaign| campaign.state != CampaignState::Finished);
         for (place, campaign) in served.clone().enumerate() {
@@ -216,7 +216,7 @@ impl Play<'_> {
                 (Reason::NoAccountAssigned, !is_over),
             ];
             let reasons = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(i32::from(reason)));
-            let campaign = asker.campaign.map(|campaign| self.campaign_name(workspace, campaign)).unwrap_or_default();
+            let campaign = who.campaign.map(|campaign| self.campaign_name(workspace, campaign)).unwrap_or_default();
             let none = pb::CampaignNotSending { campaign, reasons: reasons.collect(), next_change_time: None };
             check_same(&seen.next(), &Some(&none), "reasons of an account without unfinished campaigns")?;
         }

@@ -30,8 +30,8 @@ type Seen = (Vec<Reason>, (i64, i64));
 
 impl Workspace {
     /// How many of the requested claims are granted.
-    pub fn granted(&self, asker: Asker, max: i64, now: Timestamp) -> i64 {
-        self.granted_of(asker, max, now, Expired::Included)
+    pub fn granted(&self, who: Asker, max: i64, now: Timestamp) -> i64 {
+        self.granted_of(who, max, now, Expired::Included)
     }
 
     /// Whether a claim may take less of the limits than one message each: a step that is granted again has its share of today.
@@ -56,10 +56,10 @@ impl Workspace {
     }
 
     /// The same, with or without expired claims that are granted again.
-    pub fn granted_of(&self, asker: Asker, max: i64, now: Timestamp, expired: Expired) -> i64 {
-        let asked = self.campaigns.iter().enumerate().filter(|(place, _)| asker.asks(*place));
-        let due: i64 = asked.map(|(_, campaign)| self.claimable(campaign, asker.account, now, expired)).sum();
-        max.min(due).min(self.account_room(asker.account, now))
+    pub fn granted_of(&self, who: Asker, max: i64, now: Timestamp, expired: Expired) -> i64 {
+        let asked = self.campaigns.iter().enumerate().filter(|(place, _)| who.asks(*place));
+        let due: i64 = asked.map(|(_, campaign)| self.claimable(campaign, who.account, now, expired)).sum();
+        max.min(due).min(self.account_room(who.account, now))
     }
 
     /// How many claims an account may be granted of one campaign, apart from its own limit.

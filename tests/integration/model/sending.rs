@@ -19,7 +19,7 @@ impl Play<'_> {
         match op {
             Op::Claim { account, campaign, max, hold_seconds, request } => {
                 let campaign = campaign.and_then(|choice| self.choose_campaign(workspace, choice));
-                let asker = Asker { account: *account, campaign };
+                let who = Asker { account: *account, campaign };
                 let request_id = request.map(|number| self.request_id(workspace, number)).unwrap_or_default();
                 let ask = pb::ClaimSendsRequest {
                     account: self.account_name(workspace, *account),
@@ -30,16 +30,16 @@ impl Play<'_> {
                 };
                 let before = request.and_then(|number| self.asked.get(&(workspace, number)).cloned());
                 match (request, before) {
-                    (_, Some(asked)) => self.claim_again(workspace, asker, ask, &asked).await,
-                    _ if !self.is_serving(workspace, asker) => {
+                    (_, Some(asked)) => self.claim_again(workspace, who, ask, &asked).await,
+                    _ if !self.is_serving(workspace, who) => {
                         let answer = self.service.sending.clone().claim_sends(ask).await;
                         check_refusal(answer, Some("ACCOUNT_NOT_SERVING"), "a campaign that the account does not serve")
                     }
-                    (None, None) => self.claim(workspace, asker, ask).await,
+                    (None, None) => self.claim(workspace, who, ask).await,
                     (Some(number), None) => {
                         let asked = Asked { request: ask.clone(), grant: self.grants, at: self.world.now };
                         self.asked.insert((workspace, *number), asked);
-                        self.claim(workspace, asker, ask).await
+                        self.claim(workspace, who, ask).await
                     }
                 }
             }
