@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use campaign_metrics::flags::service_url;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -52,7 +53,13 @@ pub struct RemoveFinalizersArgs {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// URL of the campaign service, `http://HOST:PORT`.
-    #[arg(long, env = "CAMPAIGN_METRICS_SERVICE", default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    #[arg(
+        long,
+        env = "CAMPAIGN_METRICS_SERVICE",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL",
+        value_parser = service_url
+    )]
     pub service: String,
     /// Address of /livez, /readyz and /metrics. Port 0 chooses a free port and prints it.
     #[arg(long, default_value = "127.0.0.1:9465", value_name = "ADDR")]
@@ -107,6 +114,14 @@ mod tests {
         assert_eq!(args.admin_listen.to_string(), "127.0.0.1:9465");
         assert_eq!(args.service, "http://localhost:1");
         assert_eq!((args.namespace, args.log_format), (None, LogFormat::Human));
+    }
+
+    #[test]
+    fn a_url_that_asks_for_tls_or_says_no_scheme_is_refused() {
+        for (url, says) in [("https://service:50051", "no TLS"), ("service:50051", "write http://service:50051")] {
+            let error = Cli::try_parse_from(["campaign-controller", "run", "--service", url]).unwrap_err();
+            assert!(error.to_string().contains(says), "{url}: {error}");
+        }
     }
 
     #[test]

@@ -37,8 +37,6 @@ impl Service {
     /// Creates a client, which connects with the first call.
     pub fn new(server: &str) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(server.to_owned())
-            .ok()
-            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
         // A view that waits for changes must notice a connection that is gone without a word.
         let endpoint = endpoint

@@ -43,8 +43,6 @@ impl Service {
     /// Creates a client, which connects with the first call.
     pub fn new(server: &str, stop: CancellationToken) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(server.to_owned())
-            .ok()
-            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .with_context(|| format!("`{server}` is no server; --server takes a URL such as http://127.0.0.1:50051"))?;
         let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(CONNECT_MAX);
         let endpoint = endpoint.tcp_keepalive(Some(KEEP_ALIVE));

@@ -25,6 +25,7 @@ async fn the_chart_refuses_what_would_not_work_and_says_what_to_do() {
         ("service.tolerations[0].effect=Never", "effect"),
         ("service.topologySpreadConstraints[0].maxSkew=1", "topologyKey"),
         ("controller.serviceUrl=service:50051", "serviceUrl"),
+        ("controller.serviceUrl=https://service:50051", "serviceUrl"),
         ("networkPolicy.grpcFrom[0].namespace=senders", "grpcFrom"),
         ("monitoring.serviceMonitor.interval=30", "interval"),
         ("monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true", "enable one of them"),

@@ -40,8 +40,9 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
         ("acme", "campaigns get Spring", &["error: invalid value 'Spring'"]),
         ("acme", "campaigns", &["Usage: campaignctl campaigns"]),
         ("acme", "campaigns list --status active", &["unexpected argument '--status'"]),
-        ("acme", "--server https://127.0.0.1:1 campaigns list", &["is no server", "http://127.0.0.1:50051"]),
-        ("acme", "--server nowhere campaigns list", &["`nowhere` is no server"]),
+        ("acme", "--server https://127.0.0.1:1 campaigns list", &["'--server <URL>'", "no TLS"]),
+        ("acme", "--server nowhere campaigns list", &["the scheme is missing; write http://nowhere"]),
+        ("acme", "--server http://[nowhere campaigns list", &["`http://[nowhere` is no server"]),
         (
             "acme",
             "--server http://127.0.0.1:1 campaigns list",
