@@ -50,6 +50,8 @@ mod docs;
 mod drains;
 #[path = "integration/edges.rs"]
 mod edges;
+#[path = "integration/encryption.rs"]
+mod encryption;
 #[path = "integration/export_commands.rs"]
 mod export_commands;
 #[path = "integration/exports.rs"]

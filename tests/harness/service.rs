@@ -152,7 +152,7 @@ impl Service {
     pub fn store(&self) -> Store {
         let options = Options::new(&self.database.url).expect("the URL of a test is well-formed");
         let counters = Telemetry::new().expect("counters").store_counters();
-        Store::open(options.database, 2, self.clock.clone(), counters).expect("a store")
+        Store::open(&options.database, 2, self.clock.clone(), counters).expect("a store")
     }
 
     /// Waits until /readyz says so.

@@ -85,7 +85,9 @@ async fn a_migration_that_stops_older_replicas_is_refused_while_one_runs() {
     // An earlier version, once more: what a rollback would start.
     let says = format!("replicas have to know migration {LATER}, and this version knows {known}");
     let (mut three, _three) = replica(&database).await;
-    waits(&mut three, &says).await;
+    let status = three.process.end(SOON).await.unwrap();
+    let log = three.process.log();
+    assert!(!status.success() && log.contains(&says) && !log.contains("waiting"), "{status}\n{log}");
     for command in ["migrate", "verify"] {
         let said = refusal(&database.url, command).await;
         assert!(said.contains(&says) && said.contains("Deploy the newer version again"), "{command}: {said}");
@@ -107,6 +109,9 @@ async fn a_replica_does_not_start_beside_an_older_one_that_can_not_work_with_its
         service to 0 replicas, or wait a minute if they were killed.";
     let (mut newer, _newer) = replica(&database).await;
     waits(&mut newer, says).await;
+    let log = newer.process.log();
+    assert!(log.contains("waiting until the older replicas have ended; trying again"), "{log}");
+    assert!(!log.contains("waiting for Postgres"), "{log}");
     let said = refusal(&database.url, "migrate").await;
     assert!(said.contains(says), "{said}");
     until("the older one to renew its row", SOON, async || {
@@ -122,6 +127,22 @@ async fn a_replica_does_not_start_beside_an_older_one_that_can_not_work_with_its
     let status = older.process.stop(GRACE).await.unwrap();
     assert!(status.success(), "{status}\n{}", older.process.log());
     newer.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn migrations_that_no_version_has_end_a_start_at_once() {
+    let database = database().await;
+    let sql = database.connect().await;
+    let change = "UPDATE refinery_schema_history SET checksum = '1' WHERE version = 3;
+        DELETE FROM refinery_schema_history WHERE version = (SELECT max(version) FROM refinery_schema_history)";
+    sql.batch_execute(change).await.unwrap();
+    let says = "migrations were applied to the database that no version has; start with an empty database";
+    // The role that may migrate. The other one would wait for it.
+    let owner = TestDatabase { url: Role::Owner.url(&database.admin_url), ..database };
+    let (mut lost, _lost) = replica(&owner).await;
+    let status = lost.process.end(GRACE).await.unwrap();
+    let log = lost.process.log();
+    assert!(!status.success() && log.contains(says) && !log.contains("trying again"), "{status}\n{log}");
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
 //! The three roles of roles.sql. That the role of the service may do all it needs, every other test shows: their services
 //! connect as `campaign_metrics_app`.
 
+use anyhow::ensure;
 use campaign_metrics::pb;
 use campaign_metrics_service::Clock;
 use tokio_postgres::error::SqlState;
 
 use crate::{
     harness::{
+        daemon::Daemon,
         http,
         parts::binary,
         postgres::{Connection, ROLES, Role, TestDatabase, connect, database, separate_server},
+        process::Directory,
         run::run,
         service::{Service, monday},
+        wait::SOON,
     },
     reporting::shown::VIEWS,
     world::{add_leads, by_lead, create_account, create_campaign, report_new, settings},
@@ -142,11 +146,21 @@ async fn the_service_waits_until_the_owner_has_migrated() {
     assert!(refused.contains("run `campaign-metrics-service migrate` as the role that owns it"), "{refused}");
     let service = Service::launch(&database, Clock::manual(monday())).await;
     assert_eq!(http::get(&format!("{}/readyz", service.admin_url)).await.unwrap().0, 503);
+    let logs = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::service(&database.url, logs.path(), Directory::Keep).await.unwrap();
+    let log = daemon.process.log_path();
+    let waits = async || {
+        let log = std::fs::read_to_string(&log)?;
+        ensure!(log.contains("waiting for the migration; trying again"), "{log}");
+        Ok(())
+    };
+    daemon.process.ready(SOON, waits).await.unwrap();
     let mut migrate = tokio::process::Command::new(binary("campaign-metrics-service").unwrap());
     migrate.args(["migrate", "--database-url", &Role::Owner.url(&database.admin_url)]);
     run(migrate, "").await.unwrap().success().unwrap();
     service.ready().await;
-    drop(service);
+    daemon.ready().await.unwrap();
+    drop((service, daemon));
     dba.batch_execute(ROLES).await.unwrap();
     assert_works(&database).await;
 }

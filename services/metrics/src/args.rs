@@ -73,7 +73,8 @@ struct Verify {
 
 #[derive(Debug, Args)]
 struct Database {
-    /// Postgres 15 or later, as a URL or a `key=value` string. It may contain a password, so prefer the environment.
+    /// Postgres 15 or later, as a URL or a `key=value` string. It may contain a password, so prefer the environment. Encrypt
+    /// with `sslmode=verify-full&sslrootcert=FILE`; the modes are those of libpq.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 }
@@ -182,7 +183,7 @@ impl Verify {
         let options = Options::new(&self.database.database_url)?;
         migrate(&options.database).await?;
         let counters = Telemetry::new()?.store_counters();
-        let store = Store::open(options.database, 2, Clock::system(), counters)?;
+        let store = Store::open(&options.database, 2, Clock::system(), counters)?;
         let then = if self.repair { VerifyMode::Repair } else { VerifyMode::Report };
         let list = store.verify_list().await?;
         let bar = ProgressBar::new(list.len() as u64);

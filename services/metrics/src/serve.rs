@@ -3,6 +3,7 @@
 //! The ports answer from the start. Calls return UNAVAILABLE until the database is reachable and migrated. A task that
 //! ends or panics ends the service, so that a partly broken process is restarted instead of staying ready.
 
+mod start;
 mod upkeep;
 
 use std::{
@@ -15,13 +16,7 @@ use std::{
 
 use anyhow::Context as _;
 use campaign_metrics::{FILE_DESCRIPTOR_SET, pb};
-use tokio::{
-    net::TcpListener,
-    sync::Mutex,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
-use tokio_postgres::Config;
+use tokio::{net::TcpListener, sync::Mutex, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     codec::CompressionEncoding,
@@ -30,22 +25,26 @@ use tonic::{
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
-use self::upkeep::{compact_expired_claims, jittered, maintain, renew};
+use self::{
+    start::start,
+    upkeep::{compact_expired_claims, maintain, renew},
+};
 use crate::{
     admin::{self, Admin, DETAILS_AGE_MAX},
     clock::Clock,
     ingest::Ingest,
     layer::CallLayer,
-    outage::{self, Outage},
+    outage,
     rpc::Rpc,
-    store::{Store, check_version, migrate},
+    store::{Database, Store},
     telemetry::{Telemetry, VERSION},
 };
 
 /// Time in which calls may finish after a shutdown request: less than the 30 s that Kubernetes gives a pod.
 const DRAIN: Duration = Duration::from_secs(25);
-/// Longest backoff between two attempts to connect to the database at start.
-const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Time after which a start ends that Postgres refuses. Who makes a role or a database, or changes a password, while the service
+/// starts needs seconds; a person who mistyped it should not wait much longer.
+const REFUSED_MAX: Duration = Duration::from_secs(15);
 /// Longest time in which a replica says that it has ended. Otherwise others wait for that minute.
 const END_MAX: Duration = Duration::from_secs(1);
 /// Default connections to Postgres: enough to hide commit latency, and few enough for several replicas with the default
@@ -74,15 +73,14 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// gone, so this ends only streams that were forgotten.
 const STREAM_IDLE: Duration = Duration::from_mins(10);
 
-/// Idle time after which a connection, to the database or of a client, is probed, and longest wait for the acknowledgement of
-/// sent data.
+/// Idle time after which the connection of a client is probed, and longest wait for the acknowledgement of sent data.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// Options of the service.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The database.
-    pub database: Config,
+    pub database: Database,
     /// Maximum number of connections to it.
     pub pool_size: usize,
     /// Maximum number of campaigns with series of their own.
@@ -97,25 +95,15 @@ pub struct Options {
     pub outcome_retention_days: Option<u32>,
     /// Longest wait for the next request of StreamOutcomes.
     pub stream_idle: Duration,
+    /// Time after which a start ends that Postgres refuses.
+    pub refused_max: Duration,
 }
 
 impl Options {
     /// Creates the default options for the database at `database_url`.
     pub fn new(database_url: &str) -> anyhow::Result<Self> {
-        let mut database: Config = database_url.parse().context("the database URL is not valid")?;
-        if database.get_application_name().is_none() {
-            database.application_name("campaign-metrics-service");
-        }
-        if database.get_connect_timeout().is_none() {
-            database.connect_timeout(Duration::from_secs(5));
-        }
-        // So a server that vanished is detected within a minute, and not after the two hours of the kernel.
-        database.keepalives_idle(KEEPALIVE_IDLE);
-        if database.get_tcp_user_timeout().is_none() {
-            database.tcp_user_timeout(KEEPALIVE_IDLE);
-        }
         Ok(Self {
-            database,
+            database: Database::new(database_url)?,
             pool_size: POOL_SIZE,
             metrics_campaigns_max: METRICS_CAMPAIGNS_MAX,
             metrics_accounts_max: METRICS_ACCOUNTS_MAX,
@@ -123,6 +111,7 @@ impl Options {
             metrics_details_age_max: DETAILS_AGE_MAX,
             outcome_retention_days: None,
             stream_idle: STREAM_IDLE,
+            refused_max: REFUSED_MAX,
         })
     }
 }
@@ -144,7 +133,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let telemetry = Telemetry::new()?;
-    let store = Store::open(options.database.clone(), options.pool_size, clock, telemetry.store_counters())?;
+    let store = Store::open(&options.database, options.pool_size, clock, telemetry.store_counters())?;
     let ready = Arc::new(AtomicBool::new(false));
     let (mut health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, Health::NotServing).await;
@@ -297,8 +286,8 @@ async fn set_health(reporter: &HealthReporter, health: Health) {
     }
 }
 
-/// Connects to the database and migrates it, as often as it takes, then runs the upkeep. Returns only when a newer version has
-/// made the schema such that this one can't work with it.
+/// Starts on the database, then runs the upkeep. Returns only when this replica can't start, or can't work with the schema that a
+/// newer version has made.
 async fn upkeep(
     store: Store,
     options: Options,
@@ -306,15 +295,8 @@ async fn upkeep(
     ready: Arc<AtomicBool>,
     health: HealthReporter,
 ) -> anyhow::Result<()> {
-    let mut pause = Duration::from_millis(250);
-    // The line `ready` tells its end.
-    let told = Outage::new("waiting for Postgres; trying again", "Postgres answers");
-    tracing::info!(version = VERSION, database = addresses(&options.database), "starting");
-    while let Err(error) = start(&store, &options.database, replica).await {
-        told.failed(&*error);
-        sleep(jittered(pause)).await;
-        pause = (pause * 2).min(CONNECT_PAUSE_MAX);
-    }
+    tracing::info!(version = VERSION, database = options.database.addresses(), "starting");
+    start(&store, &options.database, options.refused_max, replica).await?;
     if let Err(error) = store.maintain().await {
         // Without the partition of this month, the log is written to the default partition. So serving can start.
         outage::warn(&error, "preparing the database failed; it is tried again later");
@@ -329,20 +311,4 @@ async fn upkeep(
         never = compact => never,
         never = maintain => never,
     }
-}
-
-/// Migrates the database, and says that this replica runs. No other replica may be in the way, and no newer schema.
-async fn start(store: &Store, database: &Config, replica: Uuid) -> anyhow::Result<()> {
-    migrate(database).await?;
-    check_version(store.replica_renew(replica).await?)
-}
-
-/// Returns the addresses of the database, without secrets.
-fn addresses(database: &Config) -> String {
-    let hosts = database.get_hosts().iter().map(|host| match host {
-        tokio_postgres::config::Host::Tcp(host) => host.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-    });
-    let ports = database.get_ports().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    format!("{}:{ports}", hosts.collect::<Vec<_>>().join(","))
 }

@@ -5,6 +5,7 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | `database` | the database: its URL, TLS, and why it refuses a login |
 //! | `transaction` | transactions, retries; defines [`Store`] |
 //! | `pool` | connections, divided by what they are for |
 //! | `row` | look-ups by name, row locks, the meaning of stored numbers |
@@ -16,7 +17,8 @@
 //! | `performance` | history, breakdowns, and what diagnoses and comparisons read |
 //! | `fleet` | all campaigns and accounts at once, for the metrics |
 //! | `upkeep` | background work |
-//! | `migrate`, `sqlstate` | migrations of the schema; errors of Postgres |
+//! | `migrate`, `hindrance` | migrations of the schema; what keeps a replica from starting |
+//! | `sqlstate` | errors of Postgres |
 //!
 //! No two modules use each other; `tests/integration/layout.rs` forbids circles. A `mod` line makes visible what a folder shares; everything else is private
 //! to the folder. `docs/architecture.md` states the lock order.
@@ -24,7 +26,9 @@
 mod account;
 mod campaign;
 mod claim;
+mod database;
 mod fleet;
+mod hindrance;
 mod hint;
 mod history;
 mod lead;
@@ -44,7 +48,9 @@ pub use self::{
     account::NewAccount,
     campaign::{NewCampaign, lock::Actor},
     claim::{CLAIM_LOCKS, ClaimCursor, ClaimRequest, Grant, Renewal, Resolution},
+    database::Database,
     fleet::{AccountRow, CampaignAccountRow, CampaignAge, CampaignRow, Details, Fleet, Messages},
+    hindrance::Hindrance,
     lead::{
         Export, LeadFilter,
         add::{AddedLeads, NewLead, Refusal},
@@ -54,6 +60,7 @@ pub use self::{
     outcome::{LockWait, Report, batch::OUTCOME_BATCH, is_blocked, opt_out::OptOut},
     performance::HistoryPage,
     request::RequestId,
+    sqlstate::is_passing,
     transaction::{BY_KEY, Store, with_deadline},
     upkeep::{Difference, Recounted, Verification, VerifyMode},
 };

@@ -1,10 +1,14 @@
 //! Brings the schema up to date: forward only, each migration once, under an advisory lock that all replicas share.
 
 use anyhow::Context as _;
-use deadpool_postgres::tokio_postgres::{Client, Config, NoTls};
-use refinery_core::{Migration, Runner};
+use deadpool_postgres::tokio_postgres::Client;
+use refinery_core::{Migration, Runner, error::Kind};
 
-use super::sqlstate::{is_refused, replicas_in_the_way};
+use super::{
+    database::Database,
+    hindrance::Hindrance,
+    sqlstate::{is_refused, replicas_in_the_way},
+};
 
 /// Key of the advisory lock under which migrations run: any number that nothing else uses as such a key.
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
@@ -35,15 +39,13 @@ pub(super) const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 /// by side during an upgrade.
 ///
 /// Fails while replicas run that can't work with the schema, and where this version can't.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    migrate_to(config, SCHEMA_VERSION).await
+pub async fn migrate(database: &Database) -> anyhow::Result<()> {
+    migrate_to(database, SCHEMA_VERSION).await
 }
 
 /// Applies the migrations up to a number, as an earlier version did.
-pub async fn migrate_to(config: &Config, version: i32) -> anyhow::Result<()> {
-    let (mut client, connection) = config.connect(NoTls).await?;
-    // The task ends with its connection, and that ends when the client is dropped.
-    let connection = tokio::spawn(connection);
+pub async fn migrate_to(database: &Database, version: i32) -> anyhow::Result<()> {
+    let (mut client, connection) = database.connect().await?;
     let result = apply(&mut client, version).await;
     drop(client);
     connection.await.context("the connection to Postgres panicked")??;
@@ -66,19 +68,17 @@ async fn apply(client: &mut Client, version: i32) -> anyhow::Result<()> {
 }
 
 /// Fails if this version can't work with a schema for which replicas have to know the migration `oldest`.
-pub fn check_version(oldest: i32) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        oldest <= SCHEMA_VERSION,
-        "a newer version has migrated the database: replicas have to know migration {oldest}, and this version knows \
-         {SCHEMA_VERSION}. Deploy the newer version again, or restore a backup from before its migration"
-    );
+pub fn check_version(oldest: i32) -> Result<(), Hindrance> {
+    if oldest > SCHEMA_VERSION {
+        return Err(Hindrance::NewerSchema { oldest, known: SCHEMA_VERSION });
+    }
     Ok(())
 }
 
 /// Puts what the migrations themselves say of older replicas before the other causes of an error.
 fn told(error: anyhow::Error) -> anyhow::Error {
     match replicas_in_the_way(&*error) {
-        Some(what) => error.context(what),
+        Some(what) => error.context(Hindrance::OlderReplicas(what)),
         None => error,
     }
 }
@@ -87,13 +87,14 @@ async fn run(client: &mut Client, migrations: &[Migration]) -> anyhow::Result<()
     // A session lock spans the several transactions of the runner, and ends with the connection.
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]).await.context("waiting for the migration lock")?;
     let report = Runner::new(migrations).run_async(client).await.map_err(|error| {
-        let what = if is_refused(&error) {
-            "the schema is not up to date, and this role may not change it; run `campaign-metrics-service migrate` as the \
-             role that owns it"
-        } else {
-            "migrating"
-        };
-        told(anyhow::Error::new(error).context(what))
+        let is_foreign = matches!(error.kind(), Kind::DivergentVersion(..) | Kind::MissingVersion(_));
+        let is_refused = is_refused(&error);
+        let error = anyhow::Error::new(error);
+        match (is_foreign, is_refused) {
+            (true, _) => error.context(Hindrance::Foreign),
+            (_, true) => error.context(Hindrance::NotMigrated),
+            _ => told(error.context("migrating")),
+        }
     })?;
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "migrated");

@@ -16,7 +16,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::Config;
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Result};
@@ -53,15 +54,16 @@ pub(super) struct Pools {
     general: Pool,
     probe: Pool,
     bulk: Arc<Semaphore>,
+    tls: MakeRustlsConnect,
     settling: TaskTracker,
 }
 
 impl Pools {
     /// Divides `size` connections. Connects when first used.
-    pub(super) fn new(config: &Config, size: usize) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, tls: &MakeRustlsConnect, size: usize) -> anyhow::Result<Self> {
         let pool = |size: usize| {
-            let manager =
-                Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+            let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+            let manager = Manager::from_config(config.clone(), tls.clone(), recycling);
             Pool::builder(manager)
                 .max_size(size.max(1))
                 // The connection that was used last has warm plans and caches.
@@ -83,6 +85,7 @@ impl Pools {
             general: pool(general)?,
             probe: pool(1)?,
             bulk: Arc::new(Semaphore::new((general / 2).max(1))),
+            tls: tls.clone(),
             settling: TaskTracker::new(),
         })
     }
@@ -113,7 +116,7 @@ impl Pools {
 
     async fn lease(&self, pool: &Pool, bulk: Option<OwnedSemaphorePermit>) -> Result<Lease> {
         let client = Some(pool.get().await?);
-        Ok(Lease { client, is_settled: false, bulk, settling: self.settling.clone() })
+        Ok(Lease { client, is_settled: false, bulk, tls: self.tls.clone(), settling: self.settling.clone() })
     }
 
     async fn bulk_permit(&self) -> Result<OwnedSemaphorePermit> {
@@ -149,6 +152,7 @@ pub(super) struct Lease {
     client: Option<Object>,
     is_settled: bool,
     bulk: Option<OwnedSemaphorePermit>,
+    tls: MakeRustlsConnect,
     settling: TaskTracker,
 }
 
@@ -179,10 +183,10 @@ impl Drop for Lease {
         if self.is_settled || client.is_closed() {
             return;
         }
-        let bulk = self.bulk.take();
+        let (bulk, tls) = (self.bulk.take(), self.tls.clone());
         if Handle::try_current().is_ok() {
             self.settling.spawn(async move {
-                settle(client).await;
+                settle(client, tls).await;
                 drop(bulk);
             });
         } else {
@@ -192,10 +196,10 @@ impl Drop for Lease {
 }
 
 /// Cancels what a connection executes, and returns it to its pool when it is idle. Closes it if that takes too long.
-async fn settle(client: Object) {
+async fn settle(client: Object, tls: MakeRustlsConnect) {
     let settle = async {
         // It may have ended already, or Postgres may refuse: the statement below waits for it in any case.
-        let _ = client.cancel_token().cancel_query(NoTls).await;
+        let _ = client.cancel_token().cancel_query(tls).await;
         // The request to cancel may hit the first of these instead. A rollback was sent when the transaction was dropped.
         let first = client.batch_execute("SELECT 1").await;
         first.is_ok() || client.batch_execute("SELECT 1").await.is_ok()

@@ -40,6 +40,38 @@ pub fn replicas_in_the_way(error: &(dyn StdError + 'static)) -> Option<String> {
     is_it.then(|| format!("{}. {}", refusal.message(), refusal.hint().unwrap_or_default()))
 }
 
+/// Why Postgres refuses a login, and what to do. `None` for what passes by itself.
+pub fn login_refusal(code: &SqlState) -> Option<&'static str> {
+    let refusals = [
+        (SqlState::INVALID_PASSWORD, "Postgres refuses the role or its password; correct them in the database URL"),
+        (
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            "Postgres does not let this role in from here; correct the role or `sslmode` in the database URL, or pg_hba.conf \
+             at the server",
+        ),
+        (
+            SqlState::INVALID_CATALOG_NAME,
+            "the database does not exist; create it, or correct its name in the database URL",
+        ),
+        (
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            "this role may not connect to the database; run what `campaign-metrics-service roles` prints, or GRANT CONNECT",
+        ),
+    ];
+    refusals.into_iter().find(|(refused, _)| refused == code).map(|(_, text)| text)
+}
+
+/// Whether the same can succeed later although nobody changes the database URL, the roles or the schema: because Postgres is
+/// away, starts, is a standby, or is busy.
+pub fn is_passing(error: &(dyn StdError + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    let Some(code) = causes.find_map(|error| error.downcast_ref::<PgError>()?.code()) else { return true };
+    // Classes: 08 connection, 40 rollback, 53 out of resources, 55 a lock, 57 shutdown, start and cancellation, 58 an error of
+    // the machine. 25006: only reads are allowed.
+    let passing = ["08", "40", "53", "55", "57", "58", "25006"];
+    passing.iter().any(|prefix| code.code().starts_with(prefix))
+}
+
 /// Whether the error is the violation of a unique constraint.
 pub fn is_unique_violation(error: &PgError) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
@@ -73,7 +105,8 @@ fn is_io(error: &PgError) -> bool {
 impl From<PoolError> for Error {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => error.into(),
+            // Of a new connection, whatever it is: also a password that was changed.
+            PoolError::Backend(error) => Self::Unavailable(error.into()),
             PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
                 Self::Exhausted("every database connection is in use")
             }

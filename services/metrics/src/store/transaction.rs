@@ -12,10 +12,11 @@ use std::{
 use deadpool_postgres::{Object, Transaction};
 use futures::FutureExt as _;
 use rand::Rng as _;
-use tokio_postgres::{Config, IsolationLevel};
+use tokio_postgres::IsolationLevel;
 use tracing::Span;
 
 use super::{
+    database::Database,
     hint::Hints,
     pool::{Lease, Pools, Share},
     sqlstate::is_retryable,
@@ -218,13 +219,13 @@ struct SnapshotOutdated;
 
 impl Store {
     /// Opens `pool_size` connections at most, and one more for the readiness probe. Connects when first used.
-    pub fn open(config: Config, pool_size: usize, clock: Clock, counters: StoreCounters) -> anyhow::Result<Self> {
+    pub fn open(database: &Database, pool_size: usize, clock: Clock, counters: StoreCounters) -> anyhow::Result<Self> {
+        let mut config = database.config().clone();
         let options = config.get_options().unwrap_or_default();
         let timeout_ms = STATEMENT_TIMEOUT.as_millis();
         let options = format!("{NOTICE_DEATH} {options} -c statement_timeout={timeout_ms} {BY_KEY}");
-        let mut config = config;
         config.options(options);
-        Ok(Self { pools: Pools::new(&config, pool_size)?, hints: Arc::default(), clock, counters })
+        Ok(Self { pools: Pools::new(&config, database.tls(), pool_size)?, hints: Arc::default(), clock, counters })
     }
 
     /// The clock that the store reads.
