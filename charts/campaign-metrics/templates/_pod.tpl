@@ -69,6 +69,39 @@ valueFrom:
     key: {{ index . 1 }}
 {{- end -}}
 
+{{/* The volume with the root certificate of the database, if there is one. Takes $. */}}
+{{- define "campaign-metrics.databaseVolumes" -}}
+{{- with .Values.database.rootCertificate }}
+{{- if and .existingSecret .existingConfigMap }}
+{{- fail "\n\ndatabase.rootCertificate names a Secret and a ConfigMap: set only one of `existingSecret` and `existingConfigMap`." }}
+{{- end }}
+{{- if or .existingSecret .existingConfigMap }}
+volumes:
+  - name: database-root-certificate
+    {{- if .existingSecret }}
+    secret:
+      secretName: {{ .existingSecret }}
+    {{- else }}
+    configMap:
+      name: {{ .existingConfigMap }}
+    {{- end }}
+      items:
+        - key: {{ .key }}
+          path: ca.crt
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a container has it. Takes $. */}}
+{{- define "campaign-metrics.databaseMounts" -}}
+{{- if include "campaign-metrics.databaseVolumes" . | trim }}
+volumeMounts:
+  - name: database-root-certificate
+    mountPath: /etc/campaign-metrics/database
+    readOnly: true
+{{- end }}
+{{- end -}}
+
 {{/* Live while the process answers, even while it waits for a dependency; ready once it can serve. */}}
 {{- define "campaign-metrics.probes" -}}
 livenessProbe:

@@ -26,6 +26,7 @@ async fn the_chart_refuses_what_would_not_work_and_says_what_to_do() {
         ("service.topologySpreadConstraints[0].maxSkew=1", "topologyKey"),
         ("controller.serviceUrl=service:50051", "serviceUrl"),
         ("controller.serviceUrl=https://service:50051", "serviceUrl"),
+        ("database.rootCertificate.existingSecret=a,database.rootCertificate.existingConfigMap=b", "set only one of"),
         ("networkPolicy.grpcFrom[0].namespace=senders", "grpcFrom"),
         ("monitoring.serviceMonitor.interval=30", "interval"),
         ("monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true", "enable one of them"),

@@ -57,6 +57,12 @@ fn table() -> Vec<(&'static str, &'static str, String, Value)> {
             "/metadata/namespace".into(),
             json!("campaign-metrics"),
         ),
+        (
+            "database.rootCertificate.existingConfigMap=authorities",
+            SERVICE,
+            at(POD, "/volumes/0/configMap"),
+            json!({"name": "authorities", "items": [{"key": "ca.crt", "path": "ca.crt"}]}),
+        ),
         ("podSecurityContext.runAsUser=null", SERVICE, at(POD, "/securityContext/runAsUser"), json!(null)),
         ("podSecurityContext.fsGroup=7", CONTROLLER, at(POD, "/securityContext/fsGroup"), json!(7)),
         (
