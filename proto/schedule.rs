@@ -51,7 +51,7 @@ impl Window {
             Invalid::new("end_time", format_args!("`{}` must be `HH:MM`, 00:00 to 24:00", excerpt(end)))
         })?;
         if start_minute == end_minute {
-            let problem = "equals start_time, so the window is empty; for a whole day use 00:00 to 24:00";
+            let problem = "equals the start, so the window is empty; for a whole day use 00:00 to 24:00";
             return Err(Invalid::new("end_time", problem));
         }
         let days = if days.is_empty() { 0x7f } else { days.iter().fold(0, |all, day| all | day_bit(*day)) };
@@ -277,11 +277,26 @@ mod tests {
             assert_eq!(Window::new(&[], bad, "10:00").unwrap_err().field, "start_time", "{bad}");
         }
         assert_eq!(Window::new(&[], "10:00", "24:01").unwrap_err().field, "end_time");
-        for bad in
-            ["Mars/Olympus", "europe/berlin", "+02:00", "a\0", "Factory", "posix/Europe/Rome", "right/Europe/Rome"]
-        {
+        for bad in ["Mars/Olympus", "europe/berlin", "+02:00", "a\0", "utc", "CEST", "zone.tab", "UTC+2", " UTC"] {
             assert!(parse_time_zone(bad).is_err(), "{bad}");
         }
+        for none in ["Factory", "posix/Europe/Rome", "right/Europe/Rome", "localtime", "posixrules", "Etc/Unknown"] {
+            let refused = parse_time_zone(none).unwrap_err().to_string();
+            assert!(refused.contains(&format!("`{none}` is no IANA time zone; use one such as")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn every_zone_that_has_rules_of_a_place_is_taken_and_no_other_name_of_the_database() {
+        let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let (zones, none): (Vec<&String>, Vec<&String>) = names.iter().partition(|name| parse_time_zone(name).is_ok());
+        assert!(zones.len() > 500, "the database has zones");
+        let copy = |name: &&&String| !name.starts_with("posix/") && !name.starts_with("right/");
+        let none: Vec<&str> = none.iter().filter(copy).map(|name| name.as_str()).collect();
+        for name in &none {
+            assert!(["Factory", "localtime", "posixrules", "Etc/Unknown"].contains(name), "{name} is refused");
+        }
+        assert!(none.contains(&"Factory"), "{none:?}");
     }
 
     #[test]

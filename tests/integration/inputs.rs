@@ -50,7 +50,7 @@ async fn malformed_settings_of_a_campaign_are_refused_by_field() {
             "campaign.follow_up_delay",
         ),
         (hours(vec![], "Mars/Olympus"), "campaign.active_hours.time_zone: `Mars/Olympus` is no IANA time zone"),
-        (hours(vec![window("09:00", "09:00")], "UTC"), "campaign.active_hours.windows[0].end_time: equals start_time"),
+        (hours(vec![window("09:00", "09:00")], "UTC"), "campaign.active_hours.windows[0].end_time: equals the start"),
         (hours(vec![window("9:00", "10:00")], "UTC"), "campaign.active_hours.windows[0].start_time"),
         (hours(vec![window("09:00", "25:00")], "UTC"), "campaign.active_hours.windows[0].end_time"),
         (hours(vec![pb::ActiveWindow { days: vec![8], ..window("09:00", "10:00") }], "UTC"), "windows[0].days: 8"),

@@ -29,6 +29,16 @@ pub enum Error {
         /// Text for people: what forbids the call, and the remedy.
         message: String,
     },
+    /// The same, for callers that say it in their own words.
+    #[error("{message}")]
+    PreconditionAbout {
+        /// Machine-readable reason.
+        reason: &'static str,
+        /// Text for people: what forbids the call, and the remedy.
+        message: String,
+        /// What it is about, by key: the metadata of `google.rpc.ErrorInfo`.
+        about: Vec<(&'static str, String)>,
+    },
     /// Another caller was faster. The caller must read again before a retry.
     #[error("{message}")]
     Stale {

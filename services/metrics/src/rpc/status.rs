@@ -23,11 +23,11 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let mut details = ErrorDetails::new();
+        let mut metadata = HashMap::new();
         let (code, reason) = match error {
             Error::NotFound(name) => {
-                let metadata = HashMap::from([("resource".to_owned(), name)]);
-                details.set_error_info("NOT_FOUND", ERROR_DOMAIN, metadata);
-                return Self::with_error_details(Code::NotFound, message, details);
+                metadata.insert("resource".to_owned(), name);
+                (Code::NotFound, "NOT_FOUND")
             }
             Error::AlreadyExists { reason, .. } => (Code::AlreadyExists, reason),
             Error::Invalid(invalid) => {
@@ -35,6 +35,10 @@ impl From<Error> for Status {
                 (Code::InvalidArgument, "INVALID_FIELD")
             }
             Error::Precondition { reason, .. } => (Code::FailedPrecondition, reason),
+            Error::PreconditionAbout { reason, about, .. } => {
+                metadata.extend(about.into_iter().map(|(key, value)| (key.to_owned(), value)));
+                (Code::FailedPrecondition, reason)
+            }
             Error::Stale { reason, .. } => (Code::Aborted, reason),
             Error::Exhausted(_) => {
                 details.set_retry_info(Some(RETRY_EXHAUSTED));
@@ -60,7 +64,7 @@ impl From<Error> for Status {
                 (Code::Internal, "INTERNAL")
             }
         };
-        details.set_error_info(reason, ERROR_DOMAIN, HashMap::new());
+        details.set_error_info(reason, ERROR_DOMAIN, metadata);
         Self::with_error_details(code, message, details)
     }
 }
@@ -88,6 +92,14 @@ mod tests {
             (Error::Invalid(Invalid::new("steps", "must be from 1 to 16")), Code::InvalidArgument),
             (
                 Error::Precondition { reason: "CAMPAIGN_MANAGED", message: "managed".to_owned() },
+                Code::FailedPrecondition,
+            ),
+            (
+                Error::PreconditionAbout {
+                    reason: "IMMUTABLE_FIELD",
+                    message: "fixed".to_owned(),
+                    about: vec![("field", "campaign.steps".to_owned())],
+                },
                 Code::FailedPrecondition,
             ),
             (Error::Stale { reason: "ETAG_MISMATCH", message: "stale".to_owned() }, Code::Aborted),

@@ -105,5 +105,9 @@ pub(in crate::store) fn owned_by_other(owner: &Owner) -> Error {
          or apply with the adoption policy ALWAYS",
         owner.resource, owner.uid
     );
-    Error::Precondition { reason: "CAMPAIGN_OWNED", message }
+    let mut about = vec![("owner", owner.resource.clone()), ("owner_uid", owner.uid.clone())];
+    if !owner.cluster.is_empty() {
+        about.push(("owner_cluster", owner.cluster.clone()));
+    }
+    Error::PreconditionAbout { reason: "CAMPAIGN_OWNED", message, about }
 }

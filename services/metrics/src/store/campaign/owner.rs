@@ -55,12 +55,11 @@ impl Store {
             check_owner(&row, name, owner, adoption)?;
             let before = settings_in_txn(&txn, &row).await?;
             if before.steps != settings.steps {
-                return Err(Error::Precondition {
+                let steps = before.steps.number();
+                return Err(Error::PreconditionAbout {
                     reason: "IMMUTABLE_FIELD",
-                    message: format!(
-                        "campaign.steps of {name} is fixed at {}; create another campaign",
-                        before.steps.number()
-                    ),
+                    message: format!("campaign.steps of {name} is fixed at {steps}; create another campaign"),
+                    about: vec![("field", "campaign.steps".to_owned()), ("value", steps.to_string())],
                 });
             }
             let mut wanted = settings.clone();
