@@ -6,21 +6,23 @@
 
 use std::time::Duration;
 
-use campaign_metrics::{ERROR_DOMAIN, pb};
-use tonic::Code;
-use tonic_types::StatusExt as _;
+use campaign_metrics::pb;
 
 use crate::crd::CampaignStatus;
 
 mod adoption;
 mod diagnosis;
 mod events;
+mod failure;
+mod field;
 mod share;
 mod status;
 
 pub use adoption::adoption_notice;
 pub use diagnosis::{DIAGNOSIS_INTERVAL, Diagnosed, Judged, can_hold, diagnosis_wait, with_diagnosis};
 pub use events::{Notice, Severity, deletion_notice, mirrored_notices, orphaned_notice, rejected_notice};
+pub use failure::{Failure, Retry, error_reason};
+pub use field::resource_field;
 pub use status::{claims_wait, deletion_waits, failed, mirrored, out_of_reach, reconcile_paused, state};
 
 /// Minimum time between two writes of counts alone. State and conditions are written at once. For counts this is fast
@@ -125,89 +127,9 @@ pub fn step(uid: &str, generation: i64, applied: Option<&Applied>, observed: Obs
     }
 }
 
-/// When to retry a failed call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// With backoff.
-    Backoff,
-    /// After the spec has changed, and rarely in any case.
-    WhenEdited,
-}
-
-/// Why the spec could not be applied, as conditions show it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}: {message}")]
-pub struct Failure {
-    /// The condition reason, in CamelCase.
-    pub reason: &'static str,
-    /// Text for people. It is stable while the cause is the same, so that retries do not rewrite the status.
-    pub message: String,
-    /// When to retry.
-    pub retry: Retry,
-}
-
-impl Failure {
-    /// Creates a failure that only an edit of the spec can repair.
-    pub fn terminal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry: Retry::WhenEdited }
-    }
-
-    /// The failure of a service that can't be reached.
-    fn away() -> Self {
-        Self::transient("ServiceUnavailable", "the campaign service can't be reached; trying again")
-    }
-
-    /// Returns whether nothing is known because the service did not answer.
-    fn is_silence(&self) -> bool {
-        matches!(self.reason, "ServiceUnavailable" | "ServiceTimeout")
-    }
-
-    /// Returns whether the service answered and refused the spec.
-    fn is_refusal(&self) -> bool {
-        self.retry == Retry::WhenEdited || matches!(self.reason, "AccountNotFound" | "Refused" | "StaleOwner")
-    }
-
-    pub(super) fn transient(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry: Retry::Backoff }
-    }
-}
-
-impl From<&tonic::Status> for Failure {
-    fn from(status: &tonic::Status) -> Self {
-        let text = excerpt(status.message());
-        match (status.code(), error_reason(status).as_str()) {
-            (Code::InvalidArgument, _) => Self::terminal("InvalidSpec", text),
-            (Code::FailedPrecondition, "CAMPAIGN_OWNED") => Self::terminal("CampaignOwned", text),
-            (Code::FailedPrecondition, "CAMPAIGN_NOT_ADOPTABLE") => Self::terminal("CampaignNotAdoptable", text),
-            (Code::FailedPrecondition, "IMMUTABLE_FIELD") => Self::terminal("ImmutableField", text),
-            (Code::FailedPrecondition, "ACCOUNT_NOT_FOUND") => Self::transient("AccountNotFound", text),
-            (Code::FailedPrecondition, _) => Self::transient("Refused", text),
-            (Code::Aborted, _) => Self::transient("StaleOwner", text),
-            (Code::ResourceExhausted, _) => Self::transient("ServiceBusy", text),
-            (Code::Unauthenticated | Code::PermissionDenied, _) => Self::transient("AccessDenied", text),
-            // The texts of these statuses come from the transport and differ from call to call, so they are replaced.
-            (Code::Unavailable, _) => Self::away(),
-            // An expired deadline arrives as CANCELLED when the client notices it first.
-            (Code::DeadlineExceeded | Code::Cancelled, _) => {
-                Self::transient("ServiceTimeout", "the campaign service does not answer in time; trying again")
-            }
-            _ => Self::transient("ServiceError", "the campaign service failed; trying again, its log says more"),
-        }
-    }
-}
-
 /// Truncates a text to [`MESSAGE_BYTES`].
 fn excerpt(text: &str) -> &str {
     &text[..text.floor_char_boundary(MESSAGE_BYTES)]
-}
-
-/// Returns the `google.rpc.ErrorInfo` reason of a status of the campaign service, or an empty text.
-pub fn error_reason(status: &tonic::Status) -> String {
-    status
-        .get_details_error_info()
-        .filter(|info| info.domain == ERROR_DOMAIN)
-        .map(|info| info.reason)
-        .unwrap_or_default()
 }
 
 /// When to write a status.

@@ -11,6 +11,8 @@ mod drift;
 pub mod expect;
 #[path = "controller/fencing.rs"]
 mod fencing;
+#[path = "controller/fields.rs"]
+mod fields;
 #[path = "controller/hold.rs"]
 mod hold;
 #[path = "controller/life.rs"]

@@ -30,22 +30,30 @@ pub fn adoption_notice(before: &pb::Campaign, after: &pb::Campaign, uid: &str) -
     Some(Notice::new(reason, severity, note))
 }
 
-/// Returns the settings for people, those that matter most first.
+/// Writes a delay as a resource has it, with the largest unit in which it is whole.
+fn delay(seconds: i64) -> String {
+    let units = [(3600, "h"), (60, "m")];
+    let (length, unit) = units.into_iter().find(|(length, _)| seconds % length == 0).unwrap_or((1, "s"));
+    format!("{}{unit}", seconds / length)
+}
+
+/// Returns the settings for people, in the words of the resource, those that matter most first.
 fn settings(campaign: &pb::Campaign) -> [(&'static str, String); 9] {
     let seconds = campaign.follow_up_delay.map_or(0, |delay| delay.seconds);
     let ids = campaign.accounts.iter().map(|name| name.rsplit('/').next().unwrap_or(name));
     let hours = campaign.active_hours.clone().unwrap_or_default();
-    let windows =
-        hours.windows.iter().map(|window| format!(" {:?} {} to {}", window.days, window.start_time, window.end_time));
+    let windows = hours.windows.iter().map(|window| {
+        let days = window.days().map(|day| format!("{day:?} ")).collect::<Vec<_>>().concat();
+        format!(" {days}{} to {}", window.start_time, window.end_time)
+    });
     let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
-    let word = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_owned();
     [
         ("accounts", or_none(ids.collect::<Vec<_>>().join(" "))),
         ("dailyLimit", campaign.daily_limit.map_or("none".to_owned(), |limit| limit.to_string())),
-        ("state", word(campaign.state().as_str_name(), "CAMPAIGN_STATE_")),
+        ("state", format!("{:?}", campaign.state())),
         ("activeHours", format!("{}{}", hours.time_zone, windows.collect::<String>())),
-        ("followUpDelay", format!("{seconds}s")),
-        ("claimExpiryPolicy", word(campaign.claim_expiry_policy().as_str_name(), "CLAIM_EXPIRY_POLICY_")),
+        ("followUpDelay", delay(seconds)),
+        ("claimExpiryPolicy", format!("{:?}", campaign.claim_expiry_policy())),
         ("settleSeconds", campaign.settle_seconds.unwrap_or_default().to_string()),
         ("attributionDays", campaign.attribution_days.unwrap_or_default().to_string()),
         ("displayName", or_none(campaign.display_name.clone())),

@@ -4,7 +4,7 @@ use campaign_metrics::pb;
 
 use super::{
     Failure, excerpt,
-    status::{LIFT, time},
+    status::{LIFT, state, time},
 };
 use crate::crd::{CampaignStatus, DesiredState, FinishReason};
 
@@ -49,10 +49,12 @@ pub fn mirrored_notices(
     let recreated =
         previous.is_some_and(|before| before.campaign_uid.is_some() && before.campaign_uid != next.campaign_uid);
     if recreated {
-        let note = "the campaign was gone from the service; created anew, without leads";
+        let note = "the campaign was deleted in the service; created again, without leads: import them again \
+                    (`campaignctl leads import`)";
         notices.push(Notice::new("DriftRepaired", Severity::Warning, note));
     } else if repaired {
-        let note = "the campaign was changed past this resource; the spec was applied again";
+        let note = "the campaign was changed without this resource; the spec was applied again: to change the campaign, edit \
+                    the spec";
         notices.push(Notice::new("DriftRepaired", Severity::Warning, note));
     }
     let before = previous.and_then(|before| before.state);
@@ -60,7 +62,7 @@ pub fn mirrored_notices(
     match (previous.and_then(|before| before.hold.as_ref()), &next.hold) {
         (before, Some(hold)) if before != Some(hold) => {
             let reason = if hold.reason.is_empty() { "no reason given" } else { &hold.reason };
-            let note = format!("paused past this resource: {reason}; in flight: {in_flight}; {LIFT}");
+            let note = format!("paused without this resource: {reason}; in flight: {in_flight}; {LIFT}");
             notices.push(Notice::new("Held", Severity::Warning, note));
         }
         (Some(_), None) => notices.push(Notice::new("HoldLifted", Severity::Normal, "the spec is in force again")),
@@ -85,7 +87,9 @@ pub fn mirrored_notices(
         }
         (Some(Finished), Some(Finished)) => {
             if let Some(wanted @ (Active | Paused)) = edited_state {
-                let note = format!("the campaign is finished for good: `state: {wanted:?}` changes nothing");
+                let note = format!(
+                    "the campaign is finished for good: `state: {wanted:?}` changes nothing; create another campaign"
+                );
                 notices.push(Notice::new("Finished", Severity::Warning, note));
             }
         }
@@ -122,7 +126,7 @@ pub fn deletion_notice(previous: Option<&CampaignStatus>, next: &CampaignStatus)
 
 /// Returns the event for a campaign that its deleted resource left in the service.
 pub fn orphaned_notice(campaign: &pb::Campaign) -> Notice {
-    let state = campaign.state().as_str_name().trim_start_matches("CAMPAIGN_STATE_");
+    let state = state(campaign.state()).map_or("in an unknown state".to_owned(), |state| format!("{state:?}"));
     let in_flight = match (campaign.in_flight_claims, time(campaign.in_flight_until)) {
         (claims @ 1.., Some(until)) => format!("; {claims} claims are in flight until {}", until.0),
         _ => String::new(),

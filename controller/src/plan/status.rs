@@ -14,11 +14,11 @@ use super::{
 };
 use crate::crd::{
     CampaignStatus, Counts, DeliveryHealth, DesiredState, FORCE_DELETE_ANNOTATION, Failures, FinishReason, Hold,
-    InFlight, LeadFacts, Messages,
+    InFlight, LeadFacts, Messages, RECONCILE_ANNOTATION,
 };
 
 /// How a hold ends, for people.
-pub(super) const LIFT: &str = "edit the spec, or run `campaignctl campaigns resume --override`";
+pub(super) const LIFT: &str = "to end it, edit the spec, or run `campaignctl campaigns resume --override`";
 
 /// Collects the conditions of one status, in a fixed order.
 struct Conditions<'a> {
@@ -229,7 +229,10 @@ pub fn out_of_reach(previous: &CampaignStatus, now: Timestamp) -> Option<Campaig
 /// Returns the status of a resource whose annotation pauses its reconciliation. The campaign is unchanged.
 pub fn reconcile_paused(previous: Option<&CampaignStatus>, generation: i64, now: Timestamp) -> CampaignStatus {
     let mut conditions = Conditions::new(previous, generation, now);
-    let message = "an annotation pauses the reconciliation of this resource; counts may be old";
+    let message = &format!(
+        "the annotation {RECONCILE_ANNOTATION}=paused pauses the reconciliation of this resource, and counts may be old; \
+         remove it to go on"
+    );
     conditions.set("Ready", "False", "ReconciliationPaused", message);
     conditions.set("Synced", "Unknown", "ReconciliationPaused", message);
     for kind in ["Held", "Sending", "DeliveryHealthy"] {
@@ -299,28 +302,52 @@ fn sending(conditions: &mut Conditions, campaign: &pb::Campaign) {
     // Sorted as in the contract, so that the first reason, which the columns show, does not depend on the service.
     reasons.sort_unstable();
     if let Some(first) = reasons.first() {
-        let message = reasons.iter().map(|reason| not_sending(*reason).1).collect::<Vec<_>>().join("; ");
+        let text = |reason: &pb::NotSendingReason| match reason {
+            pb::NotSendingReason::Paused if campaign.hold.is_some() => {
+                format!("a hold keeps the campaign paused ({LIFT})")
+            }
+            _ => not_sending(*reason).1.to_owned(),
+        };
+        let message = reasons.iter().map(text).collect::<Vec<_>>().join("; ");
         conditions.set("Sending", "False", not_sending(*first).0, &message);
     } else {
         conditions.set("Sending", "True", "Sending", "messages can be claimed");
     }
 }
 
-/// Returns the condition reason for a reason why nothing is sent, and a text for people.
+/// Returns the condition reason for a reason why nothing is sent, and a text for people with the remedy.
 fn not_sending(reason: pb::NotSendingReason) -> (&'static str, &'static str) {
     use pb::NotSendingReason as Reason;
     match reason {
-        Reason::Unspecified => ("Unknown", "the service gives a reason this controller does not know"),
-        Reason::Paused => ("Paused", "the campaign is paused"),
-        Reason::Finished => ("Finished", "the campaign is finished"),
-        Reason::OutsideActiveHours => ("OutsideActiveHours", "no active window holds the present moment"),
-        Reason::CampaignDailyLimit => ("CampaignDailyLimit", "the campaign's daily limit is used up"),
-        Reason::AccountDailyLimit => ("AccountDailyLimit", "the daily limits of all its accounts are used up"),
-        Reason::AccountSuspended => ("AccountSuspended", "all its accounts are suspended"),
-        Reason::NoAccountAssigned => ("NoAccountAssigned", "the campaign has no account"),
-        Reason::AccountRemoved => ("AccountRemoved", "leads wait for an account that no longer serves the campaign"),
-        Reason::NoLeadDue => ("NoLeadDue", "no lead is due"),
-        Reason::UncertainClaims => ("UncertainClaims", "claims that expired without an outcome wait to be resolved"),
+        Reason::Unspecified => {
+            ("Unknown", "the service gives a reason that this controller does not know (upgrade the controller)")
+        }
+        Reason::Paused => ("Paused", "the campaign is paused (set spec.state to Active to go on)"),
+        Reason::Finished => ("Finished", "the campaign is finished (create another one to send more)"),
+        Reason::OutsideActiveHours => (
+            "OutsideActiveHours",
+            "no window of spec.activeHours is open now (status.nextChangeTime has the time of the next change)",
+        ),
+        Reason::CampaignDailyLimit => {
+            ("CampaignDailyLimit", "spec.dailyLimit is used up (wait for the next local day, or raise it)")
+        }
+        Reason::AccountDailyLimit => (
+            "AccountDailyLimit",
+            "the daily limits of all its accounts are used up (wait, raise them, or add an account to spec.accounts)",
+        ),
+        Reason::AccountSuspended => {
+            ("AccountSuspended", "all its accounts are suspended (reinstate one, or add one to spec.accounts)")
+        }
+        Reason::NoAccountAssigned => ("NoAccountAssigned", "the campaign has no account (add one to spec.accounts)"),
+        Reason::AccountRemoved => (
+            "AccountRemoved",
+            "leads wait for an account that is no longer in spec.accounts (add it again, or `campaignctl leads reassign`)",
+        ),
+        Reason::NoLeadDue => ("NoLeadDue", "no lead is due (add leads, or wait for follow-ups)"),
+        Reason::UncertainClaims => (
+            "UncertainClaims",
+            "claims that expired without an outcome wait to be resolved (`campaignctl claims resolve`)",
+        ),
     }
 }
 
@@ -328,11 +355,13 @@ fn delivery_healthy(conditions: &mut Conditions, health: pb::DeliveryHealth) {
     let (status, reason, message) = match health {
         pb::DeliveryHealth::Unspecified => ("Unknown", "NoMessages", "no message has a result yet"),
         pb::DeliveryHealth::High => ("True", "High", "more than 95 % of the messages are delivered"),
-        pb::DeliveryHealth::Moderate => {
-            ("False", "Moderate", "80 to 95 % of the messages are delivered: some issues to investigate")
-        }
+        pb::DeliveryHealth::Moderate => (
+            "False",
+            "Moderate",
+            "80 to 95 % of the messages are delivered (`campaignctl campaigns diagnose` says why)",
+        ),
         pb::DeliveryHealth::Low => {
-            ("False", "Low", "less than 80 % of the messages are delivered: account or lead quality issues")
+            ("False", "Low", "less than 80 % of the messages are delivered (`campaignctl campaigns diagnose` says why)")
         }
     };
     conditions.set("DeliveryHealthy", status, reason, message);

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use campaign_metrics::pb::CampaignState;
+use campaign_metrics::{ERROR_DOMAIN, pb::CampaignState};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::*;
@@ -13,6 +14,7 @@ use crate::crd::DesiredState;
 mod diagnosis;
 mod drift;
 mod events;
+mod failure;
 mod mirror;
 mod status;
 
@@ -103,6 +105,7 @@ fn refusals_are_told_apart_by_whether_an_edit_must_repair_them() {
         (Code::PermissionDenied, "", "AccessDenied", Retry::Backoff),
         (Code::Unauthenticated, "", "AccessDenied", Retry::Backoff),
         (Code::Internal, "", "ServiceError", Retry::Backoff),
+        (Code::Unimplemented, "", "ServiceError", Retry::Backoff),
         (Code::Unknown, "CAMPAIGN_OWNED", "ServiceError", Retry::Backoff),
     ];
     for (code, reason, expected, retry) in table {

@@ -47,7 +47,8 @@ impl Context {
             Err(failure) if forced => {
                 tracing::warn!(campaign = subject.campaign_name, %failure, "let go by force");
                 let note = format!(
-                    "let go by force; the service could not be told, so the campaign may still send: {failure}"
+                    "let go by force; the service could not be told, so the campaign may still send: once it answers, run \
+                     `campaignctl campaigns orphan`, then `campaignctl campaigns pause`. {failure}"
                 );
                 self.publish(subject.resource, [Notice::new("Rejected", Severity::Warning, note)]).await;
             }

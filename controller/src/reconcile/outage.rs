@@ -75,7 +75,7 @@ impl Outage {
             "the campaign service can't be reached; the resources turn to Ready=Unknown"
         );
         let note = format!(
-            "the campaign service can't be reached; Ready of all {} Campaign resources turns Unknown until it answers",
+            "the campaign service can't be reached; Ready of all {} Campaign resources turns Unknown until it answers. Check that it runs, and the logs",
             resources.len()
         );
         let notice = Notice::new("ServiceUnavailable", Severity::Warning, note);

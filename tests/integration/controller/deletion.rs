@@ -30,7 +30,7 @@ async fn deleting_a_resource_pauses_its_campaign_and_leaves_it_to_its_users() {
     assert_eq!((campaign.owner.as_ref(), campaign.state()), (None, pb::CampaignState::Paused));
     assert_eq!(Some(campaign.uid), resource.status.unwrap().campaign_uid, "it is the same one");
     let note = stage.event("spring", "Orphaned").await;
-    assert!(note.contains("without owner; it is PAUSED; 2 claims are in flight until 20"), "{note}");
+    assert!(note.contains("without owner; it is Paused; 2 claims are in flight until 20"), "{note}");
     let resumed = stage.resume(&service, "spring").await.expect("it is no longer managed");
     assert_eq!(resumed.state(), pb::CampaignState::Active);
 }
@@ -53,7 +53,7 @@ async fn a_campaign_that_is_handed_over_keeps_running() {
         let left = stage.campaign(&service, name).await.unwrap();
         assert_eq!((left.state(), left.owner), (expected, None), "{name}: {value}");
     }
-    assert!(stage.event("spring", "Orphaned").await.ends_with("it is ACTIVE"));
+    assert!(stage.event("spring", "Orphaned").await.ends_with("it is Active"));
     stage.apply("winter", &json!({"state": "Finished"})).await;
     stage.condition("winter", "Synced", "True", "Finished").await;
     stage.delete("winter").await;

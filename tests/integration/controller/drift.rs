@@ -159,7 +159,7 @@ async fn every_setting_that_drifts_is_restored_and_reported() {
         };
         until(&format!("the drift of {} to be repaired", drift.field), SOON, look).await.unwrap();
         let said = stage.event(name, "DriftRepaired").await;
-        assert!(said.contains("changed past this resource"), "{}: {said}", drift.field);
+        assert!(said.contains("changed without this resource"), "{}: {said}", drift.field);
         assert_eq!(stage.types(name, "DriftRepaired").await, ["Warning"], "{}", drift.field);
         stage.synced(name).await;
     }
@@ -174,7 +174,7 @@ async fn steps_that_drifted_can_not_be_restored_and_the_resource_says_so() {
     change(&service.sql().await, "spring", "UPDATE campaigns SET steps = 2 WHERE campaign_id = $1").await;
     let stalled = stage.condition("spring", "Stalled", "True", "ImmutableField").await;
     let said = &condition(&stalled, "Ready").unwrap().message;
-    assert!(said.contains("campaign.steps"), "{said}");
+    assert!(said.contains("spec.steps") && said.contains("apply it again with `steps: 2`"), "{said}");
     assert_eq!(stage.campaign(&service, "spring").await.unwrap().steps, 2);
     assert_eq!(stage.controller.metric("campaign_controller_drift_repairs_total").await.unwrap(), 0);
 }

@@ -43,7 +43,7 @@ async fn a_hold_stops_a_managed_campaign_whatever_its_controller_does_until_the_
     assert_eq!(stage.types("spring", "Held").await, ["Warning"]);
     assert_eq!(stage.types("spring", "Paused").await, [""; 0], "one event says it");
     let table = stage.kubectl(&["get", "campaigns", "--no-headers"]).await.success().unwrap();
-    assert_eq!(table.split_whitespace().count(), 11, "it has the age of the hold before its own: {table}");
+    assert_eq!(table.split_whitespace().take(4).collect::<Vec<_>>(), ["spring", "Paused", "False", "Held"]);
 
     // A new controller applies every spec once more, and an annotation is no edit of the spec.
     stage.controller = Controller::start(&stage.cluster.kubeconfig, &service.url, &stage.namespace).await;

@@ -219,5 +219,5 @@ async fn a_campaign_deleted_during_an_outage_is_created_again() {
         resource.status.as_ref().is_some_and(|status| status.campaign_uid != first)
     };
     stage.see("spring", "another campaign", another).await;
-    assert!(stage.event("spring", "DriftRepaired").await.contains("created anew"));
+    assert!(stage.event("spring", "DriftRepaired").await.contains("created again"));
 }

@@ -13,11 +13,11 @@ async fn a_missing_account_is_named_and_tried_again_until_it_exists() {
     let stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({"accounts": ["ann"]})).await;
     let waiting = stage.condition("spring", "Synced", "False", "AccountNotFound").await;
-    assert!(condition(&waiting, "Synced").unwrap().message.contains("accounts/ann does not exist"));
+    assert!(condition(&waiting, "Synced").unwrap().message.contains("spec.accounts: the account ann does not exist"));
     assert_eq!(condition(&waiting, "Ready").unwrap().status, "False");
     assert_eq!(condition(&waiting, "Reconciling").unwrap().status, "True");
     assert_eq!(condition(&waiting, "Stalled"), None);
-    assert!(stage.event("spring", "Rejected").await.contains("accounts/ann"));
+    assert!(stage.event("spring", "Rejected").await.contains("accounts create ann"));
 
     stage.account(&service, "ann").await;
     let synced = stage.synced("spring").await;
@@ -32,7 +32,8 @@ async fn a_permanent_refusal_stalls_until_the_resource_is_edited() {
     let stage = Stage::start(&service.url).await;
     stage.apply("spring", &json!({"activeHours": {"timeZone": "Mars/Olympus"}})).await;
     let stalled = stage.condition("spring", "Stalled", "True", "InvalidSpec").await;
-    assert!(condition(&stalled, "Ready").unwrap().message.contains("Mars/Olympus"));
+    let says = "spec.activeHours.timeZone: `Mars/Olympus` is no IANA time zone; use one such as `Europe/Berlin`";
+    assert_eq!(condition(&stalled, "Ready").unwrap().message, says);
     assert_eq!(condition(&stalled, "Synced").unwrap().status, "False");
     assert_eq!(condition(&stalled, "Reconciling"), None);
     assert_eq!(stalled.status.as_ref().unwrap().observed_generation, stalled.metadata.generation);

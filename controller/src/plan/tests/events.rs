@@ -96,7 +96,7 @@ fn an_event_says_what_happened_and_only_what_should_not_is_a_warning() {
             Some(DesiredState::Active),
             false,
             Severity::Warning,
-            "the campaign is finished for good: `state: Active` changes nothing",
+            "the campaign is finished for good: `state: Active` changes nothing; create another campaign",
         ),
         (
             &active,
@@ -104,7 +104,7 @@ fn an_event_says_what_happened_and_only_what_should_not_is_a_warning() {
             None,
             true,
             Severity::Warning,
-            "the campaign was changed past this resource; the spec was applied again",
+            "the campaign was changed without this resource; the spec was applied again: to change the campaign, edit the spec",
         ),
         (
             &active,
@@ -112,7 +112,7 @@ fn an_event_says_what_happened_and_only_what_should_not_is_a_warning() {
             None,
             false,
             Severity::Warning,
-            "the campaign was gone from the service; created anew, without leads",
+            "the campaign was deleted in the service; created again, without leads: import them again (`campaignctl leads import`)",
         ),
     ];
     for (previous, next, edited, repaired, severity, note) in table {

@@ -90,7 +90,7 @@ fn every_field_of_the_status_has_the_campaigns_own_number() {
             "lastTransitionTime": "1970-01-01T00:01:40Z"})
     };
     let finished = "the campaign is finished; its state can't change any more";
-    let moderate = "80 to 95 % of the messages are delivered: some issues to investigate";
+    let moderate = "80 to 95 % of the messages are delivered (`campaignctl campaigns diagnose` says why)";
     let expected = json!({
         "observedGeneration": 8,
         "state": "Finished",
@@ -117,7 +117,7 @@ fn every_field_of_the_status_has_the_campaigns_own_number() {
         "conditions": [
             condition("Ready", "True", "Finished", finished),
             condition("Synced", "True", "Finished", finished),
-            condition("Sending", "False", "Finished", "the campaign is finished"),
+            condition("Sending", "False", "Finished", "the campaign is finished (create another one to send more)"),
             condition("DeliveryHealthy", "False", "Moderate", moderate),
         ],
     });
