@@ -1,7 +1,8 @@
 //! The `Campaign` resource: its fields, their validation by the API server, and the columns of `kubectl get`.
 //!
-//! The CustomResourceDefinition is generated from this module alone. Bounds, patterns and CEL rules refuse what can
-//! never be valid, so no webhook is needed. The service checks the rest, such as whether an account exists, and
+//! The CustomResourceDefinition is generated from this module alone. Bounds and CEL rules refuse what can never be valid, so
+//! no webhook is needed. A text with a format has a rule and no `pattern`: of a pattern the API server shows the regular
+//! expression, of a rule our message. The service checks the rest, such as whether an account exists, and
 //! conditions report its answer. Every list and text that a CEL rule reads is bounded, which keeps the rules within the
 //! cost budget of the API server.
 #![expect(
@@ -13,6 +14,7 @@ use kube::{Api, Client, CustomResource, CustomResourceExt as _, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod rules;
 mod status;
 
 pub use status::{
@@ -55,6 +57,18 @@ pub const KEEP_RUNNING_ANNOTATION: &str = "campaign-metrics.io/keep-running";
         description = "State, as the service confirmed it"
     ),
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the service has this spec and answers: True, False or Unknown"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is ready or not; kubectl describe says more"
+    ),
+    printcolumn(
         name = "Progress",
         type_ = "string",
         json_path = ".status.progress.percent",
@@ -84,26 +98,27 @@ pub const KEEP_RUNNING_ANNOTATION: &str = "campaign-metrics.io/keep-running";
         json_path = ".status.counts.partial",
         description = "Leads with follow-ups to come"
     ),
-    printcolumn(name = "Total", type_ = "integer", json_path = ".status.counts.total", description = "All leads"),
-    printcolumn(
-        name = "Delivery",
-        type_ = "string",
-        json_path = ".status.delivery.percent",
-        description = "Messages delivered, of all that have a result"
-    ),
     printcolumn(
         name = "Health",
         type_ = "string",
         json_path = ".status.deliveryHealthText",
         description = "Delivery rate in three bands; with a question mark while it is not certain"
     ),
-    printcolumn(
-        name = "Held",
-        type_ = "date",
-        json_path = ".status.hold.placeTime",
-        description = "For how long a hold has kept the campaign paused, whatever the spec says"
-    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Total",
+        type_ = "integer",
+        json_path = ".status.counts.total",
+        description = "All leads",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Delivery",
+        type_ = "string",
+        json_path = ".status.delivery.percent",
+        description = "Messages delivered, of all that have a result",
+        priority = 1
+    ),
     printcolumn(
         name = "Response",
         type_ = "string",
@@ -119,17 +134,17 @@ pub const KEEP_RUNNING_ANNOTATION: &str = "campaign-metrics.io/keep-running";
         priority = 1
     ),
     printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the service has this spec and answers",
-        priority = 1
-    ),
-    printcolumn(
         name = "Sending",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Sending\")].reason",
         description = "Why nothing can be sent now, or Sending",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Held",
+        type_ = "date",
+        json_path = ".status.hold.placeTime",
+        description = "For how long a hold has kept the campaign paused, whatever the spec says",
         priority = 1
     ),
     printcolumn(
@@ -142,62 +157,66 @@ pub const KEEP_RUNNING_ANNOTATION: &str = "campaign-metrics.io/keep-running";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CampaignSpec {
-    /// Active sends, Paused grants no claim and keeps the progress, Finished ends the campaign permanently.
+    /// Active sends, Paused grants no claim and keeps the progress, Finished ends the campaign permanently. Default: Active.
     #[serde(default)]
     #[x_kube(validation = Rule::new("oldSelf != 'Finished' || self == 'Finished'").message("a finished campaign stays finished; create another one").reason(Reason::FieldValueForbidden))]
     pub state: DesiredState,
-    /// Name for people.
+    /// Name for people, up to 256 characters. Absent means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub display_name: Option<String>,
-    /// Ids of the accounts that send, in the same workspace. They may be created later than the campaign.
+    /// Ids of the accounts that send, in the same workspace: up to 1000, each of 1 to 128 of `A-Z a-z 0-9 . _ ~ @ + -`. They
+    /// may be created later than the campaign. Default: none, so that nothing is sent.
     #[serde(default)]
-    #[schemars(length(max = 1000), inner(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9._~@+-]+$")))]
+    #[schemars(length(max = 1000), inner(length(max = 128)), transform = rules::account_ids)]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub accounts: Vec<String>,
-    /// Maximum number of messages for each lead: the first message and follow-ups. Fixed when the campaign is created.
+    /// Maximum number of messages for each lead, 1 to 16: the first message and follow-ups. Fixed when the campaign is created.
+    /// Default: 1.
     #[serde(default = "defaults::steps")]
     #[schemars(range(min = 1, max = 16))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("steps are fixed when the campaign is created; create another one").reason(Reason::FieldValueForbidden))]
     pub steps: i32,
     /// Time from the delivery of one step until the next step is due: a whole number with the unit `h`, `m` or `s`,
-    /// such as `24h` or `90m`. At most `8760h`.
+    /// such as `48h` or `90m`, from `0s` to `8760h`, a year. Default: 24h.
     #[serde(default = "defaults::follow_up_delay")]
-    #[schemars(length(max = 9), regex(pattern = "^(0|[1-9][0-9]{0,7})[hms]$"))]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')").message("followUpDelay must be at most 8760h, a year"))]
+    #[schemars(length(max = rules::TEXT_MAX))]
+    #[x_kube(validation = Rule::new(rules::DELAY).message(rules::DELAY_SAYS))]
     pub follow_up_delay: String,
     /// Times at which messages may be sent. Absent means always, with days in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_hours: Option<ActiveHours>,
-    /// Maximum number of claims granted on each local day. 0 sends nothing, absent means no limit.
+    /// Maximum number of claims granted on each local day of `activeHours.timeZone`, 0 to 1000000000. 0 sends nothing. Absent
+    /// means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub daily_limit: Option<i32>,
     /// What happens to a claim that expires without an outcome. Hold makes it wait for an outcome or a person, so that
-    /// no message is sent twice. Retry makes its step due again, so that a message may be sent twice.
+    /// no message is sent twice. Retry makes its step due again, so that a message may be sent twice. Default: Hold.
     #[serde(default)]
     pub claim_expiry_policy: ClaimExpiryPolicy,
-    /// Seconds from the finish, and from the expiry of the last claim without outcome, until delivery outcomes are
-    /// final.
+    /// Seconds, 0 to 2592000 (30 days), from the finish, and from the expiry of the last claim without outcome, until delivery
+    /// outcomes are final. Default: 604800 (7 days).
     #[serde(default = "defaults::settle_seconds")]
     #[schemars(range(min = 0, max = 2_592_000))]
     pub settle_seconds: i32,
-    /// Days after the finish during which replies and conversions are accepted.
+    /// Days, 0 to 365, after the finish during which replies and conversions are accepted. Default: 30.
     #[serde(default = "defaults::attribution_days")]
     #[schemars(range(min = 0, max = 365))]
     pub attribution_days: i32,
     /// Whether every lead has been added. A campaign finishes automatically only when its lead list is complete. A
-    /// client that adds leads can declare that, too. Once true, it stays true.
+    /// client that adds leads can declare that, too. Once true, it stays true. Default: false.
     #[serde(default)]
     #[x_kube(validation = Rule::new("!oldSelf || self").message("a lead list that is complete stays complete").reason(Reason::FieldValueForbidden))]
     pub lead_list_complete: bool,
     /// What happens to the campaign when this resource is deleted. Orphan pauses it and keeps it in the service with all its
     /// results, but without owner. Delete pauses it, waits for claims that are held or uncertain, and deletes it with its
-    /// leads.
+    /// leads. Default: Orphan.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// Which existing campaign of this name is taken over. IfUnowned: one without owner. Never: none. Always: also one that
     /// another cluster owns. A resource that was created again in its cluster takes its campaign over in any case.
+    /// Default: IfUnowned.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
@@ -206,11 +225,12 @@ pub struct CampaignSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveHours {
-    /// IANA time zone of the windows and of the campaign's days, such as `Europe/Berlin`.
+    /// IANA time zone of the windows and of the campaign's days, such as `Europe/Berlin`. Default: UTC.
     #[serde(default = "defaults::time_zone")]
-    #[schemars(length(max = 64), regex(pattern = "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"))]
+    #[schemars(length(max = rules::TEXT_MAX))]
+    #[x_kube(validation = Rule::new(rules::TIME_ZONE).message(rules::TIME_ZONE_SAYS))]
     pub time_zone: String,
-    /// The campaign is active within any of these windows. None means always.
+    /// The campaign is active within any of these windows, up to 32. Default: none, which means always.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub windows: Vec<Window>,
@@ -222,17 +242,19 @@ pub struct ActiveHours {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.startTime != self.endTime").message("the window is empty; for a whole day use 00:00 to 24:00"))]
 pub struct Window {
-    /// Days on which the window begins. None means every day.
+    /// Days on which the window begins. Default: none, which means every day.
     #[serde(default)]
     #[schemars(length(max = 7))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub days: Vec<Day>,
     /// Local time at which the window begins, inclusive: `00:00` to `23:59`.
-    #[schemars(length(max = 5), regex(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    #[schemars(length(max = rules::TEXT_MAX))]
+    #[x_kube(validation = Rule::new(rules::START_TIME).message(rules::START_TIME_SAYS))]
     pub start_time: String,
     /// Local time at which the window ends, exclusive: `00:00` to `24:00`. A time before `startTime` is on the
     /// following day.
-    #[schemars(length(max = 5), regex(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"))]
+    #[schemars(length(max = rules::TEXT_MAX))]
+    #[x_kube(validation = Rule::new(rules::END_TIME).message(rules::END_TIME_SAYS))]
     pub end_time: String,
 }
 
@@ -249,7 +271,7 @@ pub enum Day {
     Sunday,
 }
 
-/// The desired state of a campaign.
+/// Whether a campaign sends: Active, Paused (no claim is granted, the progress is kept) or Finished (permanently).
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DesiredState {
     /// Messages may be sent in active hours, within the limits, to leads that are due.
@@ -324,5 +346,23 @@ impl Campaign {
 
 /// Renders the CustomResourceDefinition as YAML. The result is deterministic.
 pub fn yaml() -> Result<String, serde_yaml::Error> {
-    serde_yaml::to_string(&Campaign::crd())
+    let mut definition = serde_yaml::to_value(Campaign::crd())?;
+    join_lines(&mut definition);
+    serde_yaml::to_string(&definition)
+}
+
+/// Makes one line of each description, because `kubectl explain` breaks lines itself.
+fn join_lines(node: &mut serde_yaml::Value) {
+    match node {
+        serde_yaml::Value::Mapping(fields) => {
+            for (name, value) in fields {
+                match value {
+                    serde_yaml::Value::String(text) if name == "description" => *text = text.replace('\n', " "),
+                    _ => join_lines(value),
+                }
+            }
+        }
+        serde_yaml::Value::Sequence(items) => items.iter_mut().for_each(join_lines),
+        _ => {}
+    }
 }

@@ -47,6 +47,50 @@ fn check_field(path: &str, field: &serde_json::Value) {
     }
 }
 
+/// `kubectl explain` shows descriptions and the values of enums, and no bounds or defaults. So the words have them.
+#[test]
+fn the_description_of_each_field_of_the_spec_has_its_range_and_its_default() {
+    let definition: serde_json::Value = serde_yaml::from_str(&crd::yaml().unwrap()).unwrap();
+    let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut fields = 0;
+    check_words("spec", spec, &mut fields);
+    assert_eq!(fields, 18, "a field that is new or gone");
+}
+
+fn check_words(path: &str, object: &serde_json::Value, fields: &mut usize) {
+    let required: Vec<&str> =
+        object["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    for (name, field) in object["properties"].as_object().into_iter().flatten() {
+        *fields += 1;
+        let path = format!("{path}.{name}");
+        let text = field["description"].as_str().unwrap_or_default();
+        let has = |words: String| assert!(text.contains(&words), "{path} does not say `{words}`: {text}");
+        assert!(!text.contains('\n'), "{path} has more than one line");
+        if let (Some(least), Some(most)) = (field["minimum"].as_f64(), field["maximum"].as_f64()) {
+            has(format!("{least} to {most}"));
+        }
+        for bound in ["maxItems", "maxLength"] {
+            // A text with a rule has its format in words; its bound only keeps the rule cheap.
+            if let Some(most) = field[bound].as_u64().filter(|_| field["x-kubernetes-validations"].is_null()) {
+                let all_of_an_enum = field["items"]["enum"].as_array().is_some_and(|all| all.len() as u64 == most);
+                if !all_of_an_enum {
+                    has(format!("up to {most}"));
+                }
+            }
+        }
+        match &field["default"] {
+            serde_json::Value::Null if required.contains(&name.as_str()) => {}
+            serde_json::Value::Null => has("Absent means ".to_owned()),
+            serde_json::Value::Array(_) => has("Default: none, ".to_owned()),
+            serde_json::Value::String(text) => has(format!("Default: {text}.")),
+            serde_json::Value::Number(number) => has(format!("Default: {number}")),
+            default => has(format!("Default: {default}.")),
+        }
+        check_words(&path, field, fields);
+        check_words(&format!("{path}[]"), &field["items"], fields);
+    }
+}
+
 fn check_bounds(path: &str, field: &serde_json::Value) {
     let bounded = match field["type"].as_str() {
         Some("string") => field["maxLength"].is_u64() || field["enum"].is_array(),
@@ -97,7 +141,15 @@ fn empty_windows_and_delays_over_a_year_are_refused() {
     assert!(window("22:00", "02:00").validate_cel().is_ok());
     assert!(window("00:00", "24:00").validate_cel().is_ok());
     assert!(window("09:00", "09:00").validate_cel().is_err());
-    for (delay, allowed) in [("0s", true), ("8760h", true), ("525600m", true), ("8761h", false), ("525601m", false)] {
+    for (delay, allowed) in [
+        ("0s", true),
+        ("8760h", true),
+        ("525600m", true),
+        ("8761h", false),
+        ("525601m", false),
+        ("99999999h", false),
+        ("2d", false),
+    ] {
         let valid = campaign(|spec| spec.follow_up_delay = delay.into()).validate_cel().is_ok();
         assert_eq!(valid, allowed, "{delay}");
     }

@@ -45,16 +45,56 @@ async fn what_can_never_be_valid_is_refused_with_a_reason() {
         (json!({"steps": 0}), "spec.steps"),
         (json!({"steps": 17}), "spec.steps"),
         (json!({"dailyLimit": -1}), "spec.dailyLimit"),
-        (json!({"followUpDelay": "soon"}), "spec.followUpDelay"),
-        (json!({"followUpDelay": "9000h"}), "at most 8760h"),
-        (json!({"accounts": ["with space"]}), "spec.accounts[0]"),
-        (json!({"activeHours": {"timeZone": "../etc"}}), "spec.activeHours.timeZone"),
-        (json!({"activeHours": {"windows": [{"startTime": "9:00", "endTime": "17:00"}]}}), "startTime"),
-        (json!({"activeHours": {"windows": [{"startTime": "09:00", "endTime": "09:00"}]}}), "the window is empty"),
         (json!({"stepz": 2}), "unknown field \"spec.stepz\""),
     ] {
         let said = refusal(cluster, &campaign(&namespace, "bad", &spec)).await;
         assert!(said.contains(says), "{spec} must be refused with `{says}`, not:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_with_a_wrong_format_gets_one_line_with_field_value_and_remedy() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("one-line").await.unwrap();
+    let delay = "must be a whole number with the unit h, m or s, at most 8760h, a year; two days are 48h, an hour and a half \
+                 is 90m";
+    let zone = "must be an IANA time zone such as Europe/Berlin or UTC";
+    let window = |start: &str, end: &str| json!({"activeHours": {"windows": [{"startTime": start, "endTime": end}]}});
+    for (spec, field, value, says) in [
+        (json!({"followUpDelay": "2d"}), "followUpDelay", r#""2d": "#, delay),
+        (json!({"followUpDelay": "1h30m"}), "followUpDelay", r#""1h30m": "#, delay),
+        (json!({"followUpDelay": "2 business days"}), "followUpDelay", r#""2 business days": "#, delay),
+        (json!({"followUpDelay": "9000h"}), "followUpDelay", r#""9000h": "#, delay),
+        (json!({"activeHours": {"timeZone": "Berlin time"}}), "activeHours.timeZone", r#""Berlin time": "#, zone),
+        (json!({"activeHours": {"timeZone": ""}}), "activeHours.timeZone", r#""": "#, zone),
+        (
+            window("9:00 AM", "17:00"),
+            "activeHours.windows[0].startTime",
+            r#""9:00 AM": "#,
+            "must be a time HH:MM from 00:00 to 23:59, such as 09:00",
+        ),
+        (
+            window("09:00", "5pm"),
+            "activeHours.windows[0].endTime",
+            r#""5pm": "#,
+            "must be a time HH:MM from 00:00 to 24:00, such as 17:30",
+        ),
+        (
+            window("09:00", "09:00"),
+            "activeHours.windows[0]",
+            "",
+            "the window is empty; for a whole day use 00:00 to 24:00",
+        ),
+        (
+            json!({"accounts": ["ann", "Ann Smith"]}),
+            "accounts[1]",
+            r#""Ann Smith": "#,
+            "must be the id of an account: 1 to 128 of A-Z a-z 0-9 . _ ~ @ + -",
+        ),
+    ] {
+        let said = refusal(cluster, &campaign(&namespace, "bad", &spec)).await;
+        let line = format!("The Campaign \"bad\" is invalid: spec.{field}: Invalid value: {value}{says}\n");
+        assert_eq!(said, line, "for {spec}");
     }
 }
 
@@ -96,10 +136,41 @@ async fn kubectl_shows_the_columns_and_knows_the_short_name() {
     let namespace = cluster.namespace("columns").await.unwrap();
     apply(cluster, &campaign(&namespace, "spring", &json!({}))).await;
     let table = cluster.kubectl(["get", "camp", "-n", &namespace]).await.unwrap().success().unwrap();
-    let columns =
-        ["STATE", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "TOTAL", "DELIVERY", "HEALTH", "HELD", "AGE"];
+    let columns = ["STATE", "READY", "REASON", "PROGRESS", "SENT", "FAILED", "PENDING", "PARTIAL", "HEALTH", "AGE"];
     let first: Vec<_> = table.lines().next().unwrap().split_whitespace().skip(1).collect();
     assert_eq!(first, columns);
     let explained = cluster.kubectl(["explain", "campaigns.spec.state"]).await.unwrap().success().unwrap();
     assert!(explained.contains("Paused grants no claim"), "{explained}");
+}
+
+#[tokio::test]
+async fn the_columns_fit_120_characters_also_when_a_campaign_is_in_trouble() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("width").await.unwrap();
+    let condition = |status: &str, reason: &str| {
+        json!([{"type": "Ready", "status": status, "reason": reason, "message": "m", "observedGeneration": 1,
+            "lastTransitionTime": "2026-03-02T10:00:00Z"}])
+    };
+    let share = json!({"percent": "99.9 %", "numerator": 62_000, "denominator": 62_062});
+    for (name, status) in [
+        (
+            "product-news",
+            json!({"state": "Active", "deliveryHealth": "Moderate", "progress": share,
+                "counts": {"sent": 61_234, "failed": 1_021, "pending": 10_004, "partial": 23_456, "total": 95_715},
+                "conditions": condition("Unknown", "ServiceUnavailable")}),
+        ),
+        ("summer", json!({"conditions": condition("False", "AccountNotFound")})),
+    ] {
+        apply(cluster, &campaign(&namespace, name, &json!({}))).await;
+        let patch = json!({"status": status}).to_string();
+        let done = ["patch", "campaign", name, "-n", &namespace, "--subresource=status", "--type=merge", "-p", &patch];
+        cluster.kubectl(done).await.unwrap().success().unwrap();
+    }
+    let table = cluster.kubectl(["get", "campaigns", "-n", &namespace]).await.unwrap().success().unwrap();
+    for line in table.lines() {
+        assert!(line.trim_end().len() <= 120, "{} characters:\n{table}", line.len());
+    }
+    let words = |number: usize| table.lines().nth(number).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words(1)[..4], ["product-news", "Active", "Unknown", "ServiceUnavailable"]);
+    assert_eq!(words(2)[..3], ["summer", "False", "AccountNotFound"], "why it has no state is seen at once");
 }

@@ -64,7 +64,7 @@ async fn a_resource_becomes_a_campaign_and_its_status_and_columns_mirror_it() {
     assert_eq!(status.in_flight.unwrap().claims, 1, "one message has no outcome yet");
     let table = stage.kubectl(&["get", "campaigns", "--no-headers"]).await.success().unwrap();
     let columns: Vec<_> = table.trim().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-    let expected = ["spring", "Active", "60.0 %", "2", "1", "2", "0", "5", "66.7 %", "Low?"];
+    let expected = ["spring", "Active", "True", "Applied", "60.0 %", "2", "1", "2", "0", "Low?"];
     assert_eq!(columns[..columns.len() - 1], expected, "all but the age");
     let wide = stage.kubectl(&["get", "campaigns", "--no-headers", "-o", "wide"]).await.success().unwrap();
     assert!(wide.trim_end().ends_with("Sending"), "{wide}");

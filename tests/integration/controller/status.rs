@@ -242,6 +242,7 @@ fn shown(column: &str, campaign: &pb::Campaign) -> Option<String> {
         "Response" => rate(campaign.response_rate),
         "Conversion" => rate(campaign.conversion_rate),
         "Ready" => "True".into(),
+        "Reason" => (if campaign.state() == pb::CampaignState::Finished { "Finished" } else { "Applied" }).into(),
         "Sending" => blocked.first().map_or("Sending".into(), |reason| format!("{reason:?}")),
         other => panic!("the column {other} is compared with nothing"),
     })
