@@ -133,7 +133,7 @@ fn invalid_fields(status: &tonic::Status) -> Option<String> {
             violation.field, violation.description
         ),
     });
-    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+    Some(told.collect::<Vec<_>>().join("; "))
 }
 
 fn owned(about: &Metadata) -> Option<String> {

@@ -13,18 +13,16 @@ const POD: &str = "/spec/template/spec";
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 
 /// Values beside those that must be set, an object, a place in it, and what is there: `null` is nothing.
-fn table() -> Vec<(&'static str, &'static str, String, Value)> {
+type Row = (&'static str, &'static str, String, Value);
+
+fn table() -> Vec<Row> {
+    [database(), pods()].concat()
+}
+
+/// Who takes the URL of the database from where, and the certificate for it.
+fn database() -> Vec<Row> {
     let at = |part: &str, rest: &str| format!("{part}{rest}");
     vec![
-        ("service.replicas=4", SERVICE, at("/spec", "/replicas"), json!(4)),
-        // An autoscaler and a number in the Deployment would fight at each upgrade.
-        ("service.autoscaling.enabled=true", SERVICE, at("/spec", "/replicas"), json!(null)),
-        (
-            "service.autoscaling.enabled=true",
-            "HorizontalPodAutoscaler/campaign-metrics-service",
-            at("/spec", "/scaleTargetRef"),
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "campaign-metrics-service"}),
-        ),
         // The migrations take the service's role, unless they have their own.
         (
             "",
@@ -62,6 +60,34 @@ fn table() -> Vec<(&'static str, &'static str, String, Value)> {
             SERVICE,
             at(POD, "/volumes/0/configMap"),
             json!({"name": "authorities", "items": [{"key": "ca.crt", "path": "ca.crt"}]}),
+        ),
+        (
+            "database.rootCertificate.existingSecret=authority,database.rootCertificate.key=root.pem,verify.enabled=true",
+            "CronJob/campaign-metrics-verify",
+            "/spec/jobTemplate/spec/template/spec/volumes/0/secret".into(),
+            json!({"secretName": "authority", "items": [{"key": "root.pem", "path": "ca.crt"}]}),
+        ),
+        (
+            "database.rootCertificate.existingSecret=authority,verify.enabled=true",
+            "CronJob/campaign-metrics-verify",
+            "/spec/jobTemplate/spec/template/spec/containers/0/volumeMounts/0/mountPath".into(),
+            json!("/etc/campaign-metrics/database"),
+        ),
+    ]
+}
+
+/// Everything else.
+fn pods() -> Vec<Row> {
+    let at = |part: &str, rest: &str| format!("{part}{rest}");
+    vec![
+        ("service.replicas=4", SERVICE, at("/spec", "/replicas"), json!(4)),
+        // An autoscaler and a number in the Deployment would fight at each upgrade.
+        ("service.autoscaling.enabled=true", SERVICE, at("/spec", "/replicas"), json!(null)),
+        (
+            "service.autoscaling.enabled=true",
+            "HorizontalPodAutoscaler/campaign-metrics-service",
+            at("/spec", "/scaleTargetRef"),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "campaign-metrics-service"}),
         ),
         ("podSecurityContext.runAsUser=null", SERVICE, at(POD, "/securityContext/runAsUser"), json!(null)),
         ("podSecurityContext.fsGroup=7", CONTROLLER, at(POD, "/securityContext/fsGroup"), json!(7)),
