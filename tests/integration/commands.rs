@@ -20,6 +20,10 @@ use crate::{
 
 #[path = "commands/accounts.rs"]
 mod accounts;
+#[path = "commands/campaigns.rs"]
+mod campaigns;
+#[path = "commands/completion.rs"]
+mod completion;
 #[path = "commands/failures.rs"]
 mod failures;
 #[path = "commands/lists.rs"]
@@ -27,9 +31,14 @@ mod lists;
 
 /// Runs campaignctl with arguments, split at blanks.
 pub async fn campaignctl(url: &str, workspace: &str, arguments: &str) -> Output {
+    campaignctl_with(url, workspace, &arguments.split(' ').collect::<Vec<_>>()).await
+}
+
+/// Runs campaignctl with arguments.
+async fn campaignctl_with(url: &str, workspace: &str, arguments: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(binary("campaignctl").expect("it is built"));
     command.env("CAMPAIGN_METRICS_SERVER", url).env("CAMPAIGN_METRICS_WORKSPACE", workspace);
-    command.args(arguments.split(' '));
+    command.args(arguments);
     run(command, "").await.expect("it runs")
 }
 

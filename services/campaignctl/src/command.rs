@@ -1,6 +1,7 @@
 //! One function for each command: it calls the service and prints the answer.
 
 mod accounts;
+mod campaigns;
 mod claims;
 mod leads;
 mod opt_outs;
@@ -24,11 +25,11 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
     let name = |args: OneCampaign| target.campaign(args.campaign).to_string();
     match command {
         Campaigns::List { state, account } => list_campaigns(target, state, account).await,
-        Campaigns::Get(args) => {
-            let request = pb::GetCampaignRequest { name: name(args) };
-            let campaign = target.service.call(request, |request| client.get_campaign(request)).await?;
-            target.show_one(&campaign, "")
-        }
+        Campaigns::Get(args) => target.show_one(&campaigns::get(target, name(args)).await?, ""),
+        // Boxed, because they hold whole campaigns and every command's future would be as large.
+        Campaigns::Create(command) => Box::pin(campaigns::create(target, command)).await,
+        Campaigns::Update(command) => Box::pin(campaigns::update(target, command)).await,
+        Campaigns::Delete(command) => campaigns::delete(target, command).await,
         Campaigns::Diagnose { of, failing } => answer::diagnose_campaign(target, of, failing).await,
         Campaigns::Compare(command) => answer::compare(target, command).await,
         Campaigns::History { of, period, by_account } => {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`args`] | the command line and its help |
 //! | [`call`] | the connection, and a deadline for each call |
+//! | [`completion`] | completion scripts of shells |
 //! | [`failure`] | errors of calls, rendered for people |
 //! | [`command`] | one function per command, by noun |
 //! | [`listing`] | lists of any length, page by page |
@@ -20,6 +21,7 @@ pub mod answer;
 pub mod args;
 pub mod call;
 pub mod command;
+pub mod completion;
 pub mod exit;
 pub mod export;
 pub mod failure;
@@ -47,5 +49,6 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::OptOuts(opt_outs) => command::opt_outs(&target, opt_outs).await,
         Command::Workspace(Workspace::Totals) => answer::workspace_totals(&target).await,
         Command::Watch(command) => watch::run(&target, &command).await,
+        Command::Completion(command) => completion::print_script(&command),
     }
 }

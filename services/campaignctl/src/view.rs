@@ -19,7 +19,7 @@ pub use self::{
     document::{Document, Message},
     format::{
         counted, delivery_text, failure_reason, failures, health, health_cell, health_text, id, interval, leads_text,
-        messages_text, or_dash, percent, rate_text, reasons, second, share, short, some_text, time, visible,
+        messages_text, or_dash, percent, rate_text, reasons, second, share, short, some_text, span, time, visible,
     },
     grid::{Align, Grid, WIDTH, wrap},
 };

@@ -21,7 +21,7 @@ fn the_help_of_every_command_is_as_written_down() {
     command.build();
     let mut found = Vec::new();
     all(&mut command, "campaignctl", &mut found);
-    assert_eq!(found.len(), 39, "6 groups, 31 commands in them, and watch");
+    assert_eq!(found.len(), 43, "6 groups, 34 commands in them, watch and completion");
     for (name, help) in found {
         let path = folder.join(format!("{name}.txt"));
         // Trailing blanks would be lost in editors.
@@ -65,6 +65,19 @@ fn arguments_that_can_never_be_right_are_refused_before_any_call() {
         "campaignctl campaigns pause spring --all",
         "campaignctl campaigns pause --all --all-workspaces",
         "campaignctl campaigns pause spring --reason x",
+        "campaignctl campaigns create spring --steps 17",
+        "campaignctl campaigns create spring --follow-up-delay 2w",
+        "campaignctl campaigns create spring --active-hours 09:00",
+        "campaignctl campaigns create spring --settle-seconds 2592001",
+        "campaignctl campaigns create spring --attribution-days 366",
+        "campaignctl campaigns update spring",
+        "campaignctl campaigns update spring --etag x",
+        "campaignctl campaigns update spring --steps 2",
+        "campaignctl campaigns update spring --account a --add-account b",
+        "campaignctl campaigns update spring --lead-list-open --lead-list-complete",
+        "campaignctl campaigns update spring --no-daily-limit --daily-limit 1",
+        "campaignctl campaigns update spring --no-active-hours --active-hours 09:00-10:00",
+        "campaignctl completion",
     ] {
         assert!(matches(line).is_err(), "{line}");
     }

@@ -1,6 +1,6 @@
 //! The template language of the lists of columns and labels.
 //!
-//! `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
+//! `{a|span}` is a time span in its largest unit, `{a|follow-ups}` a number that is absent as 0 or 1. `{a.b}` is the field at that path; if it is absent, the whole cell is absent. `{a|id}` is the last part of a name,
 //! `{a|lower}` an enum value in words, `{a|units}` millionths in units, `{a|%}` a ratio in percent, `{a|some}` a number that is absent as 0, `{a|count}` the length of a list, `{a|messages}` a number
 //! of messages, `{a|=text}` the text if the field is true, or a ratio that is present. `[..]` is left out if a field in it is absent. `[..||..]` has a replacement for that case.
 
@@ -73,6 +73,8 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
             })
         }
         (Value::I32(0), _) if form == "some" => None,
+        (Value::I32(..=1), _) if form == "follow-ups" => None,
+        (Value::I32(seconds), _) if form == "span" => Some(span(&format!("{seconds}s"))),
         (Value::I32(number), _) => Some(number.to_string()),
         #[expect(clippy::cast_precision_loss, reason = "values of tests are small")]
         (Value::I64(number), _) if form == "units" => Some((*number as f64 / 1e6).to_string()),
@@ -91,6 +93,16 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
         }
         (Value::Message(message), _) => Some(match message.descriptor().name() {
             "ReasonCount" => format!("{} {}", field(message, "count", "")?, field(message, "reason", "")?),
+            "ActiveWindow" => {
+                let days = field(message, "days", "").unwrap_or_default();
+                let days: Vec<String> = days.split(", ").map(|day| day[..day.len().min(3)].to_lowercase()).collect();
+                let days = if days.len() == 7 { String::new() } else { days.join(",") + " " };
+                let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+                    .into_iter()
+                    .fold(days, |days, day| days.replace(day, &format!("{}{}", day[..1].to_uppercase(), &day[1..])));
+                format!("{days}{}-{}", field(message, "start_time", "")?, field(message, "end_time", "")?)
+            }
+            "Duration" if form == "span" => span(&well_known(message)?),
             "StepResult" => {
                 let reason = field(message, "reason", "").map_or(String::new(), |reason| format!(" ({reason})"));
                 format!("step {} {}{reason}", field(message, "step", "")?, field(message, "result", "")?.to_lowercase())
@@ -98,5 +110,17 @@ fn one(value: &Value, kind: &Kind, form: &str) -> Option<String> {
             name => well_known(message).unwrap_or_else(|| panic!("no form of {name} is known")),
         }),
         (other, _) => panic!("no form of {other:?} is known"),
+    }
+}
+
+/// Renders whole seconds, such as `172800s`, in their largest unit. A span with a fraction stays as it is.
+fn span(text: &str) -> String {
+    let seconds = text.trim_end_matches('s').parse::<i64>().unwrap_or(0);
+    let of = |unit: i64| seconds != 0 && seconds % unit == 0;
+    match seconds {
+        _ if of(86_400) => format!("{}d", seconds / 86_400),
+        _ if of(3600) => format!("{}h", seconds / 3600),
+        _ if of(60) => format!("{}m", seconds / 60),
+        _ => text.to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use campaign_metrics::pb;
 
 use super::{
     View, delivery_text, health_cell, id, leads_text, messages_text, or_dash, percent, rate_text, reasons, short,
-    some_text, time,
+    some_text, span, time,
 };
 
 fn state(campaign: &pb::Campaign) -> Option<&'static str> {
@@ -19,6 +19,40 @@ fn hold(hold: &pb::Hold) -> String {
     let reason = some_text(&hold.reason).map(|reason| format!(": {reason}")).unwrap_or_default();
     let returns = or_dash(short(hold.return_state().as_str_name(), "CAMPAIGN_STATE_"));
     format!("since {}{reason} ({returns} when lifted)", or_dash(time(hold.place_time.as_ref())))
+}
+
+/// Renders the steps, and how far apart they are: `3, 2d apart`.
+fn steps(campaign: &pb::Campaign) -> String {
+    match &campaign.follow_up_delay {
+        Some(delay) if campaign.steps > 1 => format!("{}, {} apart", campaign.steps, span(delay)),
+        _ => campaign.steps.to_string(),
+    }
+}
+
+/// Renders active hours as the flags take them, with the zone: `Mon,Tue 09:00-17:00, Sat 10:00-14:00 (Europe/Berlin)`.
+fn hours(hours: &pb::ActiveHours) -> String {
+    let day = |day: pb::DayOfWeek| {
+        let name = short(day.as_str_name(), "DAY_OF_WEEK_").unwrap_or("-");
+        format!("{}{}", &name[..1], name[1..name.len().min(3)].to_lowercase())
+    };
+    let window = |window: &pb::ActiveWindow| {
+        let days: Vec<String> = window.days().map(day).collect();
+        let is_every_day = days.is_empty() || days.len() == 7;
+        let days = if is_every_day { String::new() } else { days.join(",") + " " };
+        format!("{days}{}-{}", window.start_time, window.end_time)
+    };
+    let windows: Vec<String> = hours.windows.iter().map(window).collect();
+    let windows = if windows.is_empty() { "always".to_owned() } else { windows.join(", ") };
+    format!("{windows} ({})", hours.time_zone)
+}
+
+/// Renders seconds as a span.
+fn seconds(seconds: i32) -> String {
+    span(&prost_types::Duration { seconds: seconds.into(), nanos: 0 })
+}
+
+fn expiry(campaign: &pb::Campaign) -> Option<&'static str> {
+    short(campaign.claim_expiry_policy().as_str_name(), "CLAIM_EXPIRY_POLICY_")
 }
 
 impl View for pb::Campaign {
@@ -74,9 +108,13 @@ impl View for pb::Campaign {
             ("Conversion", rate_text(self.conversion_rate.as_ref())),
             ("In flight", Some(in_flight)),
             ("Uncertain", Some(self.uncertain_claims.to_string())),
-            ("Steps", Some(self.steps.to_string())),
+            ("Steps", Some(steps(self))),
             ("Accounts", some_text(&accounts.join(", ")).map(str::to_owned)),
+            ("Active hours", self.active_hours.as_ref().map(hours)),
             ("Daily limit", self.daily_limit.map(|limit| limit.to_string())),
+            ("Claim expiry", expiry(self).map(str::to_owned)),
+            ("Settle time", self.settle_seconds.map(seconds)),
+            ("Attribution", self.attribution_days.map(|days| format!("{days}d"))),
             ("Created", time(self.create_time.as_ref())),
             ("Finished", time(self.finish_time.as_ref())),
             ("Final since", time(self.finalized_time.as_ref())),

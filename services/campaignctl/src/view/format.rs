@@ -31,6 +31,13 @@ pub fn duration(span: &prost_types::Duration) -> String {
     }
 }
 
+/// Renders a span of time as flags take it, in the largest unit of which it is a whole number: `2d`, `36h`, `90m`, `45s`.
+pub fn span(span: &prost_types::Duration) -> String {
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
+    let whole = units.iter().find(|(unit, _)| span.nanos == 0 && span.seconds > 0 && span.seconds % unit == 0);
+    whole.map_or_else(|| duration(span), |(unit, letter)| format!("{}{letter}", span.seconds / unit))
+}
+
 /// Returns reasons for not sending without their prefix.
 pub fn reasons(reasons: &[i32]) -> Vec<&'static str> {
     let name = |reason: &i32| short(pb::NotSendingReason::try_from(*reason).ok()?.as_str_name(), "NOT_SENDING_REASON_");
@@ -148,6 +155,15 @@ mod tests {
         assert_eq!(rate_text(Some(&some)).unwrap(), "62.0 % (310 of 500)");
         let interval = self::interval(Some(&pb::Interval { lower: 0.577, upper: 0.662 }));
         assert_eq!(interval.unwrap(), "57.7 to 66.2 %");
+    }
+
+    #[test]
+    fn a_span_has_the_largest_unit_that_fits() {
+        let text = |seconds, nanos| span(&prost_types::Duration { seconds, nanos });
+        for (seconds, expected) in [(172_800, "2d"), (129_600, "36h"), (5400, "90m"), (3601, "3601s"), (0, "0s")] {
+            assert_eq!(text(seconds, 0), expected);
+        }
+        assert_eq!(text(86_400, 500_000_000), "86400.500s");
     }
 
     #[test]
