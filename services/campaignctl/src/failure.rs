@@ -49,6 +49,36 @@ impl Failure {
     }
 }
 
+/// The commands that help where the service gives this reason. Words in capitals stand for ids.
+fn commands(reason: &str) -> &'static [&'static str] {
+    let found = COMMANDS.iter().find(|(known, _)| *known == reason);
+    found.map(|(_, commands)| *commands).unwrap_or_default()
+}
+
+const COMMANDS: &[(&str, &[&str])] = &[
+    ("ACCOUNT_EXISTS", &["accounts update ACCOUNT --help"]),
+    (
+        "ACCOUNT_IN_USE",
+        &[
+            "campaigns list --account ACCOUNT",
+            "campaigns update CAMPAIGN --remove-account ACCOUNT",
+            "claims list --account ACCOUNT",
+            "accounts suspend ACCOUNT",
+        ],
+    ),
+    ("ACCOUNT_NOT_FOUND", &["accounts create ACCOUNT"]),
+    ("ACCOUNT_NOT_SERVING", &["campaigns update CAMPAIGN --add-account ACCOUNT"]),
+    ("ACCOUNT_SERVING", &["campaigns update CAMPAIGN --remove-account ACCOUNT"]),
+    ("CAMPAIGN_EXISTS", &["campaigns update CAMPAIGN --help"]),
+    ("CAMPAIGN_FINISHED", &["campaigns create CAMPAIGN"]),
+    ("CAMPAIGN_FULL", &["campaigns create CAMPAIGN"]),
+    ("CAMPAIGN_MANAGED", &["campaigns pause CAMPAIGN --override"]),
+    ("CAMPAIGN_OWNED", &["campaigns orphan CAMPAIGN"]),
+    ("CLAIMS_OPEN", &["claims list --campaign CAMPAIGN", "claims resolve --help"]),
+    ("ETAG_MISMATCH", &["-o json campaigns get CAMPAIGN"]),
+    ("ILLEGAL_TRANSITION", &["campaigns create CAMPAIGN"]),
+];
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, status } = self;
@@ -71,6 +101,9 @@ impl fmt::Display for Failure {
                 write!(f, "\n  {key}: {value}")?;
             }
         }
+        for command in self.reason().as_deref().map(commands).unwrap_or_default() {
+            write!(f, "\n  command: campaignctl {command}")?;
+        }
         if let Some(delay) = self.retry_delay() {
             write!(f, "\n  try again in {:.1} s", delay.as_secs_f64())?;
         } else if status.code() == Code::DeadlineExceeded {
@@ -86,9 +119,43 @@ impl Error for Failure {}
 mod tests {
     use std::collections::HashMap;
 
+    use clap::{CommandFactory as _, error::ErrorKind};
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::args::Args;
+
+    /// Reasons that a person can't act on by a command, and why.
+    const OTHERS: &[(&str, &str)] = &[
+        ("REQUEST_ID_REUSED", "no command sends a request id"),
+        ("CAMPAIGN_NOT_OWNED", "no command acts for an owner"),
+        ("CAMPAIGN_NOT_ADOPTABLE", "no command applies"),
+        ("OWNER_HAS_CAMPAIGN", "no command applies"),
+        ("IMMUTABLE_FIELD", "no command applies"),
+        ("STALE_OWNER", "no command applies"),
+        ("EXPORT_OUTDATED", "the export is run again"),
+    ];
+
+    #[test]
+    fn a_reason_of_the_api_names_a_command_that_exists_or_none_can_help() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/api.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let rows = page.lines().filter(|line| {
+            ["| FAILED_PRECONDITION |", "| ALREADY_EXISTS |", "| ABORTED |"].iter().any(|code| line.starts_with(code))
+        });
+        let mut reasons: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        let mut known: Vec<&str> =
+            COMMANDS.iter().map(|(reason, _)| *reason).chain(OTHERS.iter().map(|(reason, _)| *reason)).collect();
+        reasons.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(reasons, known);
+        for command in COMMANDS.iter().flat_map(|(_, commands)| *commands) {
+            let line = format!("campaignctl {}", command.replace("CAMPAIGN", "c").replace("ACCOUNT", "a"));
+            let parsed = Args::command().try_get_matches_from(line.split(' '));
+            let is_help = parsed.as_ref().is_err_and(|error| error.kind() == ErrorKind::DisplayHelp);
+            assert!(parsed.is_ok() || is_help, "{line}: {:?}", parsed.err());
+        }
+    }
 
     #[test]
     fn an_error_names_the_fields_the_reason_and_when_to_try_again() {
