@@ -8,6 +8,7 @@ mod chart;
 mod comparison;
 mod diagnosis;
 mod history;
+mod next;
 #[cfg(test)]
 mod testing;
 
@@ -17,8 +18,8 @@ use jiff::civil::Date;
 pub use self::accounts::text as accounts_text;
 use self::{
     chart::Marks,
-    diagnosis::Subject,
     history::{Past, Shown},
+    next::Subject,
 };
 use crate::{
     args::{Compare, FailOn, Failing, OneAccount, OneCampaign, Period},

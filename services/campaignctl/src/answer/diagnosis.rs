@@ -2,24 +2,8 @@
 
 use campaign_metrics::pb::{self, FindingKind, Severity};
 
+use super::next::{Subject, next_command};
 use crate::view::{Align, Grid, counted, id, interval, or_dash, rate_text, reasons, second, wrap};
-
-/// What was diagnosed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    /// A campaign, by its id.
-    Campaign(String),
-    /// An account, by its id.
-    Account(String),
-}
-
-impl Subject {
-    fn id(&self) -> &str {
-        match self {
-            Self::Campaign(id) | Self::Account(id) => id,
-        }
-    }
-}
 
 /// Renders a diagnosis.
 pub fn text(subject: &Subject, diagnosis: &pb::Diagnosis) -> String {
@@ -153,35 +137,6 @@ fn blamed(accounts: &[pb::BlamedAccount]) -> Grid {
 /// Renders the probability that chance alone makes such a difference.
 fn chance(p_value: f64) -> String {
     if p_value < 0.0001 { "<0.0001".to_owned() } else { format!("{p_value:.4}") }
-}
-
-/// The command that shows more about a finding, or helps to act on it.
-fn next_command(subject: &Subject, finding: &pb::Finding) -> Option<String> {
-    let blamed = finding.accounts.first().map(|blamed| id(&blamed.account));
-    let is_paused = finding.not_sending_reasons.contains(&pb::NotSendingReason::Paused.into());
-    let command = match (subject, finding.kind(), blamed) {
-        (Subject::Campaign(_), _, Some(account)) => format!("accounts diagnose {account}"),
-        (Subject::Account(_), _, Some(campaign)) => format!("campaigns diagnose {campaign}"),
-        (Subject::Campaign(campaign), FindingKind::NotSending, _) if is_paused => {
-            format!("campaigns resume {campaign}")
-        }
-        (Subject::Campaign(campaign), FindingKind::NotSending, _) => format!("campaigns get {campaign}"),
-        (Subject::Campaign(campaign), FindingKind::InvalidLeads, _) => {
-            format!("leads list --campaign {campaign} --status failed")
-        }
-        (Subject::Campaign(campaign), FindingKind::UncertainClaims, _) => format!("campaigns accounts {campaign}"),
-        (Subject::Account(account), FindingKind::UncertainClaims, _) => {
-            format!("claims list --account {account} --state uncertain")
-        }
-        (Subject::Campaign(campaign), FindingKind::LowDelivery | FindingKind::RateLimiting, _) => {
-            format!("campaigns history {campaign} --by-account")
-        }
-        (Subject::Account(account), FindingKind::LowDelivery | FindingKind::RateLimiting, _) => {
-            format!("accounts history {account}")
-        }
-        _ => return None,
-    };
-    Some(format!("campaignctl {command}"))
 }
 
 fn open_questions(questions: &[pb::OpenQuestion]) -> String {
@@ -322,31 +277,6 @@ CRITICAL: account issues
             labels[5..],
             ["Volume=failures set in above 400 messages a day", "Reasons=PAUSED", "Claims=12 uncertain"]
         );
-    }
-
-    #[test]
-    fn the_next_command_follows_from_the_finding() {
-        let next = |subject: &Subject, kind: FindingKind, accounts: &[&str], reasons: Vec<i32>| {
-            let blamed = |name: &&str| pb::BlamedAccount { account: (*name).to_owned(), ..Default::default() };
-            let accounts = accounts.iter().map(blamed).collect();
-            let finding =
-                pb::Finding { kind: kind.into(), accounts, not_sending_reasons: reasons, ..pb::Finding::default() };
-            next_command(subject, &finding).unwrap_or_default()
-        };
-        let account = Subject::Account("ann".into());
-        let in_campaign = "workspaces/acme/campaigns/spring";
-        let paused = vec![pb::NotSendingReason::Paused.into()];
-        assert_eq!(
-            next(&account, FindingKind::AccountIssues, &[in_campaign], vec![]),
-            "campaignctl campaigns diagnose spring"
-        );
-        assert_eq!(next(&campaign(), FindingKind::NotSending, &[], paused), "campaignctl campaigns resume spring");
-        assert_eq!(next(&campaign(), FindingKind::NotSending, &[], vec![]), "campaignctl campaigns get spring");
-        assert_eq!(
-            next(&account, FindingKind::UncertainClaims, &[], vec![]),
-            "campaignctl claims list --account ann --state uncertain"
-        );
-        assert_eq!(next(&campaign(), FindingKind::LeadListOpen, &[], vec![]), "");
     }
 
     #[test]
