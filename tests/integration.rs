@@ -136,6 +136,8 @@ mod removal;
 mod replicas;
 #[path = "integration/reporting.rs"]
 mod reporting;
+#[path = "integration/retiring.rs"]
+mod retiring;
 #[path = "integration/retries.rs"]
 mod retries;
 #[path = "integration/roles.rs"]

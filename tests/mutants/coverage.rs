@@ -32,7 +32,7 @@ const SEQUENCES: &str = "model::the_service_shows";
 const SERVICE: &[&str] = &[
     "account_of_lead", "account_totals", "away", "bounds", "campaigns", "claims", "closing", "commands", "crowds", "deadlines", "drains", "edges", "export_commands",
     "exports", "facts", "gauges", "history", "holding", "inputs", "last_lead", "lead_views", "leaving", "limits", "local_days", "lock_order", "log", "model::many_clients", "namesakes", "neighbours", "nothing_lost", "one_campaign", "optimistic", "outcomes", "outside", "pages", "performance", "reading",
-    "reasons", "removal", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "transport", "waiting", "wiring", SEQUENCES,
+    "reasons", "removal", "retiring", "retries", "sharing", "storage", "streams", "telemetry", "tenants", "transport", "waiting", "wiring", SEQUENCES,
 ];
 
 const CONTRACT: &[&str] = &["campaign-metrics"];
@@ -87,7 +87,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/store/", METRICS, &["edges", "tenants", SEQUENCES], SERVICE),
     row("services/metrics/src/store/claim", METRICS, &["edges", "optimistic", "one_campaign", "local_days", "limits", "claims", SEQUENCES], SERVICE),
     row("services/metrics/src/store/campaign/hold", METRICS, &["holds"], SERVICE),
-    row("services/metrics/src/store/campaign/serving", METRICS, &["removal", "leaving"], SERVICE),
+    row("services/metrics/src/store/campaign/serving", METRICS, &["removal", "leaving", "retiring"], SERVICE),
     row("services/metrics/src/store/campaign", METRICS, &["campaigns", "tenants", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/src/store/lead", METRICS, &["removal", "pages", SEQUENCES], SERVICE),
     row("services/metrics/src/store/outcome/opt_out", METRICS, &["removal", "pages"], SERVICE),

@@ -64,6 +64,16 @@ async fn accounts_are_suspended_reinstated_and_deleted_when_nothing_needs_them()
     }
     assert_eq!(terminal.text("accounts delete max").await, "deleted max\n");
     assert_eq!(terminal.json("accounts delete moe").await, json!({ "deleted": workspace.account("moe") }));
+    // One that is retired: its only campaign is finished.
+    workspace.create_account("old", None, "UTC", "").await;
+    workspace.create_campaign("past", &["old"], pb::Campaign::default()).await;
+    workspace.add("past", 0, 2, "old", false).await;
+    workspace.report(vec![workspace.outcome("past", 0, pb::OutcomeKind::Delivered, 1)]).await;
+    let said = assert_exit(campaignctl(&fleet.service.url, "acme", "accounts delete old").await, 1).stderr;
+    assert!(said.contains("workspaces/acme/campaigns/past, which is not finished"), "{said}");
+    assert!(said.contains("campaignctl campaigns update CAMPAIGN --remove-account ACCOUNT"), "{said}");
+    terminal.text("campaigns finish past").await;
+    assert_eq!(terminal.text("accounts delete old").await, "deleted old\n");
     let left = fleet.accounts_of(0).await;
-    assert_eq!(left.len(), 5, "both are gone: {left:?}");
+    assert_eq!(left.len(), 5, "all three are gone: {left:?}");
 }

@@ -58,12 +58,21 @@ pub enum Accounts {
     /// Makes a suspended account active again. Reinstating an active one succeeds.
     #[command(after_long_help = "Example:\n  campaignctl accounts reinstate mail-1")]
     Reinstate(OneAccount),
-    /// Deletes an account that serves no campaign and has no leads.
+    /// Deletes an account that no campaign needs any more.
     ///
-    /// An account that is in use is refused: remove it from its campaigns, and reassign its leads, or suspend it.
-    #[command(after_long_help = "Example:\n  campaignctl accounts delete mail-1")]
+    /// Finished campaigns do not need it: their leads, counts and history stay, and what was its in them is shown without
+    /// an account. While a campaign that is not finished lists it or has leads of it, or a claim of it is held or uncertain,
+    /// it is refused: `campaigns update --remove-account` takes it out of a campaign, `leads reassign` gives its open leads to
+    /// others, and `accounts suspend` stops it at once.
+    #[command(after_long_help = DELETE_EXAMPLES)]
     Delete(OneAccount),
 }
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  campaignctl campaigns list --account mail-1
+      what it serves
+  campaignctl accounts delete mail-1";
 
 /// Settings of an account to change.
 #[derive(Debug, ClapArgs)]

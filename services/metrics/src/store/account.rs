@@ -134,14 +134,11 @@ impl Store {
         })
     }
 
-    /// Deletes an account that serves no campaign and has no leads.
+    /// Deletes an account that nothing needs any more.
+    ///
+    /// Campaigns that are finished do not need it: they stay finished, and their leads, counts and history stay, as those
+    /// of no account. No campaign is locked for that.
     pub async fn account_delete(&self, name: &AccountName, etag: Option<i64>) -> Result<()> {
-        let uses = "
-            SELECT EXISTS (SELECT FROM campaign_accounts WHERE workspace_id = $1 AND account_id = $2 AND NOT removed)
-                OR EXISTS (SELECT FROM claims c
-                    WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $2::int4 AND claim_open(c) <> 0)
-                OR EXISTS (SELECT FROM account_leads JOIN campaigns USING (workspace_id, campaign_id)
-                    WHERE workspace_id = $1 AND account_id = $2 AND pending + partial + sent + failed > 0)";
         in_txn!(self, "account_delete", Kind::Write, |txn, attempt| {
             let row = account_lock_in_txn(&txn, name).await?;
             check_etag(&row, etag)?;
@@ -151,12 +148,7 @@ impl Store {
                 &[&workspace_id, &account_id],
             )
             .await?;
-            if txn.query_one(uses, &[&workspace_id, &account_id]).await?.get(0) {
-                return Err(Error::Precondition {
-                    reason: "ACCOUNT_IN_USE",
-                    message: format!("{name} serves campaigns or has leads; suspend it instead"),
-                });
-            }
+            account_unused_in_txn(&txn, (workspace_id, account_id), name).await?;
             for table in
                 ["campaign_accounts", "history_of_accounts", "account_totals", "account_reservations", "accounts"]
             {
@@ -167,6 +159,42 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// Refuses an account that a campaign needs which is not finished, or whose claims are open.
+async fn account_unused_in_txn(
+    txn: &Transaction<'_>,
+    (workspace_id, account_id): (i32, i32),
+    name: &AccountName,
+) -> Result<()> {
+    let uses = "
+        SELECT
+            (SELECT c.name FROM campaign_accounts s JOIN campaigns c USING (workspace_id, campaign_id)
+                WHERE s.workspace_id = $1 AND s.account_id = $2 AND NOT s.removed AND c.state <> campaign_finished()
+                ORDER BY c.name LIMIT 1) AS serves,
+            (SELECT c.name FROM account_leads l JOIN campaigns c USING (workspace_id, campaign_id)
+                WHERE l.workspace_id = $1 AND l.account_id = $2 AND c.state <> campaign_finished()
+                    AND l.pending + l.partial + l.sent + l.failed > 0
+                ORDER BY c.name LIMIT 1) AS has_leads,
+            EXISTS (SELECT FROM claims c
+                WHERE (workspace_id::int8 << 32) + account_id = ($1::int4::int8 << 32) + $2::int4 AND claim_open(c) <> 0)
+                AS has_claims";
+    let row = txn.query_one(uses, &[&workspace_id, &account_id]).await?;
+    let campaign = |column| {
+        let id = row.get::<_, Option<&str>>(column)?;
+        Some(format!("workspaces/{}/campaigns/{id}, which is not finished", name.workspace))
+    };
+    let use_and_remedy = if let Some(campaign) = campaign("serves") {
+        format!("serves {campaign}; remove it from that campaign or finish the campaign")
+    } else if let Some(campaign) = campaign("has_leads") {
+        format!("has leads in {campaign}; reassign those that are open and finish the campaign")
+    } else if row.get("has_claims") {
+        "has claims that are held or uncertain; report their outcomes or resolve them".to_owned()
+    } else {
+        return Ok(());
+    };
+    let message = format!("{name} {use_and_remedy}, or suspend it instead");
+    Err(Error::Precondition { reason: "ACCOUNT_IN_USE", message })
 }
 
 /// The settings by the names of the API, as texts.

@@ -15,6 +15,7 @@ use super::{
     hold::declared_state_in_txn,
     lock::{campaign_lock_in_txn, campaign_note, check_owner_uid, owned_by_other},
     row::owner_from_row,
+    serving::accounts_retain_in_txn,
     settings::{campaign_insert_in_txn, settings_change, settings_in_txn, settings_write_in_txn},
     state::state_set_in_txn,
     view::campaign_load_in_txn,
@@ -64,6 +65,10 @@ impl Store {
             }
             let mut wanted = settings.clone();
             wanted.lead_list_complete |= before.lead_list_complete;
+            if campaign_state(row.get("state"))? == CampaignState::Finished {
+                // Accounts may be deleted once their campaigns are finished, and resources need not be edited for that.
+                accounts_retain_in_txn(&txn, workspace_id, &mut wanted.accounts).await?;
+            }
             if wanted != before {
                 let zones = (&before.active_hours.time_zone, &wanted.active_hours.time_zone);
                 zone_change_in_txn(&txn, LimitOwner::Campaign, campaign_key(&row), zones, now).await?;

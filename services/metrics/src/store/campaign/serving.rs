@@ -64,6 +64,19 @@ pub(super) async fn accounts_write_in_txn(
     Ok(())
 }
 
+/// Keeps those of some accounts that exist.
+pub(super) async fn accounts_retain_in_txn(
+    txn: &Transaction<'_>,
+    workspace_id: i32,
+    accounts: &mut Vec<AccountId>,
+) -> Result<()> {
+    let names: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+    let select = "SELECT name FROM accounts WHERE workspace_id = $1 AND name = ANY ($2)";
+    let rows = txn.query(select, &[&workspace_id, &names]).await?;
+    accounts.retain(|id| rows.iter().any(|row| row.get::<_, &str>(0) == id.as_str()));
+    Ok(())
+}
+
 /// Frees a portion of the leads of accounts that left. The caller has locked the campaign.
 pub(in crate::store) async fn leads_free_in_txn(txn: &Transaction<'_>, campaign: CampaignKey) -> Result<Freeing> {
     let keys: [&(dyn ToSql + Sync); 2] = [&campaign.0, &campaign.1];
