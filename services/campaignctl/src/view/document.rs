@@ -21,6 +21,10 @@ use serde::{
 
 use super::format::{duration, time};
 
+/// The descriptors of the API.
+static POOL: LazyLock<Result<DescriptorPool, String>> =
+    LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(|error| error.to_string()));
+
 /// Ages, in days, at which CSV sums up the lists by age.
 const AGES: [usize; 5] = [1, 3, 7, 14, 30];
 
@@ -35,6 +39,10 @@ macro_rules! messages {
         $(impl Message for pb::$message {
             const MESSAGE: &'static str = concat!("campaign_metrics.v1.", stringify!($message));
         })*
+
+        /// The messages that commands show.
+        #[cfg(test)]
+        const SHOWN: &[&str] = &[$(<pb::$message as Message>::MESSAGE),*];
     };
 }
 messages!(
@@ -64,8 +72,6 @@ pub struct Document(DynamicMessage);
 impl Document {
     /// Wraps a message.
     pub fn new<M: Message>(message: &M) -> anyhow::Result<Self> {
-        static POOL: LazyLock<Result<DescriptorPool, String>> =
-            LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(|error| error.to_string()));
         let pool = POOL.as_ref().map_err(|error| anyhow!("the descriptors of the API are broken: {error}"))?;
         let descriptor = pool.get_message_by_name(M::MESSAGE);
         let mut dynamic =
@@ -233,6 +239,9 @@ fn text(value: &Value, kind: &Kind) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod calls;
 
 #[cfg(test)]
 mod tests {
