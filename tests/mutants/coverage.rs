@@ -38,7 +38,7 @@ const SERVICE: &[&str] = &[
 const CONTRACT: &[&str] = &["campaign-metrics"];
 const METRICS: &[&str] = &["campaign-metrics-service"];
 const CONTROLLER: &[&str] = &["campaign-controller", "campaign-controller/crd"];
-const CAMPAIGNCTL: &[&str] = &["campaignctl", "campaignctl/help"];
+const CAMPAIGNCTL: &[&str] = &["campaignctl", "campaignctl/help", "campaignctl/pages"];
 
 const fn row(
     files: &'static str,
