@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::harness::{
     golden::assert_golden,
-    parts::{binary, part, repository},
+    parts::{binary, repository},
     postgres::database,
     run::{Output, run},
     service::Service,
@@ -63,7 +63,7 @@ struct Terminal {
 impl Terminal {
     /// Runs commands that must succeed, and returns what they print.
     async fn execute(&self, text: &str) -> String {
-        let programs = [binary("campaignctl"), binary("campaign-simulator"), part("grpcurl")];
+        let programs = [binary("campaignctl"), binary("campaign-simulator")];
         let folders = programs.map(|file| file.expect("it is built").parent().expect("files lie somewhere").to_owned());
         let known = env::var_os("PATH").unwrap_or_default();
         let path = folders.into_iter().chain(env::split_paths(&known));
@@ -71,7 +71,6 @@ impl Terminal {
         command.args(["-euo", "pipefail", "-c", text]).current_dir(self.folder.path());
         command.env("PATH", env::join_paths(path).expect("paths")).env("LC_ALL", "C.UTF-8");
         command.env("CAMPAIGN_METRICS_SERVER", &self.service.url).env_remove("CAMPAIGN_METRICS_WORKSPACE");
-        command.env("SERVICE", self.service.url.trim_start_matches("http://"));
         run(command, "").await.and_then(Output::success).unwrap_or_else(|error| panic!("{PAGE}: {error:#}"))
     }
 }
