@@ -69,6 +69,13 @@ fn limit_resets_at(daily_limit: Option<i32>, zone: &TimeZone, now: Timestamp) ->
     if daily_limit == Some(0) { None } else { next_day(zone, now) }
 }
 
+impl AccountStanding {
+    /// Returns when its daily limit begins anew; `None` means never.
+    fn resets_at(&self, now: Timestamp) -> Option<Timestamp> {
+        limit_resets_at(self.daily_limit, &self.time_zone, now)
+    }
+}
+
 impl CampaignStanding<'_> {
     /// Returns all the reasons why nothing can be claimed at `now`.
     ///
@@ -138,16 +145,19 @@ impl CampaignStanding<'_> {
             return blocked.add(NotSending::NoAccountAssigned, None);
         }
         let reasons = self.account_reasons(now, now);
-        let holds = |reasons: AccountReasons| (reasons.suspended, reasons.used_up);
-        // Others are judged once their steps are due.
-        let mut dues: Vec<Timestamp> = self.account_dues.iter().flatten().copied().filter(|due| *due > now).collect();
-        dues.sort_unstable();
-        blocked.change_at(dues.into_iter().find(|due| holds(self.account_reasons(now, *due)) != holds(reasons)));
+        // Others are judged once their steps are due, and each may claim again on its next day.
+        let is_used_up = |account: &&AccountStanding| allowance(account.daily_limit, account.reserved) == 0;
+        let resets = self.accounts.iter().filter(is_used_up).filter_map(|account| account.resets_at(now));
+        let mut moments: Vec<Timestamp> = self.account_dues.iter().flatten().copied().chain(resets).collect();
+        moments.retain(|moment| *moment > now);
+        moments.sort_unstable();
+        moments.dedup();
+        blocked.change_at(moments.into_iter().find(|moment| self.account_reasons(now, *moment) != reasons));
         if reasons.suspended {
             blocked.add(NotSending::AccountSuspended, None);
         }
         if reasons.used_up {
-            blocked.add(NotSending::AccountDailyLimit, reasons.reset);
+            blocked.add(NotSending::AccountDailyLimit, None);
         }
     }
 
@@ -160,28 +170,24 @@ impl CampaignStanding<'_> {
             judged.extend(self.accounts);
         }
         let suspended = |account: &AccountStanding| account.state == AccountState::Suspended;
-        let resets_at = |account: &AccountStanding| limit_resets_at(account.daily_limit, &account.time_zone, now);
         let used_up = |account: &AccountStanding| {
-            allowance(account.daily_limit, account.reserved) == 0 && resets_at(account).is_none_or(|reset| reset > at)
+            allowance(account.daily_limit, account.reserved) == 0
+                && account.resets_at(now).is_none_or(|reset| reset > at)
         };
         let all_suspended = judged.iter().copied().all(suspended);
         // If some accounts are suspended and the others have used up their limit, the next day of the others helps.
         judged.retain(|account| all_suspended || !suspended(account));
-        let all_used_up = judged.iter().copied().all(used_up);
-        let reset = judged.into_iter().filter_map(resets_at).min();
-        AccountReasons { suspended: all_suspended, used_up: all_used_up, reset }
+        AccountReasons { suspended: all_suspended, used_up: judged.into_iter().all(used_up) }
     }
 }
 
 /// The reasons that accounts give.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct AccountReasons {
     /// All accounts that were judged are suspended.
     suspended: bool,
     /// All of them that are in question have used up their limit.
     used_up: bool,
-    /// When the first of these may claim again; `None` means never.
-    reset: Option<Timestamp>,
 }
 
 /// The reasons why a campaign granted fewer claims than requested.
@@ -292,6 +298,12 @@ mod tests {
         assert_eq!(due_to(&[&suspended, &active], &[monday, later]), (vec![is_suspended], Some(at(later))));
         assert_eq!(due_to(&[&suspended, &active], &[monday, monday]), (vec![], Some(now)));
         assert_eq!(due_to(&[&suspended, &used_up, &active], &[monday, monday, ""]), (vec![limit], Some(at(tuesday))));
+        // The limit of another one begins anew earlier, after its step became due.
+        let elsewhere = AccountStanding { time_zone: TimeZone::get("Pacific/Honolulu").unwrap(), ..used_up.clone() };
+        let dues = [monday, later].map(|due| Some(at(due)));
+        let both = [elsewhere, used_up];
+        let standing_of_both = CampaignStanding { account_dues: &dues, ..standing(&always, &both, None, monday) };
+        assert_eq!(standing_of_both.blocked(now).next_change, midnight);
         let active = [account(AccountState::Active, None)];
         let paused = CampaignStanding { state: CampaignState::Paused, ..standing(&always, &active, None, monday) };
         assert_eq!(paused.claimable_at(now), None);
