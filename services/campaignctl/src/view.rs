@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn csv_without_messages_has_its_header() {
         let text = csv::<pb::Claim>(&[]).unwrap();
-        assert_eq!(text, "claimId,lead,step,sendKey,account,expireTime,state\n");
+        assert_eq!(text, "claimId,lead,step,sendKey,account,expireTime,state,campaign\n");
         let claim = pb::Claim { claim_id: "a,\"b\"".into(), step: 3, ..pb::Claim::default() };
-        assert_eq!(csv(&[claim]).unwrap().lines().nth(1), Some("\"a,\"\"b\"\"\",,3,,,,"));
+        assert_eq!(csv(&[claim]).unwrap().lines().nth(1), Some("\"a,\"\"b\"\"\",,3,,,,,"));
     }
 
     #[test]
