@@ -89,8 +89,9 @@ pub fn diagnose_campaign(facts: &CampaignFacts, now: Timestamp) -> Diagnosis {
     findings.extend(reactions::find(facts, now));
     findings.extend(standstill::uncertain_claims(facts));
     findings.extend(standstill::lead_list_open(facts));
+    let is_moving = facts.state == CampaignState::Active && facts.lead_counts.is_open();
     let mut open_questions = Vec::new();
-    open_questions.extend(losses_unknown(&all, facts.state == CampaignState::Active, now));
+    open_questions.extend(losses_unknown(&all, is_moving, now));
     open_questions.extend(reactions::open_questions(facts, now));
     let rates = Some(reactions::rates(facts, now));
     Diagnosis { findings: most_severe_first(findings), open_questions, rates }

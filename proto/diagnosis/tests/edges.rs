@@ -32,6 +32,12 @@ fn one_lead_says_nothing_whatever_happened() {
     let failed =
         with_leads(LeadCounts { failed: 1, ..LeadCounts::default() }, vec![row(29, "a", sent(0, [1, 0, 0, 0, 0]))]);
     let replied = with_leads(LeadCounts { sent: 1, ..LeadCounts::default() }, vec![row(0, "a", contacted(1, 1, 1))]);
+    let expected = |leads| {
+        let days = vec![row(29, "a", sent(0, [1, 0, 0, 0, 0]))];
+        with_leads(leads, days).open_questions[0].expected
+    };
+    assert_eq!(expected(LeadCounts { failed: 1, ..LeadCounts::default() }), None, "no lead is left to send to");
+    assert!(expected(LeadCounts { failed: 1, partial: 30, ..LeadCounts::default() }).is_some());
     for diagnosis in [failed, replied] {
         assert_eq!(diagnosis.findings, []);
         assert!(diagnosis.open_questions.iter().all(|open| open.have <= 1), "{:?}", diagnosis.open_questions);
