@@ -72,7 +72,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("CAMPAIGN_EXISTS", &["campaigns update CAMPAIGN --help"]),
     ("CAMPAIGN_FINISHED", &["campaigns create CAMPAIGN"]),
     ("CAMPAIGN_FULL", &["campaigns create CAMPAIGN"]),
-    ("CAMPAIGN_MANAGED", &["campaigns pause CAMPAIGN --override"]),
+    ("CAMPAIGN_MANAGED", &["campaigns pause CAMPAIGN --override", "campaigns orphan CAMPAIGN"]),
     ("CAMPAIGN_OWNED", &["campaigns orphan CAMPAIGN"]),
     ("CLAIMS_OPEN", &["claims list --campaign CAMPAIGN", "claims resolve --help"]),
     ("ETAG_MISMATCH", &["-o json campaigns get CAMPAIGN"]),
