@@ -28,15 +28,7 @@ pub enum Error {
         reason: &'static str,
         /// Text for people: what forbids the call, and the remedy.
         message: String,
-    },
-    /// The same, for callers that say it in their own words.
-    #[error("{message}")]
-    PreconditionAbout {
-        /// Machine-readable reason.
-        reason: &'static str,
-        /// Text for people: what forbids the call, and the remedy.
-        message: String,
-        /// What it is about, by key: the metadata of `google.rpc.ErrorInfo`.
+        /// What it is about, by key, for callers that say it in their own words: the metadata of `google.rpc.ErrorInfo`.
         about: Vec<(&'static str, String)>,
     },
     /// Another caller was faster. The caller must read again before a retry.
@@ -69,7 +61,7 @@ pub enum Error {
 
 impl From<IllegalTransition> for Error {
     fn from(transition: IllegalTransition) -> Self {
-        Self::Precondition { reason: "ILLEGAL_TRANSITION", message: transition.to_string() }
+        Self::Precondition { reason: "ILLEGAL_TRANSITION", message: transition.to_string(), about: Vec::new() }
     }
 }
 

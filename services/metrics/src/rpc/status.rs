@@ -34,8 +34,7 @@ impl From<Error> for Status {
                 details.add_bad_request_violation(invalid.field, invalid.problem);
                 (Code::InvalidArgument, "INVALID_FIELD")
             }
-            Error::Precondition { reason, .. } => (Code::FailedPrecondition, reason),
-            Error::PreconditionAbout { reason, about, .. } => {
+            Error::Precondition { reason, about, .. } => {
                 metadata.extend(about.into_iter().map(|(key, value)| (key.to_owned(), value)));
                 (Code::FailedPrecondition, reason)
             }
@@ -91,11 +90,11 @@ mod tests {
             (Error::AlreadyExists { reason: "CAMPAIGN_EXISTS", message: "exists".to_owned() }, Code::AlreadyExists),
             (Error::Invalid(Invalid::new("steps", "must be from 1 to 16")), Code::InvalidArgument),
             (
-                Error::Precondition { reason: "CAMPAIGN_MANAGED", message: "managed".to_owned() },
+                Error::Precondition { reason: "CAMPAIGN_MANAGED", message: "managed".to_owned(), about: Vec::new() },
                 Code::FailedPrecondition,
             ),
             (
-                Error::PreconditionAbout {
+                Error::Precondition {
                     reason: "IMMUTABLE_FIELD",
                     message: "fixed".to_owned(),
                     about: vec![("field", "campaign.steps".to_owned())],

@@ -194,7 +194,7 @@ async fn account_unused_in_txn(
         return Ok(());
     };
     let message = format!("{name} {use_and_remedy}, or suspend it instead");
-    Err(Error::Precondition { reason: "ACCOUNT_IN_USE", message })
+    Err(Error::Precondition { reason: "ACCOUNT_IN_USE", message, about: Vec::new() })
 }
 
 /// The settings by the names of the API, as texts.

@@ -39,6 +39,7 @@ impl Store {
             if open > 0 && !force {
                 return Err(Error::Precondition {
                     reason: "CLAIMS_OPEN",
+                    about: Vec::new(),
                     message: format!(
                         "{name} has {open} claims held or uncertain; wait for their outcomes, release them, or set force"
                     ),

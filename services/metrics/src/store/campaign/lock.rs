@@ -67,9 +67,11 @@ pub(in crate::store) fn check_owner_uid(row: &Row, uid: &str) -> Result<()> {
     match owner_from_row(row) {
         Some(owner) if owner.uid == uid => Ok(()),
         Some(owner) => Err(owned_by_other(&owner)),
-        None => {
-            Err(Error::Precondition { reason: "CAMPAIGN_NOT_OWNED", message: "the campaign has no owner".to_owned() })
-        }
+        None => Err(Error::Precondition {
+            reason: "CAMPAIGN_NOT_OWNED",
+            message: "the campaign has no owner".to_owned(),
+            about: Vec::new(),
+        }),
     }
 }
 
@@ -94,7 +96,7 @@ fn managed(row: &Row, owner: &Owner, attempt: Attempt) -> Error {
     let message = format!(
         "the campaign is managed by Kubernetes: {way}. If that resource is gone for good, orphan the campaign first"
     );
-    Error::Precondition { reason: "CAMPAIGN_MANAGED", message }
+    Error::Precondition { reason: "CAMPAIGN_MANAGED", message, about: Vec::new() }
 }
 
 /// The error for a campaign that another owner has.
@@ -109,5 +111,5 @@ pub(in crate::store) fn owned_by_other(owner: &Owner) -> Error {
     if !owner.cluster.is_empty() {
         about.push(("owner_cluster", owner.cluster.clone()));
     }
-    Error::PreconditionAbout { reason: "CAMPAIGN_OWNED", message, about }
+    Error::Precondition { reason: "CAMPAIGN_OWNED", message, about }
 }

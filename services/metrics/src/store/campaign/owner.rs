@@ -57,7 +57,7 @@ impl Store {
             let before = settings_in_txn(&txn, &row).await?;
             if before.steps != settings.steps {
                 let steps = before.steps.number();
-                return Err(Error::PreconditionAbout {
+                return Err(Error::Precondition {
                     reason: "IMMUTABLE_FIELD",
                     message: format!("campaign.steps of {name} is fixed at {steps}; create another campaign"),
                     about: vec![("field", "campaign.steps".to_owned()), ("value", steps.to_string())],
@@ -123,6 +123,7 @@ fn check_owner(row: &Row, name: &CampaignName, new: &Owner, adoption: AdoptionPo
         }
         None if adoption == AdoptionPolicy::Never => Err(Error::Precondition {
             reason: "CAMPAIGN_NOT_ADOPTABLE",
+            about: Vec::new(),
             message: format!("{name} exists without owner and adoption_policy is NEVER; delete it or allow adoption"),
         }),
         _ => Ok(()),
@@ -155,6 +156,7 @@ async fn owner_write_in_txn(txn: &Transaction<'_>, row: &Row, owner: Option<&Own
     match txn.execute(sql, params).await {
         Err(error) if is_unique_violation(&error) => Err(Error::Precondition {
             reason: "OWNER_HAS_CAMPAIGN",
+            about: Vec::new(),
             message: "the owner's UID owns another campaign of this workspace; orphan that one first".to_owned(),
         }),
         result => Ok(result.map(|_| ())?),

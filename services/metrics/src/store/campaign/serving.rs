@@ -38,7 +38,7 @@ pub(super) async fn accounts_write_in_txn(
     let rows = txn.query(select, &[&workspace_id, &names]).await?;
     if let Some(missing) = accounts.iter().find(|id| rows.iter().all(|row| row.get::<_, &str>(1) != id.as_str())) {
         let account = AccountName { workspace: name.workspace.clone(), account: missing.clone() };
-        return Err(Error::PreconditionAbout {
+        return Err(Error::Precondition {
             reason: "ACCOUNT_NOT_FOUND",
             message: format!("campaign.accounts: {account} does not exist; create it first"),
             about: vec![("resource", account.to_string())],

@@ -203,7 +203,7 @@ impl<'a> Granter<'a> {
             "{} does not serve {campaign}; add it to the campaign's accounts, or leave out `campaign`",
             self.ask.account
         );
-        Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message })
+        Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message, about: Vec::new() })
     }
 
     /// Whether the account serves the campaign that was asked for, or any, finished or not.

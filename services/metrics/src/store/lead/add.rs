@@ -154,7 +154,7 @@ fn refuse_change(name: &CampaignName, result: AddedLeads, declares: bool) -> Res
             format!("{name} is FINISHED and takes no more leads ({new} of these are new); create another campaign")
         }
     };
-    Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message })
+    Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message, about: Vec::new() })
 }
 
 /// Sorts leads into those that are new, by account, those that exist, and those that are refused.
@@ -262,7 +262,7 @@ async fn groups_insert_in_txn(
     let Some(row) = txn.query_opt(&count, &[&workspace_id, &campaign_id, &added, &NUMBER_MAX]).await? else {
         let message =
             format!("the campaign has had about {NUMBER_MAX} leads and takes no more; add these to another campaign");
-        return Err(Error::Precondition { reason: "CAMPAIGN_FULL", message });
+        return Err(Error::Precondition { reason: "CAMPAIGN_FULL", message, about: Vec::new() });
     };
     let mut next: i32 = row.get(0);
     let (mut numbers, mut ids, mut accounts) = (Vec::new(), Vec::new(), Vec::new());

@@ -43,13 +43,13 @@ impl Store {
             let row = campaign_lock_in_txn(&txn, campaign).await?;
             if campaign_state(row.get("state"))? == CampaignState::Finished {
                 let message = format!("{campaign} is FINISHED: nothing waits any more");
-                return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message });
+                return Err(Error::Precondition { reason: "CAMPAIGN_FINISHED", message, about: Vec::new() });
             }
             let campaign_key = campaign_key(&row);
             let (_, from_id) = account_key_in_txn(&txn, from).await?;
             if serves_in_txn(&txn, campaign_key, from_id).await? {
                 let message = format!("{from} serves {campaign}; remove it from the campaign's accounts first");
-                return Err(Error::Precondition { reason: "ACCOUNT_SERVING", message });
+                return Err(Error::Precondition { reason: "ACCOUNT_SERVING", message, about: Vec::new() });
             }
             let mut to_ids = Vec::with_capacity(to.len());
             for account in to {
@@ -57,7 +57,7 @@ impl Store {
                 if !serves_in_txn(&txn, campaign_key, id).await? {
                     let message =
                         format!("{account} does not serve {campaign}; add it to the campaign's accounts first");
-                    return Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message });
+                    return Err(Error::Precondition { reason: "ACCOUNT_NOT_SERVING", message, about: Vec::new() });
                 }
                 to_ids.push(id);
             }

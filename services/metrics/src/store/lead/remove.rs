@@ -33,6 +33,7 @@ impl Store {
             if closed > 0 && !force {
                 return Err(Error::Precondition {
                     reason: "CLAIMS_OPEN",
+                    about: Vec::new(),
                     message: format!(
                         "{name} has a claim held or uncertain; wait for its outcome, release or resolve it, or set force"
                     ),
