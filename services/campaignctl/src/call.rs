@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campaign_metrics::pb::{
-    account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
+    self, account_service_client::AccountServiceClient, campaign_service_client::CampaignServiceClient,
     lead_service_client::LeadServiceClient, opt_out_service_client::OptOutServiceClient,
     performance_service_client::PerformanceServiceClient, sending_service_client::SendingServiceClient,
 };
@@ -76,6 +76,12 @@ impl Service {
     /// Returns the client of answers.
     pub fn performance(&self) -> PerformanceServiceClient<Channel> {
         PerformanceServiceClient::new(self.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    /// Reads a campaign, by its resource name.
+    pub async fn get_campaign(&self, name: String) -> Result<pb::Campaign, Failure> {
+        let mut client = self.campaigns();
+        self.call(pb::GetCampaignRequest { name }, |request| client.get_campaign(request)).await
     }
 
     /// Makes a simple call with [`CALL_MAX`] as its deadline.

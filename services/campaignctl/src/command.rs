@@ -25,7 +25,7 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
     let name = |args: OneCampaign| target.campaign(args.campaign).to_string();
     match command {
         Campaigns::List { state, account } => list_campaigns(target, state, account).await,
-        Campaigns::Get(args) => target.show_one(&campaigns::get(target, name(args)).await?, ""),
+        Campaigns::Get(args) => target.show_one(&target.service.get_campaign(name(args)).await?, ""),
         // Boxed, because they hold whole campaigns and every command's future would be as large.
         Campaigns::Create(command) => Box::pin(campaigns::create(target, command)).await,
         Campaigns::Update(command) => Box::pin(campaigns::update(target, command)).await,

@@ -27,7 +27,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use campaign_metrics::{name::CampaignName, pb};
+use campaign_metrics::name::CampaignName;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use self::{
@@ -70,9 +70,7 @@ impl<'a> Work<'a> {
     /// Finds the campaign, and opens the files.
     async fn begin(target: &'a Target, command: &Import, campaign: &CampaignName) -> anyhow::Result<Self> {
         // One call without retries, so that a wrong server or campaign fails at once and not after a minute of retries.
-        let request = pb::GetCampaignRequest { name: campaign.to_string() };
-        let mut campaigns = target.service.campaigns();
-        target.service.call(request, |request| campaigns.get_campaign(request)).await?;
+        target.service.get_campaign(campaign.to_string()).await?;
 
         let (path, encoding, delimiter) = (command.file.clone(), command.encoding, command.delimiter);
         let format = command.format.or_else(|| format_of(&path));

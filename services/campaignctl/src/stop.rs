@@ -176,8 +176,7 @@ pub async fn resume(target: &Target, command: Resume) -> anyhow::Result<Exit> {
 /// Removes the owner of a campaign.
 pub async fn orphan(target: &Target, name: String) -> anyhow::Result<Exit> {
     let mut client = target.service.campaigns();
-    let get = pb::GetCampaignRequest { name: name.clone() };
-    let campaign = target.service.call(get, |request| client.get_campaign(request)).await?;
+    let campaign = target.service.get_campaign(name.clone()).await?;
     let Some(owner) = campaign.owner.clone() else {
         let message = format!("{} has no owner", view::id(&name));
         return target.show_one(&campaign, &message);

@@ -38,7 +38,7 @@ pub async fn create(target: &Target, command: CreateCampaign) -> anyhow::Result<
             target.show_one(&campaign, &(next + &unserved))
         }
         Err(failure) if if_missing && failure.status.code() == Code::AlreadyExists => {
-            let campaign = get(target, target.campaign(id.clone()).to_string()).await?;
+            let campaign = target.service.get_campaign(target.campaign(id.clone()).to_string()).await?;
             target.show_one(&campaign, &format!("{id} exists already; it stays as it is"))
         }
         Err(failure) => Err(failure.into()),
@@ -105,7 +105,7 @@ pub async fn update(target: &Target, command: UpdateCampaign) -> anyhow::Result<
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut campaign = get(target, name.clone()).await?;
+        let mut campaign = target.service.get_campaign(name.clone()).await?;
         let mut paths = set(target, &mut campaign, settings.clone());
         if command.no_daily_limit {
             campaign.daily_limit = None;
@@ -181,11 +181,4 @@ pub async fn delete(target: &Target, command: DeleteCampaign) -> anyhow::Result<
     target.service.call(request, |request| client.delete_campaign(request)).await?;
     let report = serde_json::json!({ "deleted": name });
     target.report(&report, vec![("deleted", name.clone())], || format!("deleted {}", view::id(&name)))
-}
-
-/// Reads a campaign.
-pub async fn get(target: &Target, name: String) -> Result<pb::Campaign, Failure> {
-    let mut client = target.service.campaigns();
-    let request = pb::GetCampaignRequest { name };
-    target.service.call(request, |request| client.get_campaign(request)).await
 }
