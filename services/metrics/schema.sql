@@ -193,7 +193,11 @@ CREATE TABLE history (
     contacted bigint NOT NULL,
     replied integer[],
     converted integer[],
-    is_summed boolean DEFAULT false NOT NULL
+    is_summed boolean DEFAULT false NOT NULL,
+    replied_in_7_days integer GENERATED ALWAYS AS ((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8])) STORED,
+    replied_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8]) + replied[9]) + replied[10]) + replied[11]) + replied[12]) + replied[13]) + replied[14]) + replied[15]) + replied[16]) + replied[17]) + replied[18]) + replied[19]) + replied[20]) + replied[21]) + replied[22]) + replied[23]) + replied[24]) + replied[25]) + replied[26]) + replied[27]) + replied[28]) + replied[29]) + replied[30]) + replied[31])) STORED,
+    converted_in_7_days integer GENERATED ALWAYS AS ((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8])) STORED,
+    converted_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8]) + converted[9]) + converted[10]) + converted[11]) + converted[12]) + converted[13]) + converted[14]) + converted[15]) + converted[16]) + converted[17]) + converted[18]) + converted[19]) + converted[20]) + converted[21]) + converted[22]) + converted[23]) + converted[24]) + converted[25]) + converted[26]) + converted[27]) + converted[28]) + converted[29]) + converted[30]) + converted[31])) STORED
 )
 PARTITION BY LIST (campaign_id);
 
@@ -236,6 +240,14 @@ COMMENT ON COLUMN history.replied IS 'Those of them that replied, by age: elemen
 COMMENT ON COLUMN history.converted IS 'Those of them that converted, in the same form.';
 
 COMMENT ON COLUMN history.is_summed IS 'account_totals contains this day. False in rows of a single campaign, which are never summed.';
+
+COMMENT ON COLUMN history.replied_in_7_days IS 'Those of them that replied at most 7 days after the first contact; null for none at any age.';
+
+COMMENT ON COLUMN history.replied_in_30_days IS 'Those that replied at most 30 days after it.';
+
+COMMENT ON COLUMN history.converted_in_7_days IS 'Those that converted at most 7 days after it.';
+
+COMMENT ON COLUMN history.converted_in_30_days IS 'Those that converted at most 30 days after it.';
 
 CREATE FUNCTION bounced_messages(h history) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1467,7 +1479,11 @@ CREATE TABLE history_of_accounts (
     contacted bigint NOT NULL,
     replied integer[],
     converted integer[],
-    is_summed boolean DEFAULT false NOT NULL
+    is_summed boolean DEFAULT false NOT NULL,
+    replied_in_7_days integer GENERATED ALWAYS AS ((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8])) STORED,
+    replied_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8]) + replied[9]) + replied[10]) + replied[11]) + replied[12]) + replied[13]) + replied[14]) + replied[15]) + replied[16]) + replied[17]) + replied[18]) + replied[19]) + replied[20]) + replied[21]) + replied[22]) + replied[23]) + replied[24]) + replied[25]) + replied[26]) + replied[27]) + replied[28]) + replied[29]) + replied[30]) + replied[31])) STORED,
+    converted_in_7_days integer GENERATED ALWAYS AS ((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8])) STORED,
+    converted_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8]) + converted[9]) + converted[10]) + converted[11]) + converted[12]) + converted[13]) + converted[14]) + converted[15]) + converted[16]) + converted[17]) + converted[18]) + converted[19]) + converted[20]) + converted[21]) + converted[22]) + converted[23]) + converted[24]) + converted[25]) + converted[26]) + converted[27]) + converted[28]) + converted[29]) + converted[30]) + converted[31])) STORED
 )
 WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
@@ -1997,7 +2013,11 @@ CREATE TABLE history_of_campaigns (
     contacted bigint NOT NULL,
     replied integer[],
     converted integer[],
-    is_summed boolean DEFAULT false NOT NULL
+    is_summed boolean DEFAULT false NOT NULL,
+    replied_in_7_days integer GENERATED ALWAYS AS ((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8])) STORED,
+    replied_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8]) + replied[9]) + replied[10]) + replied[11]) + replied[12]) + replied[13]) + replied[14]) + replied[15]) + replied[16]) + replied[17]) + replied[18]) + replied[19]) + replied[20]) + replied[21]) + replied[22]) + replied[23]) + replied[24]) + replied[25]) + replied[26]) + replied[27]) + replied[28]) + replied[29]) + replied[30]) + replied[31])) STORED,
+    converted_in_7_days integer GENERATED ALWAYS AS ((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8])) STORED,
+    converted_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8]) + converted[9]) + converted[10]) + converted[11]) + converted[12]) + converted[13]) + converted[14]) + converted[15]) + converted[16]) + converted[17]) + converted[18]) + converted[19]) + converted[20]) + converted[21]) + converted[22]) + converted[23]) + converted[24]) + converted[25]) + converted[26]) + converted[27]) + converted[28]) + converted[29]) + converted[30]) + converted[31])) STORED
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 

@@ -1,6 +1,9 @@
 //! Rows of history: their columns, what they mean, and how rows are added to those that exist.
 
-use campaign_metrics::history::{AgeCounts, HistoryCounts};
+use campaign_metrics::{
+    diagnosis::AGES,
+    history::{AgeCounts, HistoryCounts},
+};
 use tokio_postgres::Row;
 
 /// The messages of a row of history, in the order that [`messages_from_row`] reads.
@@ -38,9 +41,12 @@ pub(super) fn sums_at_age(age_days: usize, last_day: &str) -> String {
     format!("{}, {replied}, {converted}", sum("contacted"))
 }
 
-/// Returns the sum of the counts `ages` up to an age. Names the elements one by one: a subquery over them takes three times as
-/// long.
+/// Returns the sum of the counts `ages` up to an age, which is stored for [`AGES`]. Names the elements one by one: a subquery over
+/// them takes three times as long.
 pub(super) fn within_age(ages: &str, age_days: usize) -> String {
+    if AGES.contains(&age_days) {
+        return format!("{ages}_in_{age_days}_days");
+    }
     (1..=age_days + 1).map(|at| format!("{ages}[{at}]")).collect::<Vec<_>>().join(" + ")
 }
 

@@ -14,7 +14,7 @@ use super::{
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 13] = [
+const MIGRATIONS: [(&str, &str); 14] = [
     ("V1__facts", include_str!("../../migrations/0001_facts.sql")),
     ("V2__resources", include_str!("../../migrations/0002_resources.sql")),
     ("V3__leads", include_str!("../../migrations/0003_leads.sql")),
@@ -28,6 +28,7 @@ const MIGRATIONS: [(&str, &str); 13] = [
     ("V11__holds", include_str!("../../migrations/0011_holds.sql")),
     ("V12__replicas_and_claims", include_str!("../../migrations/0012_replicas_and_claims.sql")),
     ("V13__growth", include_str!("../../migrations/0013_growth.sql")),
+    ("V14__usual_ages", include_str!("../../migrations/0014_usual_ages.sql")),
 ];
 
 /// Number of the newest migration that this version knows.
