@@ -7,13 +7,29 @@ use tonic::{Streaming, transport::Endpoint};
 
 use crate::{
     harness::{service::Service, wait::SOON},
-    world::{WORKSPACE, blocked, campaign_name, create_campaign, pause, settings},
+    world::{WORKSPACE, blocked, campaign_name, create_account, create_campaign, pause, settings},
 };
 
-type Watch = Streaming<pb::WatchCampaignsResponse>;
+pub type Watch = Streaming<pb::WatchCampaignsResponse>;
+
+/// Campaigns of [`many`].
+pub const CAMPAIGNS: usize = 400;
+
+/// Creates campaigns, `c000` to `c399`, whose messages are several times what a stream that is not read lets the service send:
+/// each names ten accounts with long names.
+pub async fn many(service: &Service) {
+    let accounts: Vec<String> = (0..10).map(|number| format!("{number}-{}", "a".repeat(120))).collect();
+    for account in &accounts {
+        create_account(service, account, None).await;
+    }
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    for number in 0..CAMPAIGNS {
+        create_campaign(service, &format!("c{number:03}"), settings(1, &accounts)).await;
+    }
+}
 
 /// Opens a stream on a connection of its own.
-async fn watch(service: &Service, parent: &str, seconds: i64) -> Watch {
+pub async fn watch(service: &Service, parent: &str, seconds: i64) -> Watch {
     let min_interval = Some(prost_types::Duration { seconds, nanos: 0 });
     let request = pb::WatchCampaignsRequest { parent: parent.into(), min_interval };
     let endpoint = Endpoint::from_shared(service.url.clone()).unwrap().initial_stream_window_size(65_535);
@@ -21,13 +37,13 @@ async fn watch(service: &Service, parent: &str, seconds: i64) -> Watch {
     CampaignServiceClient::new(channel).watch_campaigns(request).await.expect("a stream").into_inner()
 }
 
-async fn next(stream: &mut Watch) -> Change {
+pub async fn next(stream: &mut Watch) -> Change {
     let message = tokio::time::timeout(SOON, stream.message()).await.expect("in time");
     message.unwrap().expect("the stream goes on").change.expect("a change")
 }
 
 /// Names of the campaigns that the stream begins with.
-async fn first(stream: &mut Watch) -> Vec<String> {
+pub async fn first(stream: &mut Watch) -> Vec<String> {
     let mut names = Vec::new();
     loop {
         match next(stream).await {
@@ -79,15 +95,12 @@ async fn streams_that_open_while_a_look_runs_share_the_next_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_does_not_read_holds_up_no_other_and_finds_the_latest_state() {
     let service = Service::start().await;
-    // More than fits into what the slow stream lets the service send.
-    for id in 0..400 {
-        create_campaign(&service, &format!("c{id:03}"), settings(1, &[])).await;
-    }
+    many(&service).await;
     let mut slow = watch(&service, WORKSPACE, 1).await;
     let mut streams = Vec::new();
     for _ in 0..3 {
         let mut stream = watch(&service, WORKSPACE, 1).await;
-        assert_eq!(first(&mut stream).await.len(), 400);
+        assert_eq!(first(&mut stream).await.len(), CAMPAIGNS);
         streams.push(stream);
     }
     pause(&service, "c399").await;
@@ -102,7 +115,7 @@ async fn a_stream_that_does_not_read_holds_up_no_other_and_finds_the_latest_stat
     }
     // It was told of neither, and gets what it missed.
     let told = first(&mut slow).await;
-    assert_eq!(told.len(), 400, "what there was when it began");
+    assert_eq!(told.len(), CAMPAIGNS, "what there was when it began");
     let mut late = [next(&mut slow).await, next(&mut slow).await];
     late.sort_by_key(|change| matches!(change, Change::Deleted(_)));
     let [Change::Campaign(changed), Change::Deleted(deleted)] = late else { panic!("two changes: {late:?}") };
