@@ -170,6 +170,8 @@ mod terminal;
 mod traces;
 #[path = "integration/transport.rs"]
 mod transport;
+#[path = "integration/unread.rs"]
+mod unread;
 #[path = "integration/upgrade.rs"]
 mod upgrade;
 #[path = "integration/upkeep.rs"]

@@ -27,7 +27,9 @@ use crate::{
         wait::{SOON, until},
     },
     streams::resident,
-    world::{WORKSPACE, add_leads, assert_refused, by_lead, create_account, create_campaign, settings},
+    world::{
+        WORKSPACE, add_leads, assert_refused, by_lead, campaign_name, create_account, create_campaign, get, settings,
+    },
 };
 
 /// Most calls and streams on one connection; see `serve.rs`.
@@ -139,9 +141,12 @@ async fn a_replica_has_a_bound_on_its_watches() {
 #[tokio::test]
 async fn a_replica_has_a_bound_on_its_streams_of_outcomes() {
     let service = Service::start().await;
+    let (end, ended) = tokio::sync::watch::channel(false);
     // Each opens its stream at once, and never sends.
     let stream = async |client: &SendingServiceClient<Channel>| {
-        let silent = stream::pending::<pb::StreamOutcomesRequest>();
+        let mut ended = ended.clone();
+        let until_the_end = async move { drop(ended.wait_for(|is_ended| *is_ended).await) };
+        let silent = stream::pending::<pb::StreamOutcomesRequest>().take_until(Box::pin(until_the_end));
         Ok::<_, tonic::Status>(client.clone().stream_outcomes(silent).await?.into_inner())
     };
     let mut open = Vec::new();
@@ -153,10 +158,18 @@ async fn a_replica_has_a_bound_on_its_streams_of_outcomes() {
         }
     }
     assert_refused(stream(&service.sending).await, Code::ResourceExhausted, "OVERLOADED", "streams of outcomes");
+    end.send_replace(true);
+    until("another stream to be accepted", SOON, async || {
+        let again = stream(&service.sending).await;
+        ensure!(again.is_ok(), "{:?}", again.err());
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
-async fn a_stream_of_outcomes_that_stays_silent_ends_after_its_answers() {
+async fn streams_that_stay_silent_end_after_their_answers() {
     let database = database().await;
     let clock = campaign_metrics_service::Clock::manual(monday());
     let idle =
@@ -174,4 +187,12 @@ async fn a_stream_of_outcomes_that_stays_silent_ends_after_its_answers() {
     assert_eq!(first.results[0].verdict(), OutcomeVerdict::Applied);
     let end = tokio::time::timeout(SOON, answers.message()).await.expect("it ends");
     assert_refused(end, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "");
+    let leads = vec![pb::NewLead { lead_id: "l1".into(), ..Default::default() }];
+    let import = pb::AddLeadsRequest { parent: campaign_name("spring"), leads, lead_list_complete: true };
+    let mut leads = service.leads.clone();
+    let call = leads.add_leads(stream::iter([import]).chain(stream::pending()));
+    let end = tokio::time::timeout(SOON, call).await.expect("it ends");
+    assert_refused(end, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "");
+    let spring = get(&service, "spring").await;
+    assert_eq!(spring.lead_counts.unwrap().total, 2, "what was sent is kept");
 }

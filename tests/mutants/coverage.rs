@@ -79,6 +79,7 @@ pub const ROWS: &[Row] = &[
     row("services/metrics/src/rpc", METRICS, &["inputs", "pages", "gauges", SEQUENCES], SERVICE),
     row("services/metrics/src/rpc/look.rs", METRICS, &["watchers", "reading"], &["transport"]),
     row("services/metrics/src/rpc/watch.rs", METRICS, &["watchers", "reading"], &["transport"]),
+    row("services/metrics/src/rpc/unread.rs", METRICS, &["unread"], &["transport"]),
     row("services/metrics/src/rpc/performance.rs", METRICS, &["performance"], &[]),
     row("services/metrics/src/exporter", METRICS, &["gauges", "details"], SERVICE),
     row("services/metrics/src/telemetry.rs", METRICS, &["telemetry"], SERVICE),

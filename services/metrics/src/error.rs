@@ -45,6 +45,9 @@ pub enum Error {
     /// The deadline of the call expired.
     #[error("the deadline ran out; nothing was committed unless a repeat says so")]
     DeadlineExceeded,
+    /// The caller of a stream read nothing of it for too long.
+    #[error("the stream ended, because nothing of it was read for too long; open another, and read what it sends")]
+    Unread,
     /// The transaction was retried too often, because others kept changing the same rows.
     #[error("others change the same rows; nothing was committed, repeat it")]
     Contended(#[source] Box<dyn StdError + Send + Sync>),

@@ -13,6 +13,7 @@ mod performance;
 mod report;
 mod sending;
 mod status;
+mod unread;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -54,13 +55,13 @@ pub struct Rpc {
     watches: Arc<Semaphore>,
     /// Room for streams of outcomes: each keeps what its caller did not read.
     report_streams: Arc<Semaphore>,
-    /// Longest wait for the next request of StreamOutcomes.
+    /// Longest wait for the next request of StreamOutcomes, and for a caller that does not read a stream.
     stream_idle: Duration,
 }
 
 impl Rpc {
     /// Creates the handlers, and the reader for watches, which the caller must run. Outcomes go to `store` through `ingest`, and
-    /// `shutdown` ends streams. A stream of outcomes is silent for `stream_idle` at most.
+    /// `shutdown` ends streams. A stream waits for its caller for `stream_idle` at most.
     pub fn new(
         store: Store,
         ingest: Ingest,

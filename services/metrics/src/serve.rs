@@ -69,8 +69,8 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Largest request, as it is sent and as it unpacks: the default of gRPC.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Longest wait for the next request of StreamOutcomes. Providers can be silent for minutes, and pings notice a caller that is
-/// gone, so this ends only streams that were forgotten.
+/// Longest wait for the next request of StreamOutcomes, and for a caller that does not read what a stream sends. Providers can
+/// be silent for minutes, and pings notice a caller that is gone, so this ends only streams that were forgotten.
 const STREAM_IDLE: Duration = Duration::from_mins(10);
 
 /// Idle time after which the connection of a client is probed, and longest wait for the acknowledgement of sent data.
@@ -93,7 +93,8 @@ pub struct Options {
     pub metrics_details_age_max: Duration,
     /// Days for which outcomes are kept in the log; `None` means forever.
     pub outcome_retention_days: Option<u32>,
-    /// Longest wait for the next request of StreamOutcomes.
+    /// Longest wait for the next request of StreamOutcomes, and for a caller that does not read what a stream sends. Of AddLeads a
+    /// minute, if that is less.
     pub stream_idle: Duration,
     /// Time after which a start ends that Postgres refuses.
     pub refused_max: Duration,

@@ -13,6 +13,7 @@ use super::{
     Rpc,
     page::{Query, bad_cursor},
     request_id,
+    unread::until_unread,
     watch::{WatchStream, watch},
 };
 use crate::{
@@ -209,7 +210,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         let room = self.watches.clone().try_acquire_owned().map_err(full)?;
         let open = (self.telemetry.watch_started(), room);
         let changes = watch(&self.looks, workspace, interval, self.shutdown.clone(), open);
-        let mut response = Response::new(changes);
+        let mut response = Response::new(until_unread(changes, self.stream_idle));
         response.metadata_mut().insert(VERSION_HEADER, MetadataValue::from_static(VERSION));
         Ok(response)
     }

@@ -23,7 +23,7 @@ use crate::{
 /// A stream of messages of an export.
 pub type ExportStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
-/// Longest export: a hundred million leads take less. It ends exports whose readers stopped reading.
+/// Longest export: a hundred million leads take less. It ends exports whose readers are too slow.
 const EXPORT_MAX: Duration = Duration::from_hours(1);
 /// Longest read of a portion, which takes some 10 ms.
 const PORTION_MAX: Duration = Duration::from_secs(30);

@@ -15,14 +15,15 @@ use super::{
     Rpc, batch_size,
     export::{self, ExportStream},
     page::{Query, bad_cursor},
+    unread::until_unread,
 };
 use crate::{
     error::{Error, Result},
     store::{LeadFilter, NewLead, Refusal},
 };
 
-/// Longest wait for the next message of a stream. A client that is silent for longer is taken as disconnected.
-const STREAM_IDLE: Duration = Duration::from_mins(1);
+/// Longest wait for the next message of an import. A client that is silent for longer is taken as disconnected.
+const IMPORT_IDLE: Duration = Duration::from_mins(1);
 /// Most refused leads in a response. More would exceed the size of a message.
 const REFUSED_MAX: usize = 10_000;
 /// Most accounts that may take over leads in one call.
@@ -33,9 +34,9 @@ impl Rpc {
         let mut response = pb::AddLeadsResponse::default();
         let mut campaign: Option<CampaignName> = None;
         let mut offset = 0;
+        let idle = self.stream_idle.min(IMPORT_IDLE);
         loop {
-            let next =
-                tokio::time::timeout(STREAM_IDLE, stream.message()).await.map_err(|_| Error::DeadlineExceeded)?;
+            let next = tokio::time::timeout(idle, stream.message()).await.map_err(|_| Error::DeadlineExceeded)?;
             let Some(message) = next? else { break };
             let name = match &campaign {
                 Some(name) => name,
@@ -247,7 +248,7 @@ impl pb::lead_service_server::LeadService for Rpc {
         request: Request<pb::ExportLeadsRequest>,
     ) -> Result<Response<Self::ExportLeadsStream>, Status> {
         let campaign = wire::parse("parent", &request.into_inner().parent).map_err(Error::from)?;
-        Ok(Response::new(export::leads(self, &campaign).await?))
+        Ok(Response::new(until_unread(export::leads(self, &campaign).await?, self.stream_idle)))
     }
 
     type ExportOutcomesStream = ExportStream<pb::ExportOutcomesResponse>;
@@ -257,6 +258,6 @@ impl pb::lead_service_server::LeadService for Rpc {
         request: Request<pb::ExportOutcomesRequest>,
     ) -> Result<Response<Self::ExportOutcomesStream>, Status> {
         let campaign = wire::parse("parent", &request.into_inner().parent).map_err(Error::from)?;
-        Ok(Response::new(export::outcomes(self, &campaign).await?))
+        Ok(Response::new(until_unread(export::outcomes(self, &campaign).await?, self.stream_idle)))
     }
 }

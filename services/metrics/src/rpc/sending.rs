@@ -16,6 +16,7 @@ use super::{
     Rpc, batch_size,
     page::{Query, bad_cursor},
     request_id,
+    unread::until_unread,
 };
 use crate::{
     error::{Error, Result},
@@ -201,7 +202,8 @@ impl pb::sending_service_server::SendingService for Rpc {
         let full =
             |_| Error::Exhausted("this replica serves as many streams of outcomes as it can; close some of them");
         let room = self.report_streams.clone().try_acquire_owned().map_err(full)?;
-        Ok(Response::new(self.report_stream(request.into_inner(), caller, room)))
+        let answers = self.report_stream(request.into_inner(), caller, room);
+        Ok(Response::new(until_unread(answers, self.stream_idle)))
     }
 
     async fn report_outcomes(

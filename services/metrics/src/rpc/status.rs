@@ -44,6 +44,7 @@ impl From<Error> for Status {
                 (Code::ResourceExhausted, "OVERLOADED")
             }
             Error::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Error::Unread => (Code::DeadlineExceeded, "STREAM_UNREAD"),
             Error::Contended(source) => {
                 tracing::warn!(error = chain(&*source), "gave up running a transaction again");
                 details.set_retry_info(Some(RETRY_EXHAUSTED));
@@ -104,6 +105,7 @@ mod tests {
             (Error::Stale { reason: "ETAG_MISMATCH", message: "stale".to_owned() }, Code::Aborted),
             (Error::Exhausted("busy"), Code::ResourceExhausted),
             (Error::DeadlineExceeded, Code::DeadlineExceeded),
+            (Error::Unread, Code::DeadlineExceeded),
             (Error::Contended(secret()), Code::Unavailable),
             (Error::Stopping, Code::Unavailable),
             (Error::Unavailable(secret()), Code::Unavailable),
