@@ -14,7 +14,7 @@ const ACTIVE = one(of("account_state:max", ', state="active"'));
 const state = number(
   {
     title: "State",
-    description: "A suspended account gets no claims, and keeps its leads. Reinstate it with the call ReinstateAccount once its cause is gone.",
+    description: "A suspended account gets no claims, and keeps its leads. Reinstate it with `campaignctl accounts reinstate` once its cause is gone.",
     unit: UNIT.count,
     words: accountStates,
     width: 4,

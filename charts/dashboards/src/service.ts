@@ -4,10 +4,15 @@ import * as common from "@grafana/grafana-foundation-sdk/common";
 import type * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import { UID, onPrometheus } from "./frame.js";
 import { NONE_IS_WELL, type Steps, UNIT, course, graph, heading, now, number } from "./house.js";
+import { BAD, WELL, WORSE } from "./words.js";
 import { busiest, p99, rate } from "./promql.js";
 
 /** Codes by which the service, and not its caller, is to blame. */
-const FAULT = 'code=~"Unknown|DeadlineExceeded|Internal|Unavailable|DataLoss"';
+const FAULTS = ["Unknown", "DeadlineExceeded", "Internal", "Unavailable", "DataLoss"];
+const FAULT = `code=~"${FAULTS.join("|")}"`;
+/** Codes by which the service refuses what its caller asks. */
+const REFUSALS = ["Cancelled", "InvalidArgument", "NotFound", "AlreadyExists", "PermissionDenied", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Unauthenticated"];
+const coloured = (codes: string[], colour: string): Record<string, string> => Object.fromEntries(codes.map((code) => [code, colour]));
 /** 99.9 % of the calls of a method end without a fault of the service. */
 const BUDGET = 0.001;
 
@@ -15,21 +20,27 @@ const CALL = "campaign_metrics_rpc_duration_seconds";
 const TRANSACTION = "campaign_metrics_transaction_duration_seconds";
 /** Shows `ClaimSends` for `campaign_metrics.v1.SendingService/ClaimSends`. */
 const short = (expression: string): string => `label_replace(${expression}, "method", "$1", "method", ".*/(.*)")`;
-const calls = (more: string, window: string): string => `sum by (method) (rate(campaign_metrics_rpc_handled_total{${more}}[${window}]))`;
+/** Per second in the past hour, by method. */
+const calls = (series: string): string => `rate(campaign_metrics_rpc_${series}[1h])`;
+/** Faults before and after the headers of an answer, as the alert counts them. Their labels are equal, so one kind has one more. */
+const faults = `${calls(`handled_total{${FAULT}}`)} or label_replace(${calls(`stream_errors_total{${FAULT}}`)}, "answer", "stream", "", "")`;
 const burn = graph(
   {
     title: "Error budget burn by method, past hour",
     description:
       "How many times faster than allowed faults of the service use up its error budget (99.9 % of the calls without one, in 30 days). At 1 it lasts exactly 30 days; " +
-      "at 14.4 it is gone in 2 days and somebody is paged. Not drawn: methods without a fault, and below 360 calls in the hour, where a single fault says nothing. See the service's log, by trace id.",
+      "at 14.4 it is gone in 2 days and somebody is paged, by all methods together. Not drawn: what has no fault, or fewer than 360 calls in the hour, where a single fault says nothing. " +
+      "See the service's log, by trace id.",
     unit: UNIT.count,
     lines: [[null, "transparent"], [1, "orange"], [14.4, "semi-dark-red"]],
+    colours: { "All methods": "text" },
     width: 12,
     height: 8,
     decimals: 1,
-    noValue: "no call failed by a fault of the service",
+    noValue: "no fault of the service, or too few calls",
   },
-  course("A", short(`topk(8, ${calls(FAULT, "1h")} / (${calls("", "1h")} > 0.1) / ${BUDGET} > 0)`), "{{method}}"),
+  course("A", short(`topk(8, sum by (method) (${faults}) / (sum by (method) (${calls("handled_total")}) > 0.1) / ${BUDGET} > 0)`), "{{method}}"),
+  course("B", `max(slo:sli_error:ratio_rate1h{sloth_service="campaign-metrics"}) / ${BUDGET} > 0`, "All methods"),
 );
 
 const latency = graph(
@@ -46,9 +57,10 @@ const latency = graph(
 const handled = graph(
   {
     title: "Calls per second, by code",
-    description: "All calls by the code of their answer. ResourceExhausted: callers are told to retry, the database doesn't keep up. Unavailable: Postgres is away.",
+    description: "All calls by the code of their answer. ResourceExhausted: callers are told to retry, the database doesn't keep up. Unavailable: Postgres is away. Red: faults of the service. Without a colour: refusals of what a caller asked.",
     unit: UNIT.callsPerSecond,
-    colours: { Ok: "blue" },
+    // By chance a harmless code would be red, and a fault green.
+    colours: { Ok: WELL, ResourceExhausted: WORSE, ...coloured(FAULTS, BAD), ...coloured(REFUSALS, "text") },
     width: 12,
     height: 8,
   },
