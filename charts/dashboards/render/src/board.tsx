@@ -13,6 +13,8 @@ import { chosenIn, go, settle } from "./place.js";
 const REFRESH = 10_000;
 const CELL = 38;
 const GAP = 8;
+/** Width of a variable in units of 8 pixels: five, those of the leads, fit beside each other on a page of 1280. */
+const CHOICE = 29;
 
 /** Panels that can't be drawn, with the reason. Pictures fail if there is one. */
 const failures: string[] = [];
@@ -133,11 +135,11 @@ function Choices({ board, options }: { board: Dashboard; options: Record<string,
         return (
           <Field key={variable.name} label={variable.label ?? variable.name} noMargin>
             {variable.type === "textbox" ? (
-              <Input width={32} defaultValue={named(variable.name)[0] ?? ""} onBlur={(event) => set([event.currentTarget.value])} />
+              <Input width={CHOICE} defaultValue={named(variable.name)[0] ?? ""} onBlur={(event) => set([event.currentTarget.value])} />
             ) : variable.multi ? (
-              <MultiCombobox width={32} options={list} value={named(variable.name)} placeholder="All" onChange={(picked) => set(picked.map(({ value }) => value))} />
+              <MultiCombobox width={CHOICE} options={list} value={named(variable.name)} placeholder="All" onChange={(picked) => set(picked.map(({ value }) => value))} />
             ) : (
-              <Combobox width={32} options={list} value={named(variable.name)[0] ?? list[0]?.value ?? null} onChange={(picked) => set([picked.value])} />
+              <Combobox width={CHOICE} options={list} value={named(variable.name)[0] ?? list[0]?.value ?? null} onChange={(picked) => set([picked.value])} />
             )}
           </Field>
         );

@@ -21,12 +21,24 @@ function spans(times: number[], values: (number | null)[], end: number, step: nu
   return found;
 }
 
+const MINUTE = 60_000;
+/** Between two times of the axis, the shortest first. */
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map((minutes) => minutes * MINUTE);
+const TICKS_MAX = 8;
+
+/** Round times of the browser's zone, as the graphs have them. */
+function ticksOf(from: number, to: number, zone: number): number[] {
+  const step = STEPS.find((length) => (to - from) / length <= TICKS_MAX) ?? STEPS.at(-1)!;
+  const first = Math.ceil((from + zone) / step) * step - zone;
+  return Array.from({ length: Math.floor((to - first) / step) + 1 }, (_, index) => first + index * step);
+}
+
 export function Timeline({ frames, range, width, height, theme }: Drawn) {
   const [from, to] = [range.from.valueOf(), range.to.valueOf()];
   const left = 60;
   const x = (time: number): number => left + ((Math.max(time, from) - from) / (to - from)) * (width - left - 8);
   const row = (height - 20) / Math.max(frames.length, 1);
-  const ticks = Array.from({ length: 7 }, (_, index) => from + ((to - from) * (index + 0.5)) / 7);
+  const ticks = ticksOf(from, to, range.from.utcOffset() * MINUTE);
   const text = { fill: theme.colors.text.primary, fontSize: 12, fontFamily: theme.typography.fontFamily };
   return (
     <svg width={width} height={height}>
