@@ -34,6 +34,8 @@ const why = listing(
   rows("A", max("reason", `${of("campaign_not_sending:max")} == 1`)),
 );
 
+/** Of fewer messages a share says too little: the first failure of a day would look like a fault. */
+const DELIVERY_1H = one(`${of("delivery1h:ratio")} and ${of("messages:increase1h")} >= 20`);
 const delivery1h = number(
   {
     title: "Delivered, last hour",
@@ -44,7 +46,7 @@ const delivery1h = number(
     height: 4,
     noValue: "fewer than 20 messages",
   },
-  now("A", one(`${of("delivery1h:ratio")} and ${of("messages:increase1h")} >= 20`)),
+  now("A", DELIVERY_1H),
 );
 
 const delivery = number(
@@ -150,15 +152,16 @@ const history = timeline(
 const deliveryCourse = graph(
   {
     title: "Delivered, past hour",
-    description: "At each time, the share delivered of the messages with a result in the hour before it. Dashed lines: 80 and 95 %. Where it begins to fall, something broke: look at the reasons beside it.",
+    description: "At each time, the share delivered of the messages with a result in the hour before it. Dashed lines: 80 and 95 %. Where it begins to fall, something broke: look at the reasons beside it. It has gaps where fewer than 20 messages have a result.",
     unit: UNIT.share,
     colours: { Delivered: "text" },
     lines: DELIVERY,
     most: 1,
     width: 12,
     height: 8,
+    noValue: "never 20 messages within an hour",
   },
-  course("A", one(of("delivery1h:ratio")), "Delivered"),
+  course("A", DELIVERY_1H, "Delivered"),
 );
 
 const reasonCourse = graph(
