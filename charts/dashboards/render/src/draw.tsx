@@ -55,18 +55,19 @@ function Graph({ panel, frames, events, range, width, height, theme, chosen }: D
       frames={frames}
       timeRange={range}
       timeZone="browser"
-      // Room for the half of the last time that reaches beyond the chart: 16:0 is another time than 16:05.
-      width={width - 14}
+      width={width}
       height={height}
       legend={panel.options.legend}
       options={panel.options}
     >
-      {(config, data) => (
-        <>
+      {(config, data) => {
+        // Room at the right for the half of the last time that reaches beyond the chart: 16:0 is another time than 16:05.
+        config.setPadding([null, 20, null, null]);
+        return <>
           <Marks config={config} events={events} drawing={{ theme, chosen }} />
           <TooltipPlugin config={config} data={data} frames={frames} mode={TooltipDisplayMode.Multi} sortOrder={SortOrder.Descending} timeZone="browser" />
-        </>
-      )}
+        </>;
+      }}
     </TimeSeries>
   );
 }
