@@ -239,7 +239,7 @@ const claims = graph(
     title: "Claims in flight and uncertain",
     description: "In flight: granted to senders that still may report. Uncertain: expired without an outcome. Uncertain claims that climb mean that senders die or don't report.",
     unit: UNIT.count,
-    colours: { "In flight": "blue", Uncertain: "semi-dark-red" },
+    colours: { "In flight": "blue", Uncertain: "orange" },
     width: 12,
     height: 7,
   },
