@@ -59,7 +59,9 @@ async fn promtool_finds_no_fault_in_rules_and_their_tests() {
 /// Lines of the blocks of a page in this language.
 fn block_lines<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let begin = format!("```{language}\n");
-    page.split(&begin).skip(1).flat_map(|rest| rest.split("```").next().unwrap_or_default().lines()).collect()
+    let blocks = page.split(&begin).skip(1).filter_map(|rest| rest.split("```").next());
+    // A block within a list is indented.
+    blocks.flat_map(str::lines).map(str::trim_start).collect()
 }
 
 #[tokio::test]
