@@ -43,7 +43,7 @@ async fn migrating_twice_is_migrating_once() {
     for _ in 0..2 {
         let mut command = tokio::process::Command::new(binary("campaign-metrics-service").unwrap());
         command.args(["migrate", "--database-url", &database.url]);
-        run(command, "").await.unwrap().success().unwrap();
+        assert_eq!(run(command, "").await.unwrap().success().unwrap(), "the schema is up to date\n");
     }
     let migrations = "SELECT count(*) FROM refinery_schema_history";
     let count: i64 = database.connect().await.query_one(migrations, &[]).await.unwrap().get(0);

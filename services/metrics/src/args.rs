@@ -140,7 +140,8 @@ impl Cli {
                 Ok(())
             }
             Command::Migrate(database) => match Options::new(&database.database_url) {
-                Ok(options) => migrate(&options.database).await,
+                // Also said if there was nothing to do, where the log says nothing.
+                Ok(options) => migrate(&options.database).await.map(|()| println!("the schema is up to date")),
                 Err(error) => Err(error),
             },
         };
