@@ -240,3 +240,27 @@ async fn after_a_finish_with_an_open_list_all_leads_are_there_and_new_ones_are_r
     let said = import("id\na\nc\n", 1).await.stderr;
     assert!(said.contains("takes no more leads (1 of these are new)") && said.contains("leads.csv"), "{said}");
 }
+
+#[tokio::test]
+async fn the_first_ten_refused_lines_are_shown_at_once_and_the_number_of_the_others() {
+    let desk = Desk { service: Service::start().await, folder: tempfile::tempdir().unwrap() };
+    create_campaign(&desk.service, "spring", settings(1, &[])).await;
+    for (bad, more) in [(10, None), (13, Some("... and 3 more, all in "))] {
+        let lines = (0..bad).map(|number| format!("good-{number}\nb ad{number}\n")).collect::<String>();
+        let path = desk.folder.path().join(format!("{bad}.csv"));
+        fs::write(&path, format!("id\n{lines}")).unwrap();
+        let file = path.display();
+        for form in ["table", "json"] {
+            let workspace = WORKSPACE.trim_start_matches("workspaces/");
+            let arguments = format!("leads import {file} -c spring -o {form}");
+            let output = assert_exit(campaignctl(&desk.service.url, workspace, &arguments).await, 2);
+            let shown: Vec<&str> = output.stderr.lines().collect();
+            for (number, line) in shown.iter().take(10).enumerate() {
+                let begin = format!("line {} is refused: id `b ad{number}` must be", 2 * number + 3);
+                assert!(line.starts_with(&begin), "{line}");
+            }
+            let more = more.map(|more| format!("{more}{file}.refused.csv"));
+            assert_eq!(shown[10..], more.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}

@@ -42,6 +42,9 @@ use self::{
 };
 use crate::{args::Import, exit::Exit, target::Target};
 
+/// Refused lines that stderr shows at once: enough to see what is wrong with a file.
+const REFUSED_SHOWN: u64 = 10;
+
 /// Imports a file.
 pub async fn run(target: &Target, command: Import) -> anyhow::Result<Exit> {
     let started = Instant::now();
@@ -110,6 +113,9 @@ impl<'a> Work<'a> {
         if report.refused > 0 {
             report.refused_file = Some(self.refused.path().display().to_string());
         }
+        if let Some(more @ 1..) = report.refused.checked_sub(REFUSED_SHOWN) {
+            self.progress.say(&format!("... and {more} more, all in {}", self.refused.path().display()));
+        }
         report.lead_list = match (command.complete, report.refused) {
             _ if command.complete_anyway => LeadList::Complete,
             (false, _) => LeadList::Open,
@@ -150,6 +156,9 @@ impl<'a> Work<'a> {
             };
             self.refused.write(record.line, &reason, &chunk.raw[record.raw.clone()])?;
             report.refused += 1;
+            if report.refused <= REFUSED_SHOWN {
+                self.progress.say(&format!("line {} is refused: {reason}", record.line));
+            }
         }
         self.refused.flush()?;
         self.progress.advance(chunk.read_bytes, report);

@@ -19,10 +19,10 @@ A file is UTF-8, or has a byte order mark (UTF-16), or --encoding says what it i
 size. In CSV a cell that holds a quote, delimiter or line break stands in quotes, with each of its quotes doubled.
 
 An invalid line does not affect others: it is refused, and written with its number and the reason to FILE.refused.csv
-(or .ndjson). Repair it there and import that file. A line is refused only for what touches the columns that are read; a
-stray quote refuses its line. Importing a lead again changes nothing, so an import that failed can simply be run again.
-The report tells leads that existed before from those that the file repeats. It tells of records that span several lines,
-and of ids such as 1.23457E+17: a spreadsheet has rounded them.";
+(or .ndjson); the first ten are also shown at once. Repair it there and import that file. A line is refused only for what
+touches the columns that are read; a stray quote refuses its line. Importing a lead again changes nothing, so an import
+that failed can simply be run again. The report tells leads that existed before from those that the file repeats. It tells
+of records that span several lines, and of ids such as 1.23457E+17: a spreadsheet has rounded them.";
 
 pub(super) const IMPORT_EXAMPLES: &str = "\
 Examples:
