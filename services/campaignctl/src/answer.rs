@@ -34,7 +34,7 @@ pub async fn diagnose_campaign(target: &Target, of: OneCampaign, failing: Failin
     let mut client = target.service.performance();
     let subject = Subject::Campaign(of.campaign.to_string());
     let request = pb::DiagnoseCampaignRequest { name: target.campaign(of.campaign).to_string() };
-    let diagnosis = target.service.call(request, |request| client.diagnose_campaign(request)).await?;
+    let diagnosis = target.service.call(request, async |request| client.diagnose_campaign(request).await).await?;
     show_diagnosis(target, &subject, &diagnosis, failing.fail_on)
 }
 
@@ -43,7 +43,7 @@ pub async fn diagnose_account(target: &Target, of: OneAccount, failing: Failing)
     let mut client = target.service.performance();
     let subject = Subject::Account(of.account.to_string());
     let request = pb::DiagnoseAccountRequest { name: target.account(of.account) };
-    let diagnosis = target.service.call(request, |request| client.diagnose_account(request)).await?;
+    let diagnosis = target.service.call(request, async |request| client.diagnose_account(request).await).await?;
     show_diagnosis(target, &subject, &diagnosis, failing.fail_on)
 }
 
@@ -66,7 +66,7 @@ pub async fn compare(target: &Target, command: Compare) -> anyhow::Result<Exit> 
         campaigns: command.campaigns.into_iter().map(|campaign| target.campaign(campaign).to_string()).collect(),
         age_days: command.age_days,
     };
-    let comparison = target.service.call(request, |request| client.compare_campaigns(request)).await?;
+    let comparison = target.service.call(request, async |request| client.compare_campaigns(request).await).await?;
     target.answer(&comparison, &comparison.campaigns, || Ok(comparison::text(&comparison)))
 }
 
@@ -93,7 +93,8 @@ pub async fn campaign_history(
     };
     let mut whole = pb::QueryCampaignHistoryResponse::default();
     loop {
-        let page = target.service.call(request.clone(), |request| client.query_campaign_history(request)).await?;
+        let page =
+            target.service.call(request.clone(), async |request| client.query_campaign_history(request).await).await?;
         if request.page_token.is_empty() {
             whole = page;
         } else {
@@ -127,7 +128,7 @@ pub async fn account_history(target: &Target, of: OneAccount, period: &Period) -
         first_day: day(period.from),
         last_day: day(period.to),
     };
-    let whole = target.service.call(request, |request| client.query_account_history(request)).await?;
+    let whole = target.service.call(request, async |request| client.query_account_history(request).await).await?;
     let past = Past {
         command: "accounts",
         id: &id,
@@ -154,29 +155,10 @@ fn show_history<M: view::Message>(
     target.answer(whole, &items, || Ok(history::text(past, shown, Marks::choose(period.plain))))
 }
 
-/// Lists the accounts of a campaign, all pages as one.
+/// Lists the accounts of a campaign.
 pub async fn campaign_accounts(target: &Target, of: OneCampaign) -> anyhow::Result<Exit> {
-    let mut client = target.service.performance();
     let id = of.campaign.to_string();
-    let mut request = pb::ListCampaignAccountsRequest {
-        parent: target.campaign(of.campaign).to_string(),
-        page_size: PAGE.cast_signed(),
-        page_token: String::new(),
-    };
-    let mut whole = pb::ListCampaignAccountsResponse::default();
-    loop {
-        let page = target.service.call(request.clone(), |request| client.list_campaign_accounts(request)).await?;
-        if request.page_token.is_empty() {
-            whole = page;
-        } else {
-            whole.accounts.extend(page.accounts);
-            whole.next_page_token = page.next_page_token;
-        }
-        if whole.next_page_token.is_empty() {
-            break;
-        }
-        request.page_token.clone_from(&whole.next_page_token);
-    }
+    let whole = target.service.campaign_accounts(target.campaign(of.campaign).to_string()).await?;
     // In NDJSON and CSV what has no account is a row without one.
     let items: Vec<pb::CampaignAccount> = whole.accounts.iter().chain(&whole.unassigned).cloned().collect();
     target.answer(&whole, &items, || Ok(accounts::text(&id, &whole)))
@@ -186,7 +168,7 @@ pub async fn campaign_accounts(target: &Target, of: OneCampaign) -> anyhow::Resu
 pub async fn workspace_totals(target: &Target) -> anyhow::Result<Exit> {
     let mut client = target.service.performance();
     let request = pb::GetWorkspaceTotalsRequest { name: target.parent() };
-    let totals = target.service.call(request, |request| client.get_workspace_totals(request)).await?;
+    let totals = target.service.call(request, async |request| client.get_workspace_totals(request).await).await?;
     let all = [
         totals.active_campaigns,
         totals.paused_campaigns,

@@ -1,6 +1,6 @@
 //! The connection to the service. Every call has a deadline, which the service gets and this client enforces.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use campaign_metrics::pb::{
@@ -8,6 +8,7 @@ use campaign_metrics::pb::{
     lead_service_client::LeadServiceClient, opt_out_service_client::OptOutServiceClient,
     performance_service_client::PerformanceServiceClient, sending_service_client::SendingServiceClient,
 };
+use tokio::time::sleep;
 use tonic::{
     Code, Request, Response, Status,
     transport::{Channel, Endpoint},
@@ -81,17 +82,66 @@ impl Service {
     /// Reads a campaign, by its resource name.
     pub async fn get_campaign(&self, name: String) -> Result<pb::Campaign, Failure> {
         let mut client = self.campaigns();
-        self.call(pb::GetCampaignRequest { name }, |request| client.get_campaign(request)).await
+        self.call(pb::GetCampaignRequest { name }, async |request| client.get_campaign(request).await).await
     }
 
-    /// Makes a simple call with [`CALL_MAX`] as its deadline.
-    pub async fn call<M, T, F>(&self, message: M, method: impl FnOnce(Request<M>) -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        let mut request = Request::new(message);
-        request.set_timeout(CALL_MAX);
-        self.within(CALL_MAX, method(request)).await
+    /// Reads the accounts of a campaign, by its resource name, all pages as one.
+    pub async fn campaign_accounts(&self, campaign: String) -> Result<pb::ListCampaignAccountsResponse, Failure> {
+        let mut client = self.performance();
+        let mut request = pb::ListCampaignAccountsRequest {
+            parent: campaign,
+            page_size: PAGE.cast_signed(),
+            page_token: String::new(),
+        };
+        let mut whole = pb::ListCampaignAccountsResponse::default();
+        loop {
+            let page = self.call(request.clone(), async |request| client.list_campaign_accounts(request).await).await?;
+            if request.page_token.is_empty() {
+                whole = page;
+            } else {
+                whole.accounts.extend(page.accounts);
+                whole.next_page_token = page.next_page_token;
+            }
+            if whole.next_page_token.is_empty() {
+                return Ok(whole);
+            }
+            request.page_token.clone_from(&whole.next_page_token);
+        }
+    }
+
+    /// Makes a simple call with [`CALL_MAX`] as its deadline, in which it is repeated while the service starts.
+    pub async fn call<M: Clone, T>(
+        &self,
+        message: M,
+        mut method: impl AsyncFnMut(Request<M>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        // Boxed, because it holds a request, which can be a whole campaign.
+        Box::pin(self.once_ready(async |left| {
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            self.within(left, method(request)).await
+        }))
+        .await
+    }
+
+    /// Makes a call, and repeats it while the service starts: until then it refuses all calls, and nothing was done.
+    ///
+    /// `call` gets what is left of [`CALL_MAX`]. The last refusal is returned when the service asks to wait for longer.
+    pub async fn once_ready<T>(&self, mut call: impl AsyncFnMut(Duration) -> Result<T, Failure>) -> Result<T, Failure> {
+        let started = Instant::now();
+        loop {
+            let failure = match call(CALL_MAX.saturating_sub(started.elapsed())).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let Some(wait) = failure.ready_after() else { return Err(failure) };
+            // So that clients that wait for the same service don't all come back at once.
+            let wait = wait.mul_f64(rand::random_range(1.0..1.5));
+            if started.elapsed() + wait >= CALL_MAX {
+                return Err(failure);
+            }
+            sleep(wait).await;
+        }
     }
 
     /// Awaits a call until its deadline.

@@ -41,7 +41,7 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
         Campaigns::Orphan(args) => stop::orphan(target, name(args)).await,
         Campaigns::Finish(args) => {
             let request = pb::FinishCampaignRequest { name: name(args), etag: String::new() };
-            let campaign = target.service.call(request, |request| client.finish_campaign(request)).await?;
+            let campaign = target.service.call(request, async |request| client.finish_campaign(request).await).await?;
             let message = format!("{} is finished for good", view::id(&campaign.name));
             target.show_one(&campaign, &message)
         }
@@ -59,7 +59,7 @@ async fn list_campaigns(target: &Target, state: Option<State>, account: Option<A
         account: account.map(|account| target.account(account)).unwrap_or_default(),
     };
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_campaigns(request)).await?;
+        let page = target.service.call(request.clone(), async |request| client.list_campaigns(request).await).await?;
         campaigns.extend(page.campaigns);
         if page.next_page_token.is_empty() {
             return target.show_all(&campaigns, &format!("no campaign in workspace {}", target.workspace));

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     args::{Export, Output},
-    call::{CALL_MAX, Service},
+    call::Service,
     exit::Exit,
     target::{Target, print},
     view::{self, Document},
@@ -81,12 +81,14 @@ async fn export(target: &Target, Export { of, outcomes, file }: Export) -> anyho
     let parent = target.campaign(of.campaign.clone()).to_string();
     // The first answer before the file: a campaign that does not exist leaves no trace.
     let text = if outcomes {
-        let call = client.export_outcomes(pb::ExportOutcomesRequest { parent });
-        let stream = target.service.within(CALL_MAX, call).await?;
+        let request = pb::ExportOutcomesRequest { parent };
+        let open = async |left| target.service.within(left, client.export_outcomes(request.clone())).await;
+        let stream = target.service.once_ready(open).await?;
         write_all(&target.service, stream, form, Sink::open(file.as_deref())?).await?
     } else {
-        let call = client.export_leads(pb::ExportLeadsRequest { parent });
-        let stream = target.service.within(CALL_MAX, call).await?;
+        let request = pb::ExportLeadsRequest { parent };
+        let open = async |left| target.service.within(left, client.export_leads(request.clone())).await;
+        let stream = target.service.once_ready(open).await?;
         write_all(&target.service, stream, form, Sink::open(file.as_deref())?).await?
     };
     let Some(text) = text else { return Ok(Exit::Done) };

@@ -47,6 +47,12 @@ impl Failure {
     pub fn retry_delay(&self) -> Option<Duration> {
         self.status.get_details_retry_info()?.retry_delay
     }
+
+    /// Returns how long to wait for a service that starts: it refused the call, and did nothing.
+    pub fn ready_after(&self) -> Option<Duration> {
+        let is_starting = self.status.code() == Code::Unavailable && self.reason().as_deref() == Some("NOT_READY");
+        if is_starting { self.retry_delay() } else { None }
+    }
 }
 
 /// The commands that help where the service gives this reason. Words in capitals stand for ids.

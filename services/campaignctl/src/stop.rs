@@ -56,7 +56,7 @@ async fn pause_one(target: &Target, name: String, command: &Pause) -> Result<pb:
         reason: command.reason.clone().unwrap_or_default(),
         ..pb::PauseCampaignRequest::default()
     };
-    target.service.call(request, |request| client.pause_campaign(request)).await
+    target.service.call(request, async |request| client.pause_campaign(request).await).await
 }
 
 /// Pauses all active campaigns. Lists them again until none is left: campaigns can become active meanwhile.
@@ -146,7 +146,7 @@ async fn active(target: &Target, parent: &str) -> Result<Vec<String>, Failure> {
     };
     let mut names = Vec::new();
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_campaigns(request)).await?;
+        let page = target.service.call(request.clone(), async |request| client.list_campaigns(request).await).await?;
         names.extend(page.campaigns.into_iter().map(|campaign| campaign.name));
         if page.next_page_token.is_empty() {
             return Ok(names);
@@ -163,7 +163,7 @@ pub async fn resume(target: &Target, command: Resume) -> anyhow::Result<Exit> {
         etag: String::new(),
         r#override: command.r#override,
     };
-    let campaign = target.service.call(request, |request| client.resume_campaign(request)).await?;
+    let campaign = target.service.call(request, async |request| client.resume_campaign(request).await).await?;
     let id = view::id(&campaign.name);
     let state = campaign.state().as_str_name().trim_start_matches("CAMPAIGN_STATE_").to_lowercase();
     let message = match view::reasons(&campaign.not_sending_reasons).join(", ").as_str() {
@@ -182,7 +182,7 @@ pub async fn orphan(target: &Target, name: String) -> anyhow::Result<Exit> {
         return target.show_one(&campaign, &message);
     };
     let request = pb::OrphanCampaignRequest { name, owner_uid: owner.uid, pause: false };
-    let campaign = target.service.call(request, |request| client.orphan_campaign(request)).await?;
+    let campaign = target.service.call(request, async |request| client.orphan_campaign(request).await).await?;
     let message = format!(
         "{} is no longer managed by the Kubernetes resource {}; if that still exists, its controller takes the campaign back",
         view::id(&campaign.name),

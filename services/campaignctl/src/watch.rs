@@ -44,7 +44,7 @@ use self::{
 };
 use crate::{
     args::{Output, Watch},
-    call::Service,
+    call::{CALL_MAX, Service},
     exit::Exit,
     target::{Target, write_line},
     view::{self, Document},
@@ -299,7 +299,8 @@ async fn read_accounts(service: Service, name: String) -> (String, Accounts) {
     let mut client = service.performance();
     let request =
         pb::ListCampaignAccountsRequest { parent: name.clone(), page_size: ACCOUNTS_MAX, page_token: String::new() };
-    let read = service.call(request, |request| client.list_campaign_accounts(request)).await;
+    // The view asks again by itself.
+    let read = service.within(CALL_MAX, client.list_campaign_accounts(request)).await;
     (name, read.map_err(|failure| failure.brief()))
 }
 

@@ -1,6 +1,10 @@
 //! Commands that fail: exit code and error tell what went wrong and what to do.
 
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
 use campaign_metrics_service::Clock;
+use futures::future::join_all;
 
 use super::{assert_exit, campaignctl};
 use crate::{
@@ -8,6 +12,7 @@ use crate::{
     harness::{
         postgres::{TestDatabase, separate_server},
         service::{Service, monday},
+        wait::{SOON, until},
     },
 };
 
@@ -76,13 +81,38 @@ async fn what_fails_ends_with_1_prints_nothing_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_service_without_its_database_is_told_with_when_to_try_again() {
+async fn commands_wait_for_a_service_that_starts_and_are_told_after_15_s_that_it_does_not() {
     let (mut server, _directory) = separate_server().await.unwrap();
     server.stop().await.unwrap();
-    let service = Service::launch(&TestDatabase::without_roles(server.url("postgres")), Clock::manual(monday())).await;
+    let database = TestDatabase::without_roles(server.url("postgres"));
+    let service = Service::launch(&database, Clock::manual(monday())).await;
+    let commands = ["accounts create ann", "campaigns list", "leads export ghost"];
+    let running = commands.map(|command| campaignctl(&service.url, "acme", command));
+    let starting = async {
+        let look = async || {
+            let refused = service.metric_sum("campaign_metrics_rpc_handled_total").await;
+            ensure!(refused >= 3, "{refused} calls were refused");
+            Ok(())
+        };
+        until("each command to be refused once", SOON, look).await.expect("they call");
+        server.start_again().await.unwrap();
+    };
+    let (outputs, ()) = tokio::join!(join_all(running), starting);
+    let [created, listed, exported] = outputs.try_into().expect("three");
+    assert_eq!(assert_exit(created, 0).stdout, "created ann\n");
+    assert_eq!(assert_exit(listed, 0).stdout, "no campaign in workspace acme\n");
+    let said = assert_exit(exported, 1).stderr;
+    assert!(said.contains("reason: NOT_FOUND"), "it waited, too: {said}");
+    service.stop().unwrap();
+
+    server.stop().await.unwrap();
+    let service = Service::launch(&database, Clock::manual(monday())).await;
+    let asked = Instant::now();
     let output = assert_exit(campaignctl(&service.url, "acme", "campaigns list").await, 1);
+    let took = asked.elapsed();
     for says in ["error: ", "reason: NOT_READY", "try again in 1.0 s"] {
         assert!(output.stderr.contains(says), "it says `{says}`: {}", output.stderr);
     }
     assert!(!output.stderr.contains("check that it runs"), "it runs: {}", output.stderr);
+    assert!(took > Duration::from_secs(10) && took < Duration::from_secs(30), "{took:?}");
 }

@@ -27,21 +27,21 @@ pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Exit
         Accounts::Suspend(of) => {
             let mut client = target.service.accounts();
             let request = pb::SuspendAccountRequest { name: target.account(of.account), etag: String::new() };
-            let account = target.service.call(request, |request| client.suspend_account(request)).await?;
+            let account = target.service.call(request, async |request| client.suspend_account(request).await).await?;
             let message = format!("{} is suspended; it is granted no claim", view::id(&account.name));
             target.show_one(&account, &message)
         }
         Accounts::Reinstate(of) => {
             let mut client = target.service.accounts();
             let request = pb::ReinstateAccountRequest { name: target.account(of.account), etag: String::new() };
-            let account = target.service.call(request, |request| client.reinstate_account(request)).await?;
+            let account = target.service.call(request, async |request| client.reinstate_account(request).await).await?;
             target.show_one(&account, &format!("{} is active", view::id(&account.name)))
         }
         Accounts::Delete(of) => {
             let mut client = target.service.accounts();
             let name = target.account(of.account);
             let request = pb::DeleteAccountRequest { name: name.clone(), etag: String::new() };
-            target.service.call(request, |request| client.delete_account(request)).await?;
+            target.service.call(request, async |request| client.delete_account(request).await).await?;
             let report = serde_json::json!({ "deleted": name });
             target.report(&report, vec![("deleted", name.clone())], || format!("deleted {}", view::id(&name)))
         }
@@ -68,7 +68,7 @@ async fn update_account(target: &Target, command: UpdateAccount) -> anyhow::Resu
         }),
         update_mask: Some(prost_types::FieldMask { paths }),
     };
-    let account = target.service.call(request, |request| client.update_account(request)).await?;
+    let account = target.service.call(request, async |request| client.update_account(request).await).await?;
     let limit = account.daily_limit.map_or("no daily limit".to_owned(), |limit| format!("daily limit {limit}"));
     let message = format!(
         "{}: {limit}, {} reserved today, zone {}",
@@ -82,7 +82,7 @@ async fn update_account(target: &Target, command: UpdateAccount) -> anyhow::Resu
 async fn get_account(target: &Target, name: String) -> anyhow::Result<pb::Account> {
     let mut client = target.service.accounts();
     let request = pb::GetAccountRequest { name };
-    Ok(target.service.call(request, |request| client.get_account(request)).await?)
+    Ok(target.service.call(request, async |request| client.get_account(request).await).await?)
 }
 
 async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Result<Exit> {
@@ -99,7 +99,7 @@ async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Resul
         request_id: String::new(),
     };
     let id = &create.account;
-    match target.service.call(request, |request| client.create_account(request)).await {
+    match target.service.call(request, async |request| client.create_account(request).await).await {
         Ok(account) => target.show_one(&account, &format!("created {id}")),
         Err(failure) if create.if_missing && failure.status.code() == Code::AlreadyExists => {
             let account = get_account(target, target.account(id.clone())).await?;
@@ -115,7 +115,7 @@ async fn list_accounts(target: &Target) -> anyhow::Result<Exit> {
     let mut request =
         pb::ListAccountsRequest { parent: target.parent(), page_size: PAGE.cast_signed(), page_token: String::new() };
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_accounts(request)).await?;
+        let page = target.service.call(request.clone(), async |request| client.list_accounts(request).await).await?;
         accounts.extend(page.accounts);
         if page.next_page_token.is_empty() {
             return target.show_all(&accounts, &format!("no account in workspace {}", target.workspace));

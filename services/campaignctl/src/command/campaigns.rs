@@ -27,7 +27,7 @@ pub async fn create(target: &Target, command: CreateCampaign) -> anyhow::Result<
         campaign: Some(campaign),
         request_id: String::new(),
     };
-    match target.service.call(request, |request| client.create_campaign(request)).await {
+    match target.service.call(request, async |request| client.create_campaign(request).await).await {
         Ok(campaign) => {
             let unserved = if has_accounts {
                 String::new()
@@ -131,7 +131,7 @@ pub async fn update(target: &Target, command: UpdateCampaign) -> anyhow::Result<
         let paths = paths.into_iter().map(str::to_owned).collect();
         let update_mask = Some(prost_types::FieldMask { paths });
         let request = pb::UpdateCampaignRequest { campaign: Some(campaign), update_mask };
-        match target.service.call(request, |request| client.update_campaign(request)).await {
+        match target.service.call(request, async |request| client.update_campaign(request).await).await {
             Ok(campaign) => return target.show_one(&campaign, ""),
             Err(failure) if is_outdated(&failure) && command.etag.is_none() && tries < TRIES => {}
             Err(failure) => return Err(failure.into()),
@@ -178,7 +178,7 @@ pub async fn delete(target: &Target, command: DeleteCampaign) -> anyhow::Result<
         force: command.force,
         owner_uid: String::new(),
     };
-    target.service.call(request, |request| client.delete_campaign(request)).await?;
+    target.service.call(request, async |request| client.delete_campaign(request).await).await?;
     let report = serde_json::json!({ "deleted": name });
     target.report(&report, vec![("deleted", name.clone())], || format!("deleted {}", view::id(&name)))
 }

@@ -38,7 +38,7 @@ async fn list(target: &Target, command: ListClaims) -> anyhow::Result<Exit> {
             state: state.into(),
         };
         loop {
-            let page = target.service.call(request.clone(), |request| client.list_claims(request)).await?;
+            let page = target.service.call(request.clone(), async |request| client.list_claims(request).await).await?;
             let mut claims = page.claims;
             if let Some(campaign) = &campaign {
                 claims.retain(|claim| claim.campaign == *campaign);
@@ -58,21 +58,8 @@ async fn list(target: &Target, command: ListClaims) -> anyhow::Result<Exit> {
 
 /// Returns the accounts that serve a campaign, or did and have leads in it.
 async fn accounts_of(target: &Target, campaign: &str) -> Result<Vec<String>, Failure> {
-    let mut client = target.service.performance();
-    let mut names = Vec::new();
-    let mut request = pb::ListCampaignAccountsRequest {
-        parent: campaign.to_owned(),
-        page_size: PAGE.cast_signed(),
-        page_token: String::new(),
-    };
-    loop {
-        let page = target.service.call(request.clone(), |request| client.list_campaign_accounts(request)).await?;
-        names.extend(page.accounts.into_iter().map(|account| account.account));
-        if page.next_page_token.is_empty() {
-            return Ok(names);
-        }
-        request.page_token = page.next_page_token;
-    }
+    let whole = target.service.campaign_accounts(campaign.to_owned()).await?;
+    Ok(whole.accounts.into_iter().map(|account| account.account).collect())
 }
 
 async fn all_accounts(target: &Target) -> Result<Vec<String>, Failure> {
@@ -81,7 +68,7 @@ async fn all_accounts(target: &Target) -> Result<Vec<String>, Failure> {
     let mut request =
         pb::ListAccountsRequest { parent: target.parent(), page_size: PAGE.cast_signed(), page_token: String::new() };
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_accounts(request)).await?;
+        let page = target.service.call(request.clone(), async |request| client.list_accounts(request).await).await?;
         names.extend(page.accounts.into_iter().map(|account| account.name));
         if page.next_page_token.is_empty() {
             return Ok(names);
@@ -99,7 +86,7 @@ async fn resolve(target: &Target, command: ResolveClaims) -> anyhow::Result<Exit
         let resolution = |id: &String| pb::ClaimResolution { claim_id: id.clone(), resolution: resolution.into() };
         let request =
             pb::ResolveClaimsRequest { account: account.clone(), resolutions: ids.iter().map(resolution).collect() };
-        let answer = target.service.call(request, |request| client.resolve_claims(request)).await?;
+        let answer = target.service.call(request, async |request| client.resolve_claims(request).await).await?;
         resolved += answer.resolved_count;
         others.extend(answer.not_uncertain_claim_ids);
     }

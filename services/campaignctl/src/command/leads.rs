@@ -44,7 +44,7 @@ async fn list(target: &Target, command: ListLeads) -> anyhow::Result<Exit> {
     let mut listing = Listing::new(target);
     let mut left_out = 0;
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_leads(request)).await?;
+        let page = target.service.call(request.clone(), async |request| client.list_leads(request).await).await?;
         let room = limit.map_or(page.leads.len(), |limit| (limit - listing.shown()).min(page.leads.len()));
         if !listing.page(&page.leads[..room])? {
             return Ok(Exit::Done);
@@ -80,7 +80,7 @@ async fn get(target: &Target, of: OneLead) -> anyhow::Result<Exit> {
     let name = target.lead(of);
     let mut client = target.service.leads();
     let request = pb::GetLeadRequest { name: name.clone() };
-    let lead = target.service.call(request, |request| client.get_lead(request)).await?;
+    let lead = target.service.call(request, async |request| client.get_lead(request).await).await?;
     let outcomes = trail(target, name).await?;
     match target.output {
         Output::Table => {
@@ -104,7 +104,8 @@ async fn trail(target: &Target, lead: String) -> Result<Vec<pb::LeadOutcome>, Fa
     let mut request =
         pb::ListLeadOutcomesRequest { parent: lead, page_size: PAGE.cast_signed(), page_token: String::new() };
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_lead_outcomes(request)).await?;
+        let page =
+            target.service.call(request.clone(), async |request| client.list_lead_outcomes(request).await).await?;
         outcomes.extend(page.outcomes);
         if page.next_page_token.is_empty() {
             return Ok(outcomes);
@@ -117,7 +118,7 @@ async fn delete(target: &Target, command: DeleteLead) -> anyhow::Result<Exit> {
     let name = target.lead(command.of);
     let mut client = target.service.leads();
     let request = pb::DeleteLeadRequest { name: name.clone(), force: command.force };
-    target.service.call(request, |request| client.delete_lead(request)).await?;
+    target.service.call(request, async |request| client.delete_lead(request).await).await?;
     let report = serde_json::json!({ "deleted": name });
     target.report(&report, vec![("deleted", name.clone())], || format!("deleted {}", view::id(&name)))
 }
@@ -133,7 +134,7 @@ async fn reassign(target: &Target, command: ReassignLeads) -> anyhow::Result<Exi
     };
     let mut moved = 0;
     loop {
-        let answer = target.service.call(request.clone(), |request| client.reassign_leads(request)).await?;
+        let answer = target.service.call(request.clone(), async |request| client.reassign_leads(request).await).await?;
         moved += answer.reassigned_count;
         if !answer.more {
             break;

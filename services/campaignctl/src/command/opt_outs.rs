@@ -22,7 +22,7 @@ async fn list(target: &Target) -> anyhow::Result<Exit> {
     let mut request =
         pb::ListOptOutsRequest { parent: target.parent(), page_size: PAGE.cast_signed(), page_token: String::new() };
     loop {
-        let page = target.service.call(request.clone(), |request| client.list_opt_outs(request)).await?;
+        let page = target.service.call(request.clone(), async |request| client.list_opt_outs(request).await).await?;
         if !listing.page(&page.opt_outs)? {
             return Ok(Exit::Done);
         }
@@ -41,7 +41,7 @@ async fn add(target: &Target, leads: &[LeadId]) -> anyhow::Result<Exit> {
     for leads in leads.chunks(IDS_MAX) {
         let lead_ids = leads.iter().map(ToString::to_string).collect();
         let request = pb::AddOptOutsRequest { parent: target.parent(), lead_ids };
-        added += target.service.call(request, |request| client.add_opt_outs(request)).await?.added_count;
+        added += target.service.call(request, async |request| client.add_opt_outs(request).await).await?.added_count;
     }
     let report = serde_json::json!({ "addedCount": added });
     target.report(&report, vec![("addedCount", added.to_string())], || {
@@ -54,7 +54,7 @@ async fn delete(target: &Target, lead: &LeadId) -> anyhow::Result<Exit> {
     let mut client = target.service.opt_outs();
     let name = format!("{}/optOuts/{lead}", target.parent());
     let request = pb::DeleteOptOutRequest { name: name.clone() };
-    target.service.call(request, |request| client.delete_opt_out(request)).await?;
+    target.service.call(request, async |request| client.delete_opt_out(request).await).await?;
     let report = serde_json::json!({ "deleted": name });
     target.report(&report, vec![("deleted", name)], || {
         format!("{lead} is off the opt-out list of {}; leads that opted out remain so", target.workspace)

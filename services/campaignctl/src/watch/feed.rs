@@ -32,7 +32,8 @@ pub enum Event {
     },
 }
 
-/// Sends events until their receiver is gone. Fails if the first attempt fails, and where a retry can't help.
+/// Sends events until their receiver is gone. Fails where a retry can't help, and if the first attempt fails, unless the
+/// service is starting.
 pub async fn feed(service: Service, parent: String, events: Sender<Event>) -> Result<(), Failure> {
     let mut was_connected = false;
     let mut pause = WAIT_MIN;
@@ -42,7 +43,8 @@ pub async fn feed(service: Service, parent: String, events: Sender<Event>) -> Re
             Err(broken) => broken,
         };
         was_connected |= is_received;
-        if !was_connected || !failure.is_transient() {
+        let may_retry = was_connected || failure.ready_after().is_some();
+        if !may_retry || !failure.is_transient() {
             return Err(failure);
         }
         if is_received {
