@@ -39,8 +39,8 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
         Campaigns::Pause(command) => stop::pause(target, command).await,
         Campaigns::Resume(command) => stop::resume(target, command).await,
         Campaigns::Orphan(args) => stop::orphan(target, name(args)).await,
-        Campaigns::Finish(args) => {
-            let request = pb::FinishCampaignRequest { name: name(args), etag: String::new() };
+        Campaigns::Finish { of, etag } => {
+            let request = pb::FinishCampaignRequest { name: name(of), etag: etag.unwrap_or_default() };
             let campaign = target.service.call(request, async |request| client.finish_campaign(request).await).await?;
             let message = format!("{} is finished for good", view::id(&campaign.name));
             target.show_one(&campaign, &message)

@@ -81,7 +81,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("CAMPAIGN_MANAGED", &["campaigns pause CAMPAIGN --override", "campaigns orphan CAMPAIGN"]),
     ("CAMPAIGN_OWNED", &["campaigns orphan CAMPAIGN"]),
     ("CLAIMS_OPEN", &["claims list --campaign CAMPAIGN", "claims resolve --help"]),
-    ("ETAG_MISMATCH", &["-o json campaigns get CAMPAIGN"]),
+    ("ETAG_MISMATCH", &["-o json campaigns get CAMPAIGN", "-o json accounts get ACCOUNT"]),
     ("ILLEGAL_TRANSITION", &["campaigns create CAMPAIGN"]),
 ];
 

@@ -54,6 +54,7 @@ async fn pause_one(target: &Target, name: String, command: &Pause) -> Result<pb:
         name,
         r#override: command.r#override,
         reason: command.reason.clone().unwrap_or_default(),
+        etag: command.etag.clone().unwrap_or_default(),
         ..pb::PauseCampaignRequest::default()
     };
     target.service.call(request, async |request| client.pause_campaign(request).await).await
@@ -160,7 +161,7 @@ pub async fn resume(target: &Target, command: Resume) -> anyhow::Result<Exit> {
     let mut client = target.service.campaigns();
     let request = pb::ResumeCampaignRequest {
         name: target.campaign(command.campaign).to_string(),
-        etag: String::new(),
+        etag: command.etag.unwrap_or_default(),
         r#override: command.r#override,
     };
     let campaign = target.service.call(request, async |request| client.resume_campaign(request).await).await?;

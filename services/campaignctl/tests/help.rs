@@ -65,6 +65,8 @@ fn arguments_that_can_never_be_right_are_refused_before_any_call() {
         "campaignctl campaigns pause spring --all",
         "campaignctl campaigns pause --all --all-workspaces",
         "campaignctl campaigns pause spring --reason x",
+        "campaignctl campaigns pause --all --etag x",
+        "campaignctl accounts update mail-1 --etag x",
         "campaignctl campaigns create spring --steps 17",
         "campaignctl campaigns create spring --follow-up-delay 2w",
         "campaignctl campaigns create spring --active-hours 09:00",

@@ -77,3 +77,20 @@ async fn accounts_are_suspended_reinstated_and_deleted_when_nothing_needs_them()
     let left = fleet.accounts_of(0).await;
     assert_eq!(left.len(), 5, "all three are gone: {left:?}");
 }
+
+#[tokio::test]
+async fn an_outdated_etag_refuses_every_change_of_an_account_and_the_present_one_none() {
+    let fleet = Fleet::start().await;
+    let (terminal, workspace) = (Terminal { fleet: &fleet, number: 1 }, fleet.workspace(1));
+    workspace.create_account("gil", Some(3), "UTC", "").await;
+    for change in ["update gil --daily-limit 7", "suspend gil", "reinstate gil", "delete gil"] {
+        let before = account(&workspace, "gil").await;
+        let outdated = format!("accounts {change} --etag \"r0\"");
+        let said = assert_exit(campaignctl(&fleet.service.url, "globex", &outdated).await, 1).stderr;
+        assert!(said.contains("reason: ETAG_MISMATCH") && said.contains("-o json accounts get ACCOUNT"), "{said}");
+        assert_eq!(account(&workspace, "gil").await, before, "{change}");
+        let shown = terminal.json("accounts get gil").await;
+        terminal.text(&format!("accounts {change} --etag {}", shown["etag"].as_str().expect("an etag"))).await;
+    }
+    assert!(fleet.accounts_of(1).await.iter().all(|account| !account.name.ends_with("/gil")), "it is deleted");
+}

@@ -258,3 +258,20 @@ async fn a_campaign_is_deleted_with_force_where_claims_are_open() {
         before.into_iter().map(|campaign| campaign.name).filter(|name| !gone.contains(name)).collect();
     assert_eq!(left, expected, "those of the other workspace stay");
 }
+
+#[tokio::test]
+async fn an_outdated_etag_refuses_a_pause_a_resume_and_a_finish_and_the_present_one_none() {
+    let fleet = Fleet::start().await;
+    let (terminal, workspace) = (Terminal { fleet: &fleet, number: 0 }, fleet.workspace(0));
+    for (change, state) in
+        [("pause", CampaignState::Paused), ("resume", CampaignState::Active), ("finish", CampaignState::Finished)]
+    {
+        let before = get(&workspace, "empty").await;
+        let refused = run(&fleet, 0, &["campaigns", change, "empty", "--etag", "\"r0\""]).await;
+        let said = assert_exit(refused, 1).stderr;
+        assert!(said.contains("reason: ETAG_MISMATCH"), "{said}");
+        assert_eq!(get(&workspace, "empty").await, before, "{change}");
+        terminal.text(&format!("campaigns {change} empty --etag {}", before.etag)).await;
+        assert_eq!(get(&workspace, "empty").await.state(), state);
+    }
+}

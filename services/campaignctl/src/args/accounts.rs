@@ -54,10 +54,24 @@ pub enum Accounts {
     ///
     /// Claims that were granted before may still be sent, and their outcomes count.
     #[command(after_long_help = "Example:\n  campaignctl accounts suspend mail-1")]
-    Suspend(OneAccount),
+    Suspend {
+        /// The account.
+        #[command(flatten)]
+        of: OneAccount,
+        /// Suspend it only if this is still its etag, which `-o json accounts get` shows.
+        #[arg(long, value_name = "ETAG")]
+        etag: Option<String>,
+    },
     /// Makes a suspended account active again. Reinstating an active one succeeds.
     #[command(after_long_help = "Example:\n  campaignctl accounts reinstate mail-1")]
-    Reinstate(OneAccount),
+    Reinstate {
+        /// The account.
+        #[command(flatten)]
+        of: OneAccount,
+        /// Reinstate it only if this is still its etag, which `-o json accounts get` shows.
+        #[arg(long, value_name = "ETAG")]
+        etag: Option<String>,
+    },
     /// Deletes an account that no campaign needs any more.
     ///
     /// Finished campaigns do not need it: their leads, counts and history stay, and what was its in them is shown without
@@ -65,7 +79,14 @@ pub enum Accounts {
     /// it is refused: `campaigns update --remove-account` takes it out of a campaign, `leads reassign` gives its open leads to
     /// others, and `accounts suspend` stops it at once.
     #[command(after_long_help = DELETE_EXAMPLES)]
-    Delete(OneAccount),
+    Delete {
+        /// The account.
+        #[command(flatten)]
+        of: OneAccount,
+        /// Delete it only if this is still its etag, which `-o json accounts get` shows.
+        #[arg(long, value_name = "ETAG")]
+        etag: Option<String>,
+    },
 }
 
 const DELETE_EXAMPLES: &str = "\
@@ -93,6 +114,9 @@ pub struct UpdateAccount {
     /// Name for people. An empty text removes it.
     #[arg(long, group = "setting", value_name = "TEXT")]
     pub display_name: Option<String>,
+    /// Change it only if this is still its etag, which `-o json accounts get` shows.
+    #[arg(long, value_name = "ETAG")]
+    pub etag: Option<String>,
 }
 
 /// A sending account to create.

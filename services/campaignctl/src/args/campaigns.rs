@@ -88,7 +88,14 @@ pub enum Campaigns {
     /// This can't be undone. To stop temporarily, pause the campaign. A campaign whose lead list is complete finishes
     /// automatically when every lead is sent or failed.
     #[command(after_long_help = "Example:\n  campaignctl campaigns finish spring")]
-    Finish(OneCampaign),
+    Finish {
+        /// The campaign.
+        #[command(flatten)]
+        of: OneCampaign,
+        /// Finish it only if this is still its etag, which `-o json campaigns get` shows.
+        #[arg(long, value_name = "ETAG")]
+        etag: Option<String>,
+    },
     /// Removes the owner of a campaign: the Kubernetes resource that manages it, if that is gone for good.
     ///
     /// The campaign stays as it is, and everybody may change it. If the resource still exists, its controller takes the

@@ -42,6 +42,9 @@ pub struct Pause {
     /// Why, for people: kept with the hold, at most 512 characters.
     #[arg(long, value_name = "TEXT", requires = "override")]
     pub reason: Option<String>,
+    /// Pause it only if this is still its etag, which `-o json campaigns get` shows.
+    #[arg(long, value_name = "ETAG", conflicts_with_all = ["all", "all_workspaces"])]
+    pub etag: Option<String>,
 }
 
 /// The campaign to resume.
@@ -54,4 +57,7 @@ pub struct Resume {
     /// before, or that its resource has declared since.
     #[arg(long)]
     pub r#override: bool,
+    /// Resume it only if this is still its etag, which `-o json campaigns get` shows.
+    #[arg(long, value_name = "ETAG")]
+    pub etag: Option<String>,
 }

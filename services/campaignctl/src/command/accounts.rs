@@ -24,23 +24,25 @@ pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Exit
         Accounts::Diagnose { of, failing } => answer::diagnose_account(target, of, failing).await,
         Accounts::History { of, period } => answer::account_history(target, of, &period).await,
         Accounts::Update(command) => update_account(target, command).await,
-        Accounts::Suspend(of) => {
+        Accounts::Suspend { of, etag } => {
             let mut client = target.service.accounts();
-            let request = pb::SuspendAccountRequest { name: target.account(of.account), etag: String::new() };
+            let name = target.account(of.account);
+            let request = pb::SuspendAccountRequest { name, etag: etag.unwrap_or_default() };
             let account = target.service.call(request, async |request| client.suspend_account(request).await).await?;
             let message = format!("{} is suspended; it is granted no claim", view::id(&account.name));
             target.show_one(&account, &message)
         }
-        Accounts::Reinstate(of) => {
+        Accounts::Reinstate { of, etag } => {
             let mut client = target.service.accounts();
-            let request = pb::ReinstateAccountRequest { name: target.account(of.account), etag: String::new() };
+            let name = target.account(of.account);
+            let request = pb::ReinstateAccountRequest { name, etag: etag.unwrap_or_default() };
             let account = target.service.call(request, async |request| client.reinstate_account(request).await).await?;
             target.show_one(&account, &format!("{} is active", view::id(&account.name)))
         }
-        Accounts::Delete(of) => {
+        Accounts::Delete { of, etag } => {
             let mut client = target.service.accounts();
             let name = target.account(of.account);
-            let request = pb::DeleteAccountRequest { name: name.clone(), etag: String::new() };
+            let request = pb::DeleteAccountRequest { name: name.clone(), etag: etag.unwrap_or_default() };
             target.service.call(request, async |request| client.delete_account(request).await).await?;
             let report = serde_json::json!({ "deleted": name });
             target.report(&report, vec![("deleted", name.clone())], || format!("deleted {}", view::id(&name)))
@@ -51,7 +53,7 @@ pub async fn accounts(target: &Target, command: Accounts) -> anyhow::Result<Exit
 /// Changes the settings that are named.
 async fn update_account(target: &Target, command: UpdateAccount) -> anyhow::Result<Exit> {
     let mut client = target.service.accounts();
-    let UpdateAccount { of, daily_limit, no_daily_limit, time_zone, display_name } = command;
+    let UpdateAccount { of, daily_limit, no_daily_limit, time_zone, display_name, etag } = command;
     let paths = [
         ("daily_limit", daily_limit.is_some() || no_daily_limit),
         ("time_zone", time_zone.is_some()),
@@ -64,6 +66,7 @@ async fn update_account(target: &Target, command: UpdateAccount) -> anyhow::Resu
             daily_limit,
             time_zone: time_zone.unwrap_or_default(),
             display_name: display_name.unwrap_or_default(),
+            etag: etag.unwrap_or_default(),
             ..pb::Account::default()
         }),
         update_mask: Some(prost_types::FieldMask { paths }),
