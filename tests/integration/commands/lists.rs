@@ -123,7 +123,42 @@ async fn the_leads_of_an_account_that_left_are_distributed_until_none_is_left() 
     let rows = workspace.service.sql().await.query(accounts, &[]).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["bob", "dee"]);
     let again = terminal.json("leads reassign -c long --from ann --to bob").await;
-    assert_eq!(again, json!({ "reassignedCount": 0 }));
+    assert_eq!(again, json!({ "reassignedCount": 0, "notMoved": { "sent": 0, "failed": 0, "open": 0 } }));
+    let again = terminal.text("leads reassign -c long --from ann --to bob").await;
+    assert_eq!(
+        again,
+        "moved 0 leads of ann to bob\nann has no lead in long: those without a delivery, failed ones too, lost it when it \
+         left the campaign\n"
+    );
+}
+
+#[tokio::test]
+async fn a_reassignment_tells_how_many_leads_it_did_not_move_and_why() {
+    let fleet = Fleet::start().await;
+    let (terminal, workspace) = (Terminal { fleet: &fleet, number: 1 }, fleet.workspace(1));
+    workspace.create_account("gil", None, "UTC", "").await;
+    let delay = Some(prost_types::Duration { seconds: 86_400, nanos: 0 });
+    let settings = pb::Campaign { steps: 2, follow_up_delay: delay, ..Default::default() };
+    workspace.create_campaign("short", &["gil", "bob"], settings).await;
+    workspace.add("short", 0, 11, "gil", false).await;
+    // Three are sent, two failed after a delivery, and four are partial. Of the others one is claimed, one free.
+    for (leads, kind, step) in [(0..9, Kind::Delivered, 1), (0..3, Kind::Replied, 0), (3..5, Kind::Failed, 2)] {
+        workspace.report(leads.map(|lead| workspace.outcome("short", lead, kind, step)).collect()).await;
+    }
+    workspace.claim("gil", 1, 600).await;
+    terminal.text("campaigns update short --remove-account gil").await;
+
+    let said = terminal.text("leads reassign -c short --from gil --to bob").await;
+    let left = "\nnot moved, because they have ended: 3 sent, 2 failed\nnot moved yet: 1 open lead, of which claims are held \
+                or uncertain, or which lose the account because nothing was delivered\n  claims: campaignctl claims list \
+                --campaign short --account gil\n";
+    assert_eq!(said, format!("moved 4 leads of gil to bob{left}"));
+    let said = terminal.text("leads reassign -c short --from gil --to bob").await;
+    assert_eq!(said, format!("moved 0 leads of gil to bob{left}"));
+    let csv = terminal.text("-o csv leads reassign -c short --from gil --to bob").await;
+    assert_eq!(csv, "reassignedCount,notMoved.sent,notMoved.failed,notMoved.open\n0,3,2,1\n");
+    let json = terminal.json("leads reassign -c short --from gil --to bob").await;
+    assert_eq!(json, json!({ "reassignedCount": 0, "notMoved": { "sent": 3, "failed": 2, "open": 1 } }));
 }
 
 #[tokio::test]
@@ -140,6 +175,13 @@ async fn claims_are_listed_of_the_workspace_of_a_campaign_and_of_an_account() {
             all.extend(claims(&workspace, id(&account.name)).await);
         }
         terminal.lists("claims list", &all, &mut seen).await;
+        let table = terminal.text("claims list").await;
+        let column = table.find("  ACCOUNT").expect("a column");
+        let is_aligned = |line: &str| line[column..].starts_with("  ") && !line[column + 2..].starts_with(' ');
+        assert!(
+            table.contains("  HELD ") && table.contains("  UNCERTAIN ") && table.lines().all(is_aligned),
+            "{table}"
+        );
         let uncertain = some(&all, |claim| claim.state() == pb::ClaimState::Uncertain);
         terminal.lists("claims list --state uncertain", &uncertain, &mut seen).await;
         let spring = workspace.campaign("spring");
@@ -168,9 +210,11 @@ async fn opt_outs_are_listed_added_and_deleted_in_the_named_workspace_alone() {
     // Those are added in two calls and listed in two pages.
     let many: Vec<String> = (0..1003).map(|number| format!("away-{number:04}")).collect();
     let said = terminal.text(&format!("opt-outs add {}", many.join(" "))).await;
-    assert_eq!(said, "added 1003 leads to the opt-out list of globex; 1003 given\n");
+    assert_eq!(said, "added 1003 leads to the opt-out list of globex\n");
     let json = terminal.json("opt-outs add away-0000 winter-2").await;
     assert_eq!(json, json!({ "addedCount": 1 }), "one was on the list");
+    let said = terminal.text("opt-outs add away-0000 away-0007").await;
+    assert_eq!(said, "added 0 leads to the opt-out list of globex; 2 of 2 were on it already\n");
     let items = terminal.json("opt-outs list").await;
     assert_eq!(items.as_array().unwrap().len(), before.len() + 1004);
     let table = terminal.text("opt-outs list").await;

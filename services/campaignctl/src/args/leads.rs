@@ -44,7 +44,7 @@ pub enum Leads {
     ///
     /// These are its leads with a delivery. The others, failed ones too, lost their account when it left the campaign. Leads
     /// that have ended after a delivery keep the account that sent to them, and so do those with a claim that is held or
-    /// uncertain.
+    /// uncertain. The output says how many leads of the account were not moved, and why.
     #[command(
         after_long_help = "Example:\n  campaignctl leads reassign --campaign spring --from mail-1 --to mail-2 --to mail-3"
     )]

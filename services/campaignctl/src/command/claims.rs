@@ -11,6 +11,9 @@ use crate::{
     target::Target,
 };
 
+/// Claims that are printed at once: as many as in a page.
+const CLAIMS_PRINTED: usize = PAGE as usize;
+
 /// Runs a command for claims.
 pub async fn claims(target: &Target, command: Claims) -> anyhow::Result<Exit> {
     match command {
@@ -30,6 +33,8 @@ async fn list(target: &Target, command: ListClaims) -> anyhow::Result<Exit> {
     let state = command.state.map_or(pb::ClaimState::Unspecified, pb::ClaimState::from);
     let mut client = target.service.sending();
     let mut listing = Listing::new(target);
+    // Accounts have few claims each. They are printed together, so that the columns of a table are as wide for all.
+    let mut unprinted = Vec::new();
     for account in accounts {
         let mut request = pb::ListClaimsRequest {
             account,
@@ -43,8 +48,12 @@ async fn list(target: &Target, command: ListClaims) -> anyhow::Result<Exit> {
             if let Some(campaign) = &campaign {
                 claims.retain(|claim| claim.campaign == *campaign);
             }
-            if !listing.page(&claims)? {
-                return Ok(Exit::Done);
+            unprinted.append(&mut claims);
+            if unprinted.len() >= CLAIMS_PRINTED {
+                if !listing.page(&unprinted)? {
+                    return Ok(Exit::Done);
+                }
+                unprinted.clear();
             }
             if page.next_page_token.is_empty() {
                 break;
@@ -52,7 +61,9 @@ async fn list(target: &Target, command: ListClaims) -> anyhow::Result<Exit> {
             request.page_token = page.next_page_token;
         }
     }
-    listing.end::<pb::Claim>("no such claim")?;
+    if listing.page(&unprinted)? {
+        listing.end::<pb::Claim>("no such claim")?;
+    }
     Ok(Exit::Done)
 }
 

@@ -1,5 +1,6 @@
 //! The commands for leads.
 
+use anyhow::Context as _;
 use campaign_metrics::{pb, wire};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::{
     import,
     listing::Listing,
     target::{Target, print},
-    view::{self, Document, visible},
+    view::{self, Document, counted, visible},
 };
 
 /// Runs a command for leads.
@@ -57,7 +58,7 @@ async fn list(target: &Target, command: ListLeads) -> anyhow::Result<Exit> {
     }
     listing.end::<pb::Lead>("no such lead")?;
     if left_out > 0 {
-        let leads = view::counted(i64::try_from(left_out)?, "more lead");
+        let leads = counted(i64::try_from(left_out)?, "more lead");
         let note = format!("{leads} not shown; leave out --limit to see all");
         match target.output {
             Output::Table => drop(print(&note)?),
@@ -123,14 +124,15 @@ async fn delete(target: &Target, command: DeleteLead) -> anyhow::Result<Exit> {
     target.report(&report, vec![("deleted", name.clone())], || format!("deleted {}", view::id(&name)))
 }
 
-/// Moves the leads of an account in portions, until none is left.
+/// Moves the leads of an account in portions, until none is left. Then tells how many are still its leads, and why.
 async fn reassign(target: &Target, command: ReassignLeads) -> anyhow::Result<Exit> {
     let mut client = target.service.leads();
-    let to = command.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let campaign = target.campaign(command.campaign.clone()).to_string();
+    let from_account = target.account(command.from.clone());
     let request = pb::ReassignLeadsRequest {
-        parent: target.campaign(command.campaign).to_string(),
-        from_account: target.account(command.from.clone()),
-        to_accounts: command.to.into_iter().map(|account| target.account(account)).collect(),
+        parent: campaign.clone(),
+        from_account: from_account.clone(),
+        to_accounts: command.to.iter().map(|account| target.account(account.clone())).collect(),
     };
     let mut moved = 0;
     loop {
@@ -140,8 +142,41 @@ async fn reassign(target: &Target, command: ReassignLeads) -> anyhow::Result<Exi
             break;
         }
     }
-    let report = serde_json::json!({ "reassignedCount": moved });
-    target.report(&report, vec![("reassignedCount", moved.to_string())], || {
-        format!("moved {} of {} to {to}", view::counted(moved, "lead"), command.from)
-    })
+    let accounts = target.service.campaign_accounts(campaign).await;
+    let accounts = accounts.with_context(|| format!("{} moved; can't read what is left", counted(moved, "lead")))?;
+    let row = accounts.accounts.into_iter().find(|account| account.account == from_account);
+    let left = row.and_then(|account| account.lead_counts).unwrap_or_default();
+    let (sent, failed, open) = (left.sent, left.failed, left.pending + left.partial);
+    let report = serde_json::json!({
+        "reassignedCount": moved,
+        "notMoved": { "sent": sent, "failed": failed, "open": open },
+    });
+    let cells =
+        [("reassignedCount", moved), ("notMoved.sent", sent), ("notMoved.failed", failed), ("notMoved.open", open)];
+    let cells = cells.into_iter().map(|(name, count)| (name, count.to_string())).collect();
+    target.report(&report, cells, || reassigned(&command, moved, &left))
+}
+
+/// Says what a reassignment did, and which leads it could not move.
+fn reassigned(command: &ReassignLeads, moved: i64, left: &pb::LeadCounts) -> String {
+    let ReassignLeads { campaign, from, to } = command;
+    let to = to.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut lines = vec![format!("moved {} of {from} to {to}", counted(moved, "lead"))];
+    let (ended, open) = (left.sent + left.failed, left.pending + left.partial);
+    if ended > 0 {
+        lines.push(format!("not moved, because they have ended: {} sent, {} failed", left.sent, left.failed));
+    }
+    if open > 0 {
+        lines.push(format!(
+            "not moved yet: {}, of which claims are held or uncertain, or which lose the account because nothing was delivered",
+            counted(open, "open lead")
+        ));
+        lines.push(format!("  claims: campaignctl claims list --campaign {campaign} --account {from}"));
+    }
+    if moved + ended + open == 0 {
+        lines.push(format!(
+            "{from} has no lead in {campaign}: those without a delivery, failed ones too, lost it when it left the campaign"
+        ));
+    }
+    lines.join("\n")
 }

@@ -46,7 +46,11 @@ async fn add(target: &Target, leads: &[LeadId]) -> anyhow::Result<Exit> {
     let report = serde_json::json!({ "addedCount": added });
     target.report(&report, vec![("addedCount", added.to_string())], || {
         let ids = view::counted(i64::from(added), "lead");
-        format!("added {ids} to the opt-out list of {}; {} given", target.workspace, leads.len())
+        let known = match leads.len().saturating_sub(usize::try_from(added).unwrap_or_default()) {
+            0 => String::new(),
+            known => format!("; {known} of {} were on it already", leads.len()),
+        };
+        format!("added {ids} to the opt-out list of {}{known}", target.workspace)
     })
 }
 
