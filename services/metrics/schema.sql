@@ -2335,8 +2335,8 @@ CREATE VIEW reporting.accounts AS
                     (h_1.failed_rate_limited + h_1.bounced_rate_limited) AS rate_limited,
                     (h_1.failed_content_rejected + h_1.bounced_content_rejected) AS content_rejected,
                     (h_1.failed_other + h_1.bounced_other) AS other
-                   FROM history h_1
-                  WHERE ((h_1.workspace_id = a.workspace_id) AND (h_1.campaign_id = all_campaigns()) AND (h_1.account_id = a.account_id))) d) h ON (true));
+                   FROM account_messages h_1
+                  WHERE ((h_1.workspace_id = a.workspace_id) AND (h_1.account_id = a.account_id))) d) h ON (true));
 
 COMMENT ON VIEW reporting.accounts IS 'One row for each sending account: its settings, and its messages over all campaigns, deleted ones included. No lead is read.';
 

@@ -172,6 +172,8 @@ async fn the_views_show_what_the_api_shows() {
     for (place, workspace) in ["acme", "zeta"].into_iter().enumerate() {
         add_workspace(&service, workspace, place, now).await;
     }
+    // So that accounts have days and totals.
+    service.store().account_days_sum().await.unwrap();
     // As those do for whom the views are.
     let reader = connect(&Role::Reader.url(&service.database.admin_url)).await.unwrap();
     for workspace in ["acme", "zeta"] {

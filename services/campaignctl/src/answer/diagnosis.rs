@@ -90,8 +90,10 @@ fn evidence(finding: &pb::Finding) -> Vec<(&'static str, String)> {
         None => share,
     });
     let change = finding.change.as_ref();
-    let since =
-        change.map(|change| format!("{}, between {} and {}", change.since_day, change.earliest_day, change.latest_day));
+    let since = change.map(|change| match (&change.earliest_day, &change.latest_day) {
+        (earliest, latest) if earliest == latest => format!("{}, to the day", change.since_day),
+        (earliest, latest) => format!("{}, between {earliest} and {latest}", change.since_day),
+    });
     let side = |rate: Option<&pb::Rate>| change.map(|_| or_dash(rate_text(rate)));
     let lines = [
         ("Share", share),
