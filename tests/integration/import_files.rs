@@ -246,9 +246,9 @@ async fn the_first_ten_refused_lines_are_shown_at_once_and_the_number_of_the_oth
     let desk = Desk { service: Service::start().await, folder: tempfile::tempdir().unwrap() };
     create_campaign(&desk.service, "spring", settings(1, &[])).await;
     for (bad, more) in [(10, None), (13, Some("... and 3 more, all in "))] {
-        let lines = (0..bad).map(|number| format!("good-{number}\nb ad{number}\n")).collect::<String>();
+        let lines: Vec<String> = (0..bad).map(|number| format!("good-{number}\nb ad{number}\n")).collect();
         let path = desk.folder.path().join(format!("{bad}.csv"));
-        fs::write(&path, format!("id\n{lines}")).unwrap();
+        fs::write(&path, format!("id\n{}", lines.concat())).unwrap();
         let file = path.display();
         for form in ["table", "json"] {
             let workspace = WORKSPACE.trim_start_matches("workspaces/");
