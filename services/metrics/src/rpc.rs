@@ -19,10 +19,12 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use campaign_metrics::invalid::Invalid;
+use futures::stream::BoxStream;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use uuid::Uuid;
 
 use self::look::Looks;
@@ -34,6 +36,9 @@ use crate::{
 };
 
 pub use self::{look::Looker, status::unready};
+
+/// A stream of messages for a caller.
+type Messages<M> = BoxStream<'static, std::result::Result<M, Status>>;
 
 /// Most streams of WatchCampaigns of a process. A controller opens one, a person who looks at a screen another.
 const WATCHES_MAX: usize = 100;

@@ -10,11 +10,11 @@ use campaign_metrics::{
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::{
-    Rpc,
+    Messages, Rpc,
     page::{Query, bad_cursor},
     request_id,
     unread::until_unread,
-    watch::{WatchStream, watch},
+    watch::watch,
 };
 use crate::{
     error::{Error, Result},
@@ -197,7 +197,7 @@ impl pb::campaign_service_server::CampaignService for Rpc {
         Ok(Response::new(self.store.campaign_orphan(&name, &request.owner_uid, request.pause).await?.into()))
     }
 
-    type WatchCampaignsStream = WatchStream;
+    type WatchCampaignsStream = Messages<pb::WatchCampaignsResponse>;
 
     async fn watch_campaigns(
         &self,

@@ -5,23 +5,19 @@
 
 use std::{
     iter,
-    pin::Pin,
     time::{Duration, Instant},
 };
 
 use campaign_metrics::{lead::LeadOutcome, name::CampaignName, pb, wire};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::Rpc;
+use super::{Messages, Rpc};
 use crate::{
     error::{Error, Result},
     store::{Export, Store, with_deadline},
 };
-
-/// A stream of messages of an export.
-pub type ExportStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
 /// Longest export: a hundred million leads take less. It ends exports whose readers are too slow.
 const EXPORT_MAX: Duration = Duration::from_hours(1);
@@ -64,7 +60,7 @@ async fn within<T>(deadline: Instant, read: impl Future<Output = Result<T>>) -> 
 }
 
 /// Starts an export of leads. Its first message says of which moment.
-pub(super) async fn leads(rpc: &Rpc, campaign: &CampaignName) -> Result<ExportStream<pb::ExportLeadsResponse>> {
+pub(super) async fn leads(rpc: &Rpc, campaign: &CampaignName) -> Result<Messages<pb::ExportLeadsResponse>> {
     let export = rpc.store.export_start(campaign).await?;
     let head = pb::ExportLeadsResponse {
         as_of_time: Some(wire::timestamp(export.as_of)),
@@ -84,7 +80,7 @@ pub(super) async fn leads(rpc: &Rpc, campaign: &CampaignName) -> Result<ExportSt
 }
 
 /// Starts an export of outcomes. Its first message says of which moment.
-pub(super) async fn outcomes(rpc: &Rpc, campaign: &CampaignName) -> Result<ExportStream<pb::ExportOutcomesResponse>> {
+pub(super) async fn outcomes(rpc: &Rpc, campaign: &CampaignName) -> Result<Messages<pb::ExportOutcomesResponse>> {
     let export = rpc.store.export_start(campaign).await?;
     let head = pb::ExportOutcomesResponse {
         as_of_time: Some(wire::timestamp(export.as_of)),

@@ -12,8 +12,7 @@ use campaign_metrics::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Rpc, batch_size,
-    export::{self, ExportStream},
+    Messages, Rpc, batch_size, export,
     page::{Query, bad_cursor},
     unread::until_unread,
 };
@@ -241,7 +240,7 @@ impl pb::lead_service_server::LeadService for Rpc {
         Ok(Response::new(pb::DeleteLeadResponse {}))
     }
 
-    type ExportLeadsStream = ExportStream<pb::ExportLeadsResponse>;
+    type ExportLeadsStream = Messages<pb::ExportLeadsResponse>;
 
     async fn export_leads(
         &self,
@@ -251,7 +250,7 @@ impl pb::lead_service_server::LeadService for Rpc {
         Ok(Response::new(until_unread(export::leads(self, &campaign).await?, self.stream_idle)))
     }
 
-    type ExportOutcomesStream = ExportStream<pb::ExportOutcomesResponse>;
+    type ExportOutcomesStream = Messages<pb::ExportOutcomesResponse>;
 
     async fn export_outcomes(
         &self,

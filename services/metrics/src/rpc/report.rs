@@ -8,15 +8,11 @@ use campaign_metrics::{
     sending::{OUTCOMES_MAX, Verdict},
     wire,
 };
-use futures::{
-    FutureExt as _,
-    future::BoxFuture,
-    stream::{BoxStream, try_unfold},
-};
+use futures::{FutureExt as _, future::BoxFuture, stream::try_unfold};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Status, Streaming};
 
-use super::{Rpc, batch_size};
+use super::{Messages, Rpc, batch_size};
 use crate::{
     error::{Error, Result},
     ingest::Verdicts,
@@ -85,7 +81,7 @@ impl Rpc {
         requests: Streaming<pb::StreamOutcomesRequest>,
         caller: Option<SocketAddr>,
         room: OwnedSemaphorePermit,
-    ) -> BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>> {
+    ) -> Messages<pb::StreamOutcomesResponse> {
         let stream = ReportStream {
             rpc: self.clone(),
             requests,

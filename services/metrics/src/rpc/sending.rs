@@ -9,11 +9,10 @@ use campaign_metrics::{
     sending::{CLAIMS_MAX, Claim, ClaimId},
     wire,
 };
-use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Rpc, batch_size,
+    Messages, Rpc, batch_size,
     page::{Query, bad_cursor},
     request_id,
     unread::until_unread,
@@ -192,7 +191,7 @@ impl pb::sending_service_server::SendingService for Rpc {
         Ok(Response::new(self.resolve(request.into_inner()).await?))
     }
 
-    type StreamOutcomesStream = BoxStream<'static, Result<pb::StreamOutcomesResponse, Status>>;
+    type StreamOutcomesStream = Messages<pb::StreamOutcomesResponse>;
 
     async fn stream_outcomes(
         &self,

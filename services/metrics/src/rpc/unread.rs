@@ -11,16 +11,14 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, stream::BoxStream};
+use futures::Stream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tracing::Instrument as _;
 
+use super::Messages;
 use crate::error::Error;
-
-/// A stream of messages for a caller.
-type Messages<M> = BoxStream<'static, Result<M, Status>>;
 
 /// A stream, and since when its caller does not ask for more.
 struct Taking<M> {

@@ -4,22 +4,21 @@
 //! interval. It queues nothing: a slow reader delays the next comparison, and then gets the latest state. [`super::look`] reads
 //! for all streams.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use campaign_metrics::{
     name::{WorkspaceId, WorkspaceName},
     pb,
 };
-use futures::Stream;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::look::{Campaigns, Look, Looks, Open};
+use super::{
+    Messages,
+    look::{Campaigns, Look, Looks, Open},
+};
 use crate::telemetry::InFlight;
-
-/// The stream of WatchCampaigns.
-pub type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchCampaignsResponse, Status>> + Send>>;
 
 struct Watch {
     looks: Open,
@@ -42,7 +41,7 @@ pub fn watch(
     interval: Duration,
     shutdown: CancellationToken,
     open: (InFlight, OwnedSemaphorePermit),
-) -> WatchStream {
+) -> Messages<pb::WatchCampaignsResponse> {
     let prefix = workspace.clone().map(|workspace| format!("{}/", WorkspaceName(workspace))).unwrap_or_default();
     let looks = looks.open(workspace);
     let watch =
