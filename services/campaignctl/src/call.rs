@@ -109,6 +109,36 @@ impl Service {
         }
     }
 
+    /// Reads the accounts of a workspace, all pages.
+    pub async fn list_accounts(&self, parent: String) -> Result<Vec<pb::Account>, Failure> {
+        let mut client = self.accounts();
+        let mut accounts = Vec::new();
+        let mut request = pb::ListAccountsRequest { parent, page_size: PAGE.cast_signed(), page_token: String::new() };
+        loop {
+            let page = self.call(request.clone(), async |request| client.list_accounts(request).await).await?;
+            accounts.extend(page.accounts);
+            if page.next_page_token.is_empty() {
+                return Ok(accounts);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Reads the campaigns that `request` asks for, all pages.
+    pub async fn list_campaigns(&self, request: pb::ListCampaignsRequest) -> Result<Vec<pb::Campaign>, Failure> {
+        let mut client = self.campaigns();
+        let mut campaigns = Vec::new();
+        let mut request = pb::ListCampaignsRequest { page_size: PAGE.cast_signed(), ..request };
+        loop {
+            let page = self.call(request.clone(), async |request| client.list_campaigns(request).await).await?;
+            campaigns.extend(page.campaigns);
+            if page.next_page_token.is_empty() {
+                return Ok(campaigns);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// Makes a simple call with [`CALL_MAX`] as its deadline, in which it is repeated while the service starts.
     pub async fn call<M: Clone, T>(
         &self,
@@ -116,12 +146,19 @@ impl Service {
         mut method: impl AsyncFnMut(Request<M>) -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
         // Boxed, because it holds a request, which can be a whole campaign.
-        Box::pin(self.once_ready(async |left| {
-            let mut request = Request::new(message.clone());
-            request.set_timeout(left);
-            self.within(left, method(request)).await
-        }))
-        .await
+        Box::pin(self.once_ready(async |left| self.once(message.clone(), left, &mut method).await)).await
+    }
+
+    /// Makes a simple call once.
+    pub async fn once<M, T>(
+        &self,
+        message: M,
+        deadline: Duration,
+        method: impl AsyncFnOnce(Request<M>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let mut request = Request::new(message);
+        request.set_timeout(deadline);
+        self.within(deadline, method(request)).await
     }
 
     /// Makes a call, and repeats it while the service starts: until then it refuses all calls, and nothing was done.

@@ -12,7 +12,6 @@ pub use self::{accounts::accounts, claims::claims, leads::leads, opt_outs::opt_o
 use crate::{
     answer,
     args::{Campaigns, OneCampaign, State},
-    call::PAGE,
     exit::Exit,
     stop,
     target::Target,
@@ -49,21 +48,12 @@ pub async fn campaigns(target: &Target, command: Campaigns) -> anyhow::Result<Ex
 }
 
 async fn list_campaigns(target: &Target, state: Option<State>, account: Option<AccountId>) -> anyhow::Result<Exit> {
-    let mut client = target.service.campaigns();
-    let mut campaigns = Vec::new();
-    let mut request = pb::ListCampaignsRequest {
+    let request = pb::ListCampaignsRequest {
         parent: target.parent(),
-        page_size: PAGE.cast_signed(),
-        page_token: String::new(),
         state: state.map_or(pb::CampaignState::Unspecified, pb::CampaignState::from).into(),
         account: account.map(|account| target.account(account)).unwrap_or_default(),
+        ..pb::ListCampaignsRequest::default()
     };
-    loop {
-        let page = target.service.call(request.clone(), async |request| client.list_campaigns(request).await).await?;
-        campaigns.extend(page.campaigns);
-        if page.next_page_token.is_empty() {
-            return target.show_all(&campaigns, &format!("no campaign in workspace {}", target.workspace));
-        }
-        request.page_token = page.next_page_token;
-    }
+    let campaigns = target.service.list_campaigns(request).await?;
+    target.show_all(&campaigns, &format!("no campaign in workspace {}", target.workspace))
 }

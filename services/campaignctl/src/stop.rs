@@ -11,7 +11,6 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     args::{Pause, Resume},
-    call::PAGE,
     exit::Exit,
     failure::Failure,
     target::Target,
@@ -137,23 +136,13 @@ fn show_all(
 
 /// Lists the names of the active campaigns.
 async fn active(target: &Target, parent: &str) -> Result<Vec<String>, Failure> {
-    let mut client = target.service.campaigns();
-    let mut request = pb::ListCampaignsRequest {
+    let request = pb::ListCampaignsRequest {
         parent: parent.to_owned(),
-        page_size: PAGE.cast_signed(),
-        page_token: String::new(),
         state: pb::CampaignState::Active.into(),
-        account: String::new(),
+        ..pb::ListCampaignsRequest::default()
     };
-    let mut names = Vec::new();
-    loop {
-        let page = target.service.call(request.clone(), async |request| client.list_campaigns(request).await).await?;
-        names.extend(page.campaigns.into_iter().map(|campaign| campaign.name));
-        if page.next_page_token.is_empty() {
-            return Ok(names);
-        }
-        request.page_token = page.next_page_token;
-    }
+    let campaigns = target.service.list_campaigns(request).await?;
+    Ok(campaigns.into_iter().map(|campaign| campaign.name).collect())
 }
 
 /// Resumes a campaign, or lifts its hold.

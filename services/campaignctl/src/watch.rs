@@ -300,7 +300,7 @@ async fn read_accounts(service: Service, name: String) -> (String, Accounts) {
     let request =
         pb::ListCampaignAccountsRequest { parent: name.clone(), page_size: ACCOUNTS_MAX, page_token: String::new() };
     // The view asks again by itself.
-    let read = service.within(CALL_MAX, client.list_campaign_accounts(request)).await;
+    let read = service.once(request, CALL_MAX, async |request| client.list_campaign_accounts(request).await).await;
     (name, read.map_err(|failure| failure.brief()))
 }
 

@@ -6,7 +6,6 @@ use tonic::Code;
 use crate::{
     answer,
     args::{Accounts, CreateAccount, UpdateAccount},
-    call::PAGE,
     exit::Exit,
     target::Target,
     view,
@@ -113,16 +112,6 @@ async fn create_account(target: &Target, create: CreateAccount) -> anyhow::Resul
 }
 
 async fn list_accounts(target: &Target) -> anyhow::Result<Exit> {
-    let mut client = target.service.accounts();
-    let mut accounts = Vec::new();
-    let mut request =
-        pb::ListAccountsRequest { parent: target.parent(), page_size: PAGE.cast_signed(), page_token: String::new() };
-    loop {
-        let page = target.service.call(request.clone(), async |request| client.list_accounts(request).await).await?;
-        accounts.extend(page.accounts);
-        if page.next_page_token.is_empty() {
-            return target.show_all(&accounts, &format!("no account in workspace {}", target.workspace));
-        }
-        request.page_token = page.next_page_token;
-    }
+    let accounts = target.service.list_accounts(target.parent()).await?;
+    target.show_all(&accounts, &format!("no account in workspace {}", target.workspace))
 }

@@ -74,18 +74,8 @@ async fn accounts_of(target: &Target, campaign: &str) -> Result<Vec<String>, Fai
 }
 
 async fn all_accounts(target: &Target) -> Result<Vec<String>, Failure> {
-    let mut client = target.service.accounts();
-    let mut names = Vec::new();
-    let mut request =
-        pb::ListAccountsRequest { parent: target.parent(), page_size: PAGE.cast_signed(), page_token: String::new() };
-    loop {
-        let page = target.service.call(request.clone(), async |request| client.list_accounts(request).await).await?;
-        names.extend(page.accounts.into_iter().map(|account| account.name));
-        if page.next_page_token.is_empty() {
-            return Ok(names);
-        }
-        request.page_token = page.next_page_token;
-    }
+    let accounts = target.service.list_accounts(target.parent()).await?;
+    Ok(accounts.into_iter().map(|account| account.name).collect())
 }
 
 async fn resolve(target: &Target, command: ResolveClaims) -> anyhow::Result<Exit> {
