@@ -144,6 +144,28 @@ $$;
 
 COMMENT ON FUNCTION ages_count(ages integer[], signs integer[]) IS 'Adds up signs by age: element A + 1 is the sum of the signs of age A. 31 elements.';
 
+CREATE FUNCTION ages_in_30_days(ages integer[]) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+BEGIN
+    RETURN ages[1] + ages[2] + ages[3] + ages[4] + ages[5] + ages[6] + ages[7] + ages[8] + ages[9] + ages[10] + ages[11]
+        + ages[12] + ages[13] + ages[14] + ages[15] + ages[16] + ages[17] + ages[18] + ages[19] + ages[20] + ages[21]
+        + ages[22] + ages[23] + ages[24] + ages[25] + ages[26] + ages[27] + ages[28] + ages[29] + ages[30] + ages[31];
+END
+$$;
+
+COMMENT ON FUNCTION ages_in_30_days(ages integer[]) IS 'Adds up counts by age from 0 to 30 days; null for none at any age.';
+
+CREATE FUNCTION ages_in_7_days(ages integer[]) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+BEGIN
+    RETURN ages[1] + ages[2] + ages[3] + ages[4] + ages[5] + ages[6] + ages[7] + ages[8];
+END
+$$;
+
+COMMENT ON FUNCTION ages_in_7_days(ages integer[]) IS 'Adds up counts by age from 0 to 7 days; null for none at any age.';
+
 CREATE FUNCTION ages_negate(a integer[]) RETURNS integer[]
     LANGUAGE sql IMMUTABLE STRICT
     RETURN ARRAY(SELECT (- age.x) FROM unnest(ages_negate.a) WITH ORDINALITY age(x, place) ORDER BY age.place);
@@ -194,10 +216,10 @@ CREATE TABLE history (
     replied integer[],
     converted integer[],
     is_summed boolean DEFAULT false NOT NULL,
-    replied_in_7_days integer GENERATED ALWAYS AS ((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8])) STORED,
-    replied_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8]) + replied[9]) + replied[10]) + replied[11]) + replied[12]) + replied[13]) + replied[14]) + replied[15]) + replied[16]) + replied[17]) + replied[18]) + replied[19]) + replied[20]) + replied[21]) + replied[22]) + replied[23]) + replied[24]) + replied[25]) + replied[26]) + replied[27]) + replied[28]) + replied[29]) + replied[30]) + replied[31])) STORED,
-    converted_in_7_days integer GENERATED ALWAYS AS ((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8])) STORED,
-    converted_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8]) + converted[9]) + converted[10]) + converted[11]) + converted[12]) + converted[13]) + converted[14]) + converted[15]) + converted[16]) + converted[17]) + converted[18]) + converted[19]) + converted[20]) + converted[21]) + converted[22]) + converted[23]) + converted[24]) + converted[25]) + converted[26]) + converted[27]) + converted[28]) + converted[29]) + converted[30]) + converted[31])) STORED
+    replied_in_7_days integer GENERATED ALWAYS AS (ages_in_7_days(replied)) STORED,
+    replied_in_30_days integer GENERATED ALWAYS AS (ages_in_30_days(replied)) STORED,
+    converted_in_7_days integer GENERATED ALWAYS AS (ages_in_7_days(converted)) STORED,
+    converted_in_30_days integer GENERATED ALWAYS AS (ages_in_30_days(converted)) STORED
 )
 PARTITION BY LIST (campaign_id);
 
@@ -243,11 +265,11 @@ COMMENT ON COLUMN history.is_summed IS 'account_totals contains this day. False 
 
 COMMENT ON COLUMN history.replied_in_7_days IS 'Those of them that replied at most 7 days after the first contact; null for none at any age.';
 
-COMMENT ON COLUMN history.replied_in_30_days IS 'Those that replied at most 30 days after it.';
+COMMENT ON COLUMN history.replied_in_30_days IS 'Those that replied at most 30 days after it; null for none.';
 
-COMMENT ON COLUMN history.converted_in_7_days IS 'Those that converted at most 7 days after it.';
+COMMENT ON COLUMN history.converted_in_7_days IS 'Those that converted at most 7 days after it; null for none.';
 
-COMMENT ON COLUMN history.converted_in_30_days IS 'Those that converted at most 30 days after it.';
+COMMENT ON COLUMN history.converted_in_30_days IS 'Those that converted at most 30 days after it; null for none.';
 
 CREATE FUNCTION bounced_messages(h history) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1480,10 +1502,10 @@ CREATE TABLE history_of_accounts (
     replied integer[],
     converted integer[],
     is_summed boolean DEFAULT false NOT NULL,
-    replied_in_7_days integer GENERATED ALWAYS AS ((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8])) STORED,
-    replied_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8]) + replied[9]) + replied[10]) + replied[11]) + replied[12]) + replied[13]) + replied[14]) + replied[15]) + replied[16]) + replied[17]) + replied[18]) + replied[19]) + replied[20]) + replied[21]) + replied[22]) + replied[23]) + replied[24]) + replied[25]) + replied[26]) + replied[27]) + replied[28]) + replied[29]) + replied[30]) + replied[31])) STORED,
-    converted_in_7_days integer GENERATED ALWAYS AS ((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8])) STORED,
-    converted_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8]) + converted[9]) + converted[10]) + converted[11]) + converted[12]) + converted[13]) + converted[14]) + converted[15]) + converted[16]) + converted[17]) + converted[18]) + converted[19]) + converted[20]) + converted[21]) + converted[22]) + converted[23]) + converted[24]) + converted[25]) + converted[26]) + converted[27]) + converted[28]) + converted[29]) + converted[30]) + converted[31])) STORED
+    replied_in_7_days integer GENERATED ALWAYS AS (ages_in_7_days(replied)) STORED,
+    replied_in_30_days integer GENERATED ALWAYS AS (ages_in_30_days(replied)) STORED,
+    converted_in_7_days integer GENERATED ALWAYS AS (ages_in_7_days(converted)) STORED,
+    converted_in_30_days integer GENERATED ALWAYS AS (ages_in_30_days(converted)) STORED
 )
 WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
@@ -2014,10 +2036,10 @@ CREATE TABLE history_of_campaigns (
     replied integer[],
     converted integer[],
     is_summed boolean DEFAULT false NOT NULL,
-    replied_in_7_days integer GENERATED ALWAYS AS ((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8])) STORED,
-    replied_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((replied[1] + replied[2]) + replied[3]) + replied[4]) + replied[5]) + replied[6]) + replied[7]) + replied[8]) + replied[9]) + replied[10]) + replied[11]) + replied[12]) + replied[13]) + replied[14]) + replied[15]) + replied[16]) + replied[17]) + replied[18]) + replied[19]) + replied[20]) + replied[21]) + replied[22]) + replied[23]) + replied[24]) + replied[25]) + replied[26]) + replied[27]) + replied[28]) + replied[29]) + replied[30]) + replied[31])) STORED,
-    converted_in_7_days integer GENERATED ALWAYS AS ((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8])) STORED,
-    converted_in_30_days integer GENERATED ALWAYS AS (((((((((((((((((((((((((((((((converted[1] + converted[2]) + converted[3]) + converted[4]) + converted[5]) + converted[6]) + converted[7]) + converted[8]) + converted[9]) + converted[10]) + converted[11]) + converted[12]) + converted[13]) + converted[14]) + converted[15]) + converted[16]) + converted[17]) + converted[18]) + converted[19]) + converted[20]) + converted[21]) + converted[22]) + converted[23]) + converted[24]) + converted[25]) + converted[26]) + converted[27]) + converted[28]) + converted[29]) + converted[30]) + converted[31])) STORED
+    replied_in_7_days integer GENERATED ALWAYS AS (ages_in_7_days(replied)) STORED,
+    replied_in_30_days integer GENERATED ALWAYS AS (ages_in_30_days(replied)) STORED,
+    converted_in_7_days integer GENERATED ALWAYS AS (ages_in_7_days(converted)) STORED,
+    converted_in_30_days integer GENERATED ALWAYS AS (ages_in_30_days(converted)) STORED
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 

@@ -14,7 +14,7 @@ use super::{
 const LOCK_KEY: i64 = 0x6361_6d70_6169_676e;
 
 /// Migrations in order. A name is `V{number}__{what}`; a published one never changes.
-const MIGRATIONS: [(&str, &str); 15] = [
+const MIGRATIONS: [(&str, &str); 16] = [
     ("V1__facts", include_str!("../../migrations/0001_facts.sql")),
     ("V2__resources", include_str!("../../migrations/0002_resources.sql")),
     ("V3__leads", include_str!("../../migrations/0003_leads.sql")),
@@ -30,6 +30,7 @@ const MIGRATIONS: [(&str, &str); 15] = [
     ("V13__growth", include_str!("../../migrations/0013_growth.sql")),
     ("V14__usual_ages", include_str!("../../migrations/0014_usual_ages.sql")),
     ("V15__accounts_view", include_str!("../../migrations/0015_accounts_view.sql")),
+    ("V16__age_sums", include_str!("../../migrations/0016_age_sums.sql")),
 ];
 
 /// Number of the newest migration that this version knows.
