@@ -1,6 +1,6 @@
 //! Typed ids and resource names. They are parsed once at the edge, and are valid from then on.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::invalid::{Invalid, excerpt};
 
@@ -26,7 +26,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $rule:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The id as text.
@@ -41,7 +41,7 @@ macro_rules! id {
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(Invalid::new("", format_args!("`{}` must be {}", excerpt(text), $rule)))
                 }

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use campaign_metrics_service::args::Cli;
 use clap::Parser as _;
 
-/// The allocator of the static binary. That of musl makes threads wait for each other (docs/decisions/0018-static-images.md).
-#[cfg(target_env = "musl")]
+/// docs/decisions/0018-static-images.md says what it gains.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
-    process_collector::ProcessCollector,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector, process_collector::ProcessCollector,
 };
 use tonic::Code;
 
@@ -16,14 +16,17 @@ const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Buckets of batch sizes.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0];
 
+/// Verdicts of outcomes, as a label.
+const VERDICTS: [&str; 3] = ["applied", "duplicate", "rejected"];
+
 /// Counters and histograms of this process, in a registry of their own.
 pub struct Telemetry {
     registry: Registry,
     handled: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGaugeVec,
-    outcomes: IntCounterVec,
-    batch_size: HistogramVec,
+    outcomes: [IntCounter; VERDICTS.len()],
+    batch_size: Histogram,
     waiting: IntGauge,
     store: StoreCounters,
     pool: IntGaugeVec,
@@ -75,6 +78,12 @@ impl Telemetry {
         let histogram = |name, help, buckets: &[f64], labels: &[&str]| {
             register(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
         };
+        let outcomes = counter(
+            "campaign_metrics_outcomes_total",
+            "Outcomes reported, by verdict: applied, duplicate, rejected.",
+            &["verdict"],
+        )?;
+        let batch_size = HistogramOpts::new("campaign_metrics_outcome_batch_size", "Outcomes of a report.");
         Ok(Arc::new(Self {
             handled: counter(
                 "campaign_metrics_rpc_handled_total",
@@ -88,12 +97,8 @@ impl Telemetry {
                 &["method"],
             )?,
             in_flight: gauge("campaign_metrics_rpc_in_flight", "RPCs being handled, by method.", &["method"])?,
-            outcomes: counter(
-                "campaign_metrics_outcomes_total",
-                "Outcomes reported, by verdict: applied, duplicate, rejected.",
-                &["verdict"],
-            )?,
-            batch_size: histogram("campaign_metrics_outcome_batch_size", "Outcomes of a report.", &BATCH_BUCKETS, &[])?,
+            outcomes: VERDICTS.map(|verdict| outcomes.with_label_values(&[verdict])),
+            batch_size: register(&registry, Histogram::with_opts(batch_size.buckets(BATCH_BUCKETS.to_vec()))?)?,
             waiting: register(
                 &registry,
                 IntGauge::new("campaign_metrics_outcomes_waiting", "Outcomes received that wait for their commit.")?,
@@ -167,11 +172,11 @@ impl Telemetry {
 
     /// Counts a report by the verdicts of its outcomes.
     pub fn reported(&self, applied: u64, duplicate: u64, rejected: u64) {
-        for (verdict, count) in [("applied", applied), ("duplicate", duplicate), ("rejected", rejected)] {
-            self.outcomes.with_label_values(&[verdict]).inc_by(count);
+        for (verdict, count) in self.outcomes.iter().zip([applied, duplicate, rejected]) {
+            verdict.inc_by(count);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand outcomes")]
-        self.batch_size.with_label_values::<&str>(&[]).observe((applied + duplicate + rejected) as f64);
+        self.batch_size.observe((applied + duplicate + rejected) as f64);
     }
 
     /// Counts an open watch stream until the returned guard is dropped.

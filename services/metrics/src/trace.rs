@@ -24,7 +24,10 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, SpanData},
 };
 use tonic::Code;
-use tracing::{Instrument as _, Span, Subscriber, field::Empty};
+use tracing::{
+    Instrument as _, Span, Subscriber,
+    field::{self, Empty},
+};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -154,12 +157,11 @@ impl Call {
     /// its client calls itself.
     pub fn start(method: &'static str, headers: &HeaderMap, address: Option<SocketAddr>) -> Self {
         let (exported, trace_id) = exported(method, headers);
-        let caller = address.map(|address| address.to_string());
+        let caller = address.map(field::display);
         let client = headers.get(http::header::USER_AGENT).and_then(|client| client.to_str().ok());
         let client = client.map(|client| &client[..client.len().min(CLIENT_MAX)]);
         // Its level is that of errors, so that no filter takes the trace from a line that it lets through.
-        let logged =
-            exported.in_scope(|| tracing::error_span!("rpc", method, caller, client, trace_id = trace_id.to_string()));
+        let logged = exported.in_scope(|| tracing::error_span!("rpc", method, caller, client, %trace_id));
         Self { exported, logged }
     }
 

@@ -112,14 +112,21 @@ impl Room {
 
 impl State {
     fn take(&mut self, reporter: &Reporter, outcomes: usize) -> bool {
-        let of_workspace = self.workspaces.get(&reporter.workspace).copied().unwrap_or(0);
-        let of_caller = self.callers.get(reporter).copied().unwrap_or(0);
-        if of_workspace + of_caller + 3 * outcomes > ROOM - self.used {
+        let of_workspace = self.workspaces.get_mut(&reporter.workspace);
+        let of_caller = self.callers.get_mut(reporter);
+        let held = |by: &Option<&mut usize>| by.as_deref().copied().unwrap_or(0);
+        if held(&of_workspace) + held(&of_caller) + 3 * outcomes > ROOM - self.used {
             return false;
         }
         self.used += outcomes;
-        *self.workspaces.entry(reporter.workspace.clone()).or_default() += outcomes;
-        *self.callers.entry(reporter.clone()).or_default() += outcomes;
+        match of_workspace {
+            Some(held) => *held += outcomes,
+            None => drop(self.workspaces.insert(reporter.workspace.clone(), outcomes)),
+        }
+        match of_caller {
+            Some(held) => *held += outcomes,
+            None => drop(self.callers.insert(reporter.clone(), outcomes)),
+        }
         true
     }
 
